@@ -1,0 +1,60 @@
+# Everything a user does is one of these targets; `make help` lists them.
+DATASET    ?= tiny_brain,tiny_texture
+BETAS      ?= 1,4
+SEEDS      ?= 0,1
+OUT        ?= runs
+PY         := .venv/bin/python
+BENCH       = .venv/bin/anomaly-bench
+CHECK_OUT  := .check
+BASELINES  := $(wildcard leaderboard/baselines/*.json)
+
+# Empty variables are left out of the command.
+OVERRIDES = dataset=$(DATASET) model.beta=$(BETAS) seed=$(SEEDS) "out='$(OUT)'" \
+	$(if $(DATA_ROOT),"dataset.root='$(DATA_ROOT)'") $(if $(PREDICTORS),'predictors.only=[$(PREDICTORS)]') \
+	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench leaderboard test lint types check baselines doctor clean
+
+help:  ## list every target
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo 'make bench takes  DATASET=$(DATASET)   (brats, open_ms, magnetic_tile, mvtec_ad, …)'
+	@echo '                  DATA_ROOT=FOLDER     where the dataset lies; the embedded ones need none'
+	@echo '                  BETAS=$(BETAS) SEEDS=$(SEEDS) PREDICTORS=rec_l1,grad_kl EPOCHS=50 OUT=$(OUT)'
+	@echo '                  LOGGER=wandb         and in ARGS= any other override, e.g. ARGS="model.latent=128"'
+
+setup: .venv/.ready  ## make .venv and install everything into it (bench and test do this by themselves)
+
+.venv/.ready: pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh
+
+bench: .venv/.ready  ## train, localize, leaderboard: DATASET x BETAS x SEEDS, resumable
+	@$(BENCH) bench $(OVERRIDES)
+
+leaderboard: .venv/.ready  ## the tables of all results in OUT
+	@$(BENCH) leaderboard $(OUT)
+
+test: .venv/.ready  ## the tests, then the regression check of localization AUROC on the tiny datasets
+	@$(PY) -m pytest
+	@$(MAKE) --no-print-directory check
+
+lint: .venv/.ready  ## ruff: lint and format
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+types: .venv/.ready  ## mypy
+	@$(PY) -m mypy
+
+check: .venv/.ready  ## compare localization AUROC on the tiny datasets with leaderboard/baselines; fails when worse
+	@$(BENCH) bench dataset=tiny_brain,tiny_texture experiment=check seed=0,1 out=$(CHECK_OUT)
+	@$(BENCH) check $(CHECK_OUT) $(addprefix --baseline ,$(BASELINES))
+
+baselines: .venv/.ready  ## write new baselines from this code's results (look at the diff before you commit it)
+	@$(BENCH) bench dataset=tiny_brain,tiny_texture experiment=check seed=0,1 out=$(CHECK_OUT)
+	@$(BENCH) check $(CHECK_OUT) --update $(addprefix --baseline leaderboard/baselines/,tiny_brain.json tiny_texture.json)
+
+doctor: .venv/.ready  ## versions, devices, disk, folders
+	@$(BENCH) doctor
+
+clean:  ## remove .venv, caches and the check's runs (not your results)
+	rm -rf .venv $(CHECK_OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

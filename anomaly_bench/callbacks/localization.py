@@ -1,0 +1,153 @@
+"""The callback that turns evidence into maps, maps into metrics, and metrics into logs and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from data_modules.batch import AnomalyBatch
+from leaderboard.record import Measure, PredictorResult
+
+from ..config import LocalizationConfig
+from ..evidence import Evidence, frozen
+from ..metrics import LocalizationCurve
+from ..models import VAE
+from ..predictors import Suite
+from .panels import Sample, draw_panels
+from .tally import Tally
+
+ENSEMBLE_PIVOT = 1.0  # calibrated scores crowd below 1, where the anomalies are
+
+
+class LocalizationCallback(pl.Callback):
+    """Localizes anomalies with every predictor of a suite, whenever the trainer validates or tests.
+
+    phase: 'monitor' while fitting (the cheap predictors on a few images, every few epochs; it selects nothing), then in
+    this order 'calibrate' (single predictors on normal validation images: score distributions and thresholds),
+    'validate' (all predictors on all validation images) and 'test'. Whoever runs the trainer sets it.
+    picks: positions of the test images that pictures are drawn of.
+    """
+
+    def __init__(self, suite: Suite, config: LocalizationConfig, subjects: list[str], pictures: Path, picks: list[int]) -> None:
+        self.suite, self.config, self.subjects, self.pictures, self.picks = suite, config, subjects, pictures, picks
+        self.phase: Literal["monitor", "calibrate", "validate", "test"] = "monitor"
+        self.calibration: dict[str, LocalizationCurve] = {}
+        self.thresholds: dict[str, int] = {}
+        self.validation: dict[str, dict[str, Measure]] = {}
+        self.tallies: dict[str, Tally] = {}
+        self.samples: list[Sample] = []
+        self._names: list[str] = []
+        self._seen: dict[int, int] = {}
+
+    def results(self) -> dict[str, PredictorResult]:
+        """What every shown predictor reached; after the test."""
+        return {name: self.tallies[name].result(self.validation[name], self.subjects) for name in self.suite.shown}
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start(self.suite.cheap() if self.phase == "monitor" else list(self.suite.single))
+        if self.phase == "monitor" and not self._looking(trainer):
+            self.tallies = {}
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if self.tallies:
+            self._count(pl_module, batch, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.phase == "monitor" and self.tallies:
+            for name, measures in self._measures().items():
+                for metric in ("auroc", "ap"):
+                    if (value := measures[metric].value) is not None:
+                        self.log(f"val/{name}/{metric}", value)
+            draw_panels(self.samples, self.pictures / f"epoch_{trainer.current_epoch + 1:03d}")
+        elif self.phase == "calibrate":
+            self.calibration = {name: tally.curve for name, tally in self.tallies.items()}
+            self._set_thresholds(self._names)
+        elif self.phase == "validate":
+            self.validation = self._measures()
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.phase = "test"
+        self._start(list(self.suite.single))
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._count(pl_module, batch, dataloader_idx)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for name, measures in self._measures().items():
+            self.log_dict({f"test/{name}/{key}": m.value for key, m in measures.items() if m.value is not None})
+        draw_panels(self.samples, self.pictures)
+
+    def _looking(self, trainer: pl.Trainer) -> bool:
+        every = self.config.monitor_every
+        return every > 0 and not trainer.sanity_checking and (trainer.current_epoch + 1) % every == 0
+
+    def _start(self, names: list[str]) -> None:
+        """Fresh tallies; ensembles are counted once their members are calibrated."""
+        self._names, self._seen, self.samples = names, {}, []
+        ensembles = list(self.suite.ensembles) if self.phase in ("validate", "test") else []
+        self.tallies = {name: self._tally(name) for name in [*names, *ensembles]}
+
+    def _tally(self, name: str) -> Tally:
+        if self.phase in ("monitor", "calibrate"):
+            pivot = None
+        else:
+            pivot = ENSEMBLE_PIVOT if name in self.suite.ensembles else float(self.calibration[name].pivot)
+        curve = LocalizationCurve(self.config.bits, pivot)
+        return Tally(name, curve, self.config.image_share, self.thresholds.get(name), per_subject=self.phase == "test")
+
+    def _count(self, model: pl.LightningModule, batch: AnomalyBatch, loader: int) -> None:
+        assert isinstance(model, VAE)
+        seen = self._seen.get(loader, 0)
+        if self.phase == "monitor" and seen >= self.config.monitor_images:
+            return
+        self._seen[loader] = seen + len(batch["image"])
+        with frozen(model):
+            evidence = Evidence(model, batch["image"], batch["foreground"])
+            maps = self.suite.maps(evidence, self._names)
+            if self.phase in ("validate", "test"):
+                maps |= self.suite.combined(maps, lambda name, score: self.calibration[name].calibrate(score))
+            for name, (score, seconds) in maps.items():
+                self.tallies[name].update(score, seconds, batch)
+            self._sample(evidence, batch, {name: maps[name][0] for name in maps if name in self.suite.shown}, seen, loader)
+        if self.phase == "validate" and loader == 0:
+            self._set_thresholds(list(self.suite.ensembles))
+
+    def _set_thresholds(self, names: list[str]) -> None:
+        """From normal validation pixels alone, as long as nothing else has been counted."""
+        for name in names:
+            self.thresholds[name] = self.tallies[name].curve.threshold_at_fpr(self.config.fpr)
+            self.tallies[name].threshold = self.thresholds[name]
+
+    def _measures(self) -> dict[str, dict[str, Measure]]:
+        return {name: tally.measures() for name, tally in self.tallies.items() if name in self.suite.shown}
+
+    def _sample(self, evidence: Evidence, batch: AnomalyBatch, maps: dict[str, Tensor], first: int, loader: int) -> None:
+        """Keep what the pictures show: the picked test images, or the first anomalous ones while monitoring."""
+        count = len(batch["image"])
+        if self.phase == "test":
+            chosen = [pick - first for pick in self.picks if first <= pick < first + count]
+        elif self.phase == "monitor" and loader == 1:
+            chosen = list(range(count))[: self.config.pictures - len(self.samples)]
+        else:
+            return
+        for index in chosen:
+            caption = f"{self.subjects[int(batch['subject'][index])]} · {int(batch['slice'][index])}"
+            parts = (batch["image"], batch["mask"], evidence.reconstruction)
+            image, mask, reconstruction = (part[index].detach().cpu() for part in parts)
+            shown = {name: score[index, 0].cpu() for name, score in maps.items()}
+            self.samples.append(Sample(caption, image, mask[0], reconstruction, shown))
+
+
+def pick_samples(anomalous: Tensor, count: int) -> list[int]:
+    """Positions of `count` anomalous images, evenly spread over (N,) bool in order."""
+    positions = anomalous.nonzero().flatten()
+    spread = torch.linspace(0, len(positions) - 1, min(count, len(positions))).round().long()
+    return positions[spread].tolist()

@@ -1,0 +1,253 @@
+"""Configuration: Hydra composes the YAML groups, a schema of dataclasses refuses what it does not know."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from data_modules.config import SCHEMAS, DatasetConfig
+
+from .errors import ConfigError
+
+
+@dataclass
+class ModelConfig:
+    """Keys of model=vae."""
+
+    name: str = MISSING
+    kind: str = MISSING
+    latent: int = 64
+    channels: list[int] = field(default_factory=lambda: [16, 32, 64, 64])
+    sigma: float = 0.1
+    learn_sigma: bool = False
+    lr: float = 1e-3
+
+
+@dataclass
+class BetaVAEConfig(ModelConfig):
+    """Keys of model=beta_vae."""
+
+    beta: float = 4.0
+    normalised: bool = False
+    warmup_epochs: int = 0
+
+
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {"vae": ModelConfig, "beta_vae": BetaVAEConfig}
+
+
+@dataclass
+class PredictorsConfig:
+    """The predictors of a run by name: `use` and the arguments of the class it names."""
+
+    members: dict[str, dict[str, Any]] = MISSING
+    only: list[str] | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """How a model is trained."""
+
+    max_epochs: int = 30
+    patience: int = 10
+    batch_size: int = 32
+    accelerator: str = "auto"
+    precision: str = "32-true"
+
+
+@dataclass
+class LocalizationConfig:
+    """How maps are turned into metrics and pictures."""
+
+    fpr: float = 0.01
+    image_share: float = 0.01
+    bits: int = 20
+    monitor_every: int = 10
+    monitor_images: int = 64
+    pictures: int = 6
+    level_images: int = 512
+
+
+@dataclass
+class RunConfig:
+    """Everything that one run needs."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    predictors: PredictorsConfig = field(default_factory=PredictorsConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+    seed: int = 0
+    out: str = "runs"
+    cache_dir: str | None = None
+    logger: str = "csv"
+
+    @property
+    def cache(self) -> Path:
+        """The folder for slice stores and embedded data."""
+        default = os.environ.get("ANOMALY_BENCH_CACHE", "~/.cache/anomaly_bench")
+        return Path(self.cache_dir or default).expanduser()
+
+
+def config_dir() -> Path:
+    """The shipped configs: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def load_config(overrides: list[str]) -> RunConfig:
+    """Compose one run's config from `group=option` and `key=value` overrides (Hydra's grammar).
+
+    Raises ConfigError for unknown keys, options and wrong types; the message names the key and the closest valid one.
+    """
+    composed = _compose(overrides)
+    schema = OmegaConf.structured(
+        RunConfig(
+            dataset=_schema(SCHEMAS, composed, "dataset")(),
+            model=_schema(MODEL_SCHEMAS, composed, "model")(),
+        )
+    )
+    try:
+        config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, composed))  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ConfigError(_explain(error, schema)) from error
+    _check_values(config)
+    return config
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The composed config as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The composed config as plain dictionaries and lists."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def expand(overrides: list[str]) -> list[list[str]]:
+    """The grid that overrides such as `model.beta=1,4 seed=range(3)` span: one list of overrides for each run."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except (OverrideParseException, HydraException) as error:
+        raise ConfigError(f"{_first_line(error)}; write key=value, several values as key=a,b and lists as key=[a,b]") from error
+    return [list(combination) for combination in product(*(list(_values(override)) for override in parsed))]
+
+
+def _values(override: Override) -> Iterator[str]:
+    if override.is_sweep_override():
+        for value in override.sweep_string_iterator():
+            yield f"{override.get_key_element()}={value}"
+    else:
+        yield str(override.input_line)
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            return compose("config", overrides)
+    except MissingConfigException as error:
+        raise ConfigError(_unknown_option(str(error))) from error
+    except ConfigCompositionException as error:
+        key = re.search(r"Could not override '([^']+)'|Key '([^']+)'", str(error))
+        if key is None:
+            raise ConfigError(_first_line(error)) from error
+        raise ConfigError(_unknown_key(key.group(1) or key.group(2), _valid_keys(overrides), overrides)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _schema(schemas: dict[str, Any], composed: DictConfig, group: str) -> Any:
+    kind = OmegaConf.select(composed, f"{group}.kind")
+    if kind not in schemas:
+        raise ConfigError(f"{group}.kind={kind}: expected one of {', '.join(schemas)}")
+    return schemas[kind]
+
+
+def _check_values(config: RunConfig) -> None:
+    positive = {
+        "trainer.max_epochs": config.trainer.max_epochs,
+        "trainer.patience": config.trainer.patience,
+        "trainer.batch_size": config.trainer.batch_size,
+        "localization.monitor_images": config.localization.monitor_images,
+        "localization.level_images": config.localization.level_images,
+        "model.lr": config.model.lr,
+    }
+    for key, value in positive.items():
+        if value <= 0:
+            raise ConfigError(f"{key}={value}: expected a number greater than 0")
+    shares = {"localization.fpr": config.localization.fpr, "localization.image_share": config.localization.image_share}
+    for key, share in shares.items():
+        if not 0 < share < 1:
+            raise ConfigError(f"{key}={share}: expected a share between 0 and 1")
+    if config.seed < 0:
+        raise ConfigError(f"seed={config.seed}: expected 0 or a positive integer")
+    if not 8 <= config.localization.bits <= 24:
+        raise ConfigError(f"localization.bits={config.localization.bits}: expected 8 to 24")
+    if config.logger not in ("csv", "wandb"):
+        raise ConfigError(f"logger={config.logger}: expected csv or wandb")
+
+
+def _explain(error: OmegaConfBaseException, schema: DictConfig) -> str:
+    key = str(getattr(error, "full_key", "") or "")
+    if "not in" in str(error) and key:
+        return _unknown_key(key, _flat_keys(OmegaConf.to_container(schema)))
+    return f"{key}: {_first_line(error)}"
+
+
+def _valid_keys(overrides: list[str]) -> list[str]:
+    """Every key of the config that the group choices among the overrides give."""
+    choices = [text for text in overrides if "." not in text.split("=")[0] and text.split("=")[0] in _groups()]
+    return _flat_keys(to_dict(load_config(choices))) + _groups()
+
+
+def _flat_keys(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    return [key for name, value in node.items() for key in (f"{prefix}{name}", *_flat_keys(value, f"{prefix}{name}."))]
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in config_dir().iterdir() if path.is_dir())
+
+
+def _unknown_key(key: str, valid: list[str], overrides: Sequence[str] = ()) -> str:
+    group, _, name = key.partition(".")
+    for kind, schema in MODEL_SCHEMAS.items():
+        if group == "model" and key not in valid and name in schema.__dataclass_fields__:
+            chosen = next((text for text in overrides if text.startswith("model=")), "this model")
+            return f"{key}: no such key with {chosen}; model={kind} has it"
+    last = {name: name.rsplit(".", 1)[-1] for name in valid}
+    close = difflib.get_close_matches(key, valid, 1, 0.6)
+    close = close or [name for name, tail in last.items() if tail in difflib.get_close_matches(key.rsplit(".", 1)[-1], last.values(), 1)]
+    return f"{key}: no such key" + (f"; did you mean {close[0]}?" if close else "; --cfg prints every key")
+
+
+def _unknown_option(message: str) -> str:
+    wanted = re.search(r"'([\w/]+)/([^'/]+)'", message)
+    if wanted is None:
+        return message.splitlines()[0]
+    group, option = wanted.groups()
+    there = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+    close = difflib.get_close_matches(option, there, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{group}={option}: there is no such {group}{hint} There are: {', '.join(there)}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,42 @@
+"""Is this machine ready: versions, devices, disk, caches."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+
+from .config import config_dir, load_config
+from .errors import OutputError
+from .output import check_writable
+from .record import VERSIONED
+
+
+def examine() -> int:
+    """Print what was found; 1 if something stands in the way of a run, else 0."""
+    import torch
+
+    console = Console(highlight=False)
+    console.print(f"python      {platform.python_version()}")
+    sound = True
+    for name in ("anomaly-bench", *VERSIONED, "hydra-core", "omegaconf", "wandb"):
+        try:
+            console.print(f"{name:<18}{version(name)}")
+        except PackageNotFoundError:
+            console.print(f"{name:<18}missing: run `make setup`")
+            sound = False
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    console.print(f"{'device':<18}{device}")
+    console.print(f"{'configs':<18}{config_dir()}")
+    config = load_config([])
+    for title, folder in (("cache", config.cache), ("output", Path(config.out))):
+        try:
+            check_writable(folder)
+            console.print(f"{title:<18}{folder}, {shutil.disk_usage(folder).free / 2**30:.0f} GiB free")
+        except OutputError as error:
+            console.print(f"{title:<18}{error}")
+            sound = False
+    return 0 if sound else 1

@@ -1,0 +1,69 @@
+"""What defines a run, and the names that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import data_modules
+from data_modules.module import AnomalyDataModule
+
+from .config import BetaVAEConfig, RunConfig, to_dict
+
+UNHASHED = ("out", "cache_dir", "logger", "seed")
+UNHASHED_DATA = ("root", "embedded")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The hashes that name a run, and its folder below the output folder.
+
+    setting_id: of everything that defines the run but its seed; run_id: with the seed.
+    """
+
+    setting_id: str
+    run_id: str
+    folder: str
+
+
+def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
+    """The identity of the run of this config on this data (prepared already)."""
+    definition = {
+        "config": definition_of(config),
+        "data": data.fingerprint,
+        "split": data.split_digest,
+        "source": source_digest(),
+        "torch": version("torch"),
+    }
+    setting_id = _hash(definition)
+    run_id = _hash([setting_id, config.seed])
+    beta = config.model.beta if isinstance(config.model, BetaVAEConfig) else 1.0
+    folder = f"{config.dataset.name}-{config.model.name}-beta{beta:g}-seed{config.seed}-{run_id[:8]}".replace("/", "_")
+    return Identity(setting_id, run_id, folder)
+
+
+def definition_of(config: RunConfig) -> dict[str, Any]:
+    """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors that run."""
+    plain = {key: value for key, value in to_dict(config).items() if key not in UNHASHED}
+    plain["dataset"] = {key: value for key, value in plain["dataset"].items() if key not in UNHASHED_DATA}
+    plain["dataset"]["split"] = {key: value for key, value in plain["dataset"]["split"].items() if key != "file"}
+    return plain
+
+
+@cache
+def source_digest() -> str:
+    """Digest of the source code that decides the numbers: another version of it is another run."""
+    digest = hashlib.blake2b(digest_size=16)
+    for package in (Path(__file__).parent, Path(data_modules.__file__ or "").parent):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,74 @@
+"""All the predictors of a run, and their maps of one batch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..config import PredictorsConfig
+from ..errors import ConfigError
+from ..evidence import Evidence
+from .base import Predictor, build_predictor
+from .ensemble import Ensemble
+
+Calibrate = Callable[[str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Predictors by name. `shown` are the names that the table has rows for; the rest are members of an ensemble only."""
+
+    single: Mapping[str, Predictor]
+    ensembles: Mapping[str, Ensemble]
+    shown: tuple[str, ...]
+
+    def cheap(self) -> list[str]:
+        """The names of the predictors that neither iterate nor need a calibration."""
+        return [name for name, predictor in self.single.items() if not predictor.iterative]
+
+    def maps(self, evidence: Evidence, names: list[str]) -> dict[str, tuple[Tensor, float]]:
+        """Maps (B, 1, H, W) of single predictors, each with its seconds (shared quantities counted for everyone)."""
+        return {name: evidence.timed(self.single[name]) for name in names}
+
+    def combined(self, maps: Mapping[str, tuple[Tensor, float]], calibrate: Calibrate) -> dict[str, tuple[Tensor, float]]:
+        """Maps of the ensembles over maps of their members; their seconds are the members' together."""
+        out = {}
+        for name, ensemble in self.ensembles.items():
+            members = [maps[member] for member in ensemble.members]
+            calibrated = [calibrate(member, maps[member][0]) for member in ensemble.members]
+            out[name] = ensemble.combine(calibrated), sum(seconds for _, seconds in members)
+        return out
+
+
+def build_suite(config: PredictorsConfig) -> Suite:
+    """The suite that the config describes.
+
+    Raises ConfigError for an unknown predictor or argument, for an unknown name in `only`, and for an ensemble of
+    anything but single predictors.
+    """
+    chosen = list(config.members) if config.only is None else list(config.only)
+    for name in chosen:
+        _known("predictors.only", name, config.members)
+    if not chosen:
+        raise ConfigError("predictors.only is empty: name at least one predictor")
+    built: dict[str, Any] = {name: build_predictor(name, config.members[name]) for name in config.members}
+    ensembles = {name: built[name] for name in chosen if isinstance(built[name], Ensemble)}
+    needed = [name for name in chosen if name not in ensembles]
+    for name, ensemble in ensembles.items():
+        for member in ensemble.members:
+            _known(f"predictors.members.{name}.members", member, config.members)
+            if isinstance(built[member], Ensemble):
+                raise ConfigError(f"predictors.members.{name}.members: {member} is an ensemble itself; list its members")
+            needed += [member] if member not in needed else []
+    return Suite({name: built[name] for name in needed}, ensembles, tuple(chosen))
+
+
+def _known(key: str, name: str, members: Mapping[str, Any]) -> None:
+    if name not in members:
+        close = difflib.get_close_matches(name, list(members), 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ConfigError(f"{key}: there is no predictor '{name}'{hint} There are {', '.join(members)}")

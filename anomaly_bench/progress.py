@@ -1,0 +1,113 @@
+"""Progress of a sweep and of the run in hand, with the time that is left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+
+class Reporter:
+    """Takes the news of a run and shows nothing: the base of those that do."""
+
+    def run(self, title: str) -> None:
+        """A run begins."""
+
+    def stage(self, title: str, total: int) -> None:
+        """A stage of the run, of `total` steps, begins."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Steps of the stage are done."""
+
+    def note(self, text: str) -> None:
+        """A word on how the stage stands."""
+
+    def finished(self, line: str) -> None:
+        """A run has ended; one line says how."""
+
+    def steps(self, title: str) -> StageSteps:
+        """A callback (done, total) that shows a stage of known length."""
+        return StageSteps(self, title)
+
+
+class StageSteps:
+    """Turns (done, total) calls into a stage of a reporter."""
+
+    def __init__(self, reporter: Reporter, title: str) -> None:
+        self.reporter, self.title, self.done = reporter, title, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.done < 0 or done < self.done:
+            self.reporter.stage(self.title, total)
+            self.done = 0
+        self.reporter.advance(done - self.done)
+        self.done = done
+
+
+class PlainReporter(Reporter):
+    """One line per finished run, for logs."""
+
+    def __init__(self, console: Console, runs: int) -> None:
+        self.console, self.runs, self.done, self.start = console, runs, 0, time.monotonic()
+
+    def finished(self, line: str) -> None:
+        self.done += 1
+        left = (time.monotonic() - self.start) / self.done * (self.runs - self.done)
+        eta = f", about {timedelta(seconds=round(left))} left" if left else ""
+        self.console.print(f"[{self.done}/{self.runs}] {line}{eta}", highlight=False, markup=False, soft_wrap=True)
+
+
+class BarReporter(PlainReporter):
+    """Two bars: the sweep's and the stage's."""
+
+    def __init__(self, console: Console, runs: int, bars: Progress) -> None:
+        super().__init__(console, runs)
+        self.bars = bars
+        self.sweep: TaskID = bars.add_task("runs", total=runs, note="")
+        self.current: TaskID = bars.add_task("", total=None, visible=False, note="")
+        self.title = ""
+
+    def run(self, title: str) -> None:
+        self.title = title
+
+    def stage(self, title: str, total: int) -> None:
+        self.bars.reset(self.current, total=total, description=f"{self.title} {title}".strip(), visible=True, note="")
+
+    def advance(self, steps: int = 1) -> None:
+        self.bars.advance(self.current, steps)
+
+    def note(self, text: str) -> None:
+        self.bars.update(self.current, note=text)
+
+    def finished(self, line: str) -> None:
+        super().finished(line)
+        self.bars.advance(self.sweep)
+
+
+class TimeLeftColumn(ProgressColumn):
+    """Time left at the mean speed so far: right for the few, slow steps of a sweep."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or task.total is None or task.elapsed is None:
+            return Text("-:--:-- left")
+        return Text(f"{timedelta(seconds=round(task.elapsed / task.completed * (task.total - task.completed)))} left")
+
+
+@contextmanager
+def reporting(runs: int) -> Iterator[Reporter]:
+    """A reporter for a sweep of `runs`: bars on a terminal, lines elsewhere; both on standard error."""
+    console = Console(stderr=True)
+    if not (sys.stderr.isatty() and console.is_terminal):
+        yield PlainReporter(console, runs)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TimeLeftColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield BarReporter(console, runs, bars)

@@ -1,0 +1,36 @@
+"""The libraries' chatter, kept from the user's terminal; warnings that concern the user stay."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SILENCED = (
+    (Warning, r".*LeafSpec.* is deprecated.*"),
+    (UserWarning, r".*does not have many workers.*"),
+    (UserWarning, r".*[Cc]heckpoint directory .* exists and is not empty.*"),
+    (UserWarning, r".*Experiment logs directory .* exists and is not empty.*"),
+    (UserWarning, r".*number of training batches .* is smaller than the logging interval.*"),
+    (UserWarning, r".*`srun` command is available.*"),
+    (UserWarning, r".*GPU available but not used.*"),
+    (UserWarning, r".*Total length of `DataLoader` across ranks is zero.*"),
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No advertisement, no accelerator report, no advice on workers while a trainer is at work."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for category, message in SILENCED:
+            warnings.filterwarnings("ignore", message, category)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,90 @@
+"""From a finished run to its RunResult."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from data_modules.module import AnomalyDataModule
+from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
+
+from .config import RunConfig
+from .identity import Identity, definition_of, source_digest
+from .models import VAE, input_size
+
+VERSIONED = ("torch", "pytorch-lightning", "torchmetrics", "monai", "nibabel", "numpy", "scipy", "pillow")
+
+
+def describe_training(trainer: pl.Trainer, model: VAE) -> dict[str, float | int | None]:
+    """How the training went; ELBO, rec and KL are means over normal validation images, of the best epoch and the last."""
+    last = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    best = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    return {
+        "epochs": trainer.current_epoch,
+        "best_elbo": None if best is None else float(best),
+        "last_elbo": last.get("val/elbo"),
+        "last_rec": last.get("val/rec"),
+        "last_kl": last.get("val/kl"),
+        "sigma": float(model.likelihood.log_sigma.exp()),
+    }
+
+
+def make_result(
+    config: RunConfig,
+    identity: Identity,
+    data: AnomalyDataModule,
+    model: VAE,
+    training: dict[str, float | int | None],
+    predictors: dict[str, PredictorResult],
+    durations: dict[str, float],
+) -> RunResult:
+    """The record of a run. `beta` is the raw weight of the KL term, `beta_normalised` that times latent / input size."""
+    return RunResult(
+        run_id=identity.run_id,
+        setting_id=identity.setting_id,
+        dataset=config.dataset.name,
+        model=config.model.name,
+        beta=model.beta,
+        beta_normalised=model.beta * model.latent / input_size(model.shape),
+        seed=config.seed,
+        config=definition_of(config),
+        provenance=Provenance(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions={"python": platform.python_version()} | {name: version(name) for name in ("anomaly-bench", *VERSIONED)},
+            git_revision=git_revision(),
+            source_digest=source_digest(),
+            device=device_name(model),
+            threads=torch.get_num_threads(),
+            data_fingerprint=data.fingerprint,
+            split_digest=data.split_digest,
+            durations=durations,
+        ),
+        training=training,
+        pixels=PIXELS,
+        predictors=predictors,
+    )
+
+
+def device_name(model: VAE) -> str:
+    """What the model is on: cpu, or the accelerator's name."""
+    return torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout that this code runs from, with '+' if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "") if tracked else None
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,134 @@
+"""A grid of overrides → the runs still to do → their results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_modules.errors import DataError
+from data_modules.module import AnomalyDataModule
+from leaderboard.collect import FAILURE_FILE, RESULT_FILE, PlannedRun, Sweep, write_sweep
+from leaderboard.record import RunResult
+
+from .config import RunConfig, expand, load_config
+from .errors import ConfigError, OutputError
+from .identity import Identity, identify
+from .models import build_model
+from .output import check_writable, explained
+from .predictors import build_suite
+from .progress import Reporter, reporting
+from .run import build_data, run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    config: RunConfig
+    identity: Identity
+    beta: float
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.out).expanduser() / self.identity.folder
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / RESULT_FILE).exists()
+
+    @property
+    def title(self) -> str:
+        config = self.config
+        return f"{config.dataset.name} {config.model.name} beta={self.beta:g} seed={config.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to: the output folder, the ids of its runs, and the runs that failed."""
+
+    out: Path
+    run_ids: set[str]
+    failed: list[Job]
+
+
+def bench(overrides: list[str]) -> Outcome:
+    """Do every run of the grid that has no result yet.
+
+    What the user has to mend (config, data, output folder) is found before the first training, for all runs, and raised
+    as ConfigError, DataError or OutputError. A run that fails for another reason leaves `failure.txt` in its folder, and
+    the sweep goes on.
+    """
+    configs = [load_config(combination) for combination in expand(overrides)]
+    out = Path(configs[0].out).expanduser()
+    check_writable(out)
+    with reporting(len(configs)) as reporter:
+        with explained(out):
+            jobs = plan(configs, reporter)
+            write_plan(jobs, out)
+        failed = [job for job in jobs if not _do(job, reporter)]
+    return Outcome(out, {job.identity.run_id for job in jobs}, failed)
+
+
+def plan(configs: Sequence[RunConfig], reporter: Reporter) -> list[Job]:
+    """The jobs of the configs, each checked as far as can be without training: data, network, predictors."""
+    jobs, prepared = [], dict[str, AnomalyDataModule]()
+    for config in configs:
+        build_suite(config.predictors)
+        key = repr(config.dataset)
+        if key not in prepared:
+            prepared[key] = build_data(config, reporter)
+        model = build_model(config.model, prepared[key].image_shape)
+        jobs.append(Job(config, identify(config, prepared[key]), model.beta))
+    return list({job.identity.run_id: job for job in jobs}.values())
+
+
+def write_plan(jobs: Sequence[Job], out: Path) -> None:
+    """Note which runs belong together, so that a leaderboard can say how many of them it saw."""
+    runs = [
+        PlannedRun(
+            run_id=job.identity.run_id,
+            setting_id=job.identity.setting_id,
+            dataset=job.config.dataset.name,
+            model=job.config.model.name,
+            beta=job.beta,
+            seed=job.config.seed,
+            folder=job.identity.folder,
+        )
+        for job in jobs
+    ]
+    name = hashlib.blake2b(json.dumps(sorted(run.run_id for run in runs)).encode(), digest_size=8).hexdigest()
+    write_sweep(Sweep(runs=runs), out, name)
+
+
+def _do(job: Job, reporter: Reporter) -> bool:
+    if job.done:
+        reporter.finished(f"{job.title}: done before")
+        return True
+    reporter.run(job.title)
+    try:
+        with explained(job.folder):
+            result = run(job.config, reporter)
+    except (ConfigError, DataError, OutputError):
+        raise
+    except Exception as error:  # one run's failure must not cost the others
+        with explained(job.folder):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            (job.folder / FAILURE_FILE).write_text(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
+        reporter.finished(f"{job.title}: FAILED, {error} ({job.folder / FAILURE_FILE})")
+        return False
+    reporter.finished(f"{job.title}: {summary(result)}")
+    return True
+
+
+def summary(result: RunResult) -> str:
+    """A line on a result: its time and its best predictor by pixel AUROC."""
+    best = max(result.predictors, key=lambda name: result.predictors[name].test["auroc"].value or 0.0)
+    seconds = result.provenance.durations
+    return (
+        f"{result.training['epochs']} epochs in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
+        f"best {best}, pixel AUROC {result.predictors[best].test['auroc'].value or 0.0:.3f}"
+    )

@@ -1,0 +1,65 @@
+"""Loggers of a run: CSV always, W&B when asked."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from ..config import RunConfig
+from ..identity import Identity
+
+PROJECT = "anomaly_bench"
+INIT_TIMEOUT = 10.0
+
+
+def build_loggers(config: RunConfig, identity: Identity, folder: Path, described: dict[str, Any]) -> list[Logger]:
+    """CSV in `folder`; with `logger=wandb` a W&B run too, offline where there is no login.
+
+    W&B that cannot start is a warning, never a failed run.
+    """
+    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    if config.logger == "wandb" and (wandb := _wandb(config, identity, folder, described)):
+        loggers.append(wandb)
+    return loggers
+
+
+def finish_loggers(loggers: list[Logger], pictures: Path) -> None:
+    """Send the picture panels and close; a W&B error is a warning."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            try:
+                import wandb
+
+                panels = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(pictures.glob("*.png"))}
+                logger.experiment.log(panels)
+                logger.experiment.finish()
+            except Exception as error:  # whatever W&B raises, the run's result stands
+                warnings.warn(f"W&B could not finish ({error}); the run and its files are complete", stacklevel=2)
+
+
+def _wandb(config: RunConfig, identity: Identity, folder: Path, described: dict[str, Any]) -> WandbLogger | None:
+    try:
+        import wandb
+
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        settings = wandb.Settings(
+            mode=mode, silent=True, console="off", disable_code=True, disable_git=True, init_timeout=INIT_TIMEOUT, x_disable_stats=True
+        )
+        run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            dir=folder,
+            id=identity.run_id[:16],
+            name=identity.folder.rsplit("-", 1)[0],
+            group=f"{config.dataset.name}/{config.model.name}",
+            job_type="run",
+            config=described,
+            settings=settings,
+        )
+        return WandbLogger(experiment=run)
+    except Exception as error:  # an unreachable or refusing server must not cost a run
+        warnings.warn(f"W&B could not start ({type(error).__name__}: {error}); going on without it", stacklevel=2)
+        return None

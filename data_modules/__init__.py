@@ -1,0 +1,1 @@
+"""Files and geometry in, batches of images with masks out; knows no model."""

@@ -1,0 +1,67 @@
+"""Synthetic datasets that need no download: written to disk once as real files, then read like any other dataset."""
+
+import difflib
+import hashlib
+import inspect
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_modules.embedded.brain_anatomy import TEMPLATE_FILES
+from data_modules.embedded.tiny_brain import write_tiny_brain
+from data_modules.embedded.tiny_texture import write_tiny_texture
+from data_modules.errors import DataError
+
+Progress = Callable[[int, int], None]
+
+EMBEDDED: dict[str, Callable[..., None]] = {"tiny_brain": write_tiny_brain, "tiny_texture": write_tiny_texture}
+SOURCES = {
+    "tiny_brain": ("fields.py", "brain_anatomy.py", "brain_lesions.py", "tiny_brain.py"),
+    "tiny_texture": ("fields.py", "texture_materials.py", "texture_defects.py", "tiny_texture.py"),
+}
+ASSETS = {"tiny_brain": TEMPLATE_FILES, "tiny_texture": ()}
+
+
+def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None) -> Path:
+    """The folder ``cache_dir/embedded/<name>-<digest>`` of the dataset ``name``, written now if it is not there yet.
+
+    The folder appears whole or not at all; of two processes that write it at once, one wins and both use its folder.
+    Raises DataError for an unknown name; OSErrors (disk full, no permission) propagate.
+    """
+    if name not in EMBEDDED:
+        close = difflib.get_close_matches(name, EMBEDDED, n=1, cutoff=0.0)[0]
+        raise DataError(f"no embedded dataset {name!r}; did you mean {close!r}? There are: {', '.join(EMBEDDED)}")
+    folder = cache_dir / "embedded" / f"{name}-{embedded_digest(name)}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            written = Path(scratch) / name
+            EMBEDDED[name](written, progress=progress)
+            _publish(written, folder)
+    return folder
+
+
+def embedded_digest(name: str) -> str:
+    """12 hexadecimal digits that change with the generator's source, its assets and its parameters."""
+    digest = hashlib.sha256(json.dumps(_parameters(EMBEDDED[name]), sort_keys=True).encode())
+    here = Path(__file__).parent
+    for path in (*(here / source for source in SOURCES[name]), *ASSETS[name]):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def _parameters(write: Callable[..., None]) -> dict[str, Any]:
+    """The keyword parameters with which ``write`` is called, its defaults."""
+    defaults = inspect.signature(write).parameters.values()
+    return {p.name: p.default for p in defaults if p.default is not p.empty and p.name != "progress"}
+
+
+def _publish(written: Path, folder: Path) -> None:
+    """Gives ``written`` its final name in one step; when another process was faster, its folder stays."""
+    try:
+        written.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise

@@ -1,0 +1,93 @@
+"""File name patterns: from a folder to the cases of a dataset.
+
+A pattern is a path relative to the data root. `{name}` stands for a piece of a file or folder name and must be the same
+wherever it occurs in the patterns of one case; `*` matches anything inside one name, `**/` any number of folders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from .errors import DataError
+
+_TOKEN = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one subject, relative to the data root.
+
+    pool: which splits the subject may go to: 'any', 'train' (train or val) or 'test' (test or val).
+    """
+
+    subject: str
+    images: dict[str, str]
+    pool: str = "any"
+    label: str | None = None
+    brain_mask: str | None = None
+
+    @property
+    def files(self) -> list[str]:
+        return [*self.images.values(), *filter(None, (self.label, self.brain_mask))]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Every file below a root, listed once.
+
+    Raises DataError if the root is missing, is no folder, or has no file.
+    """
+
+    root: Path
+    key: str = "dataset.root"
+    _cache: dict[str, list[tuple[str, dict[str, str]]]] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def files(self) -> list[str]:
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: no such folder; set {self.key}=FOLDER (or DATA_ROOT=FOLDER with make)")
+        found = [
+            (Path(folder) / name).relative_to(self.root).as_posix()
+            for folder, _, names in os.walk(self.root, followlinks=True)
+            for name in names
+        ]
+        if not found:
+            raise DataError(f"{self.root}: the folder is empty; set {self.key} to the folder that holds the dataset")
+        return sorted(found)
+
+    def find(self, pattern: str) -> list[tuple[str, dict[str, str]]]:
+        """Files that match the pattern, each with what its `{names}` stand for; sorted by path."""
+        if pattern not in self._cache:
+            regex = compile_pattern(pattern)
+            matches = ((path, regex.fullmatch(path)) for path in self.files)
+            self._cache[pattern] = [(path, match.groupdict()) for path, match in matches if match]
+        return self._cache[pattern]
+
+    def one(self, pattern: str, names: dict[str, str]) -> str | None:
+        """The single file that the pattern, with `{names}` filled in, stands for; None if there is none.
+
+        Raises DataError if there are several.
+        """
+        found = [path for path, got in self.find(pattern) if all(got[key] == names.get(key) for key in got)]
+        if len(found) > 1:
+            raise DataError(f"{self.root}: {found[0]} and {found[1]} both match '{pattern}'; make the pattern stricter")
+        return found[0] if found else None
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a pattern; a name that occurs twice must stand for the same text."""
+    out, position, seen = "", 0, set()
+    for token in _TOKEN.finditer(pattern):
+        out += re.escape(pattern[position : token.start()])
+        name, folders, _ = token.groups()
+        if name:
+            out += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
+            seen.add(name)
+        else:
+            out += "(?:.*/)?" if folders else "[^/]*"
+        position = token.end()
+    return re.compile(out + re.escape(pattern[position:]))

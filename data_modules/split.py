@@ -1,0 +1,90 @@
+"""Splits by subject: deterministic, written beside the result, validation never test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .config import SplitConfig
+from .errors import DataError
+from .layout import Case
+
+SPLITS = ("train", "val", "test")
+
+
+def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
+    """Subjects of train, val and test, each sorted by name.
+
+    A subject's place depends on the hash of its own name alone, so adding subjects never moves others. Subjects of pool
+    'train' go to train or (share `val`) to val; those of pool 'test' to test or (share `holdout`) to val.
+    Raises DataError for shares outside [0, 1), for lists or a file that miss or repeat a subject, and for an empty train, val or test.
+    """
+    _check_shares(config)
+    fixed = _fixed(config)
+    split = _from_lists(cases, fixed) if fixed else _by_hash(cases, config)
+    for part in SPLITS:
+        if not split[part]:
+            raise DataError(
+                f"none of {len(cases)} subjects falls into '{part}': raise dataset.split.{part if part != 'train' else 'val'}, "
+                "change dataset.split.salt, or list the subjects (dataset.split.file)"
+            )
+    return split
+
+
+def split_digest(split: dict[str, list[str]]) -> str:
+    """A short digest of who is where; equal digests mean equal splits."""
+    return hashlib.blake2b(json.dumps(split, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def unit_hash(salt: str, name: str) -> float:
+    """A number in [0, 1) that only the salt and the name decide."""
+    return int.from_bytes(hashlib.blake2b(f"{salt}/{name}".encode(), digest_size=8).digest()) / 2**64
+
+
+def _by_hash(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
+    split: dict[str, list[str]] = {part: [] for part in SPLITS}
+    for case in cases:
+        u = unit_hash(config.salt, case.subject)
+        if case.pool == "test":
+            part = "val" if u < config.holdout else "test"
+        elif u < config.val:
+            part = "val"
+        else:
+            part = "test" if case.pool == "any" and u < config.val + config.test else "train"
+        split[part].append(case.subject)
+    return {part: sorted(names) for part, names in split.items()}
+
+
+def _check_shares(config: SplitConfig) -> None:
+    for key in ("val", "test", "holdout"):
+        share = getattr(config, key)
+        if not 0 <= share < 1:
+            raise DataError(f"dataset.split.{key}={share}: expected a share from 0 up to (not including) 1")
+    if config.val + config.test >= 1:
+        raise DataError(f"dataset.split.val + dataset.split.test = {config.val + config.test}: nothing is left to train on")
+
+
+def _fixed(config: SplitConfig) -> dict[str, list[str]] | None:
+    if config.file:
+        try:
+            loaded = json.loads(Path(config.file).expanduser().read_text())
+            return {part: list(loaded[part]) for part in SPLITS}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"dataset.split.file={config.file}: cannot be read ({error}); expected JSON with lists under train, val, test"
+            ) from error
+    listed = {part: list(getattr(config, f"{part}_subjects")) for part in SPLITS}
+    return listed if any(listed.values()) else None
+
+
+def _from_lists(cases: Sequence[Case], fixed: dict[str, list[str]]) -> dict[str, list[str]]:
+    known, listed = {case.subject for case in cases}, [name for names in fixed.values() for name in names]
+    if twice := sorted({name for name in listed if listed.count(name) > 1}):
+        raise DataError(f"dataset.split lists {twice[0]} twice; a subject belongs to one split")
+    if unknown := sorted(set(listed) - known):
+        raise DataError(f"dataset.split lists {unknown[0]}, which is not in the data; there are {sorted(known)[:5]} …")
+    if missing := sorted(known - set(listed)):
+        raise DataError(f"dataset.split says nothing about {missing[0]} ({len(missing)} in all); list every subject")
+    return {part: sorted(names) for part, names in fixed.items()}

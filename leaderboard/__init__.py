@@ -1,0 +1,1 @@
+"""Run results in; tables and verdicts out. Imports no torch."""

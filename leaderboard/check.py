@@ -1,0 +1,181 @@
+"""The gate for CI: rows against a baseline, failing closed on anything worse, missing or measured over fewer seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from leaderboard.aggregate import Row, Statistic, beta_text
+from leaderboard.record import METRICS, SCHEMA_VERSION, Document, ResultError, read_document, write_document
+
+MINIMAL_TOLERANCE = 0.01
+KEY_WIDTH = 16  # keys fold no narrower; on a smaller console the lines run over the edge
+BASELINE_REMEDY = "Restore it from version control, or make it anew from a trusted run with the `command` it names."
+Status = Literal["worse", "missing", "undefined", "fewer seeds", "better", "new", "same"]
+FAILURES: tuple[Status, ...] = ("worse", "missing", "undefined", "fewer seeds")
+STATUSES: tuple[Status, ...] = (*FAILURES, "better", "new", "same")
+COLOURS = {"better": "green", "new": "cyan", "same": ""}
+ADVICE: dict[Status, str] = {
+    "worse": "the mean fell by more than is allowed",
+    "missing": "no such row in the results; was the run left out, did it fail?",
+    "undefined": "the results have the row but no value",
+    "fewer seeds": "run as many seeds as the baseline",
+    "better": "update the baseline",
+    "new": "not in the baseline; add it to have it checked",
+}
+
+
+class Expectation(Document):
+    """What a predictor reached when the baseline was made, and how much lower a mean may be and still pass."""
+
+    mean: float
+    sd: float | None
+    n: int = Field(ge=1)
+    tolerance: float = Field(ge=0)
+
+
+class Baseline(Document):
+    """Expected means of one metric on one dataset, by `<model>|beta=<b>|<predictor>`; `command` produced them."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    dataset: str
+    metric: Literal["auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc", "image_ap"]
+    command: str
+    predictors: dict[str, Expectation] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One predictor against the baseline; `expected` is None for a new one, `found` for one that is missing."""
+
+    key: str
+    status: Status
+    expected: Expectation | None
+    found: Statistic | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether this verdict fails the check."""
+        return self.status in FAILURES
+
+
+def row_key(row: Row) -> str:
+    """`<model>|beta=<b>|<predictor>`; the model wears its setting's suffix where settings would share the key."""
+    return f"{row.label}|beta={beta_text(row.beta)}|{row.predictor}"
+
+
+def read_baseline(path: Path) -> Baseline:
+    """The baseline in the file `path`; ResultError when it is not there, damaged, empty or of another version."""
+    return read_document(path, Baseline, BASELINE_REMEDY)
+
+
+def write_baseline(baseline: Baseline, path: Path) -> None:
+    """Write `baseline` atomically, in place of an older one: version control keeps that."""
+    write_document(baseline, path)
+
+
+def tolerance(statistic: Statistic) -> float:
+    """max(0.01, 3·sd/√n), rounded up to 3 decimals.
+
+    Three standard errors cover the spread over seeds; 0.01 covers the floating-point differences between machines,
+    which training amplifies, and stands alone where one seed says nothing about spread.
+    """
+    error = 0.0 if statistic.sd is None else 3 * statistic.sd / math.sqrt(statistic.n)
+    return math.ceil(round(1000 * max(MINIMAL_TOLERANCE, error), 6)) / 1000
+
+
+def make_baseline(rows: Sequence[Row], command: str, metric: str = "auroc") -> Baseline:
+    """A baseline from complete rows of one dataset; ResultError for no rows, two datasets, missing seeds or values."""
+    datasets = sorted({row.dataset for row in rows})
+    if len(datasets) != 1:
+        raise ResultError(
+            f"a baseline is of one dataset, these rows are of {datasets or 'none'}. Choose the runs of one."
+        )
+    if metric not in METRICS:
+        raise ResultError(f"unknown metric {metric!r}; expected one of {list(METRICS)}.")
+    predictors = {}
+    for row in rows:
+        found = row.test[metric]
+        if found.mean is None or found.n < row.planned:
+            raise ResultError(
+                f"{row.dataset}: {row_key(row)} has {metric} for {found.n} of {row.planned} planned seeds; "
+                "a baseline needs all. Finish the sweep (`make bench`) first."
+            )
+        predictors[row_key(row)] = Expectation(mean=found.mean, sd=found.sd, n=found.n, tolerance=tolerance(found))
+    document = {"dataset": datasets[0], "metric": metric, "command": command, "predictors": predictors}
+    return Baseline.model_validate(document)
+
+
+def compare(rows: Sequence[Row], baseline: Baseline) -> list[Verdict]:
+    """A verdict for every predictor of the baseline, and for every new one; failures first.
+
+    Worse: mean < expected mean − tolerance. Also failing: a predictor or group that is missing or undefined, and one
+    measured over fewer seeds than the baseline. ResultError when a row is of another dataset than the baseline.
+    """
+    others = sorted({row.dataset for row in rows} - {baseline.dataset})
+    if others:
+        raise ResultError(
+            f"the baseline is of dataset {baseline.dataset!r}, the results are of {others}. "
+            f"Name the baseline of that dataset, or choose only the runs of {baseline.dataset!r}."
+        )
+    found = {row_key(row): row.test[baseline.metric] for row in rows}
+    verdicts = [
+        Verdict(key, _judge(expected, found.get(key)), expected, found.get(key))
+        for key, expected in baseline.predictors.items()
+    ]
+    verdicts += [Verdict(key, "new", None, found[key]) for key in found.keys() - baseline.predictors.keys()]
+    return sorted(verdicts, key=lambda verdict: (STATUSES.index(verdict.status), verdict.key))
+
+
+def _judge(expected: Expectation, found: Statistic | None) -> Status:
+    if found is None:
+        return "missing"
+    if found.mean is None:
+        return "undefined"
+    change = found.mean - expected.mean
+    if change < -expected.tolerance:
+        return "worse"
+    if found.n < expected.n:
+        return "fewer seeds"
+    return "better" if change > expected.tolerance else "same"
+
+
+def diff_table(verdicts: Sequence[Verdict], console: Console) -> None:
+    """Print a line per verdict, what each kind of verdict asks for, and a count of the failures.
+
+    `allowed` is the tolerance, `seeds` are those found of those in the baseline. Long keys fold, numbers are never cut.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    for name in ("verdict", "predictor", "baseline", "now", "change", "allowed", "seeds"):
+        table.add_column(name, overflow="fold", no_wrap=name != "predictor")
+    for verdict in verdicts:
+        table.add_row(*map(Text, _cells(verdict)), style=COLOURS.get(verdict.status, "bold red"))
+    natural = console.measure(table, options=console.options.update(width=10_000)).maximum
+    foldable = max((len(verdict.key) - KEY_WIDTH for verdict in verdicts), default=0)
+    table.width = max(natural - max(foldable, 0), min(natural, console.width))
+    console.print(table, crop=False)
+    present = {verdict.status for verdict in verdicts}
+    for status, advice in ADVICE.items():
+        if status in present:
+            console.print(Text(f"{status}: {advice}"))
+    failures = sum(verdict.failed for verdict in verdicts)
+    checked = sum(verdict.status != "new" for verdict in verdicts)
+    outcome = f"FAILED: {failures} of {checked} checked predictors" if failures else f"passed: {checked} predictors"
+    console.print(Text(outcome, style="bold red" if failures else "bold green"))
+
+
+def _cells(verdict: Verdict) -> list[str]:
+    expected, found = verdict.expected, verdict.found
+    before, now = expected.mean if expected else None, found.mean if found else None
+    change = "–" if before is None or now is None else f"{now - before:+.3f}"
+    numbers = ["–" if value is None else f"{value:.3f}" for value in (before, now)]
+    allowed = f"{expected.tolerance:.3f}" if expected else "–"
+    seeds = f"{found.n if found else 0}/{expected.n if expected else '–'}"
+    return [verdict.status, verdict.key, *numbers, change, allowed, seeds]

@@ -1,0 +1,164 @@
+"""From a runs folder to results: what finished, what failed, what is damaged, and what was planned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from leaderboard.record import (
+    SCHEMA_VERSION,
+    Document,
+    ResultError,
+    RunResult,
+    read_document,
+    read_result,
+    write_document,
+)
+
+RESULT_FILE = "result.json"
+FAILURE_FILE = "failure.txt"
+SWEEPS_FOLDER = "sweeps"
+SWEEP_REMEDY = "Without the plan n/N would be wrong: start the sweep again (`make bench`), or delete the file."
+
+
+class PlannedRun(Document):
+    """One run that a sweep intends; `folder` is relative to the runs folder."""
+
+    run_id: str = Field(min_length=1)
+    setting_id: str = Field(min_length=1)
+    dataset: str
+    model: str
+    beta: float
+    seed: int
+    folder: str = Field(min_length=1)
+
+
+class Sweep(Document):
+    """The plan of a sweep: all its runs, whether finished or not."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    runs: list[PlannedRun]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a runs folder holds: results by run id's order, one message per damaged file, the plan, and why runs failed.
+
+    `failed` maps the run id (or, for a run in no plan, its folder relative to the runs folder) to the reason.
+    """
+
+    results: list[RunResult]
+    damaged: list[str] = field(default_factory=list)
+    planned: list[PlannedRun] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def write_sweep(sweep: Sweep, root: Path, name: str) -> Path:
+    """Write the plan as `<root>/sweeps/<name>.json`, atomically, in place of an older plan of that name; its path."""
+    if Path(name).name != name:
+        raise ResultError(
+            f"{root / SWEEPS_FOLDER}: a sweep's name is one file name, got {name!r}; leave out the slashes."
+        )
+    path = root / SWEEPS_FOLDER / f"{name}.json"
+    write_document(sweep, path)
+    return path
+
+
+def read_sweeps(root: Path) -> dict[str, Sweep]:
+    """All plans under `<root>/sweeps`, by name; ResultError when one is damaged: n/N would be wrong without it."""
+    paths = sorted((root / SWEEPS_FOLDER).glob("*.json"))
+    return {path.stem: read_document(path, Sweep, SWEEP_REMEDY) for path in paths}
+
+
+def collect(root: Path, only: set[str] | None = None) -> Collection:
+    """Everything under `root`, at any depth; with `only`, the runs of these ids.
+
+    A damaged result does not hide the others: it becomes a message in `damaged`. A folder with both a result and a
+    failure is a run that was repeated with success. ResultError when nothing is found, when one run id lies in two
+    folders or contradicts its plan, and when an id of `only` is nowhere.
+    """
+    plan = _merge_plans(root)
+    run_ids = {(root / run.folder).resolve(): run.run_id for run in plan.values()}
+    plan = {run_id: run for run_id, run in plan.items() if only is None or run_id in only}
+
+    def wanted(folder: Path) -> bool:
+        run_id = run_ids.get(folder.resolve())
+        return only is None or run_id is None or run_id in only
+
+    results, damaged = _read_results(root, wanted)
+    if only is not None:
+        results = {run_id: result for run_id, result in results.items() if run_id in only}
+    _check_against_plan(results, plan, root)
+    failed = _read_failures(root, run_ids, only)
+    if not (results or damaged or failed):
+        planned = f" ({len(plan)} runs are planned, none is finished)" if plan else ""
+        raise ResultError(
+            f"{root}: no results found{planned}. Fill it with `make bench`, or name the folder that has them."
+        )
+    lost = sorted((only or set()) - results.keys() - plan.keys() - failed.keys())
+    if lost:
+        raise ResultError(
+            f"{root}: runs {lost} are neither here nor in a plan. Run them (`make bench`) or leave them out."
+        )
+    return Collection([results[run_id] for run_id in sorted(results)], damaged, list(plan.values()), failed)
+
+
+def _merge_plans(root: Path) -> dict[str, PlannedRun]:
+    """Planned runs by id, each once however many sweeps share it; ResultError when two sweeps contradict each other."""
+    plan: dict[str, PlannedRun] = {}
+    for name, sweep in read_sweeps(root).items():
+        for run in sweep.runs:
+            if plan.setdefault(run.run_id, run) != run:
+                raise ResultError(
+                    f"{root / SWEEPS_FOLDER / name}.json: run {run.run_id} is planned differently in another sweep. "
+                    "Delete the outdated one of the two."
+                )
+    return plan
+
+
+def _read_results(root: Path, wanted: Callable[[Path], bool]) -> tuple[dict[str, RunResult], list[str]]:
+    """Results by run id, and a message for each damaged one, from the folders that are `wanted`."""
+    results: dict[str, RunResult] = {}
+    places: dict[str, Path] = {}
+    damaged: list[str] = []
+    for path in sorted(root.rglob(RESULT_FILE)):
+        if not wanted(path.parent):
+            continue
+        try:
+            result = read_result(path)
+        except ResultError as error:
+            damaged.append(str(error))
+            continue
+        if result.run_id in results:
+            raise ResultError(
+                f"{path}: run {result.run_id} lies also in {places[result.run_id]}; it would count twice. "
+                "Move one of the two folders away."
+            )
+        results[result.run_id], places[result.run_id] = result, path.parent
+    return results, damaged
+
+
+def _check_against_plan(results: dict[str, RunResult], plan: dict[str, PlannedRun], root: Path) -> None:
+    """ResultError when a result is not the run that its plan says: its group would be counted wrongly."""
+    for run_id in results.keys() & plan.keys():
+        for name in ("setting_id", "dataset", "model", "beta", "seed"):
+            found, expected = getattr(results[run_id], name), getattr(plan[run_id], name)
+            if found != expected:
+                raise ResultError(
+                    f"{root / plan[run_id].folder}: run {run_id} has {name} {found!r}, its plan says {expected!r}. "
+                    f"Delete the outdated plan in {root / SWEEPS_FOLDER}, or move the folder away."
+                )
+
+
+def _read_failures(root: Path, run_ids: dict[Path, str], only: set[str] | None) -> dict[str, str]:
+    """Reason (the file's first line) of each run that failed and has no result, by run id, else by folder."""
+    failed: dict[str, str] = {}
+    for path in sorted(root.rglob(FAILURE_FILE)):
+        run = run_ids.get(path.parent.resolve(), path.parent.relative_to(root).as_posix())
+        if (path.parent / RESULT_FILE).exists() or (only is not None and run not in only):
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        failed[run] = lines[0] if lines else "no reason given"
+    return failed

@@ -1,0 +1,228 @@
+"""The schema of a result: what one run writes, once, and everything else reads. Imports no torch, no numpy."""
+
+import json
+import math
+import os
+import uuid
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+
+SCHEMA_VERSION: Final = 1
+METRICS = ("auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc", "image_ap")
+PIXELS = "metrics count foreground pixels only"
+REMEDY = "Delete the file and start the same command again: `make bench` redoes only the runs that have no result."
+BOUND_SLACK = 1e-9  # a value may leave its certified interval by the rounding of the sums behind the two
+TIMES: dict[str, Any] = {"provenance": {"created", "durations"}, "predictors": {"__all__": {"seconds_per_image"}}}
+
+
+class ResultError(ValueError):
+    """A result, sweep or baseline that cannot be used; the message names the file or folder and the remedy."""
+
+
+class Document(BaseModel):
+    """Base of all that is written as JSON: immutable, unknown keys rejected, no NaN and no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Measure(Document):
+    """A metric with the certified interval its histogram bins leave; value None where the metric is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Measure":
+        bounds = [bound for bound in (self.low, self.value, self.high) if bound is not None]
+        if any(left > right + BOUND_SLACK for left, right in pairwise(bounds)):
+            raise ValueError(f"expected low <= value <= high, got {self.low}, {self.value}, {self.high}")
+        return self
+
+
+class SubjectRow(Document):
+    """One test subject under one predictor; counts are of foreground pixels over all its images."""
+
+    subject: str
+    images: NonNegativeInt
+    pixels: NonNegativeInt
+    anomalous_pixels: NonNegativeInt
+    dice: float | None
+    ap: float | None
+
+
+def _known_metrics(measures: dict[str, Measure]) -> dict[str, Measure]:
+    unknown = sorted(set(measures) - set(METRICS))
+    if unknown:
+        raise ValueError(f"unknown metrics {unknown}; expected {list(METRICS)}")
+    return measures
+
+
+def _all_metrics(measures: dict[str, Measure]) -> dict[str, Measure]:
+    missing = [name for name in METRICS if name not in measures]
+    if missing:
+        raise ValueError(f"missing metrics {missing}; an undefined one is a Measure whose value is None")
+    return measures
+
+
+SomeMeasures = Annotated[dict[str, Measure], AfterValidator(_known_metrics)]
+AllMeasures = Annotated[SomeMeasures, AfterValidator(_all_metrics)]
+
+
+class PredictorResult(Document):
+    """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject."""
+
+    test: AllMeasures
+    validation: SomeMeasures
+    subjects: list[SubjectRow]
+    seconds_per_image: float = Field(ge=0)
+
+
+def _utc(created: str) -> str:
+    if datetime.fromisoformat(created).utcoffset() != timedelta(0):
+        raise ValueError(f"expected an ISO time in UTC such as {datetime.now(UTC).isoformat()}, got {created}")
+    return created
+
+
+class Provenance(Document):
+    """Where a result comes from; `created` is a UTC ISO time, `durations` are seconds per phase."""
+
+    created: Annotated[str, AfterValidator(_utc)]
+    versions: dict[str, str]
+    git_revision: str | None
+    source_digest: str
+    device: str
+    threads: int = Field(ge=1)
+    data_fingerprint: str
+    split_digest: str
+    durations: dict[str, float]
+
+
+def _strict_json(value: Any, where: str = "config") -> Any:
+    """`value` unchanged; ValueError names the first entry that JSON would refuse, or give back as something else."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{where} has the key {key!r}; expected a string")
+            _strict_json(entry, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            _strict_json(entry, f"{where}[{index}]")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value}; expected a finite number")
+    elif value is not None and not isinstance(value, str | int):
+        raise ValueError(f"{where} is a {type(value).__name__}; expected a JSON type (a tuple becomes a list)")
+    return value
+
+
+class RunResult(Document):
+    """One run: its identity, its config, where it comes from, and what each predictor reached.
+
+    `setting_id` is the hash of everything that defines the run but its seed: runs are averaged only within it. `beta`
+    is in the raw unit (loss sums over pixels and latents), `beta_normalised` in that of Higgins et al. 2017 (by latent
+    size / input size). `pixels` says which pixels the metrics count: PIXELS.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    run_id: str = Field(min_length=1)
+    setting_id: str = Field(min_length=1)
+    dataset: str = Field(min_length=1)
+    model: str = Field(min_length=1)
+    beta: float
+    beta_normalised: float
+    seed: int
+    config: Annotated[dict[str, Any], AfterValidator(_strict_json)]
+    provenance: Provenance
+    training: dict[str, float | int | None]
+    pixels: str = Field(min_length=1)
+    predictors: dict[str, PredictorResult]
+
+
+D = TypeVar("D", bound=Document)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not strict JSON")
+
+
+def _check_version(document: Any, path: Path, remedy: str) -> None:
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version == SCHEMA_VERSION and type(version) is int:
+        return
+    supported = f"{path}: its schema version is {version!r}; this anomaly-bench supports version {SCHEMA_VERSION}."
+    newer = isinstance(version, int) and version > SCHEMA_VERSION
+    raise ResultError(f"{supported} {'Upgrade anomaly-bench to read it.' if newer else remedy}")
+
+
+def parse_document(text: str, kind: type[D], path: Path, remedy: str) -> D:
+    """The document of type `kind` that `text` holds; ResultError names `path`, what is wrong, and `remedy`."""
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise ResultError(f"{path}: damaged JSON ({error}). {remedy}") from error
+    _check_version(document, path, remedy)
+    try:
+        return kind.model_validate(document, strict=True)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in error.errors()]
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise ResultError(f"{path}: not a valid {kind.__name__} ({'; '.join(faults[:5])}{more}). {remedy}") from error
+
+
+def read_document(path: Path, kind: type[D], remedy: str) -> D:
+    """The document of type `kind` in the file `path`; ResultError when it is missing, damaged or of another version."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be read ({error.strerror}). {remedy}") from error
+    except UnicodeDecodeError as error:
+        raise ResultError(f"{path}: damaged JSON ({error}). {remedy}") from error
+    return parse_document(text, kind, path, remedy)
+
+
+def write_document(document: Document, path: Path) -> None:
+    """Write `document` as strict JSON, whole or not at all: a temporary file in the same folder, fsync, rename."""
+    try:
+        text = json.dumps(document.model_dump(mode="json"), allow_nan=False, indent=1, ensure_ascii=False) + "\n"
+    except ValueError as error:
+        raise ResultError(f"{path}: not written, the document holds a non-finite number ({error}).") from error
+    parse_document(text, type(document), path, "Not written: build it from finite numbers and JSON types.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_result(path: Path) -> RunResult:
+    """The result in the file `path`; ResultError when it is not there, damaged, incomplete or of another version."""
+    return read_document(path, RunResult, REMEDY)
+
+
+def write_result(result: RunResult, path: Path) -> None:
+    """Write `result` atomically; a file that already holds the same result (see `comparable`) is left as it is.
+
+    ResultError when `path` holds a different or damaged result: a result is never overwritten.
+    """
+    if not path.exists():
+        write_document(result, path)
+    elif not comparable(existing := read_result(path), result):
+        raise ResultError(
+            f"{path}: already holds a different result (run {existing.run_id}; this one is {result.run_id}). "
+            "Results are never overwritten: move that folder away, or run into another one."
+        )
+
+
+def comparable(a: RunResult, b: RunResult) -> bool:
+    """Whether two results are equal in all but time: `created`, `durations` and `seconds_per_image` may differ."""
+    return a.model_dump(exclude=TIMES) == b.model_dump(exclude=TIMES)

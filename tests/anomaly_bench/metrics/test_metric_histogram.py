@@ -1,0 +1,93 @@
+"""Score keys against the order of float32 itself, and thresholds against counting."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomaly_bench.metrics.histogram import bin_lower_edge, default_pivot, foreground_pixels, score_keys
+from anomaly_bench.metrics.thresholds import dice_at, mid_cdf, threshold_at_fpr
+
+floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnormal=True)
+counts = st.lists(st.integers(0, 5), min_size=8, max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(floats, min_size=2, max_size=20), st.sampled_from([8, 14, 20, 32]), st.sampled_from([0.0, -0.0, 0.5, -3e4])
+)
+def test_keys_order_and_tie_as_floats_do(values: list[float], bits: int, pivot: float) -> None:
+    scores = torch.tensor([*values, -0.0, 0.0, 1e-45, -1e-45])
+    bins, low = score_keys(scores, pivot, bits)
+    shifted = scores - torch.tensor(pivot)
+    whole = bins * 2 ** (32 - bits) + low
+    assert torch.equal(whole[:, None] < whole, shifted[:, None] < shifted)
+    assert torch.equal(whole[:, None] == whole, shifted[:, None] == shifted)
+    assert 0 <= int(bins.min()) <= int(bins.max()) < 2**bits
+
+
+@settings(max_examples=200, deadline=None)
+@given(floats, st.sampled_from([6, 14, 20]))
+def test_lower_edge_is_the_least_score_of_its_bin(value: float, bits: int) -> None:
+    index = int(score_keys(torch.tensor([value]), 0.0, bits)[0])
+    edge = bin_lower_edge(index, 0.0, bits)
+    assert edge <= value
+    assert int(score_keys(torch.tensor([edge]), 0.0, bits)[0]) == index
+    if math.isfinite(edge):
+        below = torch.nextafter(torch.tensor([edge]), torch.tensor(-math.inf))
+        assert int(score_keys(below, 0.0, bits)[0]) == index - 1 or edge == 0
+        assert bin_lower_edge(index, 2.0, bits) == edge + 2.0
+
+
+def test_edges_beyond_the_floats_are_infinite() -> None:
+    assert [bin_lower_edge(index, 0.0, 20) for index in (0, 2**20 - 1, 2**20)] == [-math.inf, math.inf, math.inf]
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 NaN among 3"):
+        score_keys(torch.tensor([math.nan, 1.0, math.nan]), 0.0, 20)
+
+
+def test_default_pivot() -> None:
+    assert default_pivot(torch.tensor([math.inf, 5.0, 1.0, 7.0, -math.inf])) == 5
+    assert default_pivot(torch.tensor([math.inf])) == 0
+    assert default_pivot(torch.tensor([5.0], dtype=torch.float16)) == 0
+
+
+def test_foreground_pixels_checks_shapes_and_types() -> None:
+    foreground = torch.ones(2, 1, 2, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="scores of shape"):
+        foreground_pixels(foreground, scores=torch.zeros(2, 2, 2))
+    with pytest.raises(ValueError, match="mask of dtype bool"):
+        foreground_pixels(foreground, mask=torch.zeros(2, 1, 2, 2))
+
+
+@settings(max_examples=200, deadline=None)
+@given(counts.filter(any), st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 1.0]))
+def test_threshold_is_the_lowest_that_holds_the_rate(normal: list[int], fpr: float) -> None:
+    threshold = threshold_at_fpr(torch.tensor(normal), fpr)
+    holds = [sum(normal[t:]) / sum(normal) <= fpr for t in range(len(normal) + 1)]
+    assert threshold == holds.index(True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(counts, counts, st.integers(0, 8))
+def test_dice_at_counts_pixels(normal: list[int], anomalous: list[int], threshold: int) -> None:
+    tp, fp, fn = sum(anomalous[threshold:]), sum(normal[threshold:]), sum(anomalous[:threshold])
+    expected = 2 * tp / (2 * tp + fp + fn) if sum(anomalous) else None
+    assert dice_at(torch.tensor(normal), torch.tensor(anomalous), threshold) == expected
+
+
+def test_mid_cdf_counts_half_of_the_ties() -> None:
+    assert mid_cdf(torch.tensor([1, 0, 2, 1])).tolist() == [0.125, 0.25, 0.5, 0.875]
+
+
+def test_thresholds_need_normal_pixels_and_a_rate() -> None:
+    with pytest.raises(ValueError, match="normal foreground pixel"):
+        threshold_at_fpr(torch.zeros(4, dtype=torch.int64), 0.1)
+    with pytest.raises(ValueError, match="normal foreground pixel"):
+        mid_cdf(torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="false-positive rate"):
+        threshold_at_fpr(torch.ones(4, dtype=torch.int64), 1.5)

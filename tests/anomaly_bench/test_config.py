@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from anomaly_bench.config import config_dir, expand, load_config, to_yaml
+from anomaly_bench.errors import ConfigError
+
+GROUPS = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in config_dir().iterdir() if path.is_dir()}
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, option) for group, options in GROUPS.items() for option in options])
+def test_every_shipped_option_composes_and_says_nothing_unknown(group, option):
+    config = load_config([f"{group}={option}"])
+    assert to_yaml(config)
+
+
+def test_every_yaml_has_a_comment_on_top():
+    for path in config_dir().rglob("*.yaml"):
+        assert path.read_text().startswith("#"), path
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.bta=3"], r"model\.bta: no such key; did you mean model\.beta\?"),
+        (["modl.beta=3"], r"modl\.beta: no such key; did you mean model\.beta\?"),
+        (["model=vae", "model.beta=2"], r"model\.beta: no such key with model=vae; model=beta_vae has it"),
+        (["dataset=open_ms", "dataset.split.tst=1"], r"dataset\.split\.tst: no such key; did you mean dataset\.split\.test\?"),
+        (["dataset=barts"], "dataset=barts: there is no such dataset; did you mean brats\\?"),
+        (["+foo=1"], "foo: no such key"),
+        (["model.latent=abc"], r"model\.latent: Value 'abc'"),
+        (["trainer.max_epochs=0"], r"trainer\.max_epochs=0: expected a number greater than 0"),
+        (["localization.fpr=1"], r"localization\.fpr=1\.0: expected a share"),
+        (["seed=-1"], "seed=-1"),
+        (["logger=tensorbord"], "logger=tensorbord: expected csv or wandb"),
+        (["localization.bits=40"], r"localization\.bits=40"),
+    ],
+)
+def test_a_config_that_cannot_be_names_the_key(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(overrides)
+
+
+def test_a_grid_is_the_product_of_its_values():
+    grid = expand(["dataset=a,b", "seed=range(3)", "model.beta=4", "predictors.only=[x,y]"])
+    assert len(grid) == 6
+    assert grid[0] == ["dataset=a", "seed=0", "model.beta=4", "predictors.only=[x,y]"]
+    assert len({tuple(run) for run in grid}) == 6
+
+
+def test_a_malformed_override_says_how_to_write_one():
+    with pytest.raises(ConfigError, match="write key=value"):
+        expand(["seed"])
+
+
+def test_the_composed_config_reads_back(tmp_path: Path):
+    text = to_yaml(load_config(["model.beta=2.5", "dataset=open_ms"]))
+    loaded = OmegaConf.create(text)
+    assert loaded.model.beta == 2.5
+    assert loaded.dataset.split.test_subjects == ["patient19"]
+
+
+def test_composing_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    load_config([])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+"""Small datasets on disk, in the real layouts, for the real readers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import brain, write_mvtec, write_volume
+
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("ANOMALY_BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def brats_root(tmp_path: Path) -> Path:
+    """Eight subjects in the BraTS 2021 layout."""
+    root = tmp_path / "brats"
+    for index in range(8):
+        subject = f"BraTS2021_{index:05d}"
+        volume, label = brain(index)
+        write_volume(root / subject / f"{subject}_flair.nii.gz", volume)
+        write_volume(root / subject / f"{subject}_seg.nii.gz", label)
+    return root
+
+
+@pytest.fixture
+def mvtec_root(tmp_path: Path) -> Path:
+    """One category in the MVTec AD layout: stripes of 24×24 pixels, a bright square as defect."""
+    root = tmp_path / "mvtec"
+    write_mvtec(root / "tile")
+    return root
+
+
+SMALL = ["dataset.size=[16,16]", "model.channels=[4,8]", "model.latent=4", "trainer.max_epochs=1", "trainer.batch_size=8", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture
+def pictures_run(mvtec_root: Path, cache: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a run on the small pictures that takes about a second."""
+    return ["dataset=mvtec_ad", "dataset.category=tile", "dataset.split.holdout=0.3", f"dataset.root={mvtec_root}", f"out={tmp_path / 'runs'}", *SMALL]
+
+
+@pytest.fixture
+def volumes_run(brats_root: Path, cache: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a run on the small volumes that takes about a second."""
+    split = ["dataset.split.val=0.3", "dataset.split.test=0.3", "dataset.split.salt=b"]
+    return ["dataset=brats", f"dataset.root={brats_root}", "dataset.slice_step=1", f"out={tmp_path / 'runs'}", *split, *SMALL]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Calls the command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        from anomaly_bench.cli import main
+
+        capsys.readouterr()
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

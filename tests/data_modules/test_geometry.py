@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from data_modules.geometry import crop, region_weights, resize_images, resize_masks, square_box
+
+
+def test_region_weights_sum_to_one_per_region_and_join_diagonal_neighbours():
+    masks = np.zeros((2, 1, 6, 6), bool)
+    masks[0, 0, 0, 0] = masks[0, 0, 1, 1] = True
+    masks[0, 0, 4:6, 4:6] = True
+    weights = region_weights(masks)
+    assert weights[0, 0, 0, 0] == weights[0, 0, 1, 1] == 0.5
+    assert weights[0, 0, 4:6, 4:6].tolist() == [[0.25, 0.25], [0.25, 0.25]]
+    assert weights.sum() == pytest.approx(2.0)
+    assert not weights[1].any()
+
+
+def test_resizing_keeps_a_flat_image_flat_and_the_mean():
+    flat = torch.full((1, 2, 30, 50), 0.7)
+    assert torch.allclose(resize_images(flat, (16, 16)), torch.full((1, 2, 16, 16), 0.7))
+    noise = torch.rand(1, 1, 64, 64)
+    assert resize_images(noise, (16, 16)).mean() == pytest.approx(noise.mean().item(), abs=0.02)
+
+
+def test_a_small_anomaly_never_vanishes_by_resizing():
+    masks = torch.zeros(2, 1, 60, 60, dtype=torch.bool)
+    masks[0, 0, 0, 0] = True
+    masks[1, 0, 20:40, 20:40] = True
+    small = resize_masks(masks, (10, 10))
+    assert small[0].sum() == 1
+    assert small[0, 0, 0, 0]
+    assert small[1].sum() in (9, 12, 16)
+
+
+def test_the_square_box_holds_the_foreground_and_may_reach_outside():
+    foreground = torch.zeros(3, 1, 20, 30, dtype=torch.bool)
+    foreground[1, 0, 2:18, 0:10] = True
+    top, left, side = square_box(foreground, margin=0.0)
+    assert side == 16
+    cut = crop(foreground.float(), (top, left, side))
+    assert cut.shape == (3, 1, 16, 16)
+    assert cut.sum() == foreground.sum()

@@ -1,0 +1,50 @@
+"""Writers of small datasets in the real layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+
+def write_volume(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1.0, 1.0, 1.0]) if affine is None else affine), path)
+
+
+def brain(seed: int, shape: tuple[int, int, int] = (20, 24, 10)) -> tuple[np.ndarray, np.ndarray]:
+    """An ellipsoid of noise with a bright lesion in its upper half: volume float32, label uint8."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    inside = (grid**2).sum(0) < 0.95
+    volume = (inside * rng.normal(100, 10, shape)).astype(np.float32)
+    label = np.zeros(shape, np.uint8)
+    label[8:11, 10:13, 6:8] = 2
+    volume[label > 0] += 80
+    return volume, label
+
+
+def write_mvtec(category: Path, train: int = 24, good: int = 4, bad: int = 6) -> None:
+    rng = np.random.default_rng(0)
+
+    def picture() -> np.ndarray:
+        stripes = 100 + 60 * np.sin(np.arange(24) / 2)[None, :, None]
+        return (stripes + rng.normal(0, 8, (24, 24, 3))).clip(0, 255).astype(np.uint8)
+
+    def save(array: np.ndarray, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(path)
+
+    for index in range(train):
+        save(picture(), category / "train/good" / f"{index:03d}.png")
+    for index in range(good):
+        save(picture(), category / "test/good" / f"{index:03d}.png")
+    for index in range(bad):
+        array, mask = picture(), np.zeros((24, 24), np.uint8)
+        top, left = rng.integers(2, 16, 2)
+        mask[top : top + 5, left : left + 5] = 255
+        array[mask > 0] = 250
+        save(array, category / "test/square" / f"{index:03d}.png")
+        save(mask, category / "ground_truth/square" / f"{index:03d}_mask.png")

@@ -1,0 +1,106 @@
+"""A runs folder is read whole: what finished, failed, is damaged and was planned; doubles and gaps are refused."""
+
+import pytest
+
+from leaderboard.collect import Collection, PlannedRun, Sweep, collect, read_sweeps, write_sweep
+from leaderboard.record import ResultError, write_result
+
+
+def plan(result, folder=None) -> PlannedRun:
+    shared = {name: getattr(result, name) for name in ("run_id", "setting_id", "dataset", "model", "beta", "seed")}
+    return PlannedRun(**shared, folder=folder or result.run_id)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def _save(result, folder=None):
+        write_result(result, tmp_path / (folder or result.run_id) / "result.json")
+        return result
+
+    return _save
+
+
+def test_results_are_collected_at_any_depth_in_run_id_order(tmp_path, make_result, save):
+    second, first = save(make_result(1)), save(make_result(0), "tiny/vae/zero")
+    assert collect(tmp_path) == Collection([first, second])
+    assert collect(tmp_path, {second.run_id}) == Collection([second])
+
+
+def test_sweeps_round_trip_and_shared_runs_count_once(tmp_path, make_result, save):
+    runs = [plan(make_result(seed)) for seed in range(3)]
+    path = write_sweep(Sweep(runs=runs), tmp_path, "all")
+    write_sweep(Sweep(runs=runs[:2]), tmp_path, "part")
+    assert path == tmp_path / "sweeps" / "all.json"
+    assert read_sweeps(tmp_path) == {"all": Sweep(runs=runs), "part": Sweep(runs=runs[:2])}
+    save(make_result(0))
+    assert collect(tmp_path).planned == runs
+    assert collect(tmp_path, {runs[0].run_id}).planned == runs[:1]
+
+
+def test_contradicting_or_damaged_plans_are_refused(tmp_path, make_result, save):
+    result = save(make_result(0))
+    write_sweep(Sweep(runs=[plan(result)]), tmp_path, "a")
+    write_sweep(Sweep(runs=[plan(make_result(0, beta=2.0))]), tmp_path, "b")
+    with pytest.raises(ResultError, match=r"b\.json: run aaaa0000-0 is planned differently in another sweep"):
+        collect(tmp_path)
+    (tmp_path / "sweeps" / "b.json").write_text("{}")
+    with pytest.raises(ResultError, match=r"b\.json: its schema version is None.*n/N would be wrong"):
+        collect(tmp_path)
+    with pytest.raises(ResultError, match="leave out the slashes"):
+        write_sweep(Sweep(runs=[]), tmp_path, "../x")
+
+
+def test_a_result_that_is_not_what_was_planned_is_refused(tmp_path, make_result, save):
+    result = save(make_result(0))
+    write_sweep(Sweep(runs=[plan(result).model_copy(update={"seed": 5})]), tmp_path, "a")
+    with pytest.raises(ResultError, match="has seed 0, its plan says 5"):
+        collect(tmp_path)
+
+
+def test_damaged_results_are_reported_beside_the_sound_ones(tmp_path, make_result, save):
+    sound = save(make_result(0))
+    broken = save(make_result(1))
+    write_sweep(Sweep(runs=[plan(sound), plan(broken)]), tmp_path, "a")
+    path = tmp_path / broken.run_id / "result.json"
+    path.write_text(path.read_text()[:-20])
+    collection = collect(tmp_path)
+    assert collection.results == [sound]
+    assert len(collection.damaged) == 1
+    assert str(path) in collection.damaged[0]
+    assert "damaged JSON" in collection.damaged[0]
+    assert collect(tmp_path, {sound.run_id}).damaged == []
+    assert len(collect(tmp_path, {broken.run_id}).damaged) == 1
+
+
+def test_failures_carry_their_reason_and_a_later_success_wins(tmp_path, make_result, save):
+    planned = plan(make_result(1), "one")
+    write_sweep(Sweep(runs=[planned]), tmp_path, "a")
+    save(make_result(0), "zero")
+    for folder, text in (("zero", "old"), ("one", "out of memory\ntraceback"), ("deep/stray", "")):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "failure.txt").write_text(text)
+    assert collect(tmp_path).failed == {planned.run_id: "out of memory", "deep/stray": "no reason given"}
+    assert collect(tmp_path, {planned.run_id}).failed == {planned.run_id: "out of memory"}
+
+
+def test_nothing_found_names_the_folder_and_the_command(tmp_path, make_result):
+    with pytest.raises(ResultError, match=rf"{tmp_path}: no results found\. Fill it with `make bench`"):
+        collect(tmp_path)
+    with pytest.raises(ResultError, match="no results found"):
+        collect(tmp_path / "absent")
+    write_sweep(Sweep(runs=[plan(make_result(0))]), tmp_path, "a")
+    with pytest.raises(ResultError, match=r"1 runs are planned, none is finished.*make bench"):
+        collect(tmp_path)
+
+
+def test_one_run_in_two_folders_is_refused(tmp_path, make_result, save):
+    save(make_result(0))
+    save(make_result(0), "copy")
+    with pytest.raises(ResultError, match=r"copy.*result\.json: run aaaa0000-0 lies also in|lies also in .*copy"):
+        collect(tmp_path)
+
+
+def test_asking_for_an_unknown_run_is_refused(tmp_path, make_result, save):
+    save(make_result(0))
+    with pytest.raises(ResultError, match=r"runs \['typo'\] are neither here nor in a plan"):
+        collect(tmp_path, {"aaaa0000-0", "typo"})
