@@ -3,13 +3,14 @@ DATASET    ?= tiny_brain,tiny_texture
 BETAS      ?= 1,4
 SEEDS      ?= 0,1
 OUT        ?= runs
+TRAINER    ?= $(if $(findstring tiny_,$(DATASET)),short,default)
 PY         := .venv/bin/python
 BENCH       = .venv/bin/anomaly-bench
 CHECK_OUT  := .check
 BASELINES  := $(wildcard leaderboard/baselines/*.json)
 
 # Empty variables are left out of the command.
-OVERRIDES = dataset=$(DATASET) model.beta=$(BETAS) seed=$(SEEDS) "out='$(OUT)'" \
+OVERRIDES = dataset=$(DATASET) trainer=$(TRAINER) model.beta=$(BETAS) seed=$(SEEDS) "out='$(OUT)'" \
 	$(if $(DATA_ROOT),"dataset.root='$(DATA_ROOT)'") $(if $(PREDICTORS),'predictors.only=[$(PREDICTORS)]') \
 	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) $(ARGS)
 
@@ -22,6 +23,7 @@ help:  ## list every target
 	@echo 'make bench takes  DATASET=$(DATASET)   (brats, open_ms, magnetic_tile, mvtec_ad, …)'
 	@echo '                  DATA_ROOT=FOLDER     where the dataset lies; the embedded ones need none'
 	@echo '                  BETAS=$(BETAS) SEEDS=$(SEEDS) PREDICTORS=rec_l1,grad_kl EPOCHS=50 OUT=$(OUT)'
+	@echo '                  TRAINER=short        30 epochs; default: until the validation ELBO stops rising, for all but the embedded data'
 	@echo '                  LOGGER=wandb         and in ARGS= any other override, e.g. ARGS="model.latent=128"'
 
 setup: .venv/.ready  ## make .venv and install everything into it (bench and test do this by themselves)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from data_modules.config import SCHEMAS, DatasetConfig
 
@@ -108,22 +109,23 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def load_config(overrides: list[str]) -> RunConfig:
+def load_config(overrides: Sequence[str]) -> RunConfig:
     """Compose one run's config from `group=option` and `key=value` overrides (Hydra's grammar).
 
     Raises ConfigError for unknown keys, options and wrong types; the message names the key and the closest valid one.
     """
-    composed = _compose(overrides)
-    schema = OmegaConf.structured(
-        RunConfig(
-            dataset=_schema(SCHEMAS, composed, "dataset")(),
-            model=_schema(MODEL_SCHEMAS, composed, "model")(),
-        )
-    )
+    parsed = _parse(overrides)
+    composed = _compose([override for override in parsed if override.key_or_group in _groups()])
+    schemas = RunConfig(dataset=_schema(SCHEMAS, composed, "dataset")(), model=_schema(MODEL_SCHEMAS, composed, "model")())
+    merged = OmegaConf.structured(schemas)
     try:
-        config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, composed))  # type: ignore[assignment]
+        merged = OmegaConf.merge(merged, composed)
+        for override in parsed:
+            if override.key_or_group not in _groups():
+                OmegaConf.update(merged, override.key_or_group, override.value())
+        config: RunConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise ConfigError(_explain(error, schema)) from error
+        raise ConfigError(_explain(error, merged)) from error
     _check_values(config)
     return config
 
@@ -140,13 +142,21 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def expand(overrides: list[str]) -> list[list[str]]:
+def expand(overrides: Sequence[str]) -> list[list[str]]:
     """The grid that overrides such as `model.beta=1,4 seed=range(3)` span: one list of overrides for each run."""
+    return [list(combination) for combination in product(*(list(_values(override)) for override in _parse(overrides)))]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except (OverrideParseException, HydraException) as error:
-        raise ConfigError(f"{_first_line(error)}; write key=value, several values as key=a,b and lists as key=[a,b]") from error
-    return [list(combination) for combination in product(*(list(_values(override)) for override in parsed))]
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        remedy = "write key=value, several values as key=a,b and lists as key=[a,b]"
+        raise ConfigError(f"{_first_line(error)}; {remedy}") from error
+    for override in parsed:
+        if override.is_delete():
+            raise ConfigError(f"{override.input_line}: a key cannot be deleted; set it to another value")
+    return parsed
 
 
 def _values(override: Override) -> Iterator[str]:
@@ -157,17 +167,12 @@ def _values(override: Override) -> Iterator[str]:
         yield str(override.input_line)
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def _compose(choices: list[Override]) -> DictConfig:
     try:
         with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-            return compose("config", overrides)
+            return compose("config", [str(choice.input_line) for choice in choices])
     except MissingConfigException as error:
         raise ConfigError(_unknown_option(str(error))) from error
-    except ConfigCompositionException as error:
-        key = re.search(r"Could not override '([^']+)'|Key '([^']+)'", str(error))
-        if key is None:
-            raise ConfigError(_first_line(error)) from error
-        raise ConfigError(_unknown_key(key.group(1) or key.group(2), _valid_keys(overrides), overrides)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
 
@@ -203,17 +208,11 @@ def _check_values(config: RunConfig) -> None:
         raise ConfigError(f"logger={config.logger}: expected csv or wandb")
 
 
-def _explain(error: OmegaConfBaseException, schema: DictConfig) -> str:
+def _explain(error: OmegaConfBaseException, config: DictConfig) -> str:
     key = str(getattr(error, "full_key", "") or "")
-    if "not in" in str(error) and key:
-        return _unknown_key(key, _flat_keys(OmegaConf.to_container(schema)))
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
+        return _unknown_key(key, config)
     return f"{key}: {_first_line(error)}"
-
-
-def _valid_keys(overrides: list[str]) -> list[str]:
-    """Every key of the config that the group choices among the overrides give."""
-    choices = [text for text in overrides if "." not in text.split("=")[0] and text.split("=")[0] in _groups()]
-    return _flat_keys(to_dict(load_config(choices))) + _groups()
 
 
 def _flat_keys(node: Any, prefix: str = "") -> list[str]:
@@ -222,19 +221,18 @@ def _flat_keys(node: Any, prefix: str = "") -> list[str]:
     return [key for name, value in node.items() for key in (f"{prefix}{name}", *_flat_keys(value, f"{prefix}{name}."))]
 
 
+@cache
 def _groups() -> list[str]:
     return sorted(path.name for path in config_dir().iterdir() if path.is_dir())
 
 
-def _unknown_key(key: str, valid: list[str], overrides: Sequence[str] = ()) -> str:
+def _unknown_key(key: str, config: DictConfig) -> str:
     group, _, name = key.partition(".")
     for kind, schema in MODEL_SCHEMAS.items():
-        if group == "model" and key not in valid and name in schema.__dataclass_fields__:
-            chosen = next((text for text in overrides if text.startswith("model=")), "this model")
-            return f"{key}: no such key with {chosen}; model={kind} has it"
-    last = {name: name.rsplit(".", 1)[-1] for name in valid}
+        if group == "model" and name in schema.__dataclass_fields__:
+            return f"{key}: no such key with model={config.model.kind}; model={kind} has it"
+    valid = _flat_keys(OmegaConf.to_container(config)) + _groups()
     close = difflib.get_close_matches(key, valid, 1, 0.6)
-    close = close or [name for name, tail in last.items() if tail in difflib.get_close_matches(key.rsplit(".", 1)[-1], last.values(), 1)]
     return f"{key}: no such key" + (f"; did you mean {close[0]}?" if close else "; --cfg prints every key")
 
 
