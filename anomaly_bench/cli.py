@@ -14,6 +14,8 @@ OVERRIDES = "group=option or key=value, e.g. dataset=brats dataset.root=/data/Br
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Exit codes: 0 done, 1 worse than the baseline or a run failed, 2 the user can mend it, 130 interrupted."""
     options = build_parser().parse_args(arguments)
+    # Threads that spin while they wait starve each other on a machine that others use too (benchmarks/contention.py).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)
@@ -47,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     run = _verb(verbs, "run", run_verb, "train one model, localize with every predictor, print its table")
-    bench = _verb(verbs, "bench", bench_verb, "all runs of a grid (key=a,b or seed=range(3)), then the leaderboard; resumable")
+    bench = _verb(
+        verbs, "bench", bench_verb, "all runs of a grid (key=a,b or seed=range(3)), then the leaderboard; resumable"
+    )
     for verb in (run, bench):
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
         verb.add_argument("--cfg", action="store_true", help="print the composed config and stop")
@@ -55,7 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     board.add_argument("folder", type=Path, help="the folder that runs were written to")
     check = _verb(verbs, "check", check_verb, "compare results with a baseline; exit code 1 when worse")
     check.add_argument("folder", type=Path, help="the folder that runs were written to")
-    check.add_argument("--baseline", type=Path, action="append", required=True, metavar="FILE", help="may be given several times")
+    check.add_argument(
+        "--baseline", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
+    )
     check.add_argument("--update", action="store_true", help="write the results to the baseline instead")
     _verb(verbs, "doctor", doctor_verb, "versions, devices, disk and embedded data, in one look")
     return parser
@@ -142,12 +148,21 @@ def _show(folder: Path, only: set[str] | None) -> None:
         (folder / "leaderboard.md").write_text(markdown(rows))
         (folder / "leaderboard.csv").write_text(csv(rows))
     console.print(f"\nTables    {folder}/leaderboard.md, {folder}/leaderboard.csv", highlight=False, soft_wrap=True)
-    console.print(f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, model.ckpt", highlight=False, soft_wrap=True)
-    console.print(f"Pictures  {folder}/<run>/pictures/overview.png and one per predictor", highlight=False, soft_wrap=True)
+    console.print(
+        f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, model.ckpt",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"Pictures  {folder}/<run>/pictures/overview.png and one per predictor", highlight=False, soft_wrap=True
+    )
 
 
 def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, call: Callable[[argparse.Namespace], int], text: str
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    call: Callable[[argparse.Namespace], int],
+    text: str,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

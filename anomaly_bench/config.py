@@ -116,9 +116,12 @@ def load_config(overrides: Sequence[str]) -> RunConfig:
     """
     parsed = _parse(overrides)
     composed = _compose([override for override in parsed if override.key_or_group in _groups()])
-    schemas = RunConfig(dataset=_schema(SCHEMAS, composed, "dataset")(), model=_schema(MODEL_SCHEMAS, composed, "model")())
+    schemas = RunConfig(
+        dataset=_schema(SCHEMAS, composed, "dataset")(), model=_schema(MODEL_SCHEMAS, composed, "model")()
+    )
     merged = OmegaConf.structured(schemas)
     try:
+        OmegaConf.set_struct(composed, None)  # the schema says what is allowed
         merged = OmegaConf.merge(merged, composed)
         for override in parsed:
             if override.key_or_group not in _groups():

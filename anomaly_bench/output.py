@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -51,6 +50,6 @@ def explained(folder: Path) -> Iterator[None]:
 
 def free_bytes(folder: Path) -> int:
     """Free space of the disk that holds the folder."""
-    while not os.path.exists(folder):
+    while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -31,7 +31,7 @@ def describe_training(trainer: pl.Trainer, model: VAE) -> dict[str, float | int 
         "last_elbo": last.get("val/elbo"),
         "last_rec": last.get("val/rec"),
         "last_kl": last.get("val/kl"),
-        "sigma": float(model.likelihood.log_sigma.exp()),
+        "sigma": float(model.likelihood.log_sigma.detach().exp()),
     }
 
 
@@ -56,7 +56,8 @@ def make_result(
         config=definition_of(config),
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={"python": platform.python_version()} | {name: version(name) for name in ("anomaly-bench", *VERSIONED)},
+            versions={"python": platform.python_version()}
+            | {name: version(name) for name in ("anomaly-bench", *VERSIONED)},
             git_revision=git_revision(),
             source_digest=source_digest(),
             device=device_name(model),
@@ -81,10 +82,16 @@ def git_revision() -> str | None:
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "") if tracked else None
+        return (
+            git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+            if tracked
+            else None
+        )
     except (OSError, subprocess.CalledProcessError):
         return None

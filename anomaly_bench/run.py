@@ -88,7 +88,9 @@ def start_folder(folder: Path, config: RunConfig, data: AnomalyDataModule) -> No
     (folder / "split.json").write_text(json.dumps(data.split, indent=1))
 
 
-def build_trainer(config: RunConfig, folder: Path, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]) -> pl.Trainer:
+def build_trainer(
+    config: RunConfig, folder: Path, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]
+) -> pl.Trainer:
     """A deterministic trainer on one device that selects by the ELBO of normal validation images."""
     stopping = EarlyStopping("val/elbo", mode="max", patience=config.trainer.patience)
     best = ModelCheckpoint(folder, filename="best", monitor="val/elbo", mode="max", save_weights_only=True)
@@ -111,8 +113,10 @@ def build_trainer(config: RunConfig, folder: Path, callbacks: list[pl.Callback],
 
 def load_best(trainer: pl.Trainer, model: VAE) -> VAE:
     """The model with the weights of the best epoch. Raises RuntimeError if training never gave a finite ELBO."""
-    path = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-    if not path:
+    checkpoint = trainer.checkpoint_callback
+    assert isinstance(checkpoint, ModelCheckpoint)
+    path, score = checkpoint.best_model_path, checkpoint.best_model_score
+    if not path or score is None or not torch.isfinite(score):
         raise RuntimeError("training diverged: no epoch had a finite ELBO; lower model.lr or raise model.sigma")
     model.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     Path(path).unlink()

@@ -48,10 +48,21 @@ class AnomalyDataModule(pl.LightningDataModule):
     """
 
     def __init__(
-        self, config: DatasetConfig, cache_dir: Path, batch_size: int = 32, seed: int = 0, progress: Progress | None = None
+        self,
+        config: DatasetConfig,
+        cache_dir: Path,
+        batch_size: int = 32,
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.cache_dir, self.batch_size, self.seed, self.progress = config, cache_dir, batch_size, seed, progress
+        self.config, self.cache_dir, self.batch_size, self.seed, self.progress = (
+            config,
+            cache_dir,
+            batch_size,
+            seed,
+            progress,
+        )
         self._check_size()
 
     @abstractmethod
@@ -94,7 +105,8 @@ class AnomalyDataModule(pl.LightningDataModule):
             return ensure_embedded(self.config.embedded, self.cache_dir, self.progress)
         if self.config.root is None:
             raise DataError(
-                f"dataset.root is not set: say where {self.config.name} lies, dataset.root=FOLDER (or DATA_ROOT=FOLDER with make)"
+                f"dataset.root is not set: say where {self.config.name} lies, "
+                "dataset.root=FOLDER (or DATA_ROOT=FOLDER with make)"
             )
         return Path(self.config.root).expanduser()
 

@@ -31,7 +31,9 @@ class NiftiDataModule(AnomalyDataModule):
             if tree.find(layout.image[config.channels[0]]):
                 return _cases(tree, layout, list(config.channels))
         tried = ", ".join(f"{name} ('{layout.image[config.channels[0]]}')" for name, layout in config.layouts.items())
-        raise DataError(f"{tree.root}: no file fits a layout of dataset {config.name}; tried {tried}; see dataset.layouts")
+        raise DataError(
+            f"{tree.root}: no file fits a layout of dataset {config.name}; tried {tried}; see dataset.layouts"
+        )
 
     def read_case(self, tree: Tree, case: Case) -> Slices:
         config = cast(NiftiConfig, self.config)
@@ -46,12 +48,16 @@ class NiftiDataModule(AnomalyDataModule):
                     f"{path}: {tuple(volume.shape)} voxels, but {paths[0]} has {tuple(volumes[0].shape)}; "
                     "image, label and brain mask of a subject must share one grid"
                 )
-        anomalous = label > 0 if config.anomalous_labels is None else torch.isin(label, torch.tensor(config.anomalous_labels))
+        anomalous = (
+            label > 0 if config.anomalous_labels is None else torch.isin(label, torch.tensor(config.anomalous_labels))
+        )
         brain = brain | anomalous
         if not brain.any():
             raise DataError(f"{paths[0]}: no brain voxel (all background); remove the subject or give a brain mask")
         image = torch.stack([scale_intensity(v, brain, config.percentiles, config.clip) for v in volumes])
-        return self._slices(case, config, image, anomalous, brain, file_digest([tree.root / file for file in case.files]))
+        return self._slices(
+            case, config, image, anomalous, brain, file_digest([tree.root / file for file in case.files])
+        )
 
     def _slices(
         self, case: Case, config: NiftiConfig, image: Tensor, anomalous: Tensor, brain: Tensor, digest: str
@@ -64,7 +70,8 @@ class NiftiDataModule(AnomalyDataModule):
         number = (share >= config.min_foreground).nonzero().flatten()[:: config.slice_step]
         if len(number) == 0:
             raise DataError(
-                f"{case.images[config.channels[0]]}: no axial slice has {config.min_foreground:.0%} brain; lower dataset.min_foreground"
+                f"{case.images[config.channels[0]]}: no axial slice has {config.min_foreground:.0%} brain; "
+                "lower dataset.min_foreground"
             )
         mask = resize_masks(masks[number], size)
         foreground = resize_masks(foreground[number], size) | mask
@@ -73,7 +80,9 @@ class NiftiDataModule(AnomalyDataModule):
     def _check_channels(self, config: NiftiConfig, layout: LayoutConfig) -> None:
         for channel in config.channels:
             if channel not in layout.image:
-                raise DataError(f"dataset.channels: {config.name} has no channel '{channel}'; it has {sorted(layout.image)}")
+                raise DataError(
+                    f"dataset.channels: {config.name} has no channel '{channel}'; it has {sorted(layout.image)}"
+                )
         if not config.channels:
             raise DataError("dataset.channels is empty; name at least one channel")
 
@@ -91,10 +100,14 @@ def read_volume(path: Path) -> Tensor:
             volume = loader(path)
     except (OSError, EOFError, RuntimeError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read as a volume ({reason}); it is damaged or no NIfTI: copy it again") from error
+        raise DataError(
+            f"{path}: cannot be read as a volume ({reason}); it is damaged or no NIfTI: copy it again"
+        ) from error
     if volume.ndim != 4 or volume.shape[0] != 1:
-        raise DataError(f"{path}: expected one 3D volume, found shape {tuple(volume.shape)} (channels first); split it first")
-    array = cast(Tensor, Orientation(axcodes="RAS", labels=None)(volume)).as_subclass(torch.Tensor)[0]
+        raise DataError(
+            f"{path}: expected one 3D volume, found shape {tuple(volume.shape)} (channels first); split it first"
+        )
+    array: Tensor = Orientation(axcodes="RAS", labels=None)(volume).as_subclass(torch.Tensor)[0]
     if not torch.isfinite(array).all():
         raise DataError(f"{path}: holds NaN or infinite voxels; repair the volume or remove the subject")
     return array
@@ -102,9 +115,9 @@ def read_volume(path: Path) -> Tensor:
 
 def scale_intensity(volume: Tensor, brain: Tensor, percentiles: list[float], clip: float) -> Tensor:
     """The volume with the brain's lower percentile at 0 and its upper at 1, clipped to [0, clip]; 0 outside the brain."""
-    low, high = np.percentile(volume[brain].numpy(), list(percentiles))
-    scale = max(float(high - low), np.finfo(np.float32).tiny)
-    return ((volume - float(low)) / scale).clamp(0.0, clip) * brain
+    low, high = (float(value) for value in np.percentile(volume[brain].numpy(), list(percentiles)))
+    scale = max(high - low, float(np.finfo(np.float32).tiny))
+    return ((volume - low) / scale).clamp(0.0, clip) * brain
 
 
 def axial(volume: Tensor) -> Tensor:
@@ -122,7 +135,9 @@ def _cases(tree: Tree, layout: LayoutConfig, channels: list[str]) -> list[Case]:
         def file(pattern: str, what: str, names: dict[str, str] = names, subject: str = subject) -> str:
             found = tree.one(pattern, names)
             if found is None:
-                raise DataError(f"{tree.root}: subject {subject} has no {what}, expected '{pattern}'; add it or remove the subject")
+                raise DataError(
+                    f"{tree.root}: subject {subject} has no {what}, expected '{pattern}'; add it or remove the subject"
+                )
             return found
 
         cases[subject] = Case(

@@ -33,7 +33,9 @@ class ImageDataModule(AnomalyDataModule):
             for path, _ in self._find(tree, list(patterns)):
                 cases.setdefault(path, Case(path, {"image": path}, pool))
         if not cases:
-            raise DataError(f"{tree.root}: no normal picture fits dataset.normal / dataset.train_normal{self._hint(tree)}")
+            raise DataError(
+                f"{tree.root}: no normal picture fits dataset.normal / dataset.train_normal{self._hint(tree)}"
+            )
         normal = len(cases)
         for path, names in self._find(tree, list(config.anomalous)):
             if path not in cases:
@@ -51,27 +53,39 @@ class ImageDataModule(AnomalyDataModule):
             mask = read_picture(tree.root / case.label, color=False) > 0.5
             if mask.shape[1:] != image.shape[1:]:
                 raise DataError(
-                    f"{tree.root / case.label}: the mask has {tuple(mask.shape[1:])} pixels, its image {path} has {tuple(image.shape[1:])}"
+                    f"{tree.root / case.label}: the mask has {tuple(mask.shape[1:])} pixels, "
+                    f"its image {path} has {tuple(image.shape[1:])}"
                 )
             if not mask.any():
-                raise DataError(f"{tree.root / case.label}: the mask of an anomalous picture is empty; move the picture to the normal ones")
+                raise DataError(
+                    f"{tree.root / case.label}: the mask of an anomalous picture is empty; move the picture to the normal ones"
+                )
         size = (config.size[0], config.size[1])
         mask = resize_masks(mask[None], size)
         digest = file_digest([tree.root / file for file in case.files])
         return Slices(
-            case.subject, resize_images(image[None], size), mask, torch.ones_like(mask), torch.zeros(1, dtype=torch.int64), digest
+            case.subject,
+            resize_images(image[None], size),
+            mask,
+            torch.ones_like(mask),
+            torch.zeros(1, dtype=torch.int64),
+            digest,
         )
 
     def _find(self, tree: Tree, patterns: list[str]) -> list[tuple[str, dict[str, str]]]:
         category = cast(PictureConfig, self.config).category
         found = [match for pattern in patterns for match in tree.find(pattern)]
-        return [(path, names) for path, names in found if category is None or names.get("category", category) == category]
+        return [
+            (path, names) for path, names in found if category is None or names.get("category", category) == category
+        ]
 
     def _mask(self, tree: Tree, path: str, names: dict[str, str]) -> str:
         config = cast(PictureConfig, self.config)
         mask = tree.one(config.mask, names)
         if mask is None:
-            raise DataError(f"{tree.root / path}: its mask is missing, expected '{config.mask}'; add it or remove the picture")
+            raise DataError(
+                f"{tree.root / path}: its mask is missing, expected '{config.mask}'; add it or remove the picture"
+            )
         return mask
 
     def _hint(self, tree: Tree) -> str:
@@ -97,7 +111,9 @@ def read_picture(path: Path, color: bool) -> Tensor:
             else:
                 array = np.asarray(turned.convert("RGB" if color else "L"), dtype=np.float32) / 255.0
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as a picture ({error}); it is damaged or no picture: copy it again") from error
+        raise DataError(
+            f"{path}: cannot be read as a picture ({error}); it is damaged or no picture: copy it again"
+        ) from error
     if not np.isfinite(array).all():
         raise DataError(f"{path}: holds NaN or infinite pixels; repair the picture or remove it")
     return torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1).contiguous()

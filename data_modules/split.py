@@ -19,7 +19,8 @@ def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
 
     A subject's place depends on the hash of its own name alone, so adding subjects never moves others. Subjects of pool
     'train' go to train or (share `val`) to val; those of pool 'test' to test or (share `holdout`) to val.
-    Raises DataError for shares outside [0, 1), for lists or a file that miss or repeat a subject, and for an empty train, val or test.
+    Raises DataError for shares outside [0, 1), for lists or a file that miss or repeat a subject, and for an empty
+    train, val or test.
     """
     _check_shares(config)
     fixed = _fixed(config)
@@ -63,7 +64,9 @@ def _check_shares(config: SplitConfig) -> None:
         if not 0 <= share < 1:
             raise DataError(f"dataset.split.{key}={share}: expected a share from 0 up to (not including) 1")
     if config.val + config.test >= 1:
-        raise DataError(f"dataset.split.val + dataset.split.test = {config.val + config.test}: nothing is left to train on")
+        raise DataError(
+            f"dataset.split.val + dataset.split.test = {config.val + config.test}: nothing is left to train on"
+        )
 
 
 def _fixed(config: SplitConfig) -> dict[str, list[str]] | None:

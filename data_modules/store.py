@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -116,7 +115,7 @@ def build_store(folder: Path, settings: dict[str, Any], cases: Iterable[Slices])
         _write(temporary, settings, cases)
         if open_store(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
+            temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return SliceStore(folder)
@@ -128,9 +127,11 @@ def _write(folder: Path, settings: dict[str, Any], cases: Iterable[Slices]) -> N
     index: list[NDArray[np.int64]] = []
     shape: tuple[int, ...] = ()
     regions = 0
-    with (folder / "image.bin").open("wb") as image, (folder / "foreground.bin").open("wb") as foreground, (
-        folder / "region.bin"
-    ).open("wb") as region:
+    with (
+        (folder / "image.bin").open("wb") as image,
+        (folder / "foreground.bin").open("wb") as foreground,
+        (folder / "region.bin").open("wb") as region,
+    ):
         for case in cases:
             digest.update(f"{case.subject}:{case.digest}".encode())
             weights = region_weights(case.mask.numpy())

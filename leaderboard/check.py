@@ -15,7 +15,7 @@ from rich.text import Text
 from leaderboard.aggregate import Row, Statistic, beta_text
 from leaderboard.record import METRICS, SCHEMA_VERSION, Document, ResultError, read_document, write_document
 
-MINIMAL_TOLERANCE = 0.01
+MINIMAL_TOLERANCE = 0.02
 KEY_WIDTH = 16  # keys fold no narrower; on a smaller console the lines run over the edge
 BASELINE_REMEDY = "Restore it from version control, or make it anew from a trusted run with the `command` it names."
 Status = Literal["worse", "missing", "undefined", "fewer seeds", "better", "new", "same"]
@@ -82,9 +82,9 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
 
 
 def tolerance(statistic: Statistic) -> float:
-    """max(0.01, 3·sd/√n), rounded up to 3 decimals.
+    """max(0.02, 3·sd/√n), rounded up to 3 decimals.
 
-    Three standard errors cover the spread over seeds; 0.01 covers the floating-point differences between machines,
+    Three standard errors cover the spread over seeds; 0.02 covers the floating-point differences between machines,
     which training amplifies, and stands alone where one seed says nothing about spread.
     """
     error = 0.0 if statistic.sd is None else 3 * statistic.sd / math.sqrt(statistic.n)

@@ -45,20 +45,42 @@ def mvtec_root(tmp_path: Path) -> Path:
     return root
 
 
-SMALL = ["dataset.size=[16,16]", "model.channels=[4,8]", "model.latent=4", "trainer.max_epochs=1", "trainer.batch_size=8", "trainer.accelerator=cpu"]
+SMALL = [
+    "dataset.size=[16,16]",
+    "model.channels=[4,8]",
+    "model.latent=4",
+    "trainer.max_epochs=1",
+    "trainer.batch_size=8",
+    "trainer.accelerator=cpu",
+    "localization.bits=16",
+]
 
 
 @pytest.fixture
 def pictures_run(mvtec_root: Path, cache: Path, tmp_path: Path) -> list[str]:
     """Overrides of a run on the small pictures that takes about a second."""
-    return ["dataset=mvtec_ad", "dataset.category=tile", "dataset.split.holdout=0.3", f"dataset.root={mvtec_root}", f"out={tmp_path / 'runs'}", *SMALL]
+    return [
+        "dataset=mvtec_ad",
+        "dataset.category=tile",
+        "dataset.split.holdout=0.3",
+        f"dataset.root={mvtec_root}",
+        f"out={tmp_path / 'runs'}",
+        *SMALL,
+    ]
 
 
 @pytest.fixture
 def volumes_run(brats_root: Path, cache: Path, tmp_path: Path) -> list[str]:
     """Overrides of a run on the small volumes that takes about a second."""
     split = ["dataset.split.val=0.3", "dataset.split.test=0.3", "dataset.split.salt=b"]
-    return ["dataset=brats", f"dataset.root={brats_root}", "dataset.slice_step=1", f"out={tmp_path / 'runs'}", *split, *SMALL]
+    return [
+        "dataset=brats",
+        f"dataset.root={brats_root}",
+        "dataset.slice_step=1",
+        f"out={tmp_path / 'runs'}",
+        *split,
+        *SMALL,
+    ]
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ class LocalizationCallback(pl.Callback):
     picks: positions of the test images that pictures are drawn of.
     """
 
-    def __init__(self, suite: Suite, config: LocalizationConfig, subjects: list[str], pictures: Path, picks: list[int]) -> None:
+    def __init__(
+        self, suite: Suite, config: LocalizationConfig, subjects: list[str], pictures: Path, picks: list[int]
+    ) -> None:
         self.suite, self.config, self.subjects, self.pictures, self.picks = suite, config, subjects, pictures, picks
         self.phase: Literal["monitor", "calibrate", "validate", "test"] = "monitor"
         self.calibration: dict[str, LocalizationCurve] = {}
@@ -53,7 +55,13 @@ class LocalizationCallback(pl.Callback):
             self.tallies = {}
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if self.tallies:
             self._count(pl_module, batch, dataloader_idx)
@@ -63,7 +71,7 @@ class LocalizationCallback(pl.Callback):
             for name, measures in self._measures().items():
                 for metric in ("auroc", "ap"):
                     if (value := measures[metric].value) is not None:
-                        self.log(f"val/{name}/{metric}", value)
+                        pl_module.log(f"val/{name}/{metric}", value)
             draw_panels(self.samples, self.pictures / f"epoch_{trainer.current_epoch + 1:03d}")
         elif self.phase == "calibrate":
             self.calibration = {name: tally.curve for name, tally in self.tallies.items()}
@@ -76,13 +84,19 @@ class LocalizationCallback(pl.Callback):
         self._start(list(self.suite.single))
 
     def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._count(pl_module, batch, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for name, measures in self._measures().items():
-            self.log_dict({f"test/{name}/{key}": m.value for key, m in measures.items() if m.value is not None})
+            pl_module.log_dict({f"test/{name}/{key}": m.value for key, m in measures.items() if m.value is not None})
         draw_panels(self.samples, self.pictures)
 
     def _looking(self, trainer: pl.Trainer) -> bool:
@@ -116,7 +130,9 @@ class LocalizationCallback(pl.Callback):
                 maps |= self.suite.combined(maps, lambda name, score: self.calibration[name].calibrate(score))
             for name, (score, seconds) in maps.items():
                 self.tallies[name].update(score, seconds, batch)
-            self._sample(evidence, batch, {name: maps[name][0] for name in maps if name in self.suite.shown}, seen, loader)
+            self._sample(
+                evidence, batch, {name: maps[name][0] for name in maps if name in self.suite.shown}, seen, loader
+            )
         if self.phase == "validate" and loader == 0:
             self._set_thresholds(list(self.suite.ensembles))
 
@@ -129,7 +145,9 @@ class LocalizationCallback(pl.Callback):
     def _measures(self) -> dict[str, dict[str, Measure]]:
         return {name: tally.measures() for name, tally in self.tallies.items() if name in self.suite.shown}
 
-    def _sample(self, evidence: Evidence, batch: AnomalyBatch, maps: dict[str, Tensor], first: int, loader: int) -> None:
+    def _sample(
+        self, evidence: Evidence, batch: AnomalyBatch, maps: dict[str, Tensor], first: int, loader: int
+    ) -> None:
         """Keep what the pictures show: the picked test images, or the first anomalous ones while monitoring."""
         count = len(batch["image"])
         if self.phase == "test":

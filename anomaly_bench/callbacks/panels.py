@@ -39,7 +39,10 @@ def draw_panels(samples: Sequence[Sample], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = list(samples[0].maps)
     columns = {name: _map_column(samples, name) for name in names}
-    ranges = {name: (min(float(s.maps[name].min()) for s in samples), max(float(s.maps[name].max()) for s in samples)) for name in names}
+    ranges = {
+        name: (min(float(s.maps[name].min()) for s in samples), max(float(s.maps[name].max()) for s in samples))
+        for name in names
+    }
     common = {
         "image": [_tile(_grey(sample.image)) for sample in samples],
         "mask": [_outlined(_tile(_grey(sample.image)), sample.mask) for sample in samples],
@@ -76,7 +79,9 @@ def _outlined(tile: Picture, mask: Tensor) -> Picture:
     return np.where(border[..., None], np.array(OUTLINE, dtype=np.uint8), tile)
 
 
-def _montage(columns: dict[str, list[Picture]], captions: list[str], scale: tuple[float, float] | None = None) -> Image.Image:
+def _montage(
+    columns: dict[str, list[Picture]], captions: list[str], scale: tuple[float, float] | None = None
+) -> Image.Image:
     """Titled columns of tiles, a caption under each row, and a colour bar for the last column if it has a scale."""
     step = TILE + GAP
     row_height = TILE + HEADER
@@ -95,7 +100,12 @@ def _montage(columns: dict[str, list[Picture]], captions: list[str], scale: tupl
     return canvas
 
 
-def _colour_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, scale: tuple[float, float]) -> None:
+def _colour_bar(
+    canvas: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    scale: tuple[float, float],
+) -> None:
     left, top = canvas.width - MARGIN - BAR + GAP * 2, MARGIN + HEADER
     ramp = (colormaps["viridis"](np.linspace(1, 0, TILE))[:, None, :3].repeat(12, axis=1) * 255).astype(np.uint8)
     canvas.paste(Image.fromarray(ramp), (left, top))

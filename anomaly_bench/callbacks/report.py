@@ -24,7 +24,10 @@ class ReportCallback(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         elbo = trainer.callback_metrics.get("val/elbo")
-        self.reporter.note(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}" + (f", ELBO {elbo:.1f}" if elbo is not None else ""))
+        self.reporter.note(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            + (f", ELBO {elbo:.1f}" if elbo is not None else "")
+        )
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:

@@ -43,7 +43,8 @@ class Tally:
         if torch.isnan(score).any():
             bad = int(torch.isnan(score).flatten(1).any(1).nonzero()[0])
             raise NotANumberError(
-                f"predictor {self.name}: its map of subject {int(batch['subject'][bad])}, slice {int(batch['slice'][bad])} holds NaN"
+                f"predictor {self.name}: its map of subject {int(batch['subject'][bad])}, "
+                f"slice {int(batch['slice'][bad])} holds NaN"
             )
         self.curve.update(score, batch["mask"], batch["foreground"], batch["region_weight"])
         if self.per_subject and self.threshold is not None:

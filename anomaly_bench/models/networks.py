@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -47,8 +48,12 @@ class Decoder(nn.Module):
         inner = channels[-1]
         layers: list[nn.Module] = [nn.Linear(latent, inner * height * width), nn.Unflatten(1, (inner, height, width))]
         outward = list(reversed(channels))
-        for before, after in zip(outward, outward[1:], strict=False):
-            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        for before, after in itertools.pairwise(outward):
+            layers += [
+                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(outward[-1], shape[0], 4, stride=2, padding=1))
 
     def forward(self, latent: Tensor) -> Tensor:

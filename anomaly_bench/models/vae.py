@@ -83,7 +83,9 @@ class VAE(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: AnomalyBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if dataloader_idx > 0 or self.trainer.state.fn == TrainerFn.VALIDATING:  # anomalous images are localized, never selected on
+        if (
+            dataloader_idx > 0 or self.trainer.state.fn == TrainerFn.VALIDATING
+        ):  # anomalous images are localized, never selected on
             return
         rec, kl = self.terms(batch["image"], sample=False)
         values = {"val/elbo": -(rec + self.beta * kl).mean(), "val/rec": rec.mean(), "val/kl": kl.mean()}

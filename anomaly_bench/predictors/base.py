@@ -59,11 +59,15 @@ def build_predictor(name: str, settings: Mapping[str, Any]) -> Any:
     arguments = dict(settings)
     use = arguments.pop("use", None)
     if use not in REGISTER:
-        raise ConfigError(f"{key}.use={use}: no such predictor{_closest(str(use), list(REGISTER))}; there are {', '.join(REGISTER)}")
+        raise ConfigError(
+            f"{key}.use={use}: no such predictor{_closest(str(use), list(REGISTER))}; there are {', '.join(REGISTER)}"
+        )
     known = [item.name for item in fields(REGISTER[use])]
     for argument in arguments:
         if argument not in known:
-            raise ConfigError(f"{key}.{argument}: no such argument of '{use}'{_closest(argument, known)}; there are {', '.join(known)}")
+            raise ConfigError(
+                f"{key}.{argument}: no such argument of '{use}'{_closest(argument, known)}; there are {', '.join(known)}"
+            )
     try:
         return REGISTER[use](**arguments)
     except (TypeError, ConfigError) as error:

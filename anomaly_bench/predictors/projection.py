@@ -80,7 +80,12 @@ def project(model: VAE, image: Tensor, iterations: int, step: float, l1: float, 
         moved = point.image - steps.view(-1, 1, 1, 1) * point.gradient * point.mask
         candidate = evaluate(model, moved, image[active], l1)
         better = candidate.energy < point.energy  # false for NaN
-        point = Point(*(torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(candidate, point, strict=True)))
+        point = Point(
+            *(
+                torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in zip(candidate, point, strict=True)
+            )
+        )
         steps = torch.where(better, steps, steps / 2)
         result[active] = point.image
         going = (point.rec > level) & (steps > step * SMALLEST_STEP)

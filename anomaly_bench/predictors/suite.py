@@ -34,7 +34,9 @@ class Suite:
         """Maps (B, 1, H, W) of single predictors, each with its seconds (shared quantities counted for everyone)."""
         return {name: evidence.timed(self.single[name]) for name in names}
 
-    def combined(self, maps: Mapping[str, tuple[Tensor, float]], calibrate: Calibrate) -> dict[str, tuple[Tensor, float]]:
+    def combined(
+        self, maps: Mapping[str, tuple[Tensor, float]], calibrate: Calibrate
+    ) -> dict[str, tuple[Tensor, float]]:
         """Maps of the ensembles over maps of their members; their seconds are the members' together."""
         out = {}
         for name, ensemble in self.ensembles.items():
@@ -62,7 +64,9 @@ def build_suite(config: PredictorsConfig) -> Suite:
         for member in ensemble.members:
             _known(f"predictors.members.{name}.members", member, config.members)
             if isinstance(built[member], Ensemble):
-                raise ConfigError(f"predictors.members.{name}.members: {member} is an ensemble itself; list its members")
+                raise ConfigError(
+                    f"predictors.members.{name}.members: {member} is an ensemble itself; list its members"
+                )
             needed += [member] if member not in needed else []
     return Suite({name: built[name] for name in needed}, ensembles, tuple(chosen))
 

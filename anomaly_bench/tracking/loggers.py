@@ -45,21 +45,40 @@ def _wandb(config: RunConfig, identity: Identity, folder: Path, described: dict[
     try:
         import wandb
 
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
-        settings = wandb.Settings(
-            mode=mode, silent=True, console="off", disable_code=True, disable_git=True, init_timeout=INIT_TIMEOUT, x_disable_stats=True
-        )
-        run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            dir=folder,
-            id=identity.run_id[:16],
-            name=identity.folder.rsplit("-", 1)[0],
-            group=f"{config.dataset.name}/{config.model.name}",
-            job_type="run",
-            config=described,
-            settings=settings,
-        )
-        return WandbLogger(experiment=run)
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+        try:
+            return _start(config, identity, folder, described, mode)
+        except wandb.errors.Error as error:
+            if mode != "online":
+                raise
+            warnings.warn(f"W&B does not answer ({error}); logging offline, push later with `wandb sync`", stacklevel=2)
+            wandb.teardown()  # the failed start still holds the run's id
+            return _start(config, identity, folder, described, "offline")
     except Exception as error:  # an unreachable or refusing server must not cost a run
         warnings.warn(f"W&B could not start ({type(error).__name__}: {error}); going on without it", stacklevel=2)
         return None
+
+
+def _start(config: RunConfig, identity: Identity, folder: Path, described: dict[str, Any], mode: str) -> WandbLogger:
+    import wandb
+
+    settings = wandb.Settings(
+        mode=mode,  # type: ignore[arg-type]  # the environment may say anything; W&B checks it
+        silent=True,
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        init_timeout=INIT_TIMEOUT,
+        x_disable_stats=True,
+    )
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        dir=folder,
+        id=identity.run_id[:16],
+        name=identity.folder.rsplit("-", 1)[0],
+        group=f"{config.dataset.name}/{config.model.name}",
+        job_type="run",
+        config=described,
+        settings=settings,
+    )
+    return WandbLogger(experiment=run)

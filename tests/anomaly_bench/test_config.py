@@ -6,10 +6,14 @@ from omegaconf import OmegaConf
 from anomaly_bench.config import config_dir, expand, load_config, to_yaml
 from anomaly_bench.errors import ConfigError
 
-GROUPS = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in config_dir().iterdir() if path.is_dir()}
+GROUPS = {
+    path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in config_dir().iterdir() if path.is_dir()
+}
 
 
-@pytest.mark.parametrize(("group", "option"), [(group, option) for group, options in GROUPS.items() for option in options])
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group, options in GROUPS.items() for option in options]
+)
 def test_every_shipped_option_composes_and_says_nothing_unknown(group, option):
     config = load_config([f"{group}={option}"])
     assert to_yaml(config)
@@ -26,7 +30,10 @@ def test_every_yaml_has_a_comment_on_top():
         (["model.bta=3"], r"model\.bta: no such key; did you mean model\.beta\?"),
         (["modl.beta=3"], r"modl: no such key; did you mean model\?"),
         (["model=vae", "model.beta=2"], r"model\.beta: no such key with model=vae; model=beta_vae has it"),
-        (["dataset=open_ms", "dataset.split.tst=1"], r"dataset\.split\.tst: no such key; did you mean dataset\.split\.test\?"),
+        (
+            ["dataset=open_ms", "dataset.split.tst=1"],
+            r"dataset\.split\.tst: no such key; did you mean dataset\.split\.test\?",
+        ),
         (["dataset=barts"], "dataset=barts: there is no such dataset; did you mean brats\\?"),
         (["+foo=1"], "foo: no such key"),
         (["model.latent=abc"], r"model\.latent: Value 'abc'"),

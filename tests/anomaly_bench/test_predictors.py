@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -87,7 +88,9 @@ def test_an_inserted_blob_raises_its_own_region(model, name):
 
 def test_ssim_is_that_of_torchmetrics():
     a, b = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
-    _, expected = structural_similarity_index_measure(a, b, data_range=1.0, sigma=1.5, kernel_size=11, return_full_image=True)
+    _, expected = structural_similarity_index_measure(
+        a, b, data_range=1.0, sigma=1.5, kernel_size=11, return_full_image=True
+    )
     assert torch.allclose(ssim_map(a, b)[..., 5:-5, 5:-5], expected[..., 5:-5, 5:-5], atol=1e-4)
     assert torch.allclose(ssim_map(a, a), torch.ones_like(a), atol=1e-4)
 
@@ -140,9 +143,12 @@ def test_projection_never_raises_the_energy_and_never_diverges(model, step):
     broken = images(6)
     broken[:, :, 8:16, 8:16] += 2.0
     with frozen(model):
-        energies = [evaluate(model, project(model, broken, n, step, 0.05, -math.inf), broken, 0.05).energy for n in (1, 2, 4, 8, 16)]
+        energies = [
+            evaluate(model, project(model, broken, n, step, 0.05, -math.inf), broken, 0.05).energy
+            for n in (1, 2, 4, 8, 16)
+        ]
     assert all(torch.isfinite(energy).all() for energy in energies)
-    for earlier, later in zip(energies, energies[1:], strict=False):
+    for earlier, later in itertools.pairwise(energies):
         assert (later <= earlier + 1e-2).all()
 
 
@@ -173,7 +179,12 @@ def suite(members, only=None):
 
 
 def test_a_narrowed_suite_computes_members_of_an_ensemble_but_does_not_show_them():
-    members = {"a": {"use": "intensity"}, "b": {"use": "reconstruction"}, "c": {"use": "gradient"}, "e": {"use": "ensemble", "members": ["a", "b"]}}
+    members = {
+        "a": {"use": "intensity"},
+        "b": {"use": "reconstruction"},
+        "c": {"use": "gradient"},
+        "e": {"use": "ensemble", "members": ["a", "b"]},
+    }
     narrowed = suite(members, ["e"])
     assert narrowed.shown == ("e",)
     assert set(narrowed.single) == {"a", "b"}
@@ -188,7 +199,11 @@ def test_a_narrowed_suite_computes_members_of_an_ensemble_but_does_not_show_them
         ({"a": {"use": "gradient", "smooth": -1.0}}, None, r"members\.a: smooth=-1\.0"),
         ({"a": {"use": "projection", "iterations": 0}}, None, r"members\.a: iterations=0"),
         ({"a": {"use": "ensemble", "members": ["a"]}}, None, "needs at least two"),
-        ({"a": {"use": "intensity"}, "e": {"use": "ensemble", "members": ["a", "b"]}}, None, r"members\.e\.members: there is no predictor 'b'"),
+        (
+            {"a": {"use": "intensity"}, "e": {"use": "ensemble", "members": ["a", "b"]}},
+            None,
+            r"members\.e\.members: there is no predictor 'b'",
+        ),
         ({"rec": {"use": "intensity"}}, ["rex"], r"predictors\.only: there is no predictor 'rex'; did you mean rec"),
         ({"rec": {"use": "intensity"}}, [], r"predictors\.only is empty"),
     ],

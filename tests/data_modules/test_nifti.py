@@ -1,5 +1,4 @@
 import gzip
-import os
 
 import nibabel as nib
 import numpy as np
@@ -36,7 +35,12 @@ def module(root, cache, **changes):
 def test_train_has_normal_slices_only_and_subjects_stay_apart(brats_root, cache):
     data = module(brats_root, cache)
     seen = {}
-    loaders = {"train": data.train_dataloader(), "normal": data.val_dataloader()[0], "bad": data.val_dataloader()[1], "test": data.test_dataloader()}
+    loaders = {
+        "train": data.train_dataloader(),
+        "normal": data.val_dataloader()[0],
+        "bad": data.val_dataloader()[1],
+        "test": data.test_dataloader(),
+    }
     for name, loader in loaders.items():
         batches = list(loader)
         seen[name] = {int(s) for batch in batches for s in batch["subject"]}
@@ -62,7 +66,9 @@ def test_images_are_scaled_in_the_brain_and_zero_outside(brats_root, cache):
 def test_any_orientation_gives_the_same_ras_volume(tmp_path, axes):
     volume = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
     image = nib.Nifti1Image(volume, np.eye(4))
-    turned = image.as_reoriented(nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes)))
+    turned = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
+    )
     nib.save(turned, tmp_path / "v.nii.gz")
     assert np.allclose(read_volume(tmp_path / "v.nii.gz").numpy(), volume)
 
@@ -92,7 +98,7 @@ def test_scaling_puts_the_percentiles_at_zero_and_one():
 
 
 def break_missing_label(root):
-    os.remove(root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz")
+    (root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz").unlink()
 
 
 def break_shape(root):

@@ -1,0 +1,224 @@
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anomaly_bench import sweep
+from anomaly_bench.cli import main
+from anomaly_bench.errors import OutputError
+from anomaly_bench.output import check_writable, explained
+
+
+def test_help_answers_without_loading_torch():
+    code = """
+import sys
+from anomaly_bench.cli import main
+try: main(["--help"])
+except SystemExit: pass
+heavy = {"torch", "pytorch_lightning", "monai", "hydra", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_cfg_prints_the_composed_config(cli):
+    code, out, _ = cli("run", "dataset=open_ms", "model.beta=2", "--cfg")
+    assert code == 0
+    assert "beta: 2.0" in out
+    assert "GOLD_STANDARD" in out
+
+
+def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_run, tmp_path, monkeypatch):
+    code, out, err = cli("bench", *pictures_run, "model.beta=1,4", "seed=0,1", "predictors.only=[rec_l1,intensity]")
+    assert code == 0, err
+    assert "mvtec_ad_tile" in out
+    assert "rec_l1" in out
+    assert "2/2" in out
+    assert "grad_kl" not in out
+    assert err.count("pixel AUROC") == 4
+    assert (tmp_path / "runs/leaderboard.md").read_text().count("rec_l1") == 2
+    assert len((tmp_path / "runs/leaderboard.csv").read_text().splitlines()) == 5
+    results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}
+    assert len(results) == 4
+    monkeypatch.setattr(sweep, "run", None)
+    again, out_again, err = cli(
+        "bench", *pictures_run, "model.beta=1,4", "seed=0,1", "predictors.only=[rec_l1,intensity]"
+    )
+    assert again == 0
+    assert err.count("done before") == 4
+    assert out_again == out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")} == results
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_path, monkeypatch):
+    real, calls = sweep.run, []
+
+    def interrupted(config, reporter):
+        calls.append(config.seed)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(config, reporter)
+
+    monkeypatch.setattr(sweep, "run", interrupted)
+    code, _, err = cli("bench", *pictures_run, "seed=0,1,2")
+    assert code == 130
+    assert "finished runs are kept" in err
+    code, out, _ = cli("bench", *pictures_run, "seed=0,1,2")
+    assert code == 0
+    assert calls == [0, 1, 1, 2]
+    assert "3/3" in out
+
+
+def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_run, tmp_path, monkeypatch):
+    real = sweep.run
+
+    def failing(config, reporter):
+        if config.seed == 1:
+            raise RuntimeError("cosmic ray")
+        return real(config, reporter)
+
+    monkeypatch.setattr(sweep, "run", failing)
+    code, out, err = cli("bench", *pictures_run, "seed=0,1,2")
+    assert code == 1
+    assert "2/3*" in out
+    assert "FAILED, cosmic ray" in err
+    (failure,) = (tmp_path / "runs").glob("*/failure.txt")
+    assert failure.read_text().startswith("RuntimeError: cosmic ray\n")
+    assert "Traceback" in failure.read_text()
+    monkeypatch.setattr(sweep, "run", real)
+    assert cli("bench", *pictures_run, "seed=0,1,2")[0] == 0
+    assert not list((tmp_path / "runs").glob("*/failure.txt"))
+
+
+def test_changed_settings_are_another_run_and_another_row(cli, pictures_run):
+    cli("bench", *pictures_run, "predictors.only=[rec_l1]")
+    _, out, _ = cli("bench", *pictures_run, "predictors.only=[rec_l1]", "model.latent=8")
+    assert "1/1" in out
+    assert "#" not in out.split("All metrics")[0]
+    out_folder = next(text[4:] for text in pictures_run if text.startswith("out="))
+    _, both, _ = cli("leaderboard", out_folder)
+    assert both.count("beta_vae#") == 2
+    assert "model.latent" in both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.bta=1"], "model.bta: no such key; did you mean model.beta?"),
+        (["dataset=bratz"], "there is no such dataset; did you mean brats?"),
+        (["model.beta=0"], "model.beta=0.0: expected a number greater than 0"),
+        (["model.channels=[4,4,4,4,4]"], "cannot be halved 5 times"),
+        (["dataset.root=/nowhere"], "/nowhere: no such folder; set dataset.root"),
+        (["predictors.only=[rec_l9]"], "there is no predictor 'rec_l9'; did you mean rec_l"),
+        (["dataset.category=bottles"], "dataset.category=bottles; there are tile"),
+        (["seed=x"], "seed: Value 'x'"),
+        (["dataset.split.val=0", "dataset.split.holdout=0"], "falls into 'val'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message_and_exit_code_two(cli, pictures_run, tmp_path, arguments, message):
+    code, _out, err = cli("bench", *pictures_run, *arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+    assert not list((tmp_path / "runs").glob("*/"))
+
+
+def test_bad_data_is_found_before_any_training_and_costs_nothing_finished(cli, pictures_run, mvtec_root, tmp_path):
+    assert cli("bench", *pictures_run)[0] == 0
+    before = sorted((tmp_path / "runs").rglob("*"))
+    broken = mvtec_root.parent / "broken"
+    shutil.copytree(mvtec_root, broken)
+    (broken / "tile/test/square/000.png").write_bytes(b"no picture")
+    code, _, err = cli("bench", *pictures_run, f"dataset.root={mvtec_root},{broken}", "seed=5")
+    assert code == 2
+    assert "000.png: cannot be read as a picture" in err
+    assert sorted((tmp_path / "runs").rglob("*")) == before
+
+
+def test_an_unset_root_says_how_to_set_it(cli, tmp_path, cache):
+    code, _, err = cli("bench", "dataset=brats", f"out={tmp_path / 'runs'}")
+    assert code == 2
+    assert "dataset.root=FOLDER (or DATA_ROOT=FOLDER with make)" in err
+
+
+def test_debug_shows_the_traceback(pictures_run):
+    with pytest.raises(Exception, match="no such folder"):
+        main(["bench", *pictures_run, "dataset.root=/nowhere", "--debug"])
+
+
+def test_an_output_folder_that_is_a_file_is_named(cli, pictures_run, tmp_path):
+    (tmp_path / "taken").write_text("")
+    code, _, err = cli("bench", *pictures_run, f"out={tmp_path / 'taken'}")
+    assert code == 2
+    assert "taken: it is no folder: choose another one (out=FOLDER" in err
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "no permission")],
+)
+def test_a_disk_that_refuses_while_a_run_writes_stops_the_sweep_and_keeps_what_is_done(
+    cli, pictures_run, tmp_path, monkeypatch, number, words
+):
+    real = sweep.run
+
+    def refusing(config, reporter):
+        if config.seed == 1:
+            raise OSError(number, os.strerror(number), str(tmp_path / "runs/x"))
+        return real(config, reporter)
+
+    monkeypatch.setattr(sweep, "run", refusing)
+    code, _, err = cli("bench", *pictures_run, "seed=0,1,2")
+    assert code == 2
+    assert words in err
+    assert "what was finished is kept" in err
+    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 1
+
+
+def test_a_torch_save_on_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(OutputError, match="the disk is full"), explained(tmp_path):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/7: file write failed")
+    with pytest.raises(RuntimeError, match="something else"), explained(tmp_path):
+        raise RuntimeError("something else")
+
+
+def test_other_os_errors_are_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(ConnectionRefusedError), explained(tmp_path):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+    check_writable(tmp_path / "new")
+    assert (tmp_path / "new").is_dir()
+
+
+def test_check_passes_on_its_own_baseline_and_fails_when_a_predictor_is_broken(cli, pictures_run, tmp_path):
+    cli("bench", *pictures_run, "seed=0,1", "predictors.only=[rec_l1,intensity]")
+    baseline = tmp_path / "mvtec_ad_tile.json"
+    assert cli("check", str(tmp_path / "runs"), "--baseline", str(baseline), "--update")[0] == 0
+    assert cli("check", str(tmp_path / "runs"), "--baseline", str(baseline))[0] == 0
+    document = json.loads(baseline.read_text())
+    document["predictors"]["beta_vae|beta=4|rec_l1"]["mean"] += 0.3
+    baseline.write_text(json.dumps(document))
+    code, out, _ = cli("check", str(tmp_path / "runs"), "--baseline", str(baseline))
+    assert code == 1
+    assert "worse" in out
+    assert "rec_l1" in out
+
+
+def test_leaderboard_of_an_empty_folder_says_how_to_fill_it(cli, tmp_path):
+    code, _, err = cli("leaderboard", str(tmp_path))
+    assert code == 2
+    assert "make bench" in err
+
+
+def test_doctor_finds_this_machine_ready(cli, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = cli("doctor")
+    assert code == 0
+    for word in ("torch", "device", "cache", "GiB free", str(Path(cache))):
+        assert word in out
