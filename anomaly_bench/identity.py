@@ -13,7 +13,8 @@ from typing import Any
 import data_modules
 from data_modules.module import AnomalyDataModule
 
-from .config import BetaVAEConfig, RunConfig, to_dict
+from .config import to_dict
+from .schema import BetaVAEConfig, RunConfig
 
 UNHASHED = ("out", "cache_dir", "logger", "seed")
 UNHASHED_DATA = ("root", "embedded")

@@ -1,8 +1,9 @@
-"""The libraries' chatter, kept from the user's terminal; warnings that concern the user stay."""
+"""The trainer's manners: no chatter on the user's terminal, and Ctrl-C stays an interrupt."""
 
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,11 @@ SILENCED = (
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No advertisement, no accelerator report, no advice on workers while a trainer is at work."""
+    """No advertisement, no accelerator report, no advice on workers while a trainer is at work.
+
+    The trainer turns Ctrl-C into a silent exit and ignores the signal from then on; here it is KeyboardInterrupt again.
+    """
+    handler = signal.getsignal(signal.SIGINT)
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -31,6 +36,9 @@ def quiet() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         try:
             yield
+        except SystemExit as ended:
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from ended
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

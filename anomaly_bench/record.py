@@ -14,9 +14,9 @@ import torch
 from data_modules.module import AnomalyDataModule
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
 
-from .config import RunConfig
 from .identity import Identity, definition_of, source_digest
 from .models import VAE, input_size
+from .schema import RunConfig
 
 VERSIONED = ("torch", "pytorch-lightning", "torchmetrics", "monai", "nibabel", "numpy", "scipy", "pillow")
 

@@ -24,7 +24,7 @@ from leaderboard.record import RunResult, read_result, write_result
 
 from .callbacks import LocalizationCallback, pick_samples
 from .callbacks.report import ReportCallback
-from .config import RunConfig, to_yaml
+from .config import to_yaml
 from .evidence import frozen
 from .identity import definition_of, identify
 from .models import VAE, build_model
@@ -32,6 +32,7 @@ from .predictors import build_suite
 from .progress import Reporter
 from .quiet import quiet
 from .record import describe_training, make_result
+from .schema import RunConfig
 from .tracking import build_loggers, finish_loggers
 
 

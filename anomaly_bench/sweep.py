@@ -14,7 +14,7 @@ from data_modules.module import AnomalyDataModule
 from leaderboard.collect import FAILURE_FILE, RESULT_FILE, PlannedRun, Sweep, write_sweep
 from leaderboard.record import RunResult
 
-from .config import RunConfig, expand, load_config
+from .config import expand, load_config
 from .errors import ConfigError, OutputError
 from .identity import Identity, identify
 from .models import build_model
@@ -22,6 +22,7 @@ from .output import check_writable, explained
 from .predictors import build_suite
 from .progress import Reporter, reporting
 from .run import build_data, run
+from .schema import RunConfig
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,9 @@ def main() -> None:
             for other in others:
                 other.kill()
         spinning, sleeping = (sorted(values)[1] for values in zip(*pairs, strict=True))
-        print(f"{title}: spinning {spinning:.0f} ms, sleeping {sleeping:.0f} ms per step, ratio {spinning / sleeping:.2f}")
+        print(
+            f"{title}: spinning {spinning:.0f} ms, sleeping {sleeping:.0f} ms per step, ratio {spinning / sleeping:.2f}"
+        )
 
 
 if __name__ == "__main__":

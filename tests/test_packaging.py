@@ -21,7 +21,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, unpacked where nothing else of the project is."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -30,7 +33,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_carries_configs_assets_and_notices(installed):
-    for name in ("anomaly_bench/configs/config.yaml", "anomaly_bench/configs/dataset/brats.yaml", "leaderboard/py.typed"):
+    for name in (
+        "anomaly_bench/configs/config.yaml",
+        "anomaly_bench/configs/dataset/brats.yaml",
+        "leaderboard/py.typed",
+    ):
         assert (installed / name).exists(), name
     assert list(installed.glob("data_modules/assets/*.nii.gz"))
     assert list(installed.glob("data_modules/assets/*NOTICE*"))
@@ -40,11 +47,21 @@ def test_the_wheel_carries_configs_assets_and_notices(installed):
 
 def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvtec_root):
     small = ["dataset.size=[16,16]", "model.channels=[4,8]", "trainer.max_epochs=1", "localization.bits=14"]
-    command = [sys.executable, "-m", "anomaly_bench.cli", "run", "dataset=mvtec_ad", "dataset.category=tile", f"dataset.root={mvtec_root}"]
+    command = [
+        sys.executable,
+        "-m",
+        "anomaly_bench.cli",
+        "run",
+        "dataset=mvtec_ad",
+        "dataset.category=tile",
+        f"dataset.root={mvtec_root}",
+    ]
     code = "import anomaly_bench, sys; sys.exit(not anomaly_bench.__file__.startswith(sys.argv[1]))"
     environment = os.environ | {"PYTHONPATH": str(installed), "ANOMALY_BENCH_CACHE": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", code, str(installed)], cwd=tmp_path, env=environment, check=True)
-    done = subprocess.run([*command, *small], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *small], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "ensemble_mean" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir() if path != mvtec_root) == ["cache", "runs"]
@@ -66,7 +83,9 @@ def commands(pattern: str) -> list[str]:
 @pytest.mark.parametrize("line", commands("make bench"))
 def test_every_make_bench_of_the_readme_composes(line):
     """What make would run is composed; the sweep itself is run by `make bench` and the tests of the command line."""
-    dry = subprocess.run([*line.split(), "--dry-run", "-o", ".venv/.ready"], cwd=ROOT, capture_output=True, text=True, check=True)
+    dry = subprocess.run(
+        [*line.split(), "--dry-run", "-o", ".venv/.ready"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     (command,) = [text for text in dry.stdout.splitlines() if "anomaly-bench bench" in text]
     shell = command.replace(".venv/bin/anomaly-bench bench", f"{sys.executable} -m anomaly_bench.cli bench --cfg")
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -79,7 +98,9 @@ def test_every_make_bench_of_the_readme_composes(line):
 @pytest.mark.parametrize("line", commands("anomaly-bench"))
 def test_every_anomaly_bench_command_of_the_readme_is_understood(line):
     verb, *rest = line.split()[1:]
-    known = subprocess.run([sys.executable, "-m", "anomaly_bench.cli", verb, "--help"], capture_output=True, text=True, check=False)
+    known = subprocess.run(
+        [sys.executable, "-m", "anomaly_bench.cli", verb, "--help"], capture_output=True, text=True, check=False
+    )
     assert known.returncode == 0
     for option in (word for word in rest if word.startswith("--")):
         assert option in known.stdout
@@ -96,7 +117,9 @@ def test_the_readme_has_commands_and_stays_short():
 
 
 def test_no_absolute_path_of_a_machine_is_in_the_project():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
     if not tracked:
         pytest.skip("not a checkout")
     for name in tracked:

@@ -12,11 +12,11 @@ from torch import Tensor
 from data_modules.batch import AnomalyBatch
 from leaderboard.record import Measure, PredictorResult
 
-from ..config import LocalizationConfig
 from ..evidence import Evidence, frozen
 from ..metrics import LocalizationCurve
 from ..models import VAE
 from ..predictors import Suite
+from ..schema import LocalizationConfig
 from .panels import Sample, draw_panels
 from .tally import Tally
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ..config import ModelConfig
+from ..schema import ModelConfig
 from .vae import VAE, BetaVAE, input_size
 
 __all__ = ["VAE", "BetaVAE", "build_model", "input_size"]

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import PredictorsConfig
 from ..errors import ConfigError
 from ..evidence import Evidence
+from ..schema import PredictorsConfig
 from .base import Predictor, build_predictor
 from .ensemble import Ensemble
 

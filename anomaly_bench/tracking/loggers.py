@@ -9,8 +9,8 @@ from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
-from ..config import RunConfig
 from ..identity import Identity
+from ..schema import RunConfig
 
 PROJECT = "anomaly_bench"
 INIT_TIMEOUT = 10.0

@@ -2,8 +2,10 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,21 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_pa
     assert code == 0
     assert calls == [0, 1, 1, 2]
     assert "3/3" in out
+
+
+def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_path):
+    command = [sys.executable, "-m", "anomaly_bench.cli", "bench", *pictures_run]
+    command += ["trainer.max_epochs=100000", "trainer.patience=100000", "seed=0,1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list((tmp_path / "runs").glob("*/config.yaml")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "finished runs are kept" in err
+    assert "Traceback" not in err
 
 
 def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_run, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from anomaly_bench.config import PredictorsConfig, load_config
+from anomaly_bench.config import load_config
 from anomaly_bench.errors import ConfigError
 from anomaly_bench.evidence import Evidence, frozen
 from anomaly_bench.models import BetaVAE
@@ -13,6 +13,7 @@ from anomaly_bench.predictors import REGISTER, Ensemble, build_suite
 from anomaly_bench.predictors.base import Predictor, build_predictor
 from anomaly_bench.predictors.filters import equalise, gaussian_smooth, ssim_map
 from anomaly_bench.predictors.projection import evaluate, project, stop_level
+from anomaly_bench.schema import PredictorsConfig
 
 SHAPE = (2, 32, 32)
 SINGLE = {name: cls for name, cls in REGISTER.items() if issubclass(cls, Predictor)}

@@ -12,7 +12,9 @@ from anomaly_bench.tracking import loggers
 def read_back(path: Path) -> str:
     """The summary of an offline W&B run, by W&B's own reader."""
     wandb = Path(sys.executable).parent / "wandb"
-    done = subprocess.run([wandb, "leet", "inspect", "--summary", str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [wandb, "leet", "inspect", "--summary", str(path)], capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 
@@ -51,4 +53,6 @@ def test_wandb_that_cannot_start_is_a_warning_and_the_run_is_the_same(pictures_r
     with pytest.warns(UserWarning, match="W&B could not start .*no route to host"):
         logged = run(load_config([*pictures_run, f"out={tmp_path / 'b'}", "logger=wandb"]))
     assert logged.run_id == plain.run_id
-    assert {name: p.test for name, p in logged.predictors.items()} == {name: p.test for name, p in plain.predictors.items()}
+    assert {name: p.test for name, p in logged.predictors.items()} == {
+        name: p.test for name, p in plain.predictors.items()
+    }
