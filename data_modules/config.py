@@ -9,12 +9,14 @@ from omegaconf import MISSING
 
 @dataclass
 class SplitConfig:
-    """How subjects are divided; a subject is wholly in one of train, val and test."""
+    """How subjects are divided; a subject is wholly in one of train, val and test, and so is a group of subjects."""
 
     val: float = 0.15
     test: float = 0.3
     holdout: float = 0.0
     salt: str = "anomaly_bench"
+    group: str | None = None
+    group_gap: int | None = None
     file: str | None = None
     train_subjects: list[str] = field(default_factory=list)
     val_subjects: list[str] = field(default_factory=list)
@@ -66,6 +68,7 @@ class PictureConfig(DatasetConfig):
     test_normal: list[str] = field(default_factory=list)
     anomalous: list[str] = MISSING
     mask: str = MISSING
+    mask_threshold: float = 0.5
     color: bool = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -19,17 +20,25 @@ def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Masks (N, 1, h, w) bool to (N, 1, H, W), by nearest pixel centre.
-
-    An anomaly never vanishes by resizing: where an image's mask would become empty, every target pixel that the mask
-    touches is kept.
-    """
+    """Masks (N, 1, h, w) bool to (N, 1, H, W), by nearest pixel centre; for foregrounds."""
     if masks.shape[-2:] == size:
         return masks
-    resized = F.interpolate(masks.float(), size=size, mode="nearest-exact") > 0
-    lost = masks.flatten(1).any(1) & ~resized.flatten(1).any(1)
-    if lost.any():
-        resized[lost] = F.adaptive_max_pool2d(masks[lost].float(), size) > 0
+    return F.interpolate(masks.float(), size=size, mode="nearest-exact") > 0
+
+
+def resize_anomalies(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """As resize_masks, but no region vanishes: one that no pixel centre hits keeps the target pixel of its middle."""
+    resized = resize_masks(masks, size)
+    if masks.shape[-2:] == size:
+        return resized
+    scale = np.array(size) / np.array(masks.shape[-2:])
+    for index in masks.flatten(1).any(1).nonzero().flatten().tolist():
+        labels, count = ndimage.label(masks[index, 0].numpy(), structure=EIGHT_CONNECTED)
+        one_target = F.interpolate(torch.from_numpy(labels)[None, None].float(), size=size, mode="nearest-exact")
+        for lost in set(range(1, count + 1)) - set(one_target.unique().int().tolist()):
+            middle = (np.argwhere(labels == lost).mean(axis=0) + 0.5) * scale
+            row, column = middle.astype(int)
+            resized[index, 0, row, column] = True
     return resized
 
 

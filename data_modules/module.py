@@ -43,8 +43,8 @@ class SliceDataset(Dataset[AnomalyBatch]):
 class AnomalyDataModule(pl.LightningDataModule):
     """Normal images to train on; normal and anomalous ones to validate and test on.
 
-    Train: normal slices of the train subjects. Validation: two loaders, the normal slices of the val subjects, then their
-    anomalous ones. Test: every slice of the test subjects, in the order of subjects and slices.
+    Train: normal slices of the train subjects, those without any label. Validation: two loaders, the normal slices of the
+    val subjects, then their anomalous ones. Test: every slice of the test subjects, in the order of subjects and slices.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class AnomalyDataModule(pl.LightningDataModule):
         del stage
         part_of = {name: part for part in SPLITS for name in self.split[part]}
         parts = np.array([part_of[name] for name in self.store.subjects])[self.store.subject]
-        normal = ~self.store.anomalous
+        normal = self.store.normal
         self.indices = {
             "train": np.flatnonzero((parts == "train") & normal),
             "val_normal": np.flatnonzero((parts == "val") & normal),
-            "val_anomalous": np.flatnonzero((parts == "val") & ~normal),
+            "val_anomalous": np.flatnonzero((parts == "val") & self.store.anomalous),
             "test": np.flatnonzero(parts == "test"),
         }
         for part, where in (("train", "train"), ("val_normal", "validation")):
@@ -153,7 +153,8 @@ class AnomalyDataModule(pl.LightningDataModule):
 
     def _store_key(self, tree: Tree, cases: list[Case]) -> str:
         stats = [(file, (tree.root / file).stat()) for case in cases for file in case.files]
-        parts = [FORMAT, code_digest(), self._settings(), [(file, s.st_size, s.st_mtime_ns) for file, s in stats]]
+        files = [(file, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in stats]
+        parts = [FORMAT, code_digest(), self._settings(), str(tree.root.resolve()), files]
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def _check_size(self) -> None:

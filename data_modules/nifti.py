@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 from torch import Tensor
 
 from .config import LayoutConfig, NiftiConfig
 from .errors import DataError
-from .geometry import crop, resize_images, resize_masks, square_box
+from .geometry import crop, resize_anomalies, resize_images, resize_masks, square_box
 from .layout import Case, Tree
 from .module import AnomalyDataModule, file_digest
 from .store import Slices
+
+AFFINE_TOLERANCE = 0.05  # millimetres: what releases round differently in the headers of one subject
 
 
 class NiftiDataModule(AnomalyDataModule):
     """Axial slices of a cohort of volumes (NiftiConfig)."""
 
     def find_cases(self, tree: Tree) -> list[Case]:
-        """Subjects of the first layout that fits. Raises DataError if none fits or a subject lacks a file."""
+        """Subjects of the one layout that fits. Raises DataError if none or two fit, or if a subject lacks a file."""
         config = cast(NiftiConfig, self.config)
         for layout in config.layouts.values():
             self._check_channels(config, layout)
-            if tree.find(layout.image[config.channels[0]]):
-                return _cases(tree, layout, list(config.channels))
+        fitting = [name for name, layout in config.layouts.items() if tree.find(layout.image[config.channels[0]])]
+        if len(fitting) == 1:
+            return _cases(tree, config.layouts[fitting[0]], list(config.channels))
+        if fitting:
+            raise DataError(
+                f"{tree.root}: files fit the layouts {' and '.join(fitting)}; set dataset.root to the folder of one release"
+            )
         tried = ", ".join(f"{name} ('{layout.image[config.channels[0]]}')" for name, layout in config.layouts.items())
         raise DataError(
             f"{tree.root}: no file fits a layout of dataset {config.name}; tried {tried}; see dataset.layouts"
@@ -39,43 +47,52 @@ class NiftiDataModule(AnomalyDataModule):
         config = cast(NiftiConfig, self.config)
         paths = [tree.root / case.images[channel] for channel in config.channels]
         volumes = [read_volume(path) for path in paths]
-        label = read_volume(tree.root / case.label) if case.label else torch.zeros_like(volumes[0])
-        mask_path = tree.root / case.brain_mask if case.brain_mask else None
-        brain = read_volume(mask_path) > 0 if mask_path else torch.stack(volumes).ne(0).any(0)
-        for volume, path in [*zip(volumes[1:], paths[1:], strict=True), (label, case.label), (brain, mask_path)]:
-            if volume.shape != volumes[0].shape:
-                raise DataError(
-                    f"{path}: {tuple(volume.shape)} voxels, but {paths[0]} has {tuple(volumes[0].shape)}; "
-                    "image, label and brain mask of a subject must share one grid"
-                )
-        anomalous = (
-            label > 0 if config.anomalous_labels is None else torch.isin(label, torch.tensor(config.anomalous_labels))
-        )
-        brain = brain | anomalous
+        label = _read_on_grid(tree, case.label, volumes[0], paths[0])
+        mask = _read_on_grid(tree, case.brain_mask, volumes[0], paths[0])
+        for volume, path in zip(volumes[1:], paths[1:], strict=True):
+            _check_grid(volume, path, volumes[0], paths[0])
+        stacked = torch.stack([volume.voxels for volume in volumes])
+        brain = stacked.ne(0).any(0) if mask is None else mask > 0
         if not brain.any():
             raise DataError(f"{paths[0]}: no brain voxel (all background); remove the subject or give a brain mask")
-        image = torch.stack([scale_intensity(v, brain, config.percentiles, config.clip) for v in volumes])
-        return self._slices(
-            case, config, image, anomalous, brain, file_digest([tree.root / file for file in case.files])
-        )
+        labelled = torch.zeros_like(brain) if label is None else label > 0
+        anomalous = labelled
+        if config.anomalous_labels is not None and label is not None:
+            anomalous = torch.isin(label, torch.tensor(list(config.anomalous_labels), dtype=label.dtype))
+        brain = brain | anomalous
+        scaled = [
+            scale_intensity(voxels, brain, config.percentiles, config.clip, path)
+            for voxels, path in zip(stacked, paths, strict=True)
+        ]
+        return self._slices(tree, case, torch.stack(scaled), torch.stack([anomalous, labelled, brain]))
 
-    def _slices(
-        self, case: Case, config: NiftiConfig, image: Tensor, anomalous: Tensor, brain: Tensor, digest: str
-    ) -> Slices:
-        planes = [axial(volume) for volume in (image, anomalous[None], brain[None])]
-        box = square_box(planes[2])
-        size = (config.size[0], config.size[1])
-        images, masks, foreground = (crop(plane, box) for plane in planes)
-        share = foreground.flatten(1).float().mean(1)
-        number = (share >= config.min_foreground).nonzero().flatten()[:: config.slice_step]
+    def _slices(self, tree: Tree, case: Case, image: Tensor, masks: Tensor) -> Slices:
+        """Axial slices with enough brain, cropped and resized; masks (3, X, Y, Z): anomalous, labelled, brain."""
+        config = cast(NiftiConfig, self.config)
+        planes = axial(masks)
+        box = square_box(planes[:, 2:])
+        images, (anomalous, labelled, brain) = crop(axial(image), box), crop(planes, box).split(1, dim=1)
+        enough = brain.flatten(1).float().mean(1) >= config.min_foreground
+        number = enough.nonzero().flatten()[:: config.slice_step]
         if len(number) == 0:
             raise DataError(
                 f"{case.images[config.channels[0]]}: no axial slice has {config.min_foreground:.0%} brain; "
                 "lower dataset.min_foreground"
             )
-        mask = resize_masks(masks[number], size)
-        foreground = resize_masks(foreground[number], size) | mask
-        return Slices(case.subject, resize_images(images[number], size) * foreground, mask, foreground, number, digest)
+        size = (config.size[0], config.size[1])
+        mask = resize_anomalies(anomalous[number], size)
+        foreground = resize_masks(brain[number], size) | mask
+        return Slices(
+            case.subject,
+            resize_images(images[number], size) * foreground,
+            mask,
+            foreground,
+            number,
+            labelled[number].flatten(1).any(1),
+            file_digest([tree.root / file for file in case.files]),
+            kept=int(anomalous[enough].sum()),
+            dropped=int(anomalous[~enough].sum()),
+        )
 
     def _check_channels(self, config: NiftiConfig, layout: LayoutConfig) -> None:
         for channel in config.channels:
@@ -87,8 +104,15 @@ class NiftiDataModule(AnomalyDataModule):
             raise DataError("dataset.channels is empty; name at least one channel")
 
 
-def read_volume(path: Path) -> Tensor:
-    """A volume (X, Y, Z) float32 in RAS orientation (X to the right, Y to the front, Z to the top).
+class Volume(NamedTuple):
+    """Voxels (X, Y, Z) float32 in RAS orientation (to the right, front, top) and the affine (4, 4) to millimetres."""
+
+    voxels: Tensor
+    affine: Tensor
+
+
+def read_volume(path: Path) -> Volume:
+    """A volume in RAS orientation.
 
     Raises DataError naming the file if it cannot be read, is not 3D, or holds NaN or Inf.
     """
@@ -99,6 +123,8 @@ def read_volume(path: Path) -> Tensor:
             loader = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32)
             volume = loader(path)
     except (OSError, EOFError, RuntimeError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        if isinstance(error, DataError):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{path}: cannot be read as a volume ({reason}); it is damaged or no NIfTI: copy it again"
@@ -107,17 +133,24 @@ def read_volume(path: Path) -> Tensor:
         raise DataError(
             f"{path}: expected one 3D volume, found shape {tuple(volume.shape)} (channels first); split it first"
         )
-    array: Tensor = Orientation(axcodes="RAS", labels=None)(volume).as_subclass(torch.Tensor)[0]
-    if not torch.isfinite(array).all():
+    turned = Orientation(axcodes="RAS", labels=None)(volume)
+    voxels: Tensor = turned.as_subclass(torch.Tensor)[0]
+    if not torch.isfinite(voxels).all():
         raise DataError(f"{path}: holds NaN or infinite voxels; repair the volume or remove the subject")
-    return array
+    return Volume(voxels, torch.as_tensor(cast(MetaTensor, turned).affine))
 
 
-def scale_intensity(volume: Tensor, brain: Tensor, percentiles: list[float], clip: float) -> Tensor:
-    """The volume with the brain's lower percentile at 0 and its upper at 1, clipped to [0, clip]; 0 outside the brain."""
+def scale_intensity(volume: Tensor, brain: Tensor, percentiles: list[float], clip: float, path: Path) -> Tensor:
+    """The volume with the brain's lower percentile at 0 and its upper at 1, clipped to [0, clip]; 0 outside the brain.
+
+    Raises DataError naming the file if the brain has one intensity only.
+    """
     low, high = (float(value) for value in np.percentile(volume[brain].numpy(), list(percentiles)))
-    scale = max(high - low, float(np.finfo(np.float32).tiny))
-    return ((volume - low) / scale).clamp(0.0, clip) * brain
+    if high <= low:
+        raise DataError(
+            f"{path}: the brain has the one intensity {low}; the volume is empty: copy it again or remove it"
+        )
+    return ((volume - low) / (high - low)).clamp(0.0, clip) * brain
 
 
 def axial(volume: Tensor) -> Tensor:
@@ -125,33 +158,57 @@ def axial(volume: Tensor) -> Tensor:
     return volume.permute(3, 0, 2, 1).flip(2)
 
 
+def _read_on_grid(tree: Tree, file: str | None, image: Volume, image_path: Path) -> Tensor | None:
+    """The voxels of a label or brain mask that lies on the image's grid; None without a file."""
+    if file is None:
+        return None
+    volume = read_volume(tree.root / file)
+    _check_grid(volume, tree.root / file, image, image_path)
+    return volume.voxels
+
+
+def _check_grid(volume: Volume, path: Path, image: Volume, image_path: Path) -> None:
+    if volume.voxels.shape != image.voxels.shape:
+        found, expected = tuple(volume.voxels.shape), tuple(image.voxels.shape)
+        reason = f"{found} voxels, but {image_path} has {expected}"
+    elif not torch.allclose(volume.affine, image.affine, atol=AFFINE_TOLERANCE):
+        reason = f"its affine puts its voxels elsewhere than {image_path}"
+    else:
+        return
+    raise DataError(
+        f"{path}: {reason}; images, label and brain mask of a subject must share one grid: resample it first"
+    )
+
+
 def _cases(tree: Tree, layout: LayoutConfig, channels: list[str]) -> list[Case]:
-    cases: dict[str, Case] = {}
-    for path, names in tree.find(layout.image[channels[0]]):
-        subject = names.get("subject") or path
-        if subject in cases:
-            raise DataError(f"{tree.root}: subject {subject} twice, {path} and {cases[subject].images[channels[0]]}")
-
-        def file(pattern: str, what: str, names: dict[str, str] = names, subject: str = subject) -> str:
-            found = tree.one(pattern, names)
-            if found is None:
-                raise DataError(
-                    f"{tree.root}: subject {subject} has no {what}, expected '{pattern}'; add it or remove the subject"
-                )
-            return found
-
-        cases[subject] = Case(
+    """Every subject that any pattern of the layout finds, with all its files."""
+    patterns = {f"image '{channel}'": layout.image[channel] for channel in channels}
+    patterns |= {"label": layout.label} if layout.label else {}
+    patterns |= {"brain mask": layout.brain_mask} if layout.brain_mask else {}
+    found: dict[str, dict[str, str]] = {}
+    for what, pattern in patterns.items():
+        for path, names in tree.find(pattern):
+            files = found.setdefault(names.get("subject") or path, {})
+            if what in files:
+                raise DataError(f"{tree.root}: {files[what]} and {path} both are the {what} of one subject; remove one")
+            files[what] = path
+    for subject, files in found.items():
+        for what in patterns.keys() - files.keys():
+            raise DataError(
+                f"{tree.root}: subject {subject} has no {what}, expected '{patterns[what]}'; add it or remove the subject"
+            )
+    return [
+        Case(
             subject=subject,
-            images={channel: file(layout.image[channel], f"image '{channel}'") for channel in channels},
-            label=file(layout.label, "label") if layout.label else None,
-            brain_mask=file(layout.brain_mask, "brain mask") if layout.brain_mask else None,
+            images={channel: files[f"image '{channel}'"] for channel in channels},
+            label=files.get("label"),
+            brain_mask=files.get("brain mask"),
         )
-    return list(cases.values())
+        for subject, files in found.items()
+    ]
 
 
 def _read_metaimage(path: Path) -> Tensor:
-    from monai.data import MetaTensor
-
     try:
         import SimpleITK as sitk  # noqa: N813 (the library's own idiom)
     except ImportError as error:

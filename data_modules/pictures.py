@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .config import PictureConfig
 from .errors import DataError
-from .geometry import resize_images, resize_masks
+from .geometry import resize_anomalies, resize_images
 from .layout import Case, Tree
 from .module import AnomalyDataModule, file_digest
 from .store import Slices
@@ -50,7 +50,7 @@ class ImageDataModule(AnomalyDataModule):
         image = read_picture(path, color=config.color)
         mask = torch.zeros(1, *image.shape[1:], dtype=torch.bool)
         if case.label:
-            mask = read_picture(tree.root / case.label, color=False) > 0.5
+            mask = read_picture(tree.root / case.label, color=False) > config.mask_threshold
             if mask.shape[1:] != image.shape[1:]:
                 raise DataError(
                     f"{tree.root / case.label}: the mask has {tuple(mask.shape[1:])} pixels, "
@@ -58,10 +58,11 @@ class ImageDataModule(AnomalyDataModule):
                 )
             if not mask.any():
                 raise DataError(
-                    f"{tree.root / case.label}: the mask of an anomalous picture is empty; move the picture to the normal ones"
+                    f"{tree.root / case.label}: the mask of an anomalous picture is empty; lower "
+                    "dataset.mask_threshold if its values are small, or move the picture to the normal ones"
                 )
         size = (config.size[0], config.size[1])
-        mask = resize_masks(mask[None], size)
+        mask = resize_anomalies(mask[None], size)
         digest = file_digest([tree.root / file for file in case.files])
         return Slices(
             case.subject,
@@ -69,6 +70,7 @@ class ImageDataModule(AnomalyDataModule):
             mask,
             torch.ones_like(mask),
             torch.zeros(1, dtype=torch.int64),
+            mask.flatten(1).any(1),
             digest,
         )
 

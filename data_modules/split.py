@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,14 +18,22 @@ SPLITS = ("train", "val", "test")
 def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
     """Subjects of train, val and test, each sorted by name.
 
-    A subject's place depends on the hash of its own name alone, so adding subjects never moves others. Subjects of pool
-    'train' go to train or (share `val`) to val; those of pool 'test' to test or (share `holdout`) to val.
-    Raises DataError for shares outside [0, 1), for lists or a file that miss or repeat a subject, and for an empty
-    train, val or test.
+    A group of subjects (several scans of one patient, several pictures of one object) is never divided. Its place
+    depends on the hash of its name alone, so adding other groups never moves it. Subjects of pool 'train' go to train or
+    (share `val`) to val; groups with a subject of pool 'test' to test or (share `holdout`) to val.
+    Raises DataError for shares outside [0, 1), for a group of both pools, for lists or a file that miss or repeat a
+    subject or divide a group, and for an empty train, val or test.
     """
     _check_shares(config)
+    groups = group_cases(cases, config)
     fixed = _fixed(config)
-    split = _from_lists(cases, fixed) if fixed else _by_hash(cases, config)
+    split = _from_lists(cases, fixed) if fixed else _by_hash(groups, config)
+    part_of = {name: part for part in SPLITS for name in split[part]}
+    for group, members in groups.items():
+        if len({part_of[case.subject] for case in members}) > 1:
+            raise DataError(
+                f"dataset.split divides the group {group}, of which {members[0].subject} is one; keep it together"
+            )
     for part in SPLITS:
         if not split[part]:
             raise DataError(
@@ -32,6 +41,26 @@ def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
                 "change dataset.split.salt, or list the subjects (dataset.split.file)"
             )
     return split
+
+
+def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Case]]:
+    """Cases by group: what the first parentheses of the pattern `group` find in the subject's name; else the name.
+
+    With `group_gap` that text is a number, and numbers in a row that lie no further apart make one group.
+    """
+    found = [re.search(config.group, case.subject) if config.group else None for case in cases]
+    names = [match.group(1) if match else case.subject for match, case in zip(found, cases, strict=True)]
+    if config.group_gap is not None:
+        numbers = sorted({int(name) for name in names if name.isdigit()})
+        starts: dict[str, str] = {}
+        for before, number in zip([None, *numbers], numbers, strict=False):
+            near = before is not None and number - before <= config.group_gap
+            starts[str(number)] = starts[str(before)] if near else str(number)
+        names = [starts[str(int(name))] if name.isdigit() else name for name in names]
+    groups: dict[str, list[Case]] = {}
+    for name, case in zip(names, cases, strict=True):
+        groups.setdefault(name, []).append(case)
+    return groups
 
 
 def split_digest(split: dict[str, list[str]]) -> str:
@@ -44,21 +73,31 @@ def unit_hash(salt: str, name: str) -> float:
     return int.from_bytes(hashlib.blake2b(f"{salt}/{name}".encode(), digest_size=8).digest()) / 2**64
 
 
-def _by_hash(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
+def _by_hash(groups: dict[str, list[Case]], config: SplitConfig) -> dict[str, list[str]]:
     split: dict[str, list[str]] = {part: [] for part in SPLITS}
-    for case in cases:
-        u = unit_hash(config.salt, case.subject)
-        if case.pool == "test":
+    for name, members in groups.items():
+        pools = {case.pool for case in members}
+        if pools >= {"train", "test"}:
+            raise DataError(
+                f"group {name} has subjects to train on and subjects to test on; change dataset.split.group"
+            )
+        u = unit_hash(config.salt, name)
+        if "test" in pools:
             part = "val" if u < config.holdout else "test"
         elif u < config.val:
             part = "val"
         else:
-            part = "test" if case.pool == "any" and u < config.val + config.test else "train"
-        split[part].append(case.subject)
+            part = "test" if "any" in pools and u < config.val + config.test else "train"
+        split[part] += [case.subject for case in members]
     return {part: sorted(names) for part, names in split.items()}
 
 
 def _check_shares(config: SplitConfig) -> None:
+    try:
+        if config.group and re.compile(config.group).groups < 1:
+            raise DataError(f"dataset.split.group={config.group}: expected parentheses around what names the group")
+    except re.error as error:
+        raise DataError(f"dataset.split.group={config.group}: no regular expression ({error})") from error
     for key in ("val", "test", "holdout"):
         share = getattr(config, key)
         if not 0 <= share < 1:

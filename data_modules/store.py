@@ -23,7 +23,7 @@ from torch import Tensor
 from .batch import AnomalyBatch
 from .geometry import region_weights
 
-FORMAT = 1
+FORMAT = 2
 Progress = Callable[[int, int], None]
 
 
@@ -32,7 +32,8 @@ class Slices:
     """One case, decoded.
 
     image (n, C, H, W) float32; mask and foreground (n, 1, H, W) bool; number (n,) int64, the slice's index in its volume;
-    digest, the content of the case's files.
+    labelled (n,) bool, whether the slice has any label, of interest or not, so that it is not normal; digest, the content
+    of the case's files; kept and dropped, how many anomalous voxels lie in these slices and in those left out.
     """
 
     subject: str
@@ -40,14 +41,18 @@ class Slices:
     mask: Tensor
     foreground: Tensor
     number: Tensor
+    labelled: Tensor
     digest: str
+    kept: int = 0
+    dropped: int = 0
 
 
 class SliceStore:
     """Slices of all subjects, memory-mapped.
 
     Public arrays: `subject` (n,) int64, index into `subjects`; `slice` (n,) int64; `anomalous` (n,) bool, whether the
-    slice has an anomalous pixel.
+    slice has an anomalous pixel; `normal` (n,) bool, whether it has no label at all. `dropped`: the share of anomalous
+    voxels that lie in slices that were left out.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,15 +60,16 @@ class SliceStore:
         manifest = json.loads((folder / "manifest.json").read_text())
         self.fingerprint: str = manifest["fingerprint"]
         self.subjects: list[str] = manifest["subjects"]
+        self.dropped: float = manifest["dropped"]
         self.shape: tuple[int, int, int] = tuple(manifest["shape"])
         count, regions = manifest["slices"], manifest["anomalous_slices"]
         plane = (1, *self.shape[1:])
         self._image = self._open("image", np.float16, (count, *self.shape))
         self._foreground = self._open("foreground", np.bool_, (count, *plane))
         self._region = self._open("region", np.float32, (regions, *plane))
-        index = np.fromfile(folder / "index.bin", dtype=np.int64).reshape(count, 3)
-        self.subject, self.slice, self._region_row = index.T
-        self.anomalous = self._region_row >= 0
+        index = np.fromfile(folder / "index.bin", dtype=np.int64).reshape(count, 4)
+        self.subject, self.slice, self._region_row, labelled = index.T
+        self.anomalous, self.normal = self._region_row >= 0, labelled == 0
 
     def __len__(self) -> int:
         return len(self.subject)
@@ -115,7 +121,11 @@ def build_store(folder: Path, settings: dict[str, Any], cases: Iterable[Slices])
         _write(temporary, settings, cases)
         if open_store(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
-            temporary.replace(folder)
+            try:
+                temporary.replace(folder)
+            except OSError:  # another process was quicker
+                if open_store(folder) is None:
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return SliceStore(folder)
@@ -126,7 +136,7 @@ def _write(folder: Path, settings: dict[str, Any], cases: Iterable[Slices]) -> N
     subjects: list[str] = []
     index: list[NDArray[np.int64]] = []
     shape: tuple[int, ...] = ()
-    regions = 0
+    regions = kept = dropped = 0
     with (
         (folder / "image.bin").open("wb") as image,
         (folder / "foreground.bin").open("wb") as foreground,
@@ -138,14 +148,17 @@ def _write(folder: Path, settings: dict[str, Any], cases: Iterable[Slices]) -> N
             anomalous = weights.any(axis=(1, 2, 3))
             row = np.where(anomalous, regions + np.cumsum(anomalous) - 1, -1)
             regions += int(anomalous.sum())
-            index.append(np.stack([np.full(len(row), len(subjects)), case.number.numpy(), row], axis=1))
+            subject = np.full(len(row), len(subjects))
+            index.append(np.stack([subject, case.number.numpy(), row, case.labelled.numpy()], axis=1))
+            kept, dropped = kept + case.kept, dropped + case.dropped
             subjects.append(case.subject)
             shape = tuple(case.image.shape[1:])
-            case.image.half().numpy().tofile(image)
-            case.foreground.numpy().tofile(foreground)
-            weights[anomalous].tofile(region)
+            # write() rather than tofile(), which forgets why a full disk refused
+            image.write(case.image.half().numpy().tobytes())
+            foreground.write(case.foreground.numpy().tobytes())
+            region.write(weights[anomalous].tobytes())
     rows = np.concatenate(index).astype(np.int64)
-    rows.tofile(folder / "index.bin")
+    (folder / "index.bin").write_bytes(rows.tobytes())
     manifest = {
         "format": FORMAT,
         "fingerprint": digest.hexdigest(),
@@ -154,5 +167,6 @@ def _write(folder: Path, settings: dict[str, Any], cases: Iterable[Slices]) -> N
         "shape": shape,
         "slices": len(rows),
         "anomalous_slices": regions,
+        "dropped": dropped / max(kept + dropped, 1),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))

@@ -1,8 +1,13 @@
-"""Convolutional encoder and decoder with a dense latent."""
+"""Convolutional encoder and decoder with a dense latent.
+
+Features are normalised by groups of channels, image by image: training and evaluation compute the same, so that the
+validation ELBO follows the training's, and no image's map depends on its batch.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -22,6 +27,11 @@ def halved_size(size: tuple[int, int], halvings: int) -> tuple[int, int]:
     return size[0] // step, size[1] // step
 
 
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation (Wu & He 2018) in up to 8 groups."""
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
 class Encoder(nn.Module):
     """Images (B, C, H, W) to the mean and the log variance of the posterior, (B, latent) each."""
 
@@ -30,7 +40,7 @@ class Encoder(nn.Module):
         height, width = halved_size(shape[1:], len(channels))
         layers: list[nn.Module] = []
         for before, after in zip([shape[0], *channels], channels, strict=False):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), group_norm(after), nn.LeakyReLU(0.2)]
         self.features = nn.Sequential(*layers, nn.Flatten())
         self.posterior = nn.Linear(channels[-1] * height * width, 2 * latent)
 
@@ -51,7 +61,7 @@ class Decoder(nn.Module):
         for before, after in itertools.pairwise(outward):
             layers += [
                 nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
-                nn.BatchNorm2d(after),
+                group_norm(after),
                 nn.LeakyReLU(0.2),
             ]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(outward[-1], shape[0], 4, stride=2, padding=1))

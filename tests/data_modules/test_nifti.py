@@ -1,4 +1,5 @@
 import gzip
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -70,7 +71,7 @@ def test_any_orientation_gives_the_same_ras_volume(tmp_path, axes):
         nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
     )
     nib.save(turned, tmp_path / "v.nii.gz")
-    assert np.allclose(read_volume(tmp_path / "v.nii.gz").numpy(), volume)
+    assert np.allclose(read_volume(tmp_path / "v.nii.gz").voxels.numpy(), volume)
 
 
 def test_axial_slices_have_the_front_on_top_and_the_right_on_the_right():
@@ -86,13 +87,15 @@ def test_metaimage_and_nifti_of_one_volume_agree(tmp_path):
     affine = np.diag([-2.0, -1.0, 3.0, 1.0])
     write_volume(tmp_path / "v.nii.gz", volume, affine)
     sitk.WriteImage(sitk.ReadImage(str(tmp_path / "v.nii.gz")), str(tmp_path / "v.mha"))
-    assert np.allclose(read_volume(tmp_path / "v.mha").numpy(), read_volume(tmp_path / "v.nii.gz").numpy())
+    mha, nifti = read_volume(tmp_path / "v.mha"), read_volume(tmp_path / "v.nii.gz")
+    assert np.allclose(mha.voxels, nifti.voxels)
+    assert np.allclose(mha.affine, nifti.affine)
 
 
 def test_scaling_puts_the_percentiles_at_zero_and_one():
     volume = torch.rand(9, 9, 9) * 50 + 7
     inside = torch.ones(9, 9, 9, dtype=torch.bool)
-    scaled = scale_intensity(volume, inside, [10, 90], 2.0)
+    scaled = scale_intensity(volume, inside, [10, 90], 2.0, Path("v"))
     assert (scaled == 0).float().mean() == pytest.approx(0.1, abs=0.01)
     assert (scaled >= 1).float().mean() == pytest.approx(0.1, abs=0.01)
 
@@ -125,6 +128,23 @@ def break_background(root):
     write_volume(root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz", np.zeros((20, 24, 10), np.uint8))
 
 
+def break_flair_only(root):
+    """The label stays, so the brain would be the lesion alone."""
+    write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", np.zeros((20, 24, 10), np.float32))
+
+
+def break_constant(root):
+    write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", np.full((20, 24, 10), 7, np.float32))
+
+
+def break_missing_image(root):
+    (root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz").unlink()
+
+
+def break_affine(root):
+    write_volume(root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz", brain(3)[1], np.diag([1.0, -1.0, 1.0, 1.0]))
+
+
 def break_4d(root):
     write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", np.zeros((20, 24, 10, 2), np.float32))
 
@@ -138,6 +158,10 @@ def break_4d(root):
         (break_text, r"00003_flair\.nii\.gz: cannot be read"),
         (break_nan, r"00003_flair\.nii\.gz: holds NaN"),
         (break_background, r"00003_flair\.nii\.gz: no brain voxel"),
+        (break_flair_only, r"00003_flair\.nii\.gz: no brain voxel"),
+        (break_constant, r"00003_flair\.nii\.gz: the brain has the one intensity 7"),
+        (break_missing_image, "subject BraTS2021_00003 has no image 'flair'"),
+        (break_affine, r"00003_seg\.nii\.gz: its affine puts its voxels elsewhere"),
         (break_4d, r"00003_flair\.nii\.gz: expected one 3D volume"),
     ],
 )
@@ -159,7 +183,27 @@ def test_a_changed_file_is_read_again(brats_root, cache):
 def test_only_chosen_label_values_are_anomalous(brats_root, cache):
     with pytest.raises(DataError, match="no anomalous pixel"):
         module(brats_root, cache, anomalous_labels=[1])
-    assert module(brats_root, cache, anomalous_labels=[2]).store.anomalous.any()
+    write_volume(brats_root / "BraTS2021_00001/BraTS2021_00001_seg.nii.gz", brain(1)[1] // 2)
+    data = module(brats_root, cache, anomalous_labels=[2])
+    labelled = ~data.store.normal
+    assert (labelled & ~data.store.anomalous).sum() > 0
+    assert not labelled[data.indices["train"]].any()
+    assert not labelled[data.indices["val_normal"]].any()
+
+
+def test_two_releases_in_one_folder_are_refused(brats_root, cache):
+    other = LayoutConfig(image={"flair": "{subject}/{subject}_seg.nii.gz"}, label=None)
+    with pytest.raises(DataError, match="files fit the layouts a and b"):
+        module(brats_root, cache, layouts={"a": LAYOUT, "b": other})
+
+
+def test_anomalous_voxels_in_slices_left_out_are_counted(brats_root, cache):
+    volume, label = brain(0)
+    label[9, 11, 9] = 1
+    volume[9, 11, 9] = 200
+    write_volume(brats_root / "BraTS2021_00000/BraTS2021_00000_flair.nii.gz", volume)
+    write_volume(brats_root / "BraTS2021_00000/BraTS2021_00000_seg.nii.gz", label)
+    assert module(brats_root, cache).store.dropped == pytest.approx(1 / (8 * 18 + 1))
 
 
 def test_layouts_and_channels_that_do_not_fit_are_named(brats_root, cache):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from data_modules.config import SplitConfig
 from data_modules.errors import DataError
 from data_modules.layout import Case
-from data_modules.split import SPLITS, split_cases, split_digest
+from data_modules.split import SPLITS, group_cases, split_cases, split_digest
 
 
 def cases(names, pool="any"):
@@ -73,3 +73,44 @@ def test_a_split_file_is_followed(tmp_path):
     path = tmp_path / "split.json"
     path.write_text(json.dumps(wanted))
     assert split_cases(cases("abc"), SplitConfig(file=str(path))) == wanted
+
+
+def test_groups_stay_together_and_are_found_by_pattern_or_nearness():
+    scans = [f"BraTS-GLI-{patient:05d}-10{time}" for patient in range(60) for time in range(3)]
+    config = SplitConfig(val=0.2, test=0.3, group=r"(BraTS-[A-Z]+-\d+)")
+    where = place(split_cases(cases(scans), config))
+    assert len({where[f"BraTS-GLI-00007-10{time}"] for time in range(3)}) == 1
+    assert all(len({where[name] for name in scans if name.startswith(scan[:15])}) == 1 for scan in scans)
+    assert len({where[name] for name in scans}) == 3
+    pictures = cases(["exp1_num_100.jpg", "exp2_num_250.jpg", "exp1_num_401.jpg", "exp1_num_1000.jpg", "else.jpg"])
+    grouped = group_cases(pictures, SplitConfig(group=r"_num_(\d+)", group_gap=200))
+    assert [[case.subject[5:] for case in members] for members in grouped.values()] == [
+        ["num_100.jpg", "num_250.jpg", "num_401.jpg"],
+        ["num_1000.jpg"],
+        ["jpg"],
+    ]
+
+
+def test_a_group_with_an_anomaly_is_never_trained_on():
+    normal = cases([f"exp1_num_{i * 1000}.jpg" for i in range(80)])
+    broken = cases([f"exp2_num_{i * 1000 + 50}.jpg" for i in range(0, 80, 4)], "test")
+    config = SplitConfig(val=0.2, test=0.2, holdout=0.2, group=r"_num_(\d+)", group_gap=200)
+    where = place(split_cases([*normal, *broken], config))
+    for i in range(0, 80, 4):
+        assert where[f"exp1_num_{i * 1000}.jpg"] == where[f"exp2_num_{i * 1000 + 50}.jpg"] != "train"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SplitConfig(group="x("), "no regular expression"),
+        (SplitConfig(group="x"), "expected parentheses"),
+        (
+            SplitConfig(group=r"(g)\d", train_subjects=["g1"], val_subjects=["g2"], test_subjects=["s"]),
+            "divides the group g",
+        ),
+    ],
+)
+def test_a_bad_group_says_which_key(config, message):
+    with pytest.raises(DataError, match=message):
+        split_cases(cases(["g1", "g2", "s"]), config)

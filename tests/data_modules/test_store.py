@@ -13,7 +13,15 @@ def cases(count=3):
         image = torch.rand(4, 2, 8, 8, generator=generator)
         mask = torch.zeros(4, 1, 8, 8, dtype=torch.bool)
         mask[index, 0, 1:3, 1:3] = True
-        yield Slices(f"s{index}", image, mask, torch.ones_like(mask), torch.arange(4) * 2, f"digest{index}")
+        yield Slices(
+            f"s{index}",
+            image,
+            mask,
+            torch.ones_like(mask),
+            torch.arange(4) * 2,
+            mask.flatten(1).any(1),
+            f"digest{index}",
+        )
 
 
 def test_batches_hold_what_was_stored(tmp_path):
