@@ -105,15 +105,17 @@ def check_verb(options: argparse.Namespace) -> int:
 
     from leaderboard.aggregate import aggregate
     from leaderboard.check import compare, diff_table, make_baseline, read_baseline, write_baseline
-    from leaderboard.collect import collect
+    from leaderboard.collect import collect, newest_sweep
 
-    rows = aggregate(collect(options.folder))
-    console, worse = Console(), False
+    collection = collect(options.folder, newest_sweep(options.folder))
+    _warn(collection.damaged)
+    rows = aggregate(collection)
+    console, worse = Console(), bool(collection.damaged)
     for path in options.baseline:
         of_dataset = [row for row in rows if row.dataset == path.stem]
         if options.update:
             write_baseline(make_baseline(of_dataset, "make check"), path)
-            console.print(f"{path}: written", highlight=False)
+            console.print(f"{path}: written", highlight=False, markup=False)
             continue
         verdicts = compare(of_dataset, read_baseline(path))
         diff_table(verdicts, console)
@@ -129,7 +131,7 @@ def doctor_verb(options: argparse.Namespace) -> int:
 
 
 def _show(folder: Path, only: set[str] | None) -> None:
-    """Print the leaderboard and write it as Markdown and CSV beside the runs."""
+    """Print the leaderboard of some runs (or all), and write that of the whole folder as Markdown and CSV."""
     from rich.console import Console
 
     from leaderboard.aggregate import aggregate
@@ -138,24 +140,25 @@ def _show(folder: Path, only: set[str] | None) -> None:
 
     from .output import explained
 
-    collection = collect(folder, only)
-    for message in collection.damaged:
-        print(f"left out: {message}", file=sys.stderr)
+    collection = collect(folder)
+    _warn(collection.damaged)
     rows = aggregate(collection)
     console = Console()
-    print_tables(rows, console)
+    print_tables(rows if only is None else aggregate(collect(folder, only)), console)
     with explained(folder):
         (folder / "leaderboard.md").write_text(markdown(rows))
         (folder / "leaderboard.csv").write_text(csv(rows))
-    console.print(f"\nTables    {folder}/leaderboard.md, {folder}/leaderboard.csv", highlight=False, soft_wrap=True)
-    console.print(
+    lines = (
+        f"Tables    {folder}/leaderboard.md, {folder}/leaderboard.csv (all runs in {folder})",
         f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, model.ckpt",
-        highlight=False,
-        soft_wrap=True,
+        f"Pictures  {folder}/<run>/pictures/overview.png and one per predictor",
     )
-    console.print(
-        f"Pictures  {folder}/<run>/pictures/overview.png and one per predictor", highlight=False, soft_wrap=True
-    )
+    console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _warn(damaged: Sequence[str]) -> None:
+    for message in damaged:
+        print(f"left out: {message}", file=sys.stderr)
 
 
 def _verb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -17,7 +18,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from data_modules.config import SCHEMAS
+from data_modules.config import SCHEMAS, NiftiConfig
 
 from .errors import ConfigError
 from .schema import MODEL_SCHEMAS, RunConfig
@@ -78,6 +79,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         remedy = "write key=value, several values as key=a,b and lists as key=[a,b]"
         raise ConfigError(f"{_first_line(error)}; {remedy}") from error
     for override in parsed:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise ConfigError(f"{override.input_line}: a grid needs values, key=a,b or key=range(3)")
         if override.is_delete():
             raise ConfigError(f"{override.input_line}: a key cannot be deleted; set it to another value")
     return parsed
@@ -109,27 +112,38 @@ def _schema(schemas: dict[str, Any], composed: DictConfig, group: str) -> Any:
 
 
 def _check_values(config: RunConfig) -> None:
-    positive = {
-        "trainer.max_epochs": config.trainer.max_epochs,
-        "trainer.patience": config.trainer.patience,
-        "trainer.batch_size": config.trainer.batch_size,
-        "localization.monitor_images": config.localization.monitor_images,
-        "localization.level_images": config.localization.level_images,
-        "model.lr": config.model.lr,
+    trainer, look, model, data = config.trainer, config.localization, config.model, config.dataset
+    at_least_one = {
+        "trainer.max_epochs": trainer.max_epochs,
+        "trainer.patience": trainer.patience,
+        "trainer.batch_size": trainer.batch_size,
+        "localization.monitor_images": look.monitor_images,
+        "localization.level_images": look.level_images,
     }
-    for key, value in positive.items():
-        if value <= 0:
-            raise ConfigError(f"{key}={value}: expected a number greater than 0")
-    shares = {"localization.fpr": config.localization.fpr, "localization.image_share": config.localization.image_share}
-    for key, share in shares.items():
-        if not 0 < share < 1:
-            raise ConfigError(f"{key}={share}: expected a share between 0 and 1")
-    if config.seed < 0:
-        raise ConfigError(f"seed={config.seed}: expected 0 or a positive integer")
-    if not 8 <= config.localization.bits <= 24:
-        raise ConfigError(f"localization.bits={config.localization.bits}: expected 8 to 24")
-    if config.logger not in ("csv", "wandb"):
-        raise ConfigError(f"logger={config.logger}: expected csv or wandb")
+    for key, value in at_least_one.items():
+        _check(key, value, value >= 1, "a number of at least 1")
+    _check("model.lr", model.lr, 0 < model.lr < math.inf, "a number greater than 0")
+    _check("localization.monitor_every", look.monitor_every, look.monitor_every >= 0, "epochs, or 0 for never")
+    _check("localization.pictures", look.pictures, look.pictures >= 0, "0 or more")
+    _check("localization.fpr", look.fpr, 0 < look.fpr < 1, "a share between 0 and 1")
+    _check("localization.image_share", look.image_share, 0 < look.image_share <= 1, "a share above 0, up to 1")
+    _check("localization.bits", look.bits, 8 <= look.bits <= 24, "8 to 24")
+    _check("seed", config.seed, 0 <= config.seed < 2**32, "0 to 4294967295")
+    _check("logger", config.logger, config.logger in ("csv", "wandb"), "csv or wandb")
+    if isinstance(data, NiftiConfig):
+        _check("dataset.slice_step", data.slice_step, data.slice_step >= 1, "a number of at least 1")
+        _check("dataset.min_foreground", data.min_foreground, 0 < data.min_foreground <= 1, "a share above 0, up to 1")
+        _check("dataset.clip", data.clip, data.clip > 0, "a number greater than 0")
+        low_high = list(data.percentiles)
+        ascending = len(low_high) == 2 and 0 <= low_high[0] < low_high[1] <= 100
+        _check("dataset.percentiles", low_high, ascending, "two percentiles, the lower first, such as [1, 99]")
+        labels = data.anomalous_labels
+        _check("dataset.anomalous_labels", labels, labels is None or len(labels) > 0, "label values, or null for all")
+
+
+def _check(key: str, value: Any, fits: bool, expected: str) -> None:
+    if not fits:
+        raise ConfigError(f"{key}={value}: expected {expected}")
 
 
 def _explain(error: OmegaConfBaseException, config: DictConfig) -> str:

@@ -10,14 +10,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import data_modules
 from data_modules.module import AnomalyDataModule
 
 from .config import to_dict
+from .predictors import build_suite
 from .schema import BetaVAEConfig, RunConfig
 
 UNHASHED = ("out", "cache_dir", "logger", "seed")
 UNHASHED_DATA = ("root", "embedded")
+UNHASHED_LOCALIZATION = ("monitor_every", "monitor_images", "pictures")  # what is shown on the way
+LIBRARIES = ("torch", "pytorch-lightning", "monai", "nibabel", "numpy", "scipy", "pillow")
+SHOWING = (
+    "cli.py",
+    "doctor.py",
+    "output.py",
+    "progress.py",
+    "quiet.py",
+    "sweep.py",
+    "panels.py",
+    "report.py",
+    "loggers.py",
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,8 @@ def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
         "data": data.fingerprint,
         "split": data.split_digest,
         "source": source_digest(),
-        "torch": version("torch"),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "device": device_kind(config.trainer.accelerator),
     }
     setting_id = _hash(definition)
     run_id = _hash([setting_id, config.seed])
@@ -53,15 +70,30 @@ def definition_of(config: RunConfig) -> dict[str, Any]:
     plain = {key: value for key, value in to_dict(config).items() if key not in UNHASHED}
     plain["dataset"] = {key: value for key, value in plain["dataset"].items() if key not in UNHASHED_DATA}
     plain["dataset"]["split"] = {key: value for key, value in plain["dataset"]["split"].items() if key != "file"}
+    plain["localization"] = {
+        key: plain["localization"][key] for key in plain["localization"].keys() - UNHASHED_LOCALIZATION
+    }
+    suite, members = build_suite(config.predictors), plain["predictors"]["members"]
+    used = {name: members[name] for name in members if name in (*suite.single, *suite.ensembles)}
+    plain["predictors"] = {"shown": sorted(suite.shown), "members": used}
     return plain
+
+
+def device_kind(accelerator: str) -> str:
+    """What `trainer.accelerator` comes to on this machine: cpu, cuda or mps."""
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return "cuda"
+    return "mps" if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available() else "cpu"
 
 
 @cache
 def source_digest() -> str:
-    """Digest of the source code that decides the numbers: another version of it is another run."""
+    """Digest of the source code that decides the numbers (not of what only shows them): another version, another run."""
     digest = hashlib.blake2b(digest_size=16)
     for package in (Path(__file__).parent, Path(data_modules.__file__ or "").parent):
         for path in sorted(package.rglob("*.py")):
+            if path.name in SHOWING:
+                continue
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -11,41 +11,46 @@ from pathlib import Path
 
 from .errors import OutputError
 
-REMEDIES = {
-    errno.ENOSPC: "the disk is full: free some space or choose another folder (out=FOLDER, or OUT=FOLDER with make)",
-    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder (out=FOLDER, or OUT=FOLDER with make)",
-    errno.EROFS: "it is read-only: choose another folder (out=FOLDER, or OUT=FOLDER with make)",
-    errno.EACCES: "there is no permission to write: choose another folder (out=FOLDER, or OUT=FOLDER with make)",
-    errno.EPERM: "there is no permission to write: choose another folder (out=FOLDER, or OUT=FOLDER with make)",
-    errno.ENOTDIR: "it is no folder: choose another one (out=FOLDER, or OUT=FOLDER with make)",
-    errno.EEXIST: "it is no folder: choose another one (out=FOLDER, or OUT=FOLDER with make)",
+REASONS = {
+    errno.ENOSPC: "the disk is full: free some space or",
+    errno.EDQUOT: "the disk quota is used up: free some space or",
+    errno.EROFS: "it is read-only:",
+    errno.EACCES: "there is no permission to write:",
+    errno.EPERM: "there is no permission to write:",
+    errno.ENOTDIR: "it is no folder:",
+    errno.EEXIST: "it is no folder:",
+    errno.ENOENT: "it cannot be made:",
 }
+OUT = "choose another folder (out=FOLDER, or OUT=FOLDER with make)"
+CACHE = "choose another folder (cache_dir=FOLDER, or ANOMALY_BENCH_CACHE=FOLDER)"
 LITTLE = 1 << 20
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, remedy: str = OUT) -> None:
     """Make the folder and try to write in it. Raises OutputError naming it and the remedy."""
-    with explained(folder):
+    with explained(folder, remedy):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"0" * 4096)
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path, remedy: str = OUT) -> Iterator[None]:
     """Turns the failures to write below the folder, however a library words them, into OutputError."""
     try:
         yield
     except OutputError:
         raise
     except OSError as error:
-        if error.errno not in REMEDIES:
+        if error.errno not in REASONS:
             raise
-        raise OutputError(f"{error.filename or folder}: {REMEDIES[error.errno]}; what was finished is kept") from error
+        below = error.filename and folder in Path(str(error.filename)).parents
+        place = error.filename if below and not Path(str(error.filename)).name.startswith("tmp") else folder
+        raise OutputError(f"{place}: {REASONS[error.errno]} {remedy}; what was finished is kept") from error
     except RuntimeError as error:
         if "PytorchStreamWriter" not in str(error) or free_bytes(folder) > LITTLE:
             raise
-        raise OutputError(f"{folder}: {REMEDIES[errno.ENOSPC]}; what was finished is kept") from error
+        raise OutputError(f"{folder}: {REASONS[errno.ENOSPC]} {remedy}; what was finished is kept") from error
 
 
 def free_bytes(folder: Path) -> int:

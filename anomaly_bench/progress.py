@@ -37,6 +37,9 @@ class Reporter:
     def note(self, text: str) -> None:
         """A word on how the stage stands."""
 
+    def say(self, line: str) -> None:
+        """A line that the user should read."""
+
     def finished(self, line: str) -> None:
         """A run has ended; one line says how."""
 
@@ -65,11 +68,14 @@ class PlainReporter(Reporter):
     def __init__(self, console: Console, runs: int) -> None:
         self.console, self.runs, self.done, self.start = console, runs, 0, time.monotonic()
 
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def finished(self, line: str) -> None:
         self.done += 1
         left = (time.monotonic() - self.start) / self.done * (self.runs - self.done)
         eta = f", about {timedelta(seconds=round(left))} left" if left else ""
-        self.console.print(f"[{self.done}/{self.runs}] {line}{eta}", highlight=False, markup=False, soft_wrap=True)
+        self.say(f"[{self.done}/{self.runs}] {line}{eta}")
 
 
 class BarReporter(PlainReporter):

@@ -14,11 +14,11 @@ import torch
 from data_modules.module import AnomalyDataModule
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
 
-from .identity import Identity, definition_of, source_digest
+from .identity import LIBRARIES, Identity, definition_of, source_digest
 from .models import VAE, input_size
 from .schema import RunConfig
 
-VERSIONED = ("torch", "pytorch-lightning", "torchmetrics", "monai", "nibabel", "numpy", "scipy", "pillow")
+VERSIONED = (*LIBRARIES, "torchmetrics")
 
 
 def describe_training(trainer: pl.Trainer, model: VAE) -> dict[str, float | int | None]:

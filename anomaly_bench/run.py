@@ -33,7 +33,7 @@ from .progress import Reporter
 from .quiet import quiet
 from .record import describe_training, make_result
 from .schema import RunConfig
-from .tracking import build_loggers, finish_loggers
+from .tracking import build_loggers, finishing
 
 
 def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
@@ -57,16 +57,18 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
         picks = pick_samples(torch.from_numpy(data.store.anomalous[data.indices["test"]]), config.localization.pictures)
         localization = LocalizationCallback(suite, config.localization, data.store.subjects, folder / "pictures", picks)
         loggers = build_loggers(config, identity, folder, definition_of(config) | {"seed": config.seed})
-        trainer = build_trainer(config, folder, [localization, ReportCallback(reporter)], loggers)
-        with timer("fit"):
-            trainer.fit(model, data)
-            training = describe_training(trainer, load_best(trainer, model))
-        with timer("localize"):
-            set_rec_levels(model, data.train_dataloader(), config.localization.level_images)
-            localize(trainer, model, data, localization)
-        trainer.save_checkpoint(folder / "model.ckpt", weights_only=True)
-        result = make_result(config, identity, data, model, training, localization.results(), timer.seconds)
-        finish_loggers(loggers, folder / "pictures")
+        with finishing(loggers, folder / "pictures"):
+            trainer = build_trainer(
+                config, folder, [localization, ReportCallback(reporter, localized_batches(data))], loggers
+            )
+            with timer("fit"):
+                trainer.fit(model, data.train_dataloader(), data.val_dataloader())
+                training = describe_training(trainer, load_best(trainer, model))
+            with timer("localize"):
+                set_rec_levels(model, data.train_dataloader(), config.localization.level_images)
+                localize(trainer, model, data, localization)
+            trainer.save_checkpoint(folder / "model.ckpt", weights_only=True)
+            result = make_result(config, identity, data, model, training, localization.results(), timer.seconds)
         write_result(result, folder / RESULT_FILE)
         return result
 
@@ -142,6 +144,12 @@ def localize(trainer: pl.Trainer, model: VAE, data: AnomalyDataModule, localizat
     localization.phase = "validate"
     trainer.validate(model, data.val_dataloader(), verbose=False)
     trainer.test(model, data.test_dataloader(), verbose=False)
+
+
+def localized_batches(data: AnomalyDataModule) -> int:
+    """How many batches `localize` goes through."""
+    normal, anomalous = data.val_dataloader()
+    return 2 * len(normal) + len(anomalous) + len(data.test_dataloader())
 
 
 class Timer:

@@ -9,20 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
 from data_modules.errors import DataError
 from data_modules.module import AnomalyDataModule
 from leaderboard.collect import FAILURE_FILE, RESULT_FILE, PlannedRun, Sweep, write_sweep
-from leaderboard.record import RunResult
+from leaderboard.record import RunResult, read_result
 
 from .config import expand, load_config
 from .errors import ConfigError, OutputError
 from .identity import Identity, identify
 from .models import build_model
-from .output import check_writable, explained
+from .output import CACHE, check_writable, explained
 from .predictors import build_suite
 from .progress import Reporter, reporting
+from .quiet import quiet
 from .run import build_data, run
-from .schema import RunConfig
+from .schema import RunConfig, TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -64,27 +68,52 @@ def bench(overrides: list[str]) -> Outcome:
     the sweep goes on.
     """
     configs = [load_config(combination) for combination in expand(overrides)]
+    if len({config.out for config in configs}) > 1:
+        raise ConfigError("out=…: give one output folder; a sweep's runs lie in folders of their own below it")
     out = Path(configs[0].out).expanduser()
     check_writable(out)
+    for cache in {config.cache for config in configs}:
+        check_writable(cache, CACHE)
     with reporting(len(configs)) as reporter:
-        with explained(out):
+        with explained(configs[0].cache, CACHE):
             jobs = plan(configs, reporter)
+        with explained(out):
             write_plan(jobs, out)
         failed = [job for job in jobs if not _do(job, reporter)]
     return Outcome(out, {job.identity.run_id for job in jobs}, failed)
 
 
 def plan(configs: Sequence[RunConfig], reporter: Reporter) -> list[Job]:
-    """The jobs of the configs, each checked as far as can be without training: data, network, predictors."""
+    """The jobs of the configs, each checked as far as can be without training: data, network, predictors, trainer.
+
+    A result that is there already has to be whole: ResultError names a damaged one.
+    """
     jobs, prepared = [], dict[str, AnomalyDataModule]()
     for config in configs:
         build_suite(config.predictors)
+        check_trainer(config.trainer)
         key = repr(config.dataset)
         if key not in prepared:
-            prepared[key] = build_data(config, reporter)
+            data = prepared[key] = build_data(config, reporter)
+            if data.store.dropped:
+                where = f"slices with less than dataset.min_foreground={config.dataset.min_foreground} brain, left out"  # type: ignore[attr-defined]
+                reporter.say(f"{config.dataset.name}: {data.store.dropped:.1%} of the anomalous voxels lie in {where}")
         model = build_model(config.model, prepared[key].image_shape)
         jobs.append(Job(config, identify(config, prepared[key]), model.beta))
+    for job in jobs:
+        if job.done:
+            read_result(job.folder / RESULT_FILE)
     return list({job.identity.run_id: job for job in jobs}.values())
+
+
+def check_trainer(config: TrainerConfig) -> None:
+    """Raises ConfigError if this machine has no such accelerator, or the trainer no such precision."""
+    with quiet():
+        try:
+            pl.Trainer(accelerator=config.accelerator, precision=config.precision, devices=1, logger=False)  # type: ignore[arg-type]
+        except (MisconfigurationException, ValueError) as error:
+            keys = f"trainer.accelerator={config.accelerator}, trainer.precision={config.precision}"
+            raise ConfigError(f"{keys}: {str(error).splitlines()[0]}") from error
 
 
 def write_plan(jobs: Sequence[Job], out: Path) -> None:

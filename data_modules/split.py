@@ -117,7 +117,8 @@ def _fixed(config: SplitConfig) -> dict[str, list[str]] | None:
             raise DataError(
                 f"dataset.split.file={config.file}: cannot be read ({error}); expected JSON with lists under train, val, test"
             ) from error
-    listed = {part: list(getattr(config, f"{part}_subjects")) for part in SPLITS}
+    lists = (config.train_subjects, config.val_subjects, config.test_subjects)
+    listed = {part: list(names) for part, names in zip(SPLITS, lists, strict=True)}
     return listed if any(listed.values()) else None
 
 

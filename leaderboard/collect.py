@@ -72,6 +72,14 @@ def read_sweeps(root: Path) -> dict[str, Sweep]:
     return {path.stem: read_document(path, Sweep, SWEEP_REMEDY) for path in paths}
 
 
+def newest_sweep(root: Path) -> set[str]:
+    """The run ids of the sweep that was started last; ResultError when there is none."""
+    paths = sorted((root / SWEEPS_FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not paths:
+        raise ResultError(f"{root}: no sweep was started here; `make bench OUT={root}` does.")
+    return {run.run_id for run in read_document(paths[-1], Sweep, SWEEP_REMEDY).runs}
+
+
 def collect(root: Path, only: set[str] | None = None) -> Collection:
     """Everything under `root`, at any depth; with `only`, the runs of these ids.
 

@@ -125,11 +125,15 @@ class LocalizationCallback(pl.Callback):
         self._seen[loader] = seen + len(batch["image"])
         with frozen(model):
             evidence = Evidence(model, batch["image"], batch["foreground"])
-            maps = self.suite.maps(evidence, self._names)
+            maps = {
+                name: (score.cpu(), seconds)
+                for name, (score, seconds) in self.suite.maps(evidence, self._names).items()
+            }
             if self.phase in ("validate", "test"):
                 maps |= self.suite.combined(maps, lambda name, score: self.calibration[name].calibrate(score))
+            counted = on_cpu(batch)
             for name, (score, seconds) in maps.items():
-                self.tallies[name].update(score, seconds, batch)
+                self.tallies[name].update(score, seconds, counted)
             self._sample(
                 evidence, batch, {name: maps[name][0] for name in maps if name in self.suite.shown}, seen, loader
             )
@@ -162,6 +166,18 @@ class LocalizationCallback(pl.Callback):
             image, mask, reconstruction = (part[index].detach().cpu() for part in parts)
             shown = {name: score[index, 0].cpu() for name, score in maps.items()}
             self.samples.append(Sample(caption, image, mask[0], reconstruction, shown))
+
+
+def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
+    """The batch in main memory, where histograms are counted: in float64, which not every device has."""
+    return AnomalyBatch(
+        image=batch["image"].cpu(),
+        mask=batch["mask"].cpu(),
+        foreground=batch["foreground"].cpu(),
+        region_weight=batch["region_weight"].cpu(),
+        subject=batch["subject"].cpu(),
+        slice=batch["slice"].cpu(),
+    )
 
 
 def pick_samples(anomalous: Tensor, count: int) -> list[int]:

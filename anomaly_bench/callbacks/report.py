@@ -1,4 +1,4 @@
-"""The callback that tells a reporter how far training and localization are."""
+"""The callback that tells a reporter how far a run is."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from ..progress import Reporter
 
+LOCALIZING = 8  # a batch localized with every predictor takes about as long as this many training steps
+
 
 class ReportCallback(pl.Callback):
-    """One stage for the training, one for each later pass over images."""
+    """One bar for the whole run, from the first training step to the last test batch.
 
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter = reporter
+    batches: how many batches are localized after the training.
+    """
+
+    def __init__(self, reporter: Reporter, batches: int) -> None:
+        self.reporter, self.batches, self.left = reporter, batches, 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.reporter.stage("train", int(trainer.num_training_batches) * (trainer.max_epochs or 1))
+        self.left = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        self.reporter.stage("", self.left + LOCALIZING * self.batches)
 
     def on_train_batch_end(self, *_: Any) -> None:
+        self.left -= 1
         self.reporter.advance()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         elbo = trainer.callback_metrics.get("val/elbo")
-        self.reporter.note(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            + (f", ELBO {elbo:.1f}" if elbo is not None else "")
-        )
+        shown = f", ELBO {elbo:.1f}" if elbo is not None else ""
+        self.reporter.note(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{shown}")
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self.reporter.stage("validate", int(sum(trainer.num_val_batches)))
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.reporter.advance(self.left)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self.reporter.advance()
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.reporter.stage("test", int(sum(trainer.num_test_batches)))
+            self.reporter.note("localize: validation")
+            self.reporter.advance(LOCALIZING)
 
     def on_test_batch_end(self, *_: Any, **__: Any) -> None:
-        self.reporter.advance()
+        self.reporter.note("localize: test")
+        self.reporter.advance(LOCALIZING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -41,7 +42,7 @@ class VAE(pl.LightningModule):
         super().__init__()
         if latent < 1 or not channels or min(channels) < 1:
             raise ConfigError(f"model.latent={latent}, model.channels={list(channels)}: expected sizes of at least 1")
-        if sigma <= 0:
+        if not 0 < sigma < math.inf:
             raise ConfigError(f"model.sigma={sigma}: expected a standard deviation greater than 0")
         self.save_hyperparameters()
         self.shape, self.latent, self.lr = shape, latent, lr
@@ -119,7 +120,7 @@ class BetaVAE(VAE):
         warmup_epochs: int = 0,
     ) -> None:
         super().__init__(shape, latent, channels, sigma, learn_sigma, lr)
-        if beta <= 0:
+        if not 0 < beta < math.inf:
             raise ConfigError(f"model.beta={beta}: expected a number greater than 0; beta=1 is the VAE")
         if warmup_epochs < 0:
             raise ConfigError(f"model.warmup_epochs={warmup_epochs}: expected 0 or more epochs")

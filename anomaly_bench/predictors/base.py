@@ -6,8 +6,9 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -68,6 +69,12 @@ def build_predictor(name: str, settings: Mapping[str, Any]) -> Any:
             raise ConfigError(
                 f"{key}.{argument}: no such argument of '{use}'{_closest(argument, known)}; there are {', '.join(known)}"
             )
+    types = get_type_hints(REGISTER[use])
+    for argument, value in arguments.items():
+        try:
+            TypeAdapter(types[argument]).validate_python(value)
+        except ValidationError as error:
+            raise ConfigError(f"{key}.{argument}={value}: {error.errors()[0]['msg']}") from error
     try:
         return REGISTER[use](**arguments)
     except (TypeError, ConfigError) as error:

@@ -34,7 +34,7 @@ class Projection(Predictor):
 
     Update: x_{t+1} = x_t − step · ∇E(x_t) ⊙ (x_t − x̂(x_t))². An image stops when its rec reaches the level that the share
     `stop` of normal training images reaches too (0.5: their median; 0: their best; null: never), or after `iterations`
-    evaluations of the energy. A step that raises the energy of an image, or makes it NaN, is taken back and halved for
+    steps. A step that raises the energy of an image, or makes it NaN, is taken back and halved for
     this image. rec is in nats, so `step` is relative to the model's sigma.
     """
 
@@ -71,7 +71,7 @@ def project(model: VAE, image: Tensor, iterations: int, step: float, l1: float, 
     """x_T of images (B, C, H, W), each by its own path: images whose rec is at most `level` leave the batch."""
     point = evaluate(model, image, image, l1)
     steps = torch.full_like(point.energy, step)
-    result = image.clone()
+    result = image.where(point.rec.isfinite().view(-1, 1, 1, 1), torch.nan)
     active = (point.rec > level).nonzero().flatten()
     point, steps = _select(point, active), steps[active]
     for _ in range(iterations):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,18 @@ def build_loggers(config: RunConfig, identity: Identity, folder: Path, described
     return loggers
 
 
-def finish_loggers(loggers: list[Logger], pictures: Path) -> None:
-    """Send the picture panels and close; a W&B error is a warning."""
+@contextmanager
+def finishing(loggers: list[Logger], pictures: Path) -> Iterator[None]:
+    """Send the picture panels and close the loggers at the end, as failed if the run fails; a W&B error is a warning."""
+    try:
+        yield
+    except BaseException:
+        _finish(loggers, pictures, exit_code=1)
+        raise
+    _finish(loggers, pictures, exit_code=0)
+
+
+def _finish(loggers: list[Logger], pictures: Path, exit_code: int) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             try:
@@ -36,9 +48,9 @@ def finish_loggers(loggers: list[Logger], pictures: Path) -> None:
 
                 panels = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(pictures.glob("*.png"))}
                 logger.experiment.log(panels)
-                logger.experiment.finish()
+                logger.experiment.finish(exit_code)
             except Exception as error:  # whatever W&B raises, the run's result stands
-                warnings.warn(f"W&B could not finish ({error}); the run and its files are complete", stacklevel=2)
+                warnings.warn(f"W&B could not finish ({error}); the run and its files are complete", stacklevel=3)
 
 
 def _wandb(config: RunConfig, identity: Identity, folder: Path, described: dict[str, Any]) -> WandbLogger | None:

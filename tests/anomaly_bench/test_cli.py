@@ -158,6 +158,58 @@ def test_bad_data_is_found_before_any_training_and_costs_nothing_finished(cli, p
     assert sorted((tmp_path / "runs").rglob("*")) == before
 
 
+def test_a_damaged_result_is_named_and_not_taken_for_done(cli, pictures_run, tmp_path):
+    assert cli("bench", *pictures_run)[0] == 0
+    (result,) = (tmp_path / "runs").glob("*/result.json")
+    result.write_text(result.read_text()[:300])
+    code, _, err = cli("bench", *pictures_run)
+    assert code == 2
+    assert "result.json: damaged JSON" in err
+    assert "Delete the file" in err
+
+
+@pytest.mark.parametrize("key", ["trainer.accelerator=gpuu", "trainer.precision=33"])
+def test_a_trainer_that_cannot_be_is_found_before_any_training(cli, pictures_run, key):
+    code, _, err = cli("bench", *pictures_run, key)
+    assert code == 2
+    assert key in err
+
+
+def test_one_sweep_has_one_output_folder(cli, pictures_run, tmp_path):
+    code, _, err = cli("bench", *pictures_run, f"out={tmp_path / 'a'},{tmp_path / 'b'}")
+    assert code == 2
+    assert "give one output folder" in err
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_key(cli, pictures_run, tmp_path):
+    (tmp_path / "taken").write_text("")
+    code, _, err = cli("bench", *pictures_run, f"cache_dir={tmp_path / 'taken'}")
+    assert code == 2
+    assert "taken: it is no folder: choose another folder (cache_dir=FOLDER" in err
+
+
+def test_a_folder_with_markup_in_its_name_is_printed_as_it_is(cli, pictures_run, tmp_path):
+    code, out, _ = cli("bench", *pictures_run, f"out='{tmp_path}/o[/a]'", "predictors.only=[intensity]")
+    assert code == 0
+    assert "o[/a]/leaderboard.md" in out
+
+
+def test_what_is_only_shown_on_the_way_does_not_make_another_run(pictures_run, tmp_path, cli):
+    cli("bench", *pictures_run, "predictors.only=[intensity]")
+    shown = ["localization.pictures=1", "localization.monitor_every=0", "predictors.members.rec_l1.smooth=3"]
+    _, _, err = cli("bench", *pictures_run, "predictors.only=[intensity]", *shown)
+    assert "done before" in err
+
+
+def test_the_tables_on_disk_are_of_the_whole_folder(cli, pictures_run, tmp_path):
+    cli("bench", *pictures_run, "predictors.only=[intensity]", "dataset.name=one")
+    _, out, _ = cli("bench", *pictures_run, "predictors.only=[intensity]", "dataset.name=two")
+    assert "one" not in out.split("All metrics")[0].replace("(none)", "")
+    text = (tmp_path / "runs/leaderboard.md").read_text()
+    assert "### one" in text
+    assert "### two" in text
+
+
 def test_an_unset_root_says_how_to_set_it(cli, tmp_path, cache):
     code, _, err = cli("bench", "dataset=brats", f"out={tmp_path / 'runs'}")
     assert code == 2
@@ -173,7 +225,7 @@ def test_an_output_folder_that_is_a_file_is_named(cli, pictures_run, tmp_path):
     (tmp_path / "taken").write_text("")
     code, _, err = cli("bench", *pictures_run, f"out={tmp_path / 'taken'}")
     assert code == 2
-    assert "taken: it is no folder: choose another one (out=FOLDER" in err
+    assert "taken: it is no folder: choose another folder (out=FOLDER" in err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,17 @@
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
-from anomaly_bench.config import config_dir, expand, load_config, to_yaml
+from anomaly_bench.config import config_dir, expand, load_config, to_dict, to_yaml
 from anomaly_bench.errors import ConfigError
+from anomaly_bench.schema import MODEL_SCHEMAS, LocalizationConfig, RunConfig, TrainerConfig
+from data_modules.config import SCHEMAS, LayoutConfig, SplitConfig
+
+PACKAGES = [Path(__file__).parents[2] / name for name in ("anomaly_bench", "data_modules")]
+SCHEMA_FILES = ("schema.py", "config.py")
 
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in config_dir().iterdir() if path.is_dir()
@@ -17,6 +24,32 @@ GROUPS = {
 def test_every_shipped_option_composes_and_says_nothing_unknown(group, option):
     config = load_config([f"{group}={option}"])
     assert to_yaml(config)
+
+
+@pytest.mark.parametrize("option", GROUPS["experiment"])
+def test_an_experiment_decides_everything_it_names(option):
+    wanted = yaml.safe_load((config_dir() / "experiment" / f"{option}.yaml").read_text())
+    config = to_dict(load_config([f"experiment={option}"]))
+    for group, values in wanted.items():
+        for key, value in values.items() if group != "defaults" else ():
+            assert config[group][key] == value, f"{group}.{key}"
+
+
+def test_every_key_of_every_schema_is_read_somewhere_in_the_code():
+    code = "".join(
+        path.read_text() for package in PACKAGES for path in package.rglob("*.py") if path.name not in SCHEMA_FILES
+    )
+    for schema in (
+        *SCHEMAS.values(),
+        *MODEL_SCHEMAS.values(),
+        SplitConfig,
+        LayoutConfig,
+        TrainerConfig,
+        LocalizationConfig,
+        RunConfig,
+    ):
+        for key in schema.__dataclass_fields__:
+            assert re.search(rf"\b{key}\b", code), f"{schema.__name__}.{key}"
 
 
 def test_every_yaml_has_a_comment_on_top():
@@ -42,6 +75,18 @@ def test_every_yaml_has_a_comment_on_top():
         (["seed=-1"], "seed=-1"),
         (["logger=tensorbord"], "logger=tensorbord: expected csv or wandb"),
         (["localization.bits=40"], r"localization\.bits=40"),
+        (["localization.pictures=-1"], r"localization\.pictures=-1"),
+        (["seed=5000000000"], "seed=5000000000: expected 0 to 4294967295"),
+        (["dataset.slice_step=0"], r"dataset\.slice_step=0"),
+        (["dataset.min_foreground=0"], r"dataset\.min_foreground=0"),
+        (
+            ["dataset.percentiles=[99,1]"],
+            r"dataset\.percentiles=\[99\.0, 1\.0\]: expected two percentiles, the lower first",
+        ),
+        (["dataset.percentiles=[1]"], r"dataset\.percentiles=\[1\.0\]"),
+        (["dataset.anomalous_labels=[]"], r"dataset\.anomalous_labels=\[\]"),
+        (["model.beta=interval(1,4)"], "a grid needs values"),
+        (["~seed"], "a key cannot be deleted"),
     ],
 )
 def test_a_config_that_cannot_be_names_the_key(overrides, message):

@@ -53,6 +53,7 @@ def test_a_size_that_cannot_be_halved_often_enough_says_what_to_do():
     [
         ({"beta": 0.0}, r"model\.beta=0\.0: expected a number greater than 0"),
         ({"beta": -1.0}, r"model\.beta=-1\.0"),
+        ({"beta": float("nan")}, r"model\.beta=nan"),
         ({"sigma": 0.0}, r"model\.sigma=0\.0"),
         ({"latent": 0}, r"model\.latent=0"),
         ({"warmup_epochs": -1}, r"model\.warmup_epochs=-1"),

@@ -163,6 +163,14 @@ def test_an_image_as_good_as_normal_ones_is_not_moved(model):
     assert torch.equal(moved, rec > level)
 
 
+def test_an_image_with_nan_gets_a_nan_map_and_not_a_normal_one(model):
+    broken = images(3)
+    broken[1, 0, 5, 5] = float("nan")
+    with frozen(model):
+        projected = project(model, broken, 5, 0.1, 0.05, -math.inf)
+    assert projected.isnan().flatten(1).all(1).tolist() == [False, True, False]
+
+
 def test_the_stop_level_is_a_percentile_of_normal_training_images(model):
     assert stop_level(model, 0.0) < stop_level(model, 0.5) < stop_level(model, 1.0)
     with pytest.raises(ValueError, match="rec_levels is not set"):
@@ -198,6 +206,12 @@ def test_a_narrowed_suite_computes_members_of_an_ensemble_but_does_not_show_them
         ({"a": {"use": "intensty"}}, None, r"members\.a\.use=intensty.*did you mean intensity"),
         ({"a": {"use": "reconstruction", "eror": "l1"}}, None, r"members\.a\.eror.*did you mean error"),
         ({"a": {"use": "reconstruction", "error": "l9"}}, None, r"members\.a: error=l9: expected one of l1, l2, ssim"),
+        (
+            {"a": {"use": "projection", "iterations": 2.5}},
+            None,
+            r"members\.a\.iterations=2\.5: Input should be a valid integer",
+        ),
+        ({"a": {"use": "projection", "stop": "abc"}}, None, r"members\.a\.stop=abc: Input should be a valid number"),
         ({"a": {"use": "gradient", "smooth": -1.0}}, None, r"members\.a: smooth=-1\.0"),
         ({"a": {"use": "projection", "iterations": 0}}, None, r"members\.a: iterations=0"),
         ({"a": {"use": "ensemble", "members": ["a"]}}, None, "needs at least two"),

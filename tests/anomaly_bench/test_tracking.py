@@ -56,3 +56,12 @@ def test_wandb_that_cannot_start_is_a_warning_and_the_run_is_the_same(pictures_r
     assert {name: p.test for name, p in logged.predictors.items()} == {
         name: p.test for name, p in plain.predictors.items()
     }
+
+
+def test_a_failed_run_does_not_lend_its_wandb_run_to_the_next(pictures_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(RuntimeError, match="training diverged"):
+        run(load_config([*pictures_run, "logger=wandb", "model.lr=1e30"]))
+    result = run(load_config([*pictures_run, "logger=wandb", "seed=1"]))
+    files = [path.name for path in (tmp_path / "runs").glob("*seed1*/wandb/offline-run-*/run-*.wandb")]
+    assert files == [f"run-{result.run_id[:16]}.wandb"]
