@@ -1,19 +1,11 @@
-import errno
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from anomaly_bench import sweep
-from anomaly_bench.cli import main
-from anomaly_bench.errors import OutputError
-from anomaly_bench.output import check_writable, explained
 
 
 def test_help_answers_without_loading_torch():
@@ -121,148 +113,6 @@ def test_changed_settings_are_another_run_and_another_row(cli, pictures_run):
     _, both, _ = cli("leaderboard", out_folder)
     assert both.count("beta_vae#") == 2
     assert "model.latent" in both
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["model.bta=1"], "model.bta: no such key; did you mean model.beta?"),
-        (["dataset=bratz"], "there is no such dataset; did you mean brats?"),
-        (["model.beta=0"], "model.beta=0.0: expected a number greater than 0"),
-        (["model.channels=[4,4,4,4,4]"], "cannot be halved 5 times"),
-        (["dataset.root=/nowhere"], "/nowhere: no such folder; set dataset.root"),
-        (["predictors.only=[rec_l9]"], "there is no predictor 'rec_l9'; did you mean rec_l"),
-        (["dataset.category=bottles"], "dataset.category=bottles; there are tile"),
-        (["seed=x"], "seed: Value 'x'"),
-        (["dataset.split.val=0", "dataset.split.holdout=0"], "falls into 'val'"),
-    ],
-)
-def test_what_a_user_can_mend_is_one_message_and_exit_code_two(cli, pictures_run, tmp_path, arguments, message):
-    code, _out, err = cli("bench", *pictures_run, *arguments)
-    assert code == 2
-    assert message in err
-    assert len(err.strip().splitlines()) == 1
-    assert "Traceback" not in err
-    assert not list((tmp_path / "runs").glob("*/"))
-
-
-def test_bad_data_is_found_before_any_training_and_costs_nothing_finished(cli, pictures_run, mvtec_root, tmp_path):
-    assert cli("bench", *pictures_run)[0] == 0
-    before = sorted((tmp_path / "runs").rglob("*"))
-    broken = mvtec_root.parent / "broken"
-    shutil.copytree(mvtec_root, broken)
-    (broken / "tile/test/square/000.png").write_bytes(b"no picture")
-    code, _, err = cli("bench", *pictures_run, f"dataset.root={mvtec_root},{broken}", "seed=5")
-    assert code == 2
-    assert "000.png: cannot be read as a picture" in err
-    assert sorted((tmp_path / "runs").rglob("*")) == before
-
-
-def test_a_damaged_result_is_named_and_not_taken_for_done(cli, pictures_run, tmp_path):
-    assert cli("bench", *pictures_run)[0] == 0
-    (result,) = (tmp_path / "runs").glob("*/result.json")
-    result.write_text(result.read_text()[:300])
-    code, _, err = cli("bench", *pictures_run)
-    assert code == 2
-    assert "result.json: damaged JSON" in err
-    assert "Delete the file" in err
-
-
-@pytest.mark.parametrize("key", ["trainer.accelerator=gpuu", "trainer.precision=33"])
-def test_a_trainer_that_cannot_be_is_found_before_any_training(cli, pictures_run, key):
-    code, _, err = cli("bench", *pictures_run, key)
-    assert code == 2
-    assert key in err
-
-
-def test_one_sweep_has_one_output_folder(cli, pictures_run, tmp_path):
-    code, _, err = cli("bench", *pictures_run, f"out={tmp_path / 'a'},{tmp_path / 'b'}")
-    assert code == 2
-    assert "give one output folder" in err
-
-
-def test_a_cache_that_cannot_be_written_is_named_with_its_key(cli, pictures_run, tmp_path):
-    (tmp_path / "taken").write_text("")
-    code, _, err = cli("bench", *pictures_run, f"cache_dir={tmp_path / 'taken'}")
-    assert code == 2
-    assert "taken: it is no folder: choose another folder (cache_dir=FOLDER" in err
-
-
-def test_a_folder_with_markup_in_its_name_is_printed_as_it_is(cli, pictures_run, tmp_path):
-    code, out, _ = cli("bench", *pictures_run, f"out='{tmp_path}/o[/a]'", "predictors.only=[intensity]")
-    assert code == 0
-    assert "o[/a]/leaderboard.md" in out
-
-
-def test_what_is_only_shown_on_the_way_does_not_make_another_run(pictures_run, tmp_path, cli):
-    cli("bench", *pictures_run, "predictors.only=[intensity]")
-    shown = ["localization.pictures=1", "localization.monitor_every=0", "predictors.members.rec_l1.smooth=3"]
-    _, _, err = cli("bench", *pictures_run, "predictors.only=[intensity]", *shown)
-    assert "done before" in err
-
-
-def test_the_tables_on_disk_are_of_the_whole_folder(cli, pictures_run, tmp_path):
-    cli("bench", *pictures_run, "predictors.only=[intensity]", "dataset.name=one")
-    _, out, _ = cli("bench", *pictures_run, "predictors.only=[intensity]", "dataset.name=two")
-    assert "one" not in out.split("All metrics")[0].replace("(none)", "")
-    text = (tmp_path / "runs/leaderboard.md").read_text()
-    assert "### one" in text
-    assert "### two" in text
-
-
-def test_an_unset_root_says_how_to_set_it(cli, tmp_path, cache):
-    code, _, err = cli("bench", "dataset=brats", f"out={tmp_path / 'runs'}")
-    assert code == 2
-    assert "dataset.root=FOLDER (or DATA_ROOT=FOLDER with make)" in err
-
-
-def test_debug_shows_the_traceback(pictures_run):
-    with pytest.raises(Exception, match="no such folder"):
-        main(["bench", *pictures_run, "dataset.root=/nowhere", "--debug"])
-
-
-def test_an_output_folder_that_is_a_file_is_named(cli, pictures_run, tmp_path):
-    (tmp_path / "taken").write_text("")
-    code, _, err = cli("bench", *pictures_run, f"out={tmp_path / 'taken'}")
-    assert code == 2
-    assert "taken: it is no folder: choose another folder (out=FOLDER" in err
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "no permission")],
-)
-def test_a_disk_that_refuses_while_a_run_writes_stops_the_sweep_and_keeps_what_is_done(
-    cli, pictures_run, tmp_path, monkeypatch, number, words
-):
-    real = sweep.run
-
-    def refusing(config, reporter):
-        if config.seed == 1:
-            raise OSError(number, os.strerror(number), str(tmp_path / "runs/x"))
-        return real(config, reporter)
-
-    monkeypatch.setattr(sweep, "run", refusing)
-    code, _, err = cli("bench", *pictures_run, "seed=0,1,2")
-    assert code == 2
-    assert words in err
-    assert "what was finished is kept" in err
-    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 1
-
-
-def test_a_torch_save_on_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
-    with pytest.raises(OutputError, match="the disk is full"), explained(tmp_path):
-        raise RuntimeError("PytorchStreamWriter failed writing file data/7: file write failed")
-    with pytest.raises(RuntimeError, match="something else"), explained(tmp_path):
-        raise RuntimeError("something else")
-
-
-def test_other_os_errors_are_not_taken_for_a_full_disk(tmp_path):
-    with pytest.raises(ConnectionRefusedError), explained(tmp_path):
-        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
-    check_writable(tmp_path / "new")
-    assert (tmp_path / "new").is_dir()
 
 
 def test_check_passes_on_its_own_baseline_and_fails_when_a_predictor_is_broken(cli, pictures_run, tmp_path):
