@@ -86,6 +86,8 @@ def bench_verb(options: argparse.Namespace) -> int:
     if options.cfg:
         print("---\n".join(to_yaml(load_config(combination)) for combination in expand(options.overrides)), end="")
         return 0
+    if sys.stderr.isatty():
+        print("loading torch and Lightning …", end="\r", file=sys.stderr, flush=True)
     from .sweep import bench
 
     outcome = bench(options.overrides)

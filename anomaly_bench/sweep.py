@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import traceback
@@ -150,6 +151,8 @@ def _do(job: Job, reporter: Reporter) -> bool:
             (job.folder / FAILURE_FILE).write_text(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
         reporter.finished(f"{job.title}: FAILED, {error} ({job.folder / FAILURE_FILE})")
         return False
+    finally:
+        gc.collect()  # trainer, model and callbacks refer to each other
     reporter.finished(f"{job.title}: {summary(result)}")
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from ..models import VAE
 from ..predictors import Suite
 from ..schema import LocalizationConfig
 from .panels import Sample, draw_panels
-from .tally import Tally
+from .tally import Calibration, Tally
 
 ENSEMBLE_PIVOT = 1.0  # calibrated scores crowd below 1, where the anomalies are
 
@@ -37,7 +38,7 @@ class LocalizationCallback(pl.Callback):
     ) -> None:
         self.suite, self.config, self.subjects, self.pictures, self.picks = suite, config, subjects, pictures, picks
         self.phase: Literal["monitor", "calibrate", "validate", "test"] = "monitor"
-        self.calibration: dict[str, LocalizationCurve] = {}
+        self.calibration: dict[str, Calibration] = {}
         self.thresholds: dict[str, int] = {}
         self.validation: dict[str, dict[str, Measure]] = {}
         self.tallies: dict[str, Tally] = {}
@@ -74,7 +75,7 @@ class LocalizationCallback(pl.Callback):
                         pl_module.log(f"val/{name}/{metric}", value)
             draw_panels(self.samples, self.pictures / f"epoch_{trainer.current_epoch + 1:03d}")
         elif self.phase == "calibrate":
-            self.calibration = {name: tally.curve for name, tally in self.tallies.items()}
+            self.calibration = {name: Calibration.of(tally.curve) for name, tally in self.tallies.items()}
             self._set_thresholds(self._names)
         elif self.phase == "validate":
             self.validation = self._measures()
@@ -105,7 +106,8 @@ class LocalizationCallback(pl.Callback):
 
     def _start(self, names: list[str]) -> None:
         """Fresh tallies; ensembles are counted once their members are calibrated."""
-        self._names, self._seen, self.samples = names, {}, []
+        self._names, self._seen, self.samples, self.tallies = names, {}, [], {}
+        gc.collect()  # metrics refer to themselves: without this, the histograms of every past phase stay in memory
         ensembles = list(self.suite.ensembles) if self.phase in ("validate", "test") else []
         self.tallies = {name: self._tally(name) for name in [*names, *ensembles]}
 
@@ -113,7 +115,7 @@ class LocalizationCallback(pl.Callback):
         if self.phase in ("monitor", "calibrate"):
             pivot = None
         else:
-            pivot = ENSEMBLE_PIVOT if name in self.suite.ensembles else float(self.calibration[name].pivot)
+            pivot = ENSEMBLE_PIVOT if name in self.suite.ensembles else self.calibration[name].pivot
         curve = LocalizationCurve(self.config.bits, pivot)
         return Tally(name, curve, self.config.image_share, self.thresholds.get(name), per_subject=self.phase == "test")
 
@@ -130,7 +132,7 @@ class LocalizationCallback(pl.Callback):
                 for name, (score, seconds) in self.suite.maps(evidence, self._names).items()
             }
             if self.phase in ("validate", "test"):
-                maps |= self.suite.combined(maps, lambda name, score: self.calibration[name].calibrate(score))
+                maps |= self.suite.combined(maps, lambda name, score: self.calibration[name](score))
             counted = on_cpu(batch)
             for name, (score, seconds) in maps.items():
                 self.tallies[name].update(score, seconds, counted)

@@ -12,10 +12,33 @@ from leaderboard.record import Measure, PredictorResult, SubjectRow
 
 from ..metrics import LocalizationCurve, SubjectCurves, image_ap, image_auroc, top_k_mean
 from ..metrics.curves import Certified
+from ..metrics.histogram import score_keys
+from ..metrics.thresholds import mid_cdf
 
 
 class NotANumberError(ValueError):
     """A predictor's map holds NaN; the message names predictor, subject and slice."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A predictor's distribution of scores over normal validation pixels.
+
+    pivot and bits: of the histogram; shares (2**bits,) float32: for each bin, the share of normal pixels that score lower.
+    """
+
+    pivot: float
+    bits: int
+    shares: Tensor
+
+    @classmethod
+    def of(cls, curve: LocalizationCurve) -> Calibration:
+        """The distribution of the normal pixels that a curve has counted."""
+        return cls(float(curve.pivot), curve.bits, mid_cdf(curve.normal).float())
+
+    def __call__(self, score: Tensor) -> Tensor:
+        """Each score's share of normal pixels that score lower, ties counting half: in [0, 1], same shape."""
+        return self.shares[score_keys(score, self.pivot, self.bits)[0]]
 
 
 @dataclass

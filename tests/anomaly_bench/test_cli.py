@@ -1,3 +1,4 @@
+import gc
 import json
 import signal
 import subprocess
@@ -6,6 +7,8 @@ import time
 from pathlib import Path
 
 from anomaly_bench import sweep
+from anomaly_bench.metrics import LocalizationCurve
+from anomaly_bench.models import VAE
 
 
 def test_help_answers_without_loading_torch():
@@ -66,6 +69,12 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_pa
     assert code == 0
     assert calls == [0, 1, 1, 2]
     assert "3/3" in out
+
+
+def test_a_sweep_keeps_nothing_of_a_run_in_memory(cli, pictures_run):
+    cli("bench", *pictures_run, "seed=0,1")
+    left = [type(item).__name__ for item in gc.get_objects() if isinstance(item, LocalizationCurve | VAE)]
+    assert left == []
 
 
 def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_path):
