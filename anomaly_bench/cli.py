@@ -92,6 +92,8 @@ def bench_verb(options: argparse.Namespace) -> int:
 
     outcome = bench(options.overrides)
     _show(outcome.out, outcome.run_ids)
+    if outcome.wandb:
+        print(f"W&B       {outcome.out}/<run>/wandb; offline runs are pushed with `wandb sync FOLDER`")
     for job in outcome.failed:
         print(f"failed: {job.title}; why: {job.folder / 'failure.txt'}", file=sys.stderr)
     return 1 if outcome.failed else 0
@@ -113,6 +115,8 @@ def check_verb(options: argparse.Namespace) -> int:
     _warn(collection.damaged)
     rows = aggregate(collection)
     console, worse = Console(), bool(collection.damaged)
+    found = f"{len(collection.results)} of {len(collection.planned)} runs of the newest sweep in {options.folder}"
+    console.print(found, highlight=False, markup=False, soft_wrap=True)
     for path in options.baseline:
         of_dataset = [row for row in rows if row.dataset == path.stem]
         if options.update:

@@ -150,6 +150,8 @@ def _explain(error: OmegaConfBaseException, config: DictConfig) -> str:
     key = str(getattr(error, "full_key", "") or "")
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
         return _unknown_key(key, config)
+    if "not a ListConfig" in str(error):
+        return f"{key}: expected a list, {key}=[a,b]"
     return f"{key}: {_first_line(error)}"
 
 
@@ -170,7 +172,7 @@ def _unknown_key(key: str, config: DictConfig) -> str:
         if group == "model" and name in schema.__dataclass_fields__:
             return f"{key}: no such key with model={config.model.kind}; model={kind} has it"
     valid = _flat_keys(OmegaConf.to_container(config)) + _groups()
-    close = difflib.get_close_matches(key, valid, 1, 0.6)
+    close = [name for name in valid if name.endswith(f".{key}")] or difflib.get_close_matches(key, valid, 1, 0.6)
     return f"{key}: no such key" + (f"; did you mean {close[0]}?" if close else "; --cfg prints every key")
 
 

@@ -40,8 +40,8 @@ class Reporter:
     def say(self, line: str) -> None:
         """A line that the user should read."""
 
-    def finished(self, line: str) -> None:
-        """A run has ended; one line says how."""
+    def finished(self, line: str, timed: bool = True) -> None:
+        """A run has ended; one line says how. timed: whether it was done just now, so that its time tells something."""
 
     def steps(self, title: str) -> StageSteps:
         """A callback (done, total) that shows a stage of known length."""
@@ -66,15 +66,19 @@ class PlainReporter(Reporter):
     """One line per finished run, for logs."""
 
     def __init__(self, console: Console, runs: int) -> None:
-        self.console, self.runs, self.done, self.start = console, runs, 0, time.monotonic()
+        self.console, self.runs, self.done, self.timed, self.start = console, runs, 0, 0, 0.0
+
+    def run(self, title: str) -> None:
+        self.start = self.start or time.monotonic()
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def finished(self, line: str) -> None:
+    def finished(self, line: str, timed: bool = True) -> None:
         self.done += 1
-        left = (time.monotonic() - self.start) / self.done * (self.runs - self.done)
-        eta = f", about {timedelta(seconds=round(left))} left" if left else ""
+        self.timed += timed
+        left = (time.monotonic() - self.start) / self.timed * (self.runs - self.done) if self.timed else 0.0
+        eta = f"; about {timedelta(seconds=round(left))} left" if left else ""
         self.say(f"[{self.done}/{self.runs}] {line}{eta}")
 
 
@@ -89,6 +93,7 @@ class BarReporter(PlainReporter):
         self.title = ""
 
     def run(self, title: str) -> None:
+        super().run(title)
         self.title = title
 
     def stage(self, title: str, total: int) -> None:
@@ -100,8 +105,8 @@ class BarReporter(PlainReporter):
     def note(self, text: str) -> None:
         self.bars.update(self.current, note=text)
 
-    def finished(self, line: str) -> None:
-        super().finished(line)
+    def finished(self, line: str, timed: bool = True) -> None:
+        super().finished(line, timed)
         self.bars.advance(self.sweep)
 
 

@@ -54,11 +54,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep came to: the output folder, the ids of its runs, and the runs that failed."""
+    """What a sweep came to: the output folder, the ids of its runs, those that failed, and whether W&B logged them."""
 
     out: Path
     run_ids: set[str]
     failed: list[Job]
+    wandb: bool
 
 
 def bench(overrides: list[str]) -> Outcome:
@@ -81,7 +82,8 @@ def bench(overrides: list[str]) -> Outcome:
         with explained(out):
             write_plan(jobs, out)
         failed = [job for job in jobs if not _do(job, reporter)]
-    return Outcome(out, {job.identity.run_id for job in jobs}, failed)
+    logged = any(job.config.logger == "wandb" for job in jobs)
+    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged)
 
 
 def plan(configs: Sequence[RunConfig], reporter: Reporter) -> list[Job]:
@@ -95,15 +97,14 @@ def plan(configs: Sequence[RunConfig], reporter: Reporter) -> list[Job]:
         check_trainer(config.trainer)
         key = repr(config.dataset)
         if key not in prepared:
-            data = prepared[key] = build_data(config, reporter)
-            if data.store.dropped:
-                where = f"slices with less than dataset.min_foreground={config.dataset.min_foreground} brain, left out"  # type: ignore[attr-defined]
-                reporter.say(f"{config.dataset.name}: {data.store.dropped:.1%} of the anomalous voxels lie in {where}")
+            prepared[key] = build_data(config, reporter)
         model = build_model(config.model, prepared[key].image_shape)
         jobs.append(Job(config, identify(config, prepared[key]), model.beta))
     for job in jobs:
         if job.done:
             read_result(job.folder / RESULT_FILE)
+    for data in prepared.values():
+        reporter.say(data.describe())
     return list({job.identity.run_id: job for job in jobs}.values())
 
 
@@ -137,7 +138,7 @@ def write_plan(jobs: Sequence[Job], out: Path) -> None:
 
 def _do(job: Job, reporter: Reporter) -> bool:
     if job.done:
-        reporter.finished(f"{job.title}: done before")
+        reporter.finished(f"{job.title}: done before", timed=False)
         return True
     reporter.run(job.title)
     try:
@@ -158,10 +159,11 @@ def _do(job: Job, reporter: Reporter) -> bool:
 
 
 def summary(result: RunResult) -> str:
-    """A line on a result: its time and its best predictor by pixel AUROC."""
-    best = max(result.predictors, key=lambda name: result.predictors[name].test["auroc"].value or 0.0)
+    """A line on a result: its time and the range of its predictors' pixel AUROC."""
+    auroc = {name: predictor.test["auroc"].value or 0.0 for name, predictor in result.predictors.items()}
+    low, high = min(auroc, key=auroc.__getitem__), max(auroc, key=auroc.__getitem__)
     seconds = result.provenance.durations
     return (
-        f"{result.training['epochs']} epochs in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
-        f"best {best}, pixel AUROC {result.predictors[best].test['auroc'].value or 0.0:.3f}"
+        f"epochs {result.training['epochs']} in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
+        f"pixel AUROC {auroc[low]:.3f} ({low}) to {auroc[high]:.3f} ({high})"
     )

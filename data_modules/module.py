@@ -110,6 +110,20 @@ class AnomalyDataModule(pl.LightningDataModule):
             )
         return Path(self.config.root).expanduser()
 
+    def describe(self) -> str:
+        """A line on what was found: subjects and slices of every split, and what was left out."""
+        counts = {part: len(indices) for part, indices in self.indices.items()}
+        anomalous = int(self.store.anomalous[self.indices["test"]].sum())
+        subjects = ", ".join(f"{len(self.split[part])} {part}" for part in SPLITS)
+        text = (
+            f"{self.config.name} in {self.root()}: subjects {subjects}; images {counts['train']} train, "
+            f"{counts['val_normal']} normal and {counts['val_anomalous']} anomalous val, "
+            f"{counts['test']} test ({anomalous} anomalous)"
+        )
+        if self.store.dropped:
+            text += f"; {self.store.dropped:.1%} of the anomalous voxels lie in slices with too little brain, left out"
+        return text
+
     @property
     def fingerprint(self) -> str:
         """Digest of the content of the data and of everything that changes its pixels."""

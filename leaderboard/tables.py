@@ -129,11 +129,12 @@ def markdown(rows: list[Row]) -> str:
 def csv(rows: list[Row]) -> str:
     """One line per row, full precision, empty where undefined.
 
-    Per metric: `<metric>_mean`, `_sd`, `_low`, `_high` (95 % t interval), `_n`, then `validation_<metric>_mean`.
+    Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
+    `validation_<metric>_mean`.
     """
     stream = io.StringIO()
     writer = csv_module.writer(stream, lineterminator="\n")
-    names = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "low", "high", "n")]
+    names = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
     validation = [f"validation_{metric}_mean" for metric in METRICS]
     writer.writerow(["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N", *names, *validation])
     for row in rows:

@@ -1,5 +1,6 @@
 import gc
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,8 @@ def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_
     assert "2/2" in out
     assert "grad_kl" not in out
     assert err.count("pixel AUROC") == 4
+    assert "mvtec_ad_tile in " in err
+    assert re.search(r"subjects \d+ train, \d+ val, \d+ test; images \d+ train, \d+ normal and \d+ anomalous val", err)
     assert (tmp_path / "runs/leaderboard.md").read_text().count("rec_l1") == 2
     assert len((tmp_path / "runs/leaderboard.csv").read_text().splitlines()) == 5
     results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}

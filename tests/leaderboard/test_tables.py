@@ -121,8 +121,8 @@ def test_csv_has_every_number_in_full(rows):
         assert (line["setting_id"], line["predictor"], line["model"]) == (row.setting_id, row.predictor, row.model)
         assert (int(line["n"]), int(line["N"]), float(line["beta"])) == (row.n, row.planned, row.beta)
         for metric, one in row.test.items():
-            for part in ("mean", "sd", "low", "high", "n"):
-                value = getattr(one, part)
+            for part in ("mean", "sd", "ci_low", "ci_high", "n"):
+                value = getattr(one, part.removeprefix("ci_"))
                 assert line[f"{metric}_{part}"] == ("" if value is None else repr(value))
         mean = row.validation["dice"].mean
         assert line["validation_dice_mean"] == ("" if mean is None else repr(mean))
