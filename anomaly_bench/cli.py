@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Exit codes: 0 done, 1 worse than the baseline or a run failed, 2 the user can mend it, 130 interrupted."""
     options = build_parser().parse_args(arguments)
     # Threads that spin while they wait starve each other on a machine that others use too (benchmarks/contention.py).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         return verb(options)

@@ -1,7 +1,7 @@
-"""Training steps beside a process that keeps one core busy: threads that spin while waiting against threads that sleep.
+"""Training steps beside a process that keeps one core busy: how long threads spin while they wait for each other.
 
-Run it by hand: `python benchmarks/contention.py`. It prints milliseconds per step for both, alone and beside the busy
-process, in one run, and their ratio.
+Run it by hand: `python benchmarks/contention.py`. It prints milliseconds per step, alone and beside the busy process, for
+the runtime's default, for the short spin that the command line sets, and for none; and ratios to the default, in one run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ import sys
 import time
 
 STEPS = 15
+SETTINGS = {
+    "default": {},
+    "short spin": {"GOMP_SPINCOUNT": "1000"},
+    "no spin": {"OMP_WAIT_POLICY": "passive"},
+}
 
 
 def measure() -> None:
@@ -34,26 +39,25 @@ def measure() -> None:
     print((time.perf_counter() - start) / STEPS * 1000)
 
 
-def timed(policy: str) -> float:
-    """Milliseconds per step in a fresh process with this OMP_WAIT_POLICY."""
-    environment = os.environ | {"OMP_WAIT_POLICY": policy}
+def timed(settings: dict[str, str]) -> float:
+    """Milliseconds per step in a fresh process with these environment variables."""
+    environment = os.environ | settings
     command = [sys.executable, __file__, "measure"]
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
 def main() -> None:
-    """Both policies in turn, three times, alone and beside a busy process."""
+    """All settings in turn, three times, alone and beside a busy process; medians."""
     for title, busy in (("alone", 0), ("beside a busy process", 1)):
         others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
         try:
-            pairs = [(timed("active"), timed("passive")) for _ in range(3)]
+            rounds = [[timed(settings) for settings in SETTINGS.values()] for _ in range(3)]
         finally:
             for other in others:
                 other.kill()
-        spinning, sleeping = (sorted(values)[1] for values in zip(*pairs, strict=True))
-        print(
-            f"{title}: spinning {spinning:.0f} ms, sleeping {sleeping:.0f} ms per step, ratio {spinning / sleeping:.2f}"
-        )
+        medians = [sorted(times)[1] for times in zip(*rounds, strict=True)]
+        for name, median in zip(SETTINGS, medians, strict=True):
+            print(f"{title}: {name} {median:.0f} ms per step, {median / medians[0]:.2f} of the default")
 
 
 if __name__ == "__main__":
