@@ -51,8 +51,11 @@ class LocalizationCallback(pl.Callback):
         return {name: self.tallies[name].result(self.validation[name], self.subjects) for name in self.suite.shown}
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start(self.suite.cheap() if self.phase == "monitor" else list(self.suite.single))
-        if self.phase == "monitor" and not self._looking(trainer):
+        if self.phase != "monitor":
+            self._start(list(self.suite.single))
+        elif self._looking(trainer):
+            self._start(self.suite.cheap())
+        else:
             self.tallies = {}
 
     def on_validation_batch_end(
