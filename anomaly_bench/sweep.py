@@ -8,6 +8,7 @@ import json
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -27,7 +28,7 @@ from .predictors import build_suite
 from .progress import Reporter, reporting
 from .quiet import quiet
 from .run import build_data, run
-from .schema import RunConfig, TrainerConfig
+from .schema import RunConfig
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def bench(overrides: list[str]) -> Outcome:
         raise ConfigError("out=…: give one output folder; a sweep's runs lie in folders of their own below it")
     out = Path(configs[0].out).expanduser()
     check_writable(out)
-    for cache in {config.cache for config in configs}:
-        check_writable(cache, CACHE)
+    for folder in {config.cache for config in configs}:
+        check_writable(folder, CACHE)
     with reporting(len(configs)) as reporter:
         with explained(configs[0].cache, CACHE):
             jobs = plan(configs, reporter)
@@ -94,7 +95,7 @@ def plan(configs: Sequence[RunConfig], reporter: Reporter) -> list[Job]:
     jobs, prepared = [], dict[str, AnomalyDataModule]()
     for config in configs:
         build_suite(config.predictors)
-        check_trainer(config.trainer)
+        check_trainer(config.trainer.accelerator, config.trainer.precision)
         key = repr(config.dataset)
         if key not in prepared:
             prepared[key] = build_data(config, reporter)
@@ -108,13 +109,14 @@ def plan(configs: Sequence[RunConfig], reporter: Reporter) -> list[Job]:
     return list({job.identity.run_id: job for job in jobs}.values())
 
 
-def check_trainer(config: TrainerConfig) -> None:
+@cache
+def check_trainer(accelerator: str, precision: str) -> None:
     """Raises ConfigError if this machine has no such accelerator, or the trainer no such precision."""
     with quiet():
         try:
-            pl.Trainer(accelerator=config.accelerator, precision=config.precision, devices=1, logger=False)  # type: ignore[arg-type]
+            pl.Trainer(accelerator=accelerator, precision=precision, devices=1, logger=False)  # type: ignore[arg-type]
         except (MisconfigurationException, ValueError) as error:
-            keys = f"trainer.accelerator={config.accelerator}, trainer.precision={config.precision}"
+            keys = f"trainer.accelerator={accelerator}, trainer.precision={precision}"
             raise ConfigError(f"{keys}: {str(error).splitlines()[0]}") from error
 
 
