@@ -8,18 +8,22 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .data_verbs import add_data_verbs
+from .options import add_config_dir, searching
+
 OVERRIDES = "group=option or key=value, e.g. dataset=brats dataset.root=/data/BraTS model.beta=4 seed=1"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Exit codes: 0 done, 1 worse than the baseline or a run failed, 2 the user can mend it, 130 interrupted."""
-    options = build_parser().parse_args(arguments)
+    options = _parse(arguments)
     # Threads that spin while they wait starve each other on a machine that others use too (benchmarks/contention.py).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
-        return verb(options)
+        with searching(getattr(options, "config_dir", [])):
+            return verb(options)
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are kept: start the same command again to go on", file=sys.stderr)
         return 130
@@ -43,6 +47,17 @@ def is_users(error: Exception) -> bool:
     return isinstance(error, ConfigError | DataError | OutputError | ResultError)
 
 
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Overrides may stand before and after options, which argparse alone does not allow below a verb."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; imports nothing heavy."""
     parser = argparse.ArgumentParser(
@@ -56,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     for verb in (run, bench):
         verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
         verb.add_argument("--cfg", action="store_true", help="print the composed config and stop")
+        add_config_dir(verb)
     board = _verb(verbs, "leaderboard", leaderboard_verb, "tables of the results in a folder")
     board.add_argument("folder", type=Path, help="the folder that runs were written to")
     check = _verb(verbs, "check", check_verb, "compare results with a baseline; exit code 1 when worse")
@@ -64,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--baseline", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
     )
     check.add_argument("--update", action="store_true", help="write the results to the baseline instead")
+    add_data_verbs(verbs, _verb)
     _verb(verbs, "doctor", doctor_verb, "versions, devices, disk and embedded data, in one look")
     return parser
 
@@ -142,6 +159,7 @@ def _show(folder: Path, only: set[str] | None) -> None:
     from rich.console import Console
 
     from leaderboard.aggregate import aggregate
+    from leaderboard.categories import by_category, csv_categories, markdown_categories, print_categories
     from leaderboard.collect import collect
     from leaderboard.tables import csv, markdown, print_tables
 
@@ -151,10 +169,16 @@ def _show(folder: Path, only: set[str] | None) -> None:
     _warn(collection.damaged)
     rows = aggregate(collection)
     console = Console()
-    print_tables(rows if only is None else aggregate(collect(folder, only)), console)
+    shown = collection if only is None else collect(folder, only)
+    print_tables(aggregate(shown), console)
+    print_categories(by_category(shown.results, "auroc"), "auroc", console)
+    categories = {metric: by_category(collection.results, metric) for metric in ("auroc", "aupro", "ap")}
     with explained(folder):
-        (folder / "leaderboard.md").write_text(markdown(rows))
+        tables = [markdown(rows), *(markdown_categories(found, metric) for metric, found in categories.items())]
+        (folder / "leaderboard.md").write_text("\n".join(filter(None, tables)))
         (folder / "leaderboard.csv").write_text(csv(rows))
+        if categories["auroc"]:
+            (folder / "categories.csv").write_text(csv_categories(categories))
     lines = (
         f"Tables    {folder}/leaderboard.md, {folder}/leaderboard.csv (all runs in {folder})",
         f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, model.ckpt",

@@ -6,7 +6,6 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,12 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from data_modules.config import SCHEMAS, NiftiConfig
+from data_modules.config import SCHEMAS, HealthyConfig, NiftiConfig
 
 from .errors import ConfigError
+from .options import config_dir as config_dir
+from .options import config_dirs, groups, options_of
 from .schema import MODEL_SCHEMAS, RunConfig
-
-
-def config_dir() -> Path:
-    """The shipped configs: inside the installed package, or at the top of a checkout."""
-    package = Path(__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def load_config(overrides: Sequence[str]) -> RunConfig:
@@ -37,16 +31,17 @@ def load_config(overrides: Sequence[str]) -> RunConfig:
     Raises ConfigError for unknown keys, options and wrong types; the message names the key and the closest valid one.
     """
     parsed = _parse(overrides)
-    composed = _compose([override for override in parsed if override.key_or_group in _groups()])
+    composed = _compose([override for override in parsed if override.key_or_group in groups()])
     schemas = RunConfig(
         dataset=_schema(SCHEMAS, composed, "dataset")(), model=_schema(MODEL_SCHEMAS, composed, "model")()
     )
     merged = OmegaConf.structured(schemas)
     try:
         OmegaConf.set_struct(composed, None)  # the schema says what is allowed
+        _strip_healthy(composed)
         merged = OmegaConf.merge(merged, composed)
         for override in parsed:
-            if override.key_or_group not in _groups():
+            if override.key_or_group not in groups():
                 OmegaConf.update(merged, override.key_or_group, override.value())
         config: RunConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
@@ -96,12 +91,18 @@ def _values(override: Override) -> Iterator[str]:
 
 def _compose(choices: list[Override]) -> DictConfig:
     try:
-        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-            return compose("config", [str(choice.input_line) for choice in choices])
+        shipped, *others = config_dirs()
+        places = ",".join(f'"file://{_quoted(folder)}"' for folder in others)
+        with initialize_config_dir(str(shipped), version_base="1.3"):
+            return compose("config", [*(str(choice.input_line) for choice in choices), f"hydra.searchpath=[{places}]"])
     except MissingConfigException as error:
         raise ConfigError(_unknown_option(str(error))) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
+
+
+def _quoted(folder: Path) -> str:
+    return str(folder).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _schema(schemas: dict[str, Any], composed: DictConfig, group: str) -> Any:
@@ -109,6 +110,14 @@ def _schema(schemas: dict[str, Any], composed: DictConfig, group: str) -> Any:
     if kind not in schemas:
         raise ConfigError(f"{group}.kind={kind}: expected one of {', '.join(schemas)}")
     return schemas[kind]
+
+
+def _strip_healthy(composed: DictConfig) -> None:
+    """A dataset's YAML at dataset.healthy says more than where a cohort lies; the dataset itself decides the rest."""
+    healthy = composed.dataset.get("healthy")
+    if healthy is not None:
+        for key in set(NiftiConfig.__dataclass_fields__) - set(HealthyConfig.__dataclass_fields__):
+            healthy.pop(key, None)
 
 
 def _check_values(config: RunConfig) -> None:
@@ -124,6 +133,7 @@ def _check_values(config: RunConfig) -> None:
         _check(key, value, value >= 1, "a number of at least 1")
     _check("model.lr", model.lr, 0 < model.lr < math.inf, "a number greater than 0")
     _check("localization.monitor_every", look.monitor_every, look.monitor_every >= 0, "epochs, or 0 for never")
+    _check("localization.resamples", look.resamples, look.resamples >= 0, "0 or more")
     _check("localization.pictures", look.pictures, look.pictures >= 0, "0 or more")
     _check("localization.fpr", look.fpr, 0 < look.fpr < 1, "a share between 0 and 1")
     _check("localization.image_share", look.image_share, 0 < look.image_share <= 1, "a share above 0, up to 1")
@@ -133,10 +143,6 @@ def _check_values(config: RunConfig) -> None:
     if isinstance(data, NiftiConfig):
         _check("dataset.slice_step", data.slice_step, data.slice_step >= 1, "a number of at least 1")
         _check("dataset.min_foreground", data.min_foreground, 0 < data.min_foreground <= 1, "a share above 0, up to 1")
-        _check("dataset.clip", data.clip, data.clip > 0, "a number greater than 0")
-        low_high = list(data.percentiles)
-        ascending = len(low_high) == 2 and 0 <= low_high[0] < low_high[1] <= 100
-        _check("dataset.percentiles", low_high, ascending, "two percentiles, the lower first, such as [1, 99]")
         labels = data.anomalous_labels
         _check("dataset.anomalous_labels", labels, labels is None or len(labels) > 0, "label values, or null for all")
 
@@ -161,17 +167,12 @@ def _flat_keys(node: Any, prefix: str = "") -> list[str]:
     return [key for name, value in node.items() for key in (f"{prefix}{name}", *_flat_keys(value, f"{prefix}{name}."))]
 
 
-@cache
-def _groups() -> list[str]:
-    return sorted(path.name for path in config_dir().iterdir() if path.is_dir())
-
-
 def _unknown_key(key: str, config: DictConfig) -> str:
     group, _, name = key.partition(".")
     for kind, schema in MODEL_SCHEMAS.items():
         if group == "model" and name in schema.__dataclass_fields__:
             return f"{key}: no such key with model={config.model.kind}; model={kind} has it"
-    valid = _flat_keys(OmegaConf.to_container(config)) + _groups()
+    valid = _flat_keys(OmegaConf.to_container(config)) + groups()
     close = [name for name in valid if name.endswith(f".{key}")] or difflib.get_close_matches(key, valid, 1, 0.6)
     return f"{key}: no such key" + (f"; did you mean {close[0]}?" if close else "; --cfg prints every key")
 
@@ -181,7 +182,7 @@ def _unknown_option(message: str) -> str:
     if wanted is None:
         return message.splitlines()[0]
     group, option = wanted.groups()
-    there = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+    there = options_of(group)
     close = difflib.get_close_matches(option, there, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"{group}={option}: there is no such {group}{hint} There are: {', '.join(there)}"

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .config import config_dir, load_config
+from data_modules.catalog import look
+
+from .config import load_config
 from .errors import OutputError
+from .options import config_dirs, options_of
 from .output import check_writable
 from .record import VERSIONED
 
@@ -30,7 +33,7 @@ def examine() -> int:
             sound = False
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     console.print(f"{'device':<18}{device}")
-    console.print(f"{'configs':<18}{config_dir()}")
+    console.print(f"{'configs':<18}{', '.join(str(folder) for folder in config_dirs())}", soft_wrap=True)
     config = load_config([])
     for title, folder in (("cache", config.cache), ("output", Path(config.out))):
         try:
@@ -39,4 +42,13 @@ def examine() -> int:
         except OutputError as error:
             console.print(f"{title:<18}{error}")
             sound = False
+    there = [name for name in options_of("dataset") if _is_here(name)]
+    console.print(
+        f"{'data':<18}{config.data}, with {', '.join(there) or 'nothing yet'}; anomaly-bench data list, data verify"
+    )
     return 0 if sound else 1
+
+
+def _is_here(name: str) -> bool:
+    config = load_config([f"dataset={name}"])
+    return look(name, config.dataset, config.cache, config.data).state == "here"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -14,13 +16,14 @@ import torch
 
 import data_modules
 from data_modules.module import AnomalyDataModule
+from data_modules.names import dataset_name
 
 from .config import to_dict
 from .predictors import build_suite
-from .schema import BetaVAEConfig, RunConfig
+from .schema import AEConfig, BetaVAEConfig, RunConfig
 
-UNHASHED = ("out", "cache_dir", "logger", "seed")
-UNHASHED_DATA = ("root", "embedded")
+UNHASHED = ("out", "cache_dir", "data_dir", "logger", "seed")
+UNHASHED_DATA = ("root", "embedded", "about", "subjects_file")
 UNHASHED_LOCALIZATION = ("monitor_every", "monitor_images", "pictures")  # what is shown on the way
 LIBRARIES = ("torch", "pytorch-lightning", "monai", "nibabel", "numpy", "scipy", "pillow")
 SHOWING = (
@@ -33,6 +36,20 @@ SHOWING = (
     "panels.py",
     "report.py",
     "loggers.py",
+    "options.py",
+    "data_verbs.py",
+    "store_verbs.py",
+    "data_tables.py",
+    "catalog.py",
+    "describe.py",
+    "sheet.py",
+    "verify.py",
+    "verify_pictures.py",
+    "verify_volumes.py",
+    "download.py",
+    "fetch.py",
+    "unpack.py",
+    "score.py",
 )
 
 
@@ -55,13 +72,17 @@ def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
         "data": data.fingerprint,
         "split": data.split_digest,
         "source": source_digest(),
+        "extensions": extension_digests(config),
         "libraries": {name: version(name) for name in LIBRARIES},
         "device": device_kind(config.trainer.accelerator),
     }
     setting_id = _hash(definition)
     run_id = _hash([setting_id, config.seed])
-    beta = config.model.beta if isinstance(config.model, BetaVAEConfig) else 1.0
-    folder = f"{config.dataset.name}-{config.model.name}-beta{beta:g}-seed{config.seed}-{run_id[:8]}".replace("/", "_")
+    given = config.model.beta if isinstance(config.model, BetaVAEConfig) else 1.0
+    beta = 0.0 if isinstance(config.model, AEConfig) else given
+    folder = f"{dataset_name(config.dataset)}-{config.model.name}-beta{beta:g}-seed{config.seed}-{run_id[:8]}".replace(
+        "/", "_"
+    )
     return Identity(setting_id, run_id, folder)
 
 
@@ -69,7 +90,12 @@ def definition_of(config: RunConfig) -> dict[str, Any]:
     """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors that run."""
     plain = {key: value for key, value in to_dict(config).items() if key not in UNHASHED}
     plain["dataset"] = {key: value for key, value in plain["dataset"].items() if key not in UNHASHED_DATA}
+    if plain["dataset"].get("healthy"):
+        plain["dataset"]["healthy"] = {
+            key: value for key, value in plain["dataset"]["healthy"].items() if key not in UNHASHED_DATA
+        }
     plain["dataset"]["split"] = {key: value for key, value in plain["dataset"]["split"].items() if key != "file"}
+    plain["trainer"].pop("hold_data")
     plain["localization"] = {
         key: plain["localization"][key] for key in plain["localization"].keys() - UNHASHED_LOCALIZATION
     }
@@ -96,6 +122,22 @@ def source_digest() -> str:
                 continue
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def extension_digests(config: RunConfig) -> dict[str, str]:
+    """Digests of the modules of a user's own that the config names by import path: when they change, so does the run."""
+    used = [
+        config.model.use,
+        config.model.network,
+        *(member.get("use") for member in config.predictors.members.values()),
+    ]
+    modules = {name.rpartition(".")[0] for name in used if name and "." in name}
+    files = {name: inspect.getsourcefile(importlib.import_module(name)) for name in sorted(modules)}
+    return {
+        name: hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+        for name, file in files.items()
+        if file
+    }
 
 
 def _hash(value: Any) -> str:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from data_modules.module import AnomalyDataModule
+from data_modules.names import dataset_category, dataset_family, dataset_name
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
 
 from .identity import LIBRARIES, Identity, definition_of, source_digest
@@ -31,7 +32,8 @@ def describe_training(trainer: pl.Trainer, model: VAE) -> dict[str, float | int 
         "last_elbo": last.get("val/elbo"),
         "last_rec": last.get("val/rec"),
         "last_kl": last.get("val/kl"),
-        "sigma": float(model.likelihood.log_sigma.detach().exp()),
+        "last_active_units": last.get("val/active_units"),
+        "sigma": model.likelihood.sigma,
     }
 
 
@@ -48,7 +50,9 @@ def make_result(
     return RunResult(
         run_id=identity.run_id,
         setting_id=identity.setting_id,
-        dataset=config.dataset.name,
+        dataset=dataset_name(config.dataset),
+        family=dataset_family(config.dataset),
+        category=dataset_category(config.dataset),
         model=config.model.name,
         beta=model.beta,
         beta_normalised=model.beta * model.latent / input_size(model.shape),

@@ -15,10 +15,9 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from data_modules.batch import AnomalyBatch
-from data_modules.config import PictureConfig
+from data_modules.build import build_module
 from data_modules.module import AnomalyDataModule
-from data_modules.nifti import NiftiDataModule
-from data_modules.pictures import ImageDataModule
+from data_modules.names import dataset_name
 from leaderboard.collect import RESULT_FILE
 from leaderboard.record import RunResult, read_result, write_result
 
@@ -55,12 +54,15 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
             return read_result(folder / RESULT_FILE)
         start_folder(folder, config, data)
         picks = pick_samples(torch.from_numpy(data.store.anomalous[data.indices["test"]]), config.localization.pictures)
-        localization = LocalizationCallback(suite, config.localization, data.store.subjects, folder / "pictures", picks)
+        subjects = data.store.subjects, data.store.attributes
+        localization = LocalizationCallback(suite, config.localization, *subjects, folder / "pictures", picks)
         loggers = build_loggers(config, identity, folder, definition_of(config) | {"seed": config.seed})
         with finishing(loggers, folder / "pictures"):
             trainer = build_trainer(
                 config, folder, [localization, ReportCallback(reporter, localized_batches(data))], loggers
             )
+            if config.trainer.hold_data:
+                data.hold(trainer.strategy.root_device)
             with timer("fit"):
                 trainer.fit(model, data.train_dataloader(), data.val_dataloader())
                 training = describe_training(trainer, load_best(trainer, model))
@@ -75,9 +77,8 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> RunResult:
 
 def build_data(config: RunConfig, reporter: Reporter) -> AnomalyDataModule:
     """The data module of the config, prepared and divided into splits."""
-    kind = ImageDataModule if isinstance(config.dataset, PictureConfig) else NiftiDataModule
-    steps = reporter.steps(f"prepare {config.dataset.name}")
-    data = kind(config.dataset, config.cache, config.trainer.batch_size, config.seed, steps)
+    steps = reporter.steps(f"prepare {dataset_name(config.dataset)}")
+    data = build_module(config.dataset, config.cache, config.data, config.trainer.batch_size, config.seed, steps)
     data.prepare_data()
     data.setup()
     return data

@@ -14,14 +14,27 @@ from data_modules.config import DatasetConfig
 
 @dataclass
 class ModelConfig:
-    """Keys of model=vae."""
+    """Keys of model=vae.
+
+    use: import path of a subclass of the kind's class, taken in its place; options: the arguments that it adds.
+    """
 
     name: str = MISSING
     kind: str = MISSING
+    use: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    network: str = "conv"
     latent: int = 64
-    channels: list[int] = field(default_factory=lambda: [16, 32, 64, 64])
+    channels: list[int] | None = field(default_factory=lambda: [16, 32, 64, 64])
+    spatial: bool = False
+    attention: int = 0
+    likelihood: str = "gaussian"
     sigma: float = 0.1
-    learn_sigma: bool = False
+    variance: str = "fixed"
+    noise: float = 0.0
+    masks: int = 0
+    mask_size: float = 0.5
+    channels_last: bool = False
     lr: float = 1e-3
 
 
@@ -31,10 +44,33 @@ class BetaVAEConfig(ModelConfig):
 
     beta: float = 4.0
     normalised: bool = False
+    schedule: str = "warmup"
     warmup_epochs: int = 0
+    cycles: int = 4
+    cycle_epochs: int = 10
+    ramp: float = 0.5
+    capacity: float = 25.0
 
 
-MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {"vae": ModelConfig, "beta_vae": BetaVAEConfig}
+@dataclass
+class CEVAEConfig(BetaVAEConfig):
+    """Keys of model=ce_vae."""
+
+    masks: int = 3
+    context_weight: float = 1.0
+
+
+@dataclass
+class AEConfig(ModelConfig):
+    """Keys of model=ae."""
+
+
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "vae": ModelConfig,
+    "beta_vae": BetaVAEConfig,
+    "ce_vae": CEVAEConfig,
+    "ae": AEConfig,
+}
 
 
 @dataclass
@@ -54,6 +90,7 @@ class TrainerConfig:
     batch_size: int = 32
     accelerator: str = "auto"
     precision: str = "32-true"
+    hold_data: bool = False
 
 
 @dataclass
@@ -67,6 +104,7 @@ class LocalizationConfig:
     monitor_images: int = 64
     pictures: int = 6
     level_images: int = 512
+    resamples: int = 1000
 
 
 @dataclass
@@ -81,6 +119,7 @@ class RunConfig:
     seed: int = 0
     out: str = "runs"
     cache_dir: str | None = None
+    data_dir: str | None = None
     logger: str = "csv"
 
     @property
@@ -88,3 +127,8 @@ class RunConfig:
         """The folder for slice stores and embedded data."""
         default = os.environ.get("ANOMALY_BENCH_CACHE", "~/.cache/anomaly_bench")
         return Path(self.cache_dir or default).expanduser()
+
+    @property
+    def data(self) -> Path:
+        """The folder below which datasets lie, each in one of its name, unless `dataset.root` says otherwise."""
+        return Path(self.data_dir or os.environ.get("ANOMALY_BENCH_DATA", "data")).expanduser()

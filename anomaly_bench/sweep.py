@@ -16,6 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from data_modules.errors import DataError
 from data_modules.module import AnomalyDataModule
+from data_modules.names import dataset_name
 from leaderboard.collect import FAILURE_FILE, RESULT_FILE, PlannedRun, Sweep, write_sweep
 from leaderboard.record import RunResult, read_result
 
@@ -50,7 +51,7 @@ class Job:
     @property
     def title(self) -> str:
         config = self.config
-        return f"{config.dataset.name} {config.model.name} beta={self.beta:g} seed={config.seed}"
+        return f"{dataset_name(config.dataset)} {config.model.name} beta={self.beta:g} seed={config.seed}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def write_plan(jobs: Sequence[Job], out: Path) -> None:
         PlannedRun(
             run_id=job.identity.run_id,
             setting_id=job.identity.setting_id,
-            dataset=job.config.dataset.name,
+            dataset=dataset_name(job.config.dataset),
             model=job.config.model.name,
             beta=job.beta,
             seed=job.config.seed,

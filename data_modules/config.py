@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
 
 @dataclass
 class SplitConfig:
-    """How subjects are divided; a subject is wholly in one of train, val and test, and so is a group of subjects."""
+    """How subjects are divided; a subject is wholly in one of train, val and test, and so is a group of subjects.
+
+    val, test, holdout: shares of val and test, and the share of subjects that are only to test on that go to val; salt:
+    another one gives another split; group, group_gap: which subjects stay together (split.group_cases); stratify: an
+    attribute over whose values the shares are balanced; folds, fold: k-fold cross-validation and which fold is tested, in
+    place of test and holdout; file (JSON) or the lists of subjects: the split itself, the file before the lists.
+    """
 
     val: float = 0.15
     test: float = 0.3
@@ -17,10 +24,41 @@ class SplitConfig:
     salt: str = "anomaly_bench"
     group: str | None = None
     group_gap: int | None = None
+    stratify: str | None = None
+    folds: int | None = None
+    fold: int = 0
     file: str | None = None
     train_subjects: list[str] = field(default_factory=list)
     val_subjects: list[str] = field(default_factory=list)
     test_subjects: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DownloadConfig:
+    """One file of a dataset that may be downloaded."""
+
+    url: str = MISSING
+    md5: str | None = None
+    sha256: str | None = None
+    unpack: bool = True
+
+
+@dataclass
+class AboutConfig:
+    """What a dataset is and how to get it; decides no number.
+
+    access: 'embedded', 'free', 'licence' (free once its licence is accepted) or 'registration'; steps: what a person does
+    to get what cannot be fetched; folder: its folder below the data folder, by default the dataset's name.
+    """
+
+    title: str = MISSING
+    homepage: str = MISSING
+    citation: str = MISSING
+    licence: str = MISSING
+    access: str = MISSING
+    steps: str | None = None
+    folder: str | None = None
+    downloads: list[DownloadConfig] = field(default_factory=list)
 
 
 @dataclass
@@ -30,9 +68,13 @@ class DatasetConfig:
     name: str = MISSING
     kind: str = MISSING
     domain: str = MISSING
+    about: AboutConfig | None = None
     root: str | None = None
     embedded: str | None = None
+    subjects_file: str | None = None
     size: list[int] = field(default_factory=lambda: [64, 64])
+    storage: str = "float16"
+    augment: dict[str, Any] = field(default_factory=dict)
     split: SplitConfig = field(default_factory=SplitConfig)
 
 
@@ -46,30 +88,74 @@ class LayoutConfig:
 
 
 @dataclass
-class NiftiConfig(DatasetConfig):
-    """A cohort of volumes, one folder or file name pattern per subject."""
+class HealthyConfig:
+    """A cohort of healthy subjects to train on, beside the one with anomalies to test on."""
 
+    name: str = MISSING
+    root: str | None = None
+    about: AboutConfig | None = None
     layouts: dict[str, LayoutConfig] = MISSING
-    channels: list[str] = MISSING
+    layout: str | None = None
+
+
+def default_preprocess() -> dict[str, Any]:
+    """The brain, its box and its intensities; `spacing` is a place for resampling, before intensities are looked at."""
+    return {
+        "brain": {"use": "BrainMaskd"},
+        "crop": {"use": "CropToBraind"},
+        "spacing": None,
+        "scale": {"use": "ScaleInBraind", "method": "percentile", "percentiles": [1.0, 99.0], "clip": 2.0},
+    }
+
+
+@dataclass
+class NiftiConfig(DatasetConfig):
+    """A cohort of volumes, one folder or file name pattern per subject.
+
+    layouts: one for each way that the cohort is distributed; or image, label and brain_mask, patterns of a single one.
+    modality: one name or a list of names, which become the image's channels; null: those of image.
+    preprocess: MONAI dictionary transforms of the volumes, `name: {use: ClassName, **arguments}`, in order; null leaves one
+    out, a new name comes last. plane: axial, coronal or sagittal.
+    """
+
+    layouts: dict[str, LayoutConfig] = field(default_factory=dict)
+    layout: str | None = None
+    image: Any = None
+    label: str | None = None
+    brain_mask: str | None = None
+    modality: Any = None
+    healthy: HealthyConfig | None = None
+    plane: str = "axial"
     anomalous_labels: list[int] | None = None
-    percentiles: list[float] = field(default_factory=lambda: [1.0, 99.0])
-    clip: float = 2.0
+    preprocess: dict[str, Any] = field(default_factory=default_preprocess)
     min_foreground: float = 0.2
     slice_step: int = 1
 
 
 @dataclass
 class PictureConfig(DatasetConfig):
-    """A folder of pictures: which are normal, which are anomalous, and where their masks are."""
+    """Pictures, scaled to `size` whatever their aspect: which are normal, which anomalous, and where their masks are.
 
-    category: str | None = None
+    category: a name, a list of names or null for all, of what {category} in the patterns may stand for; normal: patterns
+    of normal pictures for any split; train_normal (val is a share of them), val_normal, test_normal: for that split;
+    official_split: pattern of a CSV with columns image and split (train or test) that divides `normal`; anomalous: patterns
+    of pictures with anomalies, to test on; mask: a pattern of their masks, or several of which one fits; mask_threshold:
+    from 0 to 1, what a mask's grey must exceed; empty_mask_is_normal: a picture of `anomalous` whose mask is empty is
+    normal, for any split; color: RGB, or else grey; convert: 'fashion_mnist' if root holds that dataset's own four files.
+    """
+
+    category: Any = None
     normal: list[str] = field(default_factory=list)
     train_normal: list[str] = field(default_factory=list)
+    val_normal: list[str] = field(default_factory=list)
     test_normal: list[str] = field(default_factory=list)
+    official_split: str | None = None
     anomalous: list[str] = MISSING
-    mask: str = MISSING
+    mask: Any = MISSING
     mask_threshold: float = 0.5
+    empty_mask_is_normal: bool = False
     color: bool = True
+    convert: str | None = None
 
 
 SCHEMAS: dict[str, type[DatasetConfig]] = {"nifti": NiftiConfig, "pictures": PictureConfig}

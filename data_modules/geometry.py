@@ -23,23 +23,50 @@ def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Masks (N, 1, h, w) bool to (N, 1, H, W), by nearest pixel centre; for foregrounds."""
     if masks.shape[-2:] == size:
         return masks
-    return F.interpolate(masks.float(), size=size, mode="nearest-exact") > 0
+    rows, columns = (_nearest(old, new) for old, new in zip(masks.shape[-2:], size, strict=True))
+    return masks[..., rows, :][..., columns]
 
 
 def resize_anomalies(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """As resize_masks, but no region vanishes: one that no pixel centre hits keeps the target pixel of its middle."""
     resized = resize_masks(masks, size)
-    if masks.shape[-2:] == size:
+    shape = masks.shape[-2:]
+    if shape == size or not masks.numpy().any():
         return resized
-    scale = np.array(size) / np.array(masks.shape[-2:])
-    for index in masks.flatten(1).any(1).nonzero().flatten().tolist():
-        labels, count = ndimage.label(masks[index, 0].numpy(), structure=EIGHT_CONNECTED)
-        one_target = F.interpolate(torch.from_numpy(labels)[None, None].float(), size=size, mode="nearest-exact")
-        for lost in set(range(1, count + 1)) - set(one_target.unique().int().tolist()):
-            middle = (np.argwhere(labels == lost).mean(axis=0) + 0.5) * scale
-            row, column = middle.astype(int)
-            resized[index, 0, row, column] = True
+    labels, count, corner = label_regions(masks[:, 0].numpy())
+    hits = [_nearest(old, new).numpy() - first for old, new, first in zip(shape, size, corner, strict=True)]
+    rows, columns = (hit[(hit >= 0) & (hit < length)] for hit, length in zip(hits, labels.shape[1:], strict=True))
+    lost = np.ones(count + 1, dtype=bool)
+    lost[0] = lost[labels[:, rows][:, :, columns]] = False
+    where = np.nonzero(lost[labels])
+    regions = labels[where]
+    area = np.maximum(np.bincount(regions, minlength=count + 1), 1)
+    middle = [(np.bincount(regions, weights=axis, minlength=count + 1) / area)[lost] for axis in where]
+    row, column = (
+        ((centre + first + 0.5) * (new / old)).astype(int)
+        for centre, first, new, old in zip(middle[1:], corner, size, shape, strict=True)
+    )
+    resized[middle[0].astype(int), 0, row, column] = True
     return resized
+
+
+def label_regions(masks: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int, tuple[int, int]]:
+    """Numbers from 1 of the 8-connected regions of masks (N, h, w), no region in two of them, and how many there are.
+
+    The numbers are those of the rows and columns where some mask is true, of which the first are given as well.
+    """
+    structure = np.zeros((3, 3, 3), dtype=bool)
+    structure[1] = EIGHT_CONNECTED
+    plane = np.logical_or.reduce(masks)
+    rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+    labels, count = ndimage.label(masks[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], structure=structure)
+    return labels, int(count), (int(rows[0]), int(columns[0]))
+
+
+def _nearest(old: int, new: int) -> Tensor:
+    """For each of `new` pixels along an axis, the one of `old` whose centre is nearest, as torch's 'nearest-exact'."""
+    centres = torch.arange(old, dtype=torch.float32)[None, None]
+    return F.interpolate(centres, size=new, mode="nearest-exact")[0, 0].long()
 
 
 def square_box(foreground: Tensor, margin: float = 0.04) -> tuple[int, int, int]:

@@ -19,9 +19,11 @@ _TOKEN = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one subject, relative to the data root.
+    """The files of one subject, relative to the root of its cohort.
 
-    pool: which splits the subject may go to: 'any', 'train' (train or val) or 'test' (test or val).
+    pool: which splits the subject may go to: 'any', 'train' (train or val), 'val' or 'test' (test or val); attributes: what is
+    known of the subject (category, age, sex, scanner, …), which travels to its row of the result; split: 'train', 'val' or
+    'test' where the CSV of subjects says so.
     """
 
     subject: str
@@ -29,10 +31,15 @@ class Case:
     pool: str = "any"
     label: str | None = None
     brain_mask: str | None = None
+    root: Path = field(default=Path(), compare=False)
+    attributes: dict[str, str] = field(default_factory=dict)
+    split: str | None = None
 
     @property
-    def files(self) -> list[str]:
-        return [*self.images.values(), *filter(None, (self.label, self.brain_mask))]
+    def files(self) -> list[Path]:
+        """Every file of the subject, each once, in a fixed order."""
+        names = [*self.images.values(), *filter(None, (self.label, self.brain_mask))]
+        return list(dict.fromkeys(self.root / name.partition("#")[0] for name in names))
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Tree:
     root: Path
     key: str = "dataset.root"
     _cache: dict[str, list[tuple[str, dict[str, str]]]] = field(default_factory=dict, compare=False)
+    _index: dict[str, dict[tuple[tuple[str, str], ...], list[str]]] = field(default_factory=dict, compare=False)
 
     @cached_property
     def files(self) -> list[str]:
@@ -54,6 +62,7 @@ class Tree:
             (Path(folder) / name).relative_to(self.root).as_posix()
             for folder, _, names in os.walk(self.root, followlinks=True)
             for name in names
+            if not name.startswith(".")  # .DS_Store, and the ._NAME that macOS puts beside NAME in archives
         ]
         if not found:
             raise DataError(f"{self.root}: the folder is empty; set {self.key} to the folder that holds the dataset")
@@ -72,7 +81,13 @@ class Tree:
 
         Raises DataError if there are several.
         """
-        found = [path for path, got in self.find(pattern) if all(got[key] == names.get(key) for key in got)]
+        if pattern not in self._index:
+            index: dict[tuple[tuple[str, str], ...], list[str]] = {}
+            self._index[pattern] = index
+            for path, got in self.find(pattern):
+                index.setdefault(tuple(sorted(got.items())), []).append(path)
+        wanted = {key: names.get(key, "") for key in compile_pattern(pattern).groupindex}
+        found = self._index[pattern].get(tuple(sorted(wanted.items())), [])
         if len(found) > 1:
             raise DataError(f"{self.root}: {found[0]} and {found[1]} both match '{pattern}'; make the pattern stricter")
         return found[0] if found else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,35 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from .batch import AnomalyBatch
 from .config import DatasetConfig
+from .contents import Content, check_leakage, read_contents, twins, with_companion
+from .digests import DigestCache
 from .embedded import ensure_embedded
-from .errors import DataError
-from .layout import Case, Tree
+from .errors import DataError, Report, stop
+from .gather import Device
+from .layout import Case
+from .names import dataset_name
 from .split import SPLITS, split_cases, split_digest
-from .store import FORMAT, Progress, Slices, SliceStore, build_store, open_store
+from .store import Progress, Slices, SliceStore, open_store
+from .store_build import build_store
+from .store_format import FORMAT, STORAGES, Header
+from .subjects import attach_attributes
 
-UNHASHED = ("root", "embedded", "split", "domain")
+UNHASHED = ("root", "embedded", "split", "domain", "about", "subjects_file", "augment")
+Augment = Callable[[AnomalyBatch], AnomalyBatch]
 
 
 class SliceDataset(Dataset[AnomalyBatch]):
-    """Some slices of a store; an item is a whole batch, asked for by a list of positions."""
+    """Some slices of a store; an item is a whole batch, asked for by a list of positions, and augmented if so wished."""
 
-    def __init__(self, store: SliceStore, indices: NDArray[np.int64]) -> None:
-        self.store, self.indices = store, indices
+    def __init__(self, store: SliceStore, indices: NDArray[np.int64], augment: Augment | None = None) -> None:
+        self.store, self.indices, self.augment = store, indices, augment
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, positions: list[int]) -> AnomalyBatch:
-        return self.store.batch(self.indices[np.asarray(positions)])
+        batch = self.store.batch(self.indices[np.asarray(positions)])
+        return self.augment(batch) if self.augment else batch
 
 
 class AnomalyDataModule(pl.LightningDataModule):
@@ -54,32 +63,38 @@ class AnomalyDataModule(pl.LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         progress: Progress | None = None,
+        data_dir: Path = Path("data"),
     ) -> None:
         super().__init__()
-        self.config, self.cache_dir, self.batch_size, self.seed, self.progress = (
-            config,
-            cache_dir,
-            batch_size,
-            seed,
-            progress,
-        )
-        self._check_size()
+        self.config, self.cache_dir, self.data_dir = config, cache_dir, data_dir
+        self.batch_size, self.seed, self.progress = batch_size, seed, progress
+        self._check_config()
+        self._digests = DigestCache(cache_dir / "digests" / f"{config.name}.jsonl")
 
     @abstractmethod
-    def find_cases(self, tree: Tree) -> list[Case]:
-        """Every subject of the dataset with its files. Raises DataError if there is none or a file is missing."""
+    def find_cases(self, report: Report = stop) -> list[Case]:
+        """Every subject of the dataset with its files.
+
+        report: told of a DataError for each subject that lacks a file or cannot be told from another; if it returns,
+        that subject is left out and the search goes on. Raises DataError if there is nothing at all to read.
+        """
 
     @abstractmethod
-    def read_case(self, tree: Tree, case: Case) -> Slices:
+    def read_case(self, case: Case) -> Slices:
         """Decode one subject. Raises DataError naming the file for whatever cannot be used."""
 
     def prepare_data(self) -> None:
-        """Make the embedded data if asked for, find the cases and build (or open) the slice store."""
-        tree = Tree(self.root())
-        cases = sorted(self.find_cases(tree), key=lambda case: case.subject)
-        self.split = split_cases(cases, self.config.split)
-        folder = self.cache_dir / "stores" / f"{self.config.name}-{self._store_key(tree, cases)}"
-        self.store = open_store(folder) or build_store(folder, self._settings(), self._decode(tree, cases))
+        """Make the embedded data if asked for, find the cases and build (or open) the slice store.
+
+        Raises DataError if two splits have an image in common.
+        """
+        cases = attach_attributes(self.find_cases(), self.config.subjects_file)
+        self.cases = sorted(cases, key=lambda case: case.subject)
+        self.split = split_cases(self.cases, self.config.split)
+        contents = read_contents(self.cases, self._digests, self.progress)
+        check_leakage(self.cases, contents, self.split)
+        self.store = self._open(contents)
+        self.store.attributes = [case.attributes for case in self.cases]
 
     def setup(self, stage: str | None = None) -> None:
         """Divide the slices among the splits."""
@@ -99,16 +114,23 @@ class AnomalyDataModule(pl.LightningDataModule):
         if not self.store.anomalous[self.indices["test"]].any():
             raise DataError(f"{self.config.name}: the test subjects have no anomalous pixel; change dataset.split")
 
+    def hold(self, device: Device) -> None:
+        """Load the whole store into the memory of a device, where batches, otherwise the same, then come from."""
+        self.store.hold(device)
+
+    def duplicates(self, cases: Sequence[Case]) -> list[tuple[Case, Case]]:
+        """Pairs of cases of which an image file has the same content; of several, each with the first."""
+        contents = read_contents(cases, self._digests, self.progress)
+        return [(cases[first], cases[other]) for first, other in twins(contents)]
+
     def root(self) -> Path:
         """The folder that holds the data; embedded data is made on first use."""
         if self.config.embedded:
             return ensure_embedded(self.config.embedded, self.cache_dir, self.progress)
-        if self.config.root is None:
-            raise DataError(
-                f"dataset.root is not set: say where {self.config.name} lies, "
-                "dataset.root=FOLDER (or DATA_ROOT=FOLDER with make)"
-            )
-        return Path(self.config.root).expanduser()
+        if self.config.root is not None:
+            return Path(self.config.root).expanduser()
+        about = self.config.about
+        return self.data_dir / (about.folder if about and about.folder else self.config.name)
 
     def describe(self) -> str:
         """A line on what was found: subjects and slices of every split, and what was left out."""
@@ -116,7 +138,7 @@ class AnomalyDataModule(pl.LightningDataModule):
         anomalous = int(self.store.anomalous[self.indices["test"]].sum())
         subjects = ", ".join(f"{len(self.split[part])} {part}" for part in SPLITS)
         text = (
-            f"{self.config.name} in {self.root()}: subjects {subjects}; images {counts['train']} train, "
+            f"{dataset_name(self.config)} in {self.root()}: subjects {subjects}; images {counts['train']} train, "
             f"{counts['val_normal']} normal and {counts['val_anomalous']} anomalous val, "
             f"{counts['test']} test ({anomalous} anomalous)"
         )
@@ -148,33 +170,49 @@ class AnomalyDataModule(pl.LightningDataModule):
         return self._loader("test")
 
     def _loader(self, part: str, shuffle: bool = False) -> DataLoader[AnomalyBatch]:
-        dataset = SliceDataset(self.store, self.indices[part])
+        dataset = SliceDataset(self.store, self.indices[part], self._augment() if part == "train" else None)
         generator = torch.Generator().manual_seed(self.seed)
         sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         drop_last = shuffle and len(dataset) >= self.batch_size
         return DataLoader(dataset, sampler=BatchSampler(sampler, self.batch_size, drop_last), batch_size=None)
 
-    def _decode(self, tree: Tree, cases: list[Case]) -> Iterator[Slices]:
-        for done, case in enumerate(cases):
-            if self.progress:
-                self.progress(done, len(cases))
-            yield self.read_case(tree, case)
-        if self.progress:
-            self.progress(len(cases), len(cases))
+    def _augment(self) -> Augment | None:
+        if not self.config.augment:
+            return None
+        from .augment import build_augment
+
+        return build_augment(self.config.augment, self.seed)
+
+    def _open(self, contents: list[Content]) -> SliceStore:
+        """The store of these files in its place, built if it is not there."""
+        settings = self._settings()
+        key = _hash([FORMAT, code_digest(), settings, contents], 8)
+        header = Header(self.config.name, _hash([settings, contents], 16), settings, self.config.storage)
+        folder = self.cache_dir / "stores" / f"{self.config.name}-{key}"
+        return open_store(folder) or build_store(folder, header, self.cases, self._read_whole, self.progress)
+
+    def _read_whole(self, case: Case) -> Slices:
+        slices = self.read_case(case)
+        self._digests.check(part for file in case.files for part in with_companion(file))
+        return slices
 
     def _settings(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self.config).items() if key not in UNHASHED}
+        """What decides pixels, as far as it is written in the config."""
+        settings = {key: value for key, value in asdict(self.config).items() if key not in UNHASHED}
+        if settings.get("healthy"):
+            settings["healthy"] = {key: value for key, value in settings["healthy"].items() if key not in UNHASHED}
+        return settings
 
-    def _store_key(self, tree: Tree, cases: list[Case]) -> str:
-        stats = [(file, (tree.root / file).stat()) for case in cases for file in case.files]
-        files = [(file, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in stats]
-        parts = [FORMAT, code_digest(), self._settings(), str(tree.root.resolve()), files]
-        return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-    def _check_size(self) -> None:
+    def _check_config(self) -> None:
         size = list(self.config.size)
         if len(size) != 2 or min(size) < 8:
             raise DataError(f"dataset.size={size}: expected [height, width], each at least 8")
+        if self.config.storage not in STORAGES:
+            raise DataError(f"dataset.storage={self.config.storage}: expected {' or '.join(STORAGES)}")
+
+
+def _hash(parts: Any, size: int) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=size).hexdigest()
 
 
 def code_digest() -> str:
@@ -182,13 +220,4 @@ def code_digest() -> str:
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def file_digest(paths: list[Path]) -> str:
-    """Digest of the content of files, in order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

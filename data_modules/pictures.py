@@ -2,68 +2,87 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
 from .config import PictureConfig
-from .errors import DataError
+from .errors import DataError, Report, stop
+from .fashion_mnist import fashion_mnist_pictures
 from .geometry import resize_anomalies, resize_images
 from .layout import Case, Tree
-from .module import AnomalyDataModule, file_digest
+from .module import AnomalyDataModule
+from .names import chosen_categories
+from .picture_files import read_mask, read_picture
 from .store import Slices
+
+CONVERTERS = {"fashion_mnist": fashion_mnist_pictures}
+STEM, CATEGORY = "stem", "category"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture that a pattern fits: its path below the root, its subject's name, what the pattern's names stand for."""
+
+    path: str
+    subject: str
+    names: dict[str, str]
+
+    def case(self, root: Path, pool: str, mask: str | None = None) -> Case:
+        attributes = {key: value for key, value in self.names.items() if key != STEM}
+        return Case(self.subject, {"image": self.path}, pool, mask, root=root, attributes=attributes)
 
 
 class ImageDataModule(AnomalyDataModule):
-    """Pictures, each of them its own subject (PictureConfig)."""
+    """Pictures, each of them its own subject (PictureConfig).
 
-    def find_cases(self, tree: Tree) -> list[Case]:
-        """Normal pictures of the three pools, anomalous ones with their masks.
+    A subject is called by its path, less the folders that a leading `**/` of its pattern stands for: its name, and so its
+    split, do not depend on which of the folders above it is the root. Its attributes are what the pattern's names stand
+    for, other than {stem}: category, defect, …
+    """
 
-        Raises DataError if a pool that must not be empty is, if a mask is missing, or if the category is unknown.
+    def find_cases(self, report: Report = stop) -> list[Case]:
+        """Normal pictures of every pool, anomalous ones with their masks. Hidden files are no pictures.
+
+        report: told of each anomalous picture without a mask (or with several), of pictures that cannot be told apart,
+        and of those that `official_split` says nothing about. Raises DataError if no picture is normal or none is
+        anomalous, for a category that is not there, and for an official split that cannot be read.
         """
-        config = cast(PictureConfig, self.config)
-        pools = {"any": config.normal, "train": config.train_normal, "test": config.test_normal}
-        cases: dict[str, Case] = {}
-        for pool, patterns in pools.items():
-            for path, _ in self._find(tree, list(patterns)):
-                cases.setdefault(path, Case(path, {"image": path}, pool))
-        if not cases:
+        config, tree = cast(PictureConfig, self.config), Tree(self._folder())
+        self._check_category(tree)
+        normal = self._normal(tree, report)
+        taken = {found.path for found, _ in normal}
+        suspects = [found for found in self._find(tree, config.anomalous) if found.path not in taken]
+        _report_copies(tree, [*(found for found, _ in normal), *suspects], report)
+        masked = self._masked(tree, suspects, report)
+        if not normal and all(case.pool == "test" for case in masked):
             raise DataError(
-                f"{tree.root}: no normal picture fits dataset.normal / dataset.train_normal{self._hint(tree)}"
+                f"{tree.root}: no normal picture fits dataset.normal / dataset.train_normal "
+                f"({', '.join([*config.normal, *config.train_normal])}); is dataset.root right?"
             )
-        normal = len(cases)
-        for path, names in self._find(tree, list(config.anomalous)):
-            if path not in cases:
-                cases[path] = Case(path, {"image": path}, "test", label=self._mask(tree, path, names))
-        if len(cases) == normal:
+        if all(case.pool != "test" for case in masked):
             raise DataError(f"{tree.root}: no anomalous picture fits dataset.anomalous={list(config.anomalous)}")
+        cases: dict[str, Case] = {}
+        for case in (*(found.case(tree.root, pool) for found, pool in normal), *masked):
+            cases.setdefault(case.subject, case)
         return list(cases.values())
 
-    def read_case(self, tree: Tree, case: Case) -> Slices:
+    def read_case(self, case: Case) -> Slices:
+        """The picture and its mask, scaled to `size`; geometry: the picture's own (h, w), turned as its EXIF data says."""
         config = cast(PictureConfig, self.config)
-        path = tree.root / case.images["image"]
+        path = case.root / case.images["image"]
         image = read_picture(path, color=config.color)
         mask = torch.zeros(1, *image.shape[1:], dtype=torch.bool)
         if case.label:
-            mask = read_picture(tree.root / case.label, color=False) > config.mask_threshold
-            if mask.shape[1:] != image.shape[1:]:
-                raise DataError(
-                    f"{tree.root / case.label}: the mask has {tuple(mask.shape[1:])} pixels, "
-                    f"its image {path} has {tuple(image.shape[1:])}"
-                )
-            if not mask.any():
-                raise DataError(
-                    f"{tree.root / case.label}: the mask of an anomalous picture is empty; lower "
-                    "dataset.mask_threshold if its values are small, or move the picture to the normal ones"
-                )
+            mask = read_mask(case.root / case.label, config.mask_threshold)
+            self._check_mask(case.root / case.label, mask, path, image)
         size = (config.size[0], config.size[1])
         mask = resize_anomalies(mask[None], size)
-        digest = file_digest([tree.root / file for file in case.files])
         return Slices(
             case.subject,
             resize_images(image[None], size),
@@ -71,51 +90,147 @@ class ImageDataModule(AnomalyDataModule):
             torch.ones_like(mask),
             torch.zeros(1, dtype=torch.int64),
             mask.flatten(1).any(1),
-            digest,
+            geometry={"shape": list(image.shape[1:]), "resized": list(size)},
         )
 
-    def _find(self, tree: Tree, patterns: list[str]) -> list[tuple[str, dict[str, str]]]:
-        category = cast(PictureConfig, self.config).category
-        found = [match for pattern in patterns for match in tree.find(pattern)]
+    def _check_mask(self, label: Path, mask: torch.Tensor, path: Path, image: torch.Tensor) -> None:
+        if mask.shape[1:] != image.shape[1:]:
+            raise DataError(
+                f"{label}: the mask has {tuple(mask.shape[1:])} pixels, its image {path} has {tuple(image.shape[1:])}, "
+                "both turned as their EXIF data say; save the mask with the pixels of the picture as it is shown"
+            )
+        if not mask.any() and not cast(PictureConfig, self.config).empty_mask_is_normal:
+            raise DataError(
+                f"{label}: the mask of an anomalous picture is empty; lower dataset.mask_threshold if its values are "
+                "small, move the picture to the normal ones, or set dataset.empty_mask_is_normal=true"
+            )
+
+    def _folder(self) -> Path:
+        """Where the pictures are: the root, or the folder in the cache that `convert` turned the root's files into."""
+        config = cast(PictureConfig, self.config)
+        if config.convert is None:
+            return self.root()
+        if config.convert not in CONVERTERS:
+            raise DataError(f"dataset.convert={config.convert}: expected {', '.join(CONVERTERS)} or null")
+        return CONVERTERS[config.convert](self.root(), self.cache_dir, chosen_categories(config), self.progress)
+
+    def _find(self, tree: Tree, patterns: list[str]) -> list[Found]:
+        chosen = chosen_categories(self.config)
         return [
-            (path, names) for path, names in found if category is None or names.get("category", category) == category
+            Found(path, subject_name(pattern, path), names)
+            for pattern in patterns
+            for path, names in tree.find(pattern)
+            if (chosen is None or names.get(CATEGORY, chosen[0]) in chosen) and not Path(path).name.startswith(".")
         ]
 
-    def _mask(self, tree: Tree, path: str, names: dict[str, str]) -> str:
+    def _normal(self, tree: Tree, report: Report) -> list[tuple[Found, str]]:
+        """Normal pictures, each with its pool."""
         config = cast(PictureConfig, self.config)
-        mask = tree.one(config.mask, names)
-        if mask is None:
-            raise DataError(
-                f"{tree.root / path}: its mask is missing, expected '{config.mask}'; add it or remove the picture"
-            )
-        return mask
-
-    def _hint(self, tree: Tree) -> str:
-        config = cast(PictureConfig, self.config)
-        patterns = [*config.normal, *config.train_normal]
-        there = sorted({names["category"] for p in patterns for _, names in tree.find(p) if "category" in names})
-        if there:
-            return f" for dataset.category={config.category}; there are {', '.join(there)}"
-        return f" ({', '.join(patterns)}); is dataset.root right?"
-
-
-def read_picture(path: Path, color: bool) -> Tensor:
-    """A picture (C, H, W) float32 in [0, 1], C = 3 if color else 1, turned as its EXIF data says.
-
-    Raises DataError naming the file if it cannot be read.
-    """
-    try:
-        with Image.open(path) as opened:
-            turned = ImageOps.exif_transpose(opened)
-            if turned.mode.startswith("I") or turned.mode == "F":
-                grey = np.asarray(turned, dtype=np.float32) / (65535.0 if turned.mode != "F" else 1.0)
-                array = np.repeat(grey[..., None], 3 if color else 1, axis=2)
+        pools = {"train": config.train_normal, "val": config.val_normal, "test": config.test_normal}
+        normal = [(found, pool) for pool, patterns in pools.items() for found in self._find(tree, patterns)]
+        official = None if config.official_split is None else read_official_split(tree, config.official_split)
+        for found in self._find(tree, config.normal):
+            pool = "any" if official is None else official.get(found.subject)
+            if pool is None:
+                said = f"dataset.official_split={config.official_split} says nothing about it"
+                report(DataError(f"{tree.root / found.path}: {said}; add a row, remove the picture, or set it to null"))
             else:
-                array = np.asarray(turned.convert("RGB" if color else "L"), dtype=np.float32) / 255.0
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                normal.append((found, pool))
+        return normal
+
+    def _masked(self, tree: Tree, suspects: list[Found], report: Report) -> list[Case]:
+        """The pictures that have a mask: of pool 'test', or 'any' if the mask is empty and may be."""
+        config = cast(PictureConfig, self.config)
+        masks = [(found, mask) for found in suspects if (mask := self._mask(tree, found, report))]
+        if not config.empty_mask_is_normal:
+            return [found.case(tree.root, "test", mask) for found, mask in masks]
+
+        def pool(mask: str) -> str | DataError:
+            try:
+                return "test" if bool(read_mask(tree.root / mask, config.mask_threshold).any()) else "any"
+            except DataError as error:
+                return error
+
+        with ThreadPoolExecutor() as threads:
+            pools = list(threads.map(pool, [mask for _, mask in masks]))
+        for one in pools:
+            if isinstance(one, DataError):
+                report(one)
+        pooled = zip(masks, pools, strict=True)
+        return [found.case(tree.root, one, mask) for (found, mask), one in pooled if isinstance(one, str)]
+
+    def _mask(self, tree: Tree, found: Found, report: Report) -> str | None:
+        """The mask's path; None, once reported, if there is none or more than one."""
+        mask = cast(PictureConfig, self.config).mask
+        patterns = [mask] if isinstance(mask, str) else list(mask)
+        try:
+            fitting = dict.fromkeys(filter(None, (tree.one(pattern, found.names) for pattern in patterns)))
+        except DataError as error:
+            report(error)
+            return None
+        if len(fitting) == 1:
+            return next(iter(fitting))
+        picture, expected = tree.root / found.path, " or ".join(f"'{pattern}'" for pattern in patterns)
+        if fitting:
+            report(DataError(f"{picture}: has the masks {' and '.join(fitting)}; keep one of them"))
+        else:
+            report(DataError(f"{picture}: its mask is missing, expected {expected}; add it or remove the picture"))
+        return None
+
+    def _check_category(self, tree: Tree) -> None:
+        config, chosen = cast(PictureConfig, self.config), chosen_categories(self.config)
+        lists = (config.normal, config.train_normal, config.val_normal, config.test_normal, config.anomalous)
+        patterns = [pattern for patterns in lists for pattern in patterns]
+        if chosen is None:
+            return
+        if not any(f"{{{CATEGORY}}}" in pattern for pattern in patterns):
+            raise DataError(
+                f"dataset.category={config.category}: no pattern of {config.name} has {{{CATEGORY}}}; set it to null"
+            )
+        there = {names[CATEGORY] for pattern in patterns for _, names in tree.find(pattern) if CATEGORY in names}
+        if there and (unknown := sorted(set(chosen) - there)):
+            raise DataError(
+                f"{tree.root}: no picture for dataset.category={', '.join(unknown)}; there are {', '.join(sorted(there))}"
+            )
+
+
+def subject_name(pattern: str, path: str) -> str:
+    """The path, less the folders that the pattern's leading `**/` stands for (if it has no other)."""
+    rest = pattern.removeprefix("**/")
+    if rest == pattern or "**/" in rest:
+        return path
+    return "/".join(path.split("/")[-rest.count("/") - 1 :])
+
+
+def read_official_split(tree: Tree, pattern: str) -> dict[str, str]:
+    """'train' or 'test' by subject, from a CSV with the columns image and split; other columns are passed over.
+
+    Raises DataError if there is no such file, or naming the line that is none of this.
+    """
+    name = tree.one(pattern, {})
+    if name is None:
         raise DataError(
-            f"{path}: cannot be read as a picture ({error}); it is damaged or no picture: copy it again"
-        ) from error
-    if not np.isfinite(array).all():
-        raise DataError(f"{path}: holds NaN or infinite pixels; repair the picture or remove it")
-    return torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1).contiguous()
+            f"{tree.root}: no file fits dataset.official_split={pattern}; copy it there, or set it to null to divide the "
+            "normal pictures by hash"
+        )
+    path, pools = tree.root / name, {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            for row in (reader := csv.DictReader(stream)):
+                image, pool = row.get("image"), row.get("split")
+                if not image or pool not in ("train", "test"):
+                    line = f"{path}, line {reader.line_num}"
+                    raise DataError(f"{line}: image is {image}, split {pool}; expected a path, and train or test")
+                pools[image] = pool
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error}); copy it again") from error
+    return pools
+
+
+def _report_copies(tree: Tree, pictures: Iterable[Found], report: Report) -> None:
+    """Tell of each picture whose subject another picture is already."""
+    paths: dict[str, str] = {}
+    for found in pictures:
+        if (first := paths.setdefault(found.subject, found.path)) != found.path:
+            both = f"{first} and {found.path} are both {found.subject}"
+            report(DataError(f"{tree.root}: {both}; set dataset.root to the folder of one copy"))

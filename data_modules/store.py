@@ -1,50 +1,31 @@
-"""The slice store: every volume and picture is decoded once, into arrays that training reads by index.
-
-A store is a folder of flat binary files and a manifest. It is written to a temporary sibling and renamed, so that what
-is there is whole; a store whose files do not have the sizes that the manifest states is built again.
-"""
+"""The slice store: every volume and picture is decoded once, into arrays that training reads by index."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
+import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .batch import AnomalyBatch
-from .geometry import region_weights
+from .digests import Progress as Progress
+from .errors import DataError
+from .gather import Columns, Device, Held, Mapped, Scale
+from .store_format import FILES, STORAGES, Entry, Header, intact, map_bytes, packed_bytes, read_journal
+from .store_format import Slices as Slices
 
-FORMAT = 2
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Slices:
-    """One case, decoded.
-
-    image (n, C, H, W) float32; mask and foreground (n, 1, H, W) bool; number (n,) int64, the slice's index in its volume;
-    labelled (n,) bool, whether the slice has any label, of interest or not, so that it is not normal; digest, the content
-    of the case's files; kept and dropped, how many anomalous voxels lie in these slices and in those left out.
-    """
-
-    subject: str
-    image: Tensor
-    mask: Tensor
-    foreground: Tensor
-    number: Tensor
-    labelled: Tensor
-    digest: str
-    kept: int = 0
-    dropped: int = 0
+logger = logging.getLogger(__name__)
+PARTIAL = ".partial"
+_verified: set[tuple[Any, ...]] = set()
 
 
 class SliceStore:
@@ -52,121 +33,174 @@ class SliceStore:
 
     Public arrays: `subject` (n,) int64, index into `subjects`; `slice` (n,) int64; `anomalous` (n,) bool, whether the
     slice has an anomalous pixel; `normal` (n,) bool, whether it has no label at all. `dropped`: the share of anomalous
-    voxels that lie in slices that were left out.
+    voxels that lie in slices that were left out. Per subject: `geometry`, how its slices lie in the source (see Slices),
+    and `attributes`, what is known of it, which the data module sets since it is no part of the files.
+
+    Raises ValueError or OSError if the folder holds no whole store. The checksums of all files are computed once per
+    process and state of the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        manifest = json.loads((folder / "manifest.json").read_text())
-        self.fingerprint: str = manifest["fingerprint"]
-        self.subjects: list[str] = manifest["subjects"]
-        self.dropped: float = manifest["dropped"]
-        self.shape: tuple[int, int, int] = tuple(manifest["shape"])
-        count, regions = manifest["slices"], manifest["anomalous_slices"]
-        plane = (1, *self.shape[1:])
-        self._image = self._open("image", np.float16, (count, *self.shape))
-        self._foreground = self._open("foreground", np.bool_, (count, *plane))
-        self._region = self._open("region", np.float32, (regions, *plane))
-        index = np.fromfile(folder / "index.bin", dtype=np.int64).reshape(count, 4)
-        self.subject, self.slice, self._region_row, labelled = index.T
-        self.anomalous, self.normal = self._region_row >= 0, labelled == 0
+        header, entries = _whole(folder)
+        files = {name: map_bytes(folder / f"{name}.bin") for name in FILES}
+        _verify(folder, list(files.values()), entries)
+        self.fingerprint = header.fingerprint
+        self.subjects = [entry.subject for entry in entries]
+        self.geometry = [entry.geometry for entry in entries]
+        self.attributes: list[dict[str, str]] = [{} for _ in entries]
+        _, channels, height, width = entries[0].shape
+        self.shape = channels, height, width
+        kept, dropped = (sum(getattr(entry, name) for entry in entries) for name in ("kept", "dropped"))
+        self.dropped: float = dropped / max(kept + dropped, 1)
+        self.slice, labelled, pixels, full = files["index"].view(np.int64).reshape(-1, 4).T.copy()
+        self.subject = np.repeat(np.arange(len(entries)), [entry.shape[0] for entry in entries])
+        self.anomalous, self.normal = pixels > 0, labelled == 0
+        packed = packed_bytes(height * width)
+        self._mapped = Mapped(
+            columns=Columns(self.subject, self.slice, pixels, full > 0),
+            scale=_scale(entries),
+            image=torch.from_numpy(files["image"].view(STORAGES[header.storage])).view(-1, *self.shape),
+            foreground=files["foreground"].reshape(-1, packed),
+            mask=files["mask"].reshape(-1, packed),
+            region=files["region"].view(np.float32),
+        )
+        self._source: Mapped | Held = self._mapped
 
     def __len__(self) -> int:
         return len(self.subject)
 
     def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:
-        """The slices at the given indices (B,), gathered in one go."""
-        rows = torch.as_tensor(np.asarray(indices, dtype=np.int64))
-        image = self._image[rows].float()
-        region = torch.zeros(len(rows), 1, *self.shape[1:])
-        stored = torch.from_numpy(self._region_row[rows.numpy()])
-        has_region = stored >= 0
-        region[has_region] = self._region[stored[has_region]]
-        return AnomalyBatch(
-            image=image,
-            mask=region > 0,
-            foreground=self._foreground[rows],
-            region_weight=region,
-            subject=torch.from_numpy(self.subject[rows.numpy()]),
-            slice=torch.from_numpy(self.slice[rows.numpy()]),
-        )
+        """The slices at the given indices (B,), gathered in one go, on the device that holds the store."""
+        return self._source.batch(np.asarray(indices, dtype=np.int64))
 
-    def _open(self, name: str, dtype: Any, shape: tuple[int, ...]) -> Tensor:
-        path = self.folder / f"{name}.bin"
-        expected = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if path.stat().st_size != expected:
-            raise ValueError(f"{path}: {path.stat().st_size} bytes where {expected} were written")
-        if expected == 0:
-            return torch.from_numpy(np.zeros(shape, dtype))
-        return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
+    def hold(self, device: Device) -> Self:
+        """Load everything into the memory of a device ('cpu', 'cuda:0'), where batches are gathered from now on."""
+        on_cpu = torch.device(device).type == "cpu"
+        self._source = self._mapped.in_memory() if on_cpu else Held.load(self._mapped, device)
+        return self
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """A store on disk. whole: whether it can be read, as far as its sizes tell; last_used in seconds since the epoch."""
+
+    name: str
+    folder: Path
+    subjects: int
+    slices: int
+    bytes: int
+    last_used: float
+    whole: bool
 
 
 def open_store(folder: Path) -> SliceStore | None:
     """The store in a folder, or None if there is none that is whole."""
     try:
-        return SliceStore(folder)
-    except (OSError, ValueError, KeyError):
+        store = SliceStore(folder)
+    except (OSError, ValueError):
         return None
+    with suppress(OSError):
+        os.utime(folder)  # when it was last used
+    return store
 
 
-def build_store(folder: Path, settings: dict[str, Any], cases: Iterable[Slices]) -> SliceStore:
-    """Write the cases (decoded one at a time) to a new store at `folder`.
+def list_stores(cache_dir: Path) -> list[StoreInfo]:
+    """Every store below a cache folder, by name, then by last use; also those that are unfinished or damaged."""
+    folders = [folder for folder in (cache_dir / "stores").glob("*") if folder.is_dir()]
+    return sorted((_describe(folder) for folder in folders), key=lambda info: (info.name, info.last_used))
 
-    The fingerprint is the digest of the settings that change pixels and of the content of every file.
-    Errors of a case pass through and leave no store behind.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+
+def remove_store(info: StoreInfo) -> None:
+    """Delete a store. Raises DataError while a process prepares it."""
+    final = info.folder.with_name(final_name(info.folder.name))
     try:
-        _write(temporary, settings, cases)
-        if open_store(folder) is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                temporary.replace(folder)
-            except OSError:  # another process was quicker
-                if open_store(folder) is None:
-                    raise
+        with locked(final, wait=False):
+            shutil.rmtree(info.folder)
+    except Timeout as error:
+        raise DataError(f"{info.folder}: a process is preparing it; wait until it is done, or stop it") from error
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock of a store, held by the process that writes it; the file stays, since one who waits has it open."""
+    return folder.parent.parent / "locks" / f"{folder.name}.lock"
+
+
+def partial_path(folder: Path) -> Path:
+    """Where a store is while it is being written."""
+    return folder.with_name(f".{folder.name}{PARTIAL}")
+
+
+def final_name(name: str) -> str:
+    """The name of a finished store's folder, from that or from the name of its unfinished one."""
+    return name.removeprefix(".").removesuffix(PARTIAL)
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a store; if another process has it, say so and wait. The lock of a dead process holds nobody.
+
+    Raises filelock.Timeout if another process has it and this one is not to wait.
+    """
+    path = lock_path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise
+        logger.warning("waiting for another process that prepares the same data (%s)", folder)
+        lock.acquire()
+    try:
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return SliceStore(folder)
+        lock.release()
 
 
-def _write(folder: Path, settings: dict[str, Any], cases: Iterable[Slices]) -> None:
-    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
-    subjects: list[str] = []
-    index: list[NDArray[np.int64]] = []
-    shape: tuple[int, ...] = ()
-    regions = kept = dropped = 0
-    with (
-        (folder / "image.bin").open("wb") as image,
-        (folder / "foreground.bin").open("wb") as foreground,
-        (folder / "region.bin").open("wb") as region,
-    ):
-        for case in cases:
-            digest.update(f"{case.subject}:{case.digest}".encode())
-            weights = region_weights(case.mask.numpy())
-            anomalous = weights.any(axis=(1, 2, 3))
-            row = np.where(anomalous, regions + np.cumsum(anomalous) - 1, -1)
-            regions += int(anomalous.sum())
-            subject = np.full(len(row), len(subjects))
-            index.append(np.stack([subject, case.number.numpy(), row, case.labelled.numpy()], axis=1))
-            kept, dropped = kept + case.kept, dropped + case.dropped
-            subjects.append(case.subject)
-            shape = tuple(case.image.shape[1:])
-            # write() rather than tofile(), which forgets why a full disk refused
-            image.write(case.image.half().numpy().tobytes())
-            foreground.write(case.foreground.numpy().tobytes())
-            region.write(weights[anomalous].tobytes())
-    rows = np.concatenate(index).astype(np.int64)
-    (folder / "index.bin").write_bytes(rows.tobytes())
-    manifest = {
-        "format": FORMAT,
-        "fingerprint": digest.hexdigest(),
-        "settings": settings,
-        "subjects": subjects,
-        "shape": shape,
-        "slices": len(rows),
-        "anomalous_slices": regions,
-        "dropped": dropped / max(kept + dropped, 1),
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+def _whole(folder: Path) -> tuple[Header, list[Entry]]:
+    header, entries, finished = read_journal(folder)
+    if header is None or not entries or not finished:
+        raise ValueError(f"{folder}: no whole store")
+    expected = dict(zip(FILES, entries[-1][0].ends, strict=True))
+    for name, size in expected.items():
+        path = folder / f"{name}.bin"
+        if path.stat().st_size != size:
+            raise ValueError(f"{path}: {path.stat().st_size} bytes where {size} were written")
+    return header, [entry for entry, _ in entries]
+
+
+def _verify(folder: Path, files: list[NDArray[np.uint8]], entries: list[Entry]) -> None:
+    stats = [path.stat() for path in sorted(folder.iterdir())]
+    state = (str(folder), *((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats))
+    if state in _verified:
+        return
+    if not all(intact(files, entries)):
+        raise ValueError(f"{folder}: its checksums do not fit its content")
+    _verified.add(state)
+
+
+def _scale(entries: list[Entry]) -> Scale:
+    if not entries[0].levels:
+        return Scale()
+    zero, levels = ([getattr(entry, name) for entry in entries] for name in ("zero", "levels"))
+    return Scale(*(torch.tensor(values, dtype=torch.float32)[:, :, None, None] for values in (zero, levels)))
+
+
+def _describe(folder: Path) -> StoreInfo:
+    header: Header | None = None
+    entries: list[tuple[Entry, int]] = []
+    whole = False
+    with suppress(OSError, ValueError):
+        header, entries, _ = read_journal(folder)
+        _whole(folder)
+        whole = not folder.name.startswith(".")
+    return StoreInfo(
+        name=header.name if header else final_name(folder.name).rpartition("-")[0],
+        folder=folder,
+        subjects=len(entries),
+        slices=sum(entry.shape[0] for entry, _ in entries),
+        bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        last_used=folder.stat().st_mtime,
+        whole=whole,
+    )

@@ -195,17 +195,18 @@ def differing_keys(settings: list[list[RunResult]]) -> list[str]:
 
     The key `seed`, and any key that varies with it inside a setting, says nothing about the settings and is left out.
     """
-    facts = [[_facts(result) for result in results] for results in settings]
-    keys = sorted({key for setting in facts for run in setting for key in run} - {"seed"})
+    known = [[facts(result) for result in results] for results in settings]
+    keys = sorted({key for setting in known for run in setting for key in run} - {"seed"})
     differing = []
     for key in keys:
-        values = [{run.get(key) for run in setting} for setting in facts]
+        values = [{run.get(key) for run in setting} for setting in known]
         if all(len(value) == 1 for value in values) and len(set.union(*values)) > 1:
             differing.append(key)
     return differing
 
 
-def _facts(result: RunResult) -> dict[str, str]:
+def facts(result: RunResult) -> dict[str, str]:
+    """What may tell one setting from another: the flattened config and the digests of data, split and code."""
     digests = {f"provenance.{name}": getattr(result.provenance, name) for name in DIGESTS}
     return {**_flatten(result.config), **digests}
 

@@ -4,16 +4,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from leaderboard.aggregate import Row, Statistic, beta_text
-from leaderboard.record import METRICS, SCHEMA_VERSION, Document, ResultError, read_document, write_document
+from leaderboard.record import (
+    LOWER_IS_BETTER,
+    METRICS,
+    SCHEMA_VERSION,
+    Document,
+    ResultError,
+    read_document,
+    write_document,
+)
 
 MINIMAL_TOLERANCE = 0.02
 KEY_WIDTH = 16  # keys fold no narrower; on a smaller console the lines run over the edge
@@ -32,6 +40,13 @@ ADVICE: dict[Status, str] = {
 }
 
 
+def _gated(metric: str) -> str:
+    if metric not in METRICS or metric in LOWER_IS_BETTER:
+        expected = [name for name in METRICS if name not in LOWER_IS_BETTER]
+        raise ValueError(f"no metric to check, {metric!r}; expected one of {expected}")
+    return metric
+
+
 class Expectation(Document):
     """What a predictor reached when the baseline was made, and how much lower a mean may be and still pass."""
 
@@ -46,7 +61,7 @@ class Baseline(Document):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     dataset: str
-    metric: Literal["auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc", "image_ap"]
+    metric: Annotated[str, AfterValidator(_gated)]
     command: str
     predictors: dict[str, Expectation] = Field(min_length=1)
 

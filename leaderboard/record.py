@@ -12,7 +12,24 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 SCHEMA_VERSION: Final = 1
-METRICS = ("auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc", "image_ap")
+METRICS = (
+    "auroc",
+    "ap",
+    "dice",
+    "dice_oracle",
+    "iou",
+    "iou_oracle",
+    "aupro",
+    "aupro_05",
+    "fpr95",
+    "sensitivity_90",
+    "sensitivity_95",
+    "sensitivity_99",
+    "image_auroc",
+    "image_ap",
+    "image_f1_oracle",
+)
+LOWER_IS_BETTER = ("fpr95",)
 PIXELS = "metrics count foreground pixels only"
 REMEDY = "Delete the file and start the same command again: `make bench` redoes only the runs that have no result."
 BOUND_SLACK = 1e-9  # a value may leave its certified interval by the rounding of the sums behind the two
@@ -30,11 +47,16 @@ class Document(BaseModel):
 
 
 class Measure(Document):
-    """A metric with the certified interval its histogram bins leave; value None where the metric is undefined."""
+    """A metric with the certified interval its histogram bins leave; value None where the metric is undefined.
+
+    ci_low, ci_high: 95 % bootstrap interval over subjects, None where it was not computed.
+    """
 
     value: float | None
     low: float | None
     high: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> "Measure":
@@ -45,7 +67,10 @@ class Measure(Document):
 
 
 class SubjectRow(Document):
-    """One test subject under one predictor; counts are of foreground pixels over all its images."""
+    """One test subject under one predictor; counts are of foreground pixels over all its images.
+
+    `attributes`: what the data says of the subject: category, age, sex, scanner, …
+    """
 
     subject: str
     images: NonNegativeInt
@@ -53,6 +78,16 @@ class SubjectRow(Document):
     anomalous_pixels: NonNegativeInt
     dice: float | None
     ap: float | None
+    attributes: dict[str, str] = {}
+
+
+class LesionRow(Document):
+    """Detection of the anomalous regions of one size class: from `at_least` to below `below` pixels (None: no limit)."""
+
+    at_least: int = Field(ge=1)
+    below: int | None
+    lesions: NonNegativeInt
+    detected: NonNegativeInt
 
 
 def _known_metrics(measures: dict[str, Measure]) -> dict[str, Measure]:
@@ -74,11 +109,16 @@ AllMeasures = Annotated[SomeMeasures, AfterValidator(_all_metrics)]
 
 
 class PredictorResult(Document):
-    """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject."""
+    """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject.
+
+    `groups`: pixel metrics of the test subjects that share a value of an attribute, by attribute and value.
+    """
 
     test: AllMeasures
     validation: SomeMeasures
     subjects: list[SubjectRow]
+    groups: dict[str, dict[str, SomeMeasures]] = {}
+    lesions: list[LesionRow] = []
     seconds_per_image: float = Field(ge=0)
 
 
@@ -125,13 +165,16 @@ class RunResult(Document):
 
     `setting_id` is the hash of everything that defines the run but its seed: runs are averaged only within it. `beta`
     is in the raw unit (loss sums over pixels and latents), `beta_normalised` in that of Higgins et al. 2017 (by latent
-    size / input size). `pixels` says which pixels the metrics count: PIXELS.
+    size / input size). `pixels` says which pixels the metrics count: PIXELS. `family` is the benchmark that the dataset
+    is one or several categories of (mvtec_ad of mvtec_ad_bottle), `category` these, or None for a whole dataset.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     run_id: str = Field(min_length=1)
     setting_id: str = Field(min_length=1)
     dataset: str = Field(min_length=1)
+    family: str = ""
+    category: str | None = None
     model: str = Field(min_length=1)
     beta: float
     beta_normalised: float

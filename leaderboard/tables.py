@@ -65,7 +65,7 @@ PLAIN = STYLES[0]
 WITH_SD = [style for style in STYLES if style.spread is not None][-1]
 
 
-def _cell(statistic: Statistic, n: int, style: Style = PLAIN) -> str:
+def cell(statistic: Statistic, n: int, style: Style = PLAIN) -> str:
     """A mean with its sd, three decimals each; a `*` when fewer than the row's `n` seeds define the metric."""
     if statistic.mean is None:
         return UNDEFINED
@@ -105,7 +105,7 @@ def _notes(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(row.note for row in rows if row.note))
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """`text` as a Markdown table cell that shows it literally."""
     return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))
 
@@ -115,15 +115,15 @@ def markdown(rows: list[Row]) -> str:
     lines: list[str] = []
     for dataset, members in _by_dataset(rows).items():
         best = _best(members)
-        lines += [f"### {_escape(dataset)}", "", f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
+        lines += [f"### {escape(dataset)}", "", f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
         for row in members:
-            cells = [_escape(row.label), beta_text(row.beta), _escape(row.predictor)]
+            cells = [escape(row.label), beta_text(row.beta), escape(row.predictor)]
             for metric in COLUMNS:
-                text = _escape(_cell(row.test[metric], row.n))
+                text = escape(cell(row.test[metric], row.n))
                 cells.append(f"**{text}**" if _is_best(row.test[metric], best[metric]) else text)
-            lines.append(f"| {' | '.join([*cells, _escape(_count(row))])} |")
+            lines.append(f"| {' | '.join([*cells, escape(_count(row))])} |")
         lines.append("")
-    return "\n".join([*lines, *(f"- {_escape(text)}" for text in (*_notes(rows), *LEGEND))]) + "\n"
+    return "\n".join([*lines, *(f"- {escape(text)}" for text in (*_notes(rows), *LEGEND))]) + "\n"
 
 
 def csv(rows: list[Row]) -> str:
@@ -201,5 +201,5 @@ def _line(row: Row, best: dict[str, float | None], style: Style, start: bool) ->
     cells = [Text(row.label if start else ""), Text(beta_text(row.beta) if start else ""), Text(row.predictor)]
     for metric in COLUMNS:
         bold = "bold" if _is_best(row.test[metric], best[metric]) else ""
-        cells.append(Text(_cell(row.test[metric], row.n, style), style=bold))
+        cells.append(Text(cell(row.test[metric], row.n, style), style=bold))
     return [*cells, Text(_count(row), style="" if row.complete else "yellow")]

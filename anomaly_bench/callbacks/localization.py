@@ -14,12 +14,12 @@ from data_modules.batch import AnomalyBatch
 from leaderboard.record import Measure, PredictorResult
 
 from ..evidence import Evidence, frozen
-from ..metrics import LocalizationCurve
+from ..metrics import Calibration, LocalizationCurve, find_regions
 from ..models import VAE
 from ..predictors import Suite
 from ..schema import LocalizationConfig
 from .panels import Sample, draw_panels
-from .tally import Calibration, Tally
+from .tally import Tally
 
 ENSEMBLE_PIVOT = 1.0  # calibrated scores crowd below 1, where the anomalies are
 
@@ -30,13 +30,21 @@ class LocalizationCallback(pl.Callback):
     phase: 'monitor' while fitting (the cheap predictors on a few images, every few epochs; it selects nothing), then in
     this order 'calibrate' (single predictors on normal validation images: score distributions and thresholds),
     'validate' (all predictors on all validation images) and 'test'. Whoever runs the trainer sets it.
+    subjects and attributes: names of all subjects by id, and what is known of each.
     picks: positions of the test images that pictures are drawn of.
     """
 
     def __init__(
-        self, suite: Suite, config: LocalizationConfig, subjects: list[str], pictures: Path, picks: list[int]
+        self,
+        suite: Suite,
+        config: LocalizationConfig,
+        subjects: list[str],
+        attributes: list[dict[str, str]],
+        pictures: Path,
+        picks: list[int],
     ) -> None:
-        self.suite, self.config, self.subjects, self.pictures, self.picks = suite, config, subjects, pictures, picks
+        self.suite, self.config, self.subjects, self.attributes = suite, config, subjects, attributes
+        self.pictures, self.picks = pictures, picks
         self.phase: Literal["monitor", "calibrate", "validate", "test"] = "monitor"
         self.calibration: dict[str, Calibration] = {}
         self.thresholds: dict[str, int] = {}
@@ -48,7 +56,8 @@ class LocalizationCallback(pl.Callback):
 
     def results(self) -> dict[str, PredictorResult]:
         """What every shown predictor reached; after the test."""
-        return {name: self.tallies[name].result(self.validation[name], self.subjects) for name in self.suite.shown}
+        about = self.subjects, self.attributes, self.config.resamples
+        return {name: self.tallies[name].result(self.validation[name], *about) for name in self.suite.shown}
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.phase != "monitor":
@@ -137,8 +146,9 @@ class LocalizationCallback(pl.Callback):
             if self.phase in ("validate", "test"):
                 maps |= self.suite.combined(maps, lambda name, score: self.calibration[name](score))
             counted = on_cpu(batch)
+            regions = find_regions(counted["mask"]).within(counted["foreground"]) if self.phase == "test" else None
             for name, (score, seconds) in maps.items():
-                self.tallies[name].update(score, seconds, counted)
+                self.tallies[name].update(score, seconds, counted, regions)
             self._sample(
                 evidence, batch, {name: maps[name][0] for name in maps if name in self.suite.shown}, seen, loader
             )

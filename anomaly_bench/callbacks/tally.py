@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from data_modules.batch import AnomalyBatch
-from leaderboard.record import Measure, PredictorResult, SubjectRow
+from leaderboard.record import LesionRow, Measure, PredictorResult, SubjectRow
 
-from ..metrics import LocalizationCurve, SubjectCurves, image_ap, image_auroc, top_k_mean
+from ..metrics import (
+    LesionDetection,
+    LocalizationCurve,
+    Regions,
+    SubjectCurves,
+    image_ap,
+    image_auroc,
+    image_f1_oracle,
+    top_k_mean,
+)
 from ..metrics.curves import Certified
-from ..metrics.histogram import score_keys
-from ..metrics.thresholds import mid_cdf
+
+MAX_GROUPS = 30  # an attribute with more values than this (an age, a file's name) makes no groups
 
 
 class NotANumberError(ValueError):
     """A predictor's map holds NaN; the message names predictor, subject and slice."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A predictor's distribution of scores over normal validation pixels.
-
-    pivot and bits: of the histogram; shares (2**bits,) float32: for each bin, the share of normal pixels that score lower.
-    """
-
-    pivot: float
-    bits: int
-    shares: Tensor
-
-    @classmethod
-    def of(cls, curve: LocalizationCurve) -> Calibration:
-        """The distribution of the normal pixels that a curve has counted."""
-        return cls(float(curve.pivot), curve.bits, mid_cdf(curve.normal).float())
-
-    def __call__(self, score: Tensor) -> Tensor:
-        """Each score's share of normal pixels that score lower, ties counting half: in [0, 1], same shape."""
-        return self.shares[score_keys(score, self.pivot, self.bits)[0]]
-
-
 @dataclass
 class Tally:
-    """One predictor's pixel histograms, image scores and, if asked for, per-subject counts.
+    """One predictor's pixel histograms, image scores and, if asked for, counts per subject and per lesion.
 
     threshold: the bin at and above which a pixel is called anomalous, if it is known already.
     """
@@ -57,42 +46,87 @@ class Tally:
     scores: list[float] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
     subjects: SubjectCurves = field(init=False)
+    lesions: LesionDetection = field(default_factory=LesionDetection)
 
     def __post_init__(self) -> None:
         self.subjects = SubjectCurves(full_bits=self.curve.bits)
 
-    def update(self, score: Tensor, seconds: float, batch: AnomalyBatch) -> None:
-        """Count a batch's map (B, 1, H, W). Raises NotANumberError."""
+    def update(self, score: Tensor, seconds: float, batch: AnomalyBatch, regions: Regions | None) -> None:
+        """Count a batch's map (B, 1, H, W); `regions` are those of its mask, if lesions count. Raises NotANumberError."""
         if torch.isnan(score).any():
             bad = int(torch.isnan(score).flatten(1).any(1).nonzero()[0])
             raise NotANumberError(
                 f"predictor {self.name}: its map of subject {int(batch['subject'][bad])}, "
                 f"slice {int(batch['slice'][bad])} holds NaN"
             )
-        self.curve.update(score, batch["mask"], batch["foreground"], batch["region_weight"])
+        mask, foreground, weight = batch["mask"], batch["foreground"], batch["region_weight"]
+        self.curve.update(score, mask, foreground, weight)
         if self.per_subject and self.threshold is not None:
-            self.subjects.update(
-                score, batch["mask"], batch["foreground"], batch["subject"], float(self.curve.pivot), self.threshold
-            )
-        self.scores += top_k_mean(score, batch["foreground"], self.image_share).tolist()
-        self.labels += batch["mask"].flatten(1).any(1).tolist()
+            pivot = float(self.curve.pivot)
+            self.subjects.update(score, mask, foreground, batch["subject"], pivot, self.threshold, weight)
+            if regions is not None:
+                self.lesions.update(self.curve.keys(score) >= self.threshold, regions)
+        self.scores += top_k_mean(score, foreground, self.image_share).tolist()
+        self.labels += mask.flatten(1).any(1).tolist()
         self.seconds += seconds
 
-    def measures(self) -> dict[str, Measure]:
-        """Every metric of the images counted so far; an undefined one has no value."""
-        dice = None if self.threshold is None else self.curve.dice_at(self.threshold)
-        return {
+    def measures(self, resamples: int = 0) -> dict[str, Measure]:
+        """Every metric of the images counted so far; an undefined one has no value.
+
+        With resamples, those that subjects were counted for get a bootstrap interval.
+        """
+        at = self.threshold
+        measures = {
             **{name: _measure(certified) for name, certified in self.curve.compute().items()},
-            "dice": _exact(dice),
+            "dice": _exact(None if at is None else self.curve.dice_at(at)),
+            "iou": _exact(None if at is None else self.curve.iou_at(at)),
             "image_auroc": _exact(image_auroc(self.scores, self.labels)),
             "image_ap": _exact(image_ap(self.scores, self.labels)),
+            "image_f1_oracle": _exact(image_f1_oracle(self.scores, self.labels)),
         }
+        intervals = self.subjects.bootstrap(resamples) if resamples else {}
+        for name, interval in intervals.items():
+            if interval is not None and measures[name].value is not None:
+                measures[name] = measures[name].model_copy(update={"ci_low": interval[0], "ci_high": interval[1]})
+        return measures
 
-    def result(self, validation: dict[str, Measure], names: list[str]) -> PredictorResult:
-        """The record of this predictor, given its validation measures and the subjects' names by id."""
-        rows = [SubjectRow(**{**row, "subject": names[int(row["subject"] or 0)]}) for row in self.subjects.rows()]  # type: ignore[arg-type]
-        seconds = self.seconds / max(len(self.scores), 1)
-        return PredictorResult(test=self.measures(), validation=validation, subjects=rows, seconds_per_image=seconds)
+    def result(
+        self,
+        validation: dict[str, Measure],
+        names: Sequence[str],
+        attributes: Sequence[Mapping[str, str]],
+        resamples: int,
+    ) -> PredictorResult:
+        """The record of this predictor, given its validation measures, and the subjects' names and attributes by id."""
+        ids = self.subjects.subjects
+        rows = []
+        for row in self.subjects.rows():
+            at = int(row["subject"] or 0)
+            rows.append(SubjectRow(**{**row, "subject": names[at], "attributes": dict(attributes[at])}))  # type: ignore[arg-type]
+        groups = {
+            attribute: {value: self._pooled(members) for value, members in values.items()}
+            for attribute, values in groups_of(ids, attributes).items()
+        }
+        return PredictorResult(
+            test=self.measures(resamples),
+            validation=validation,
+            subjects=rows,
+            groups=groups,
+            lesions=[LesionRow(**{key: row[key] for key in LesionRow.model_fields}) for row in self.lesions.rows()],  # type: ignore[arg-type]
+            seconds_per_image=self.seconds / max(len(self.scores), 1),
+        )
+
+    def _pooled(self, members: list[int]) -> dict[str, Measure]:
+        return {name: _measure(certified) for name, certified in self.subjects.pooled(members).items()}
+
+
+def groups_of(ids: Sequence[int], attributes: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[int]]]:
+    """The subjects of each value of each attribute that has between 2 and MAX_GROUPS values; ids index attributes."""
+    groups: dict[str, dict[str, list[int]]] = {}
+    for at in ids:
+        for attribute, value in attributes[at].items():
+            groups.setdefault(attribute, {}).setdefault(value, []).append(at)
+    return {name: dict(sorted(values.items())) for name, values in groups.items() if 1 < len(values) <= MAX_GROUPS}
 
 
 def _measure(certified: Certified | None) -> Measure:

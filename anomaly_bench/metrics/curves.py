@@ -4,6 +4,9 @@ Every function takes numpy arrays over bins in *descending* order of score (empt
 `normal` and `anomalous` pixels, summed `region` weights, and `tied`, true where a bin holds one single score. A tied
 bin is exact. In any other bin, `value` assumes that normal and anomalous pixels mix evenly, and [`low`, `high`] holds
 whatever order they have.
+
+The functions that end in `_rows` do the same for many histograms at once: arrays (..., bins) in, three arrays (...) out,
+NaN where the others give None. No torch here.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma
 
 Array = NDArray[Any]
+Rows = tuple[Array, Array, Array]
 
 
 class Certified(NamedTuple):
@@ -30,14 +34,7 @@ def auroc(normal: Array, anomalous: Array, tied: Array) -> Certified | None:
 
     None without an anomalous or without a normal pixel.
     """
-    normal, anomalous = normal.astype(np.float64), anomalous.astype(np.float64)
-    pairs = normal.sum() * anomalous.sum()
-    if pairs == 0:
-        return None
-    below = normal.sum() - normal.cumsum()
-    won = (anomalous * (below + normal / 2)).sum()
-    unsure = (anomalous * normal)[~tied].sum() / 2
-    return _certified(won / pairs, (won - unsure) / pairs, (won + unsure) / pairs)
+    return _certified(auroc_rows(normal, anomalous, tied))
 
 
 def average_precision(normal: Array, anomalous: Array, tied: Array) -> Certified | None:
@@ -46,20 +43,7 @@ def average_precision(normal: Array, anomalous: Array, tied: Array) -> Certified
     `high` ties all anomalous pixels of a bin above its normal ones; `low` puts the normal ones first, then the
     anomalous one at a time. None without an anomalous pixel; 1 without a normal one.
     """
-    hits = anomalous > 0
-    if not hits.any():
-        return None
-    fp = (normal.cumsum() - normal)[hits].astype(np.float64)
-    tp = (anomalous.cumsum() - anomalous)[hits].astype(np.float64)
-    n, p, mixed = normal[hits].astype(np.float64), anomalous[hits].astype(np.float64), ~tied[hits]
-    group = p * (tp + p) / (tp + p + fp + n)
-    value, low, high = group.copy(), group.copy(), group
-    tp, fp, n, p = tp[mixed], fp[mixed], n[mixed], p[mixed]
-    value[mixed] = _one_at_a_time(tp, fp, n / (p + 1), p)
-    low[mixed] = _one_at_a_time(tp, fp + n, np.zeros_like(n), p)
-    high[mixed] = p * (tp + p) / (tp + p + fp)
-    total = float(anomalous.sum())
-    return _certified(value.sum() / total, low.sum() / total, high.sum() / total)
+    return _certified(average_precision_rows(normal, anomalous, tied))
 
 
 def dice_oracle(normal: Array, anomalous: Array, tied: Array) -> tuple[Certified, int] | None:
@@ -67,14 +51,8 @@ def dice_oracle(normal: Array, anomalous: Array, tied: Array) -> tuple[Certified
 
     `value` is reached at a bin's edge, so it is also `low`. None without an anomalous pixel.
     """
-    total = float(anomalous.sum())
-    if total == 0:
-        return None
-    tp, fp = anomalous.cumsum(), normal.cumsum()
-    dice = 2 * tp / (tp + fp + total)
-    best = int(dice.argmax())
-    inside = 2 * tp / (tp + fp - normal + total)
-    return _certified(dice[best], dice[best], np.where(tied, dice, inside).max()), best
+    best = _certified(dice_oracle_rows(normal, anomalous, tied))
+    return best and (best, int(_dice_at_edges(normal, anomalous).argmax()))
 
 
 def aupro(normal: Array, region: Array, tied: Array, limit: float = 0.3) -> Certified | None:
@@ -87,25 +65,92 @@ def aupro(normal: Array, region: Array, tied: Array, limit: float = 0.3) -> Cert
     Raises:
         ValueError: `limit` is outside (0, 1].
     """
+    return _certified(aupro_rows(normal, region, tied, limit))
+
+
+def iou_of(dice: Certified | None) -> Certified | None:
+    """Intersection over union, which is Dice / (2 − Dice) at any threshold; so the best Dice gives the best IoU."""
+    return dice and Certified(*(part / (2 - part) for part in dice))
+
+
+def auroc_rows(normal: Array, anomalous: Array, tied: Array) -> Rows:
+    """`auroc` of each histogram."""
+    normal, anomalous = normal.astype(np.float64), anomalous.astype(np.float64)
+    total = normal.sum(-1, keepdims=True)
+    pairs = total[..., 0] * anomalous.sum(-1)
+    won = (anomalous * (total - normal.cumsum(-1) + normal / 2)).sum(-1)
+    unsure = np.where(tied, 0.0, anomalous * normal).sum(-1) / 2
+    return _ordered(_over(won, pairs), _over(won - unsure, pairs), _over(won + unsure, pairs))
+
+
+def average_precision_rows(normal: Array, anomalous: Array, tied: Array) -> Rows:
+    """`average_precision` of each histogram."""
+    hits = anomalous > 0
+    fp, n, p = (part[hits].astype(np.float64) for part in (normal.cumsum(-1) - normal, normal, anomalous))
+    tp = (anomalous.cumsum(-1) - anomalous)[hits].astype(np.float64)
+    mixed = ~np.broadcast_to(tied, hits.shape)[hits]
+    value = p * (tp + p) / (tp + p + fp + n)
+    low, high = value.copy(), value.copy()
+    tp, fp, n, p = tp[mixed], fp[mixed], n[mixed], p[mixed]
+    value[mixed] = _one_at_a_time(tp, fp, n / (p + 1), p)
+    low[mixed] = _one_at_a_time(tp, fp + n, np.zeros_like(n), p)
+    high[mixed] = p * (tp + p) / (tp + p + fp)
+    total, sums = anomalous.sum(-1).astype(np.float64), []
+    for part in (value, low, high):
+        whole = np.zeros(hits.shape)
+        whole[hits] = part
+        sums.append(_over(whole.sum(-1), total))
+    return _ordered(*sums)
+
+
+def dice_oracle_rows(normal: Array, anomalous: Array, tied: Array) -> Rows:
+    """The best Dice of each histogram."""
+    total = anomalous.sum(-1, keepdims=True)
+    edge = _dice_at_edges(normal, anomalous)
+    tp = anomalous.cumsum(-1)
+    inside = _over(2.0 * tp, tp + (normal.cumsum(-1) - normal) + total)
+    value = np.where(total[..., 0] > 0, edge.max(-1, initial=0.0), np.nan)
+    return _ordered(value, value, np.where(tied, edge, inside).max(-1, initial=0.0))
+
+
+def aupro_rows(normal: Array, region: Array, tied: Array, limit: float = 0.3) -> Rows:
+    """`aupro` of each histogram."""
     if not 0 < limit <= 1:
         raise ValueError(f"expected a false-positive rate limit in (0, 1], got {limit}")
-    negatives, regions = float(normal.sum()), float(region.sum())
-    if negatives == 0 or regions == 0:
-        return None
-    fpr = np.concatenate([[0.0], normal.cumsum() / negatives])
-    overlap = np.concatenate([[0.0], region.cumsum() / regions])
-    step, width = np.diff(fpr), np.diff(np.minimum(fpr, limit))
-    left, right = overlap[:-1], overlap[1:]
+    fpr, overlap = (_over(part.cumsum(-1), part.sum(-1, keepdims=True)) for part in (normal, region))
+    before = np.concatenate([np.zeros_like(fpr[..., :1]), fpr[..., :-1]], -1)
+    left = np.concatenate([np.zeros_like(overlap[..., :1]), overlap[..., :-1]], -1)
+    step, width = fpr - before, np.minimum(fpr, limit) - np.minimum(before, limit)
     share = np.divide(width, step, out=np.zeros_like(step), where=step > 0)
-    value = width * (left + share * (right - left) / 2)
-    low, high = np.where(tied, value, width * left), np.where(tied, value, width * right)
-    return _certified(value.sum() / limit, low.sum() / limit, high.sum() / limit)
+    value = width * (left + share * (overlap - left) / 2)
+    bounds = (np.where(tied, value, width * side).sum(-1) / limit for side in (left, overlap))
+    defined = (normal.sum(-1) > 0) & (region.sum(-1) > 0)
+    return _ordered(np.where(defined, value.sum(-1) / limit, np.nan), *bounds)
 
 
-def _certified(value: float, low: float, high: float) -> Certified:
-    """The three as floats, put in order inside [0, 1] against rounding."""
-    value = min(max(float(value), 0.0), 1.0)
-    return Certified(value, max(0.0, min(float(low), value)), min(1.0, max(float(high), value)))
+def _dice_at_edges(normal: Array, anomalous: Array) -> Array:
+    """Dice of the threshold just below each bin; NaN without an anomalous pixel."""
+    tp = anomalous.cumsum(-1)
+    return _over(2.0 * tp, tp + normal.cumsum(-1) + anomalous.sum(-1, keepdims=True))
+
+
+def _over(part: Array, whole: Array) -> Array:
+    """part / whole, NaN where whole is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(whole == 0, np.nan, np.asarray(part, np.float64) / whole)
+
+
+def _ordered(value: Array, low: Array, high: Array) -> Rows:
+    """The three, put in order inside [0, 1] against rounding; NaN stays."""
+    value = np.clip(value, 0.0, 1.0)
+    undefined = np.isnan(value)
+    low, high = np.clip(np.minimum(low, value), 0.0, 1.0), np.clip(np.maximum(high, value), 0.0, 1.0)
+    return value, np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+
+
+def _certified(rows: Rows) -> Certified | None:
+    value, low, high = (float(part) for part in rows)
+    return None if np.isnan(value) else Certified(value, low, high)
 
 
 def _one_at_a_time(tp: Array, fp: Array, slope: Array, p: Array) -> Array:
@@ -118,8 +163,10 @@ def _one_at_a_time(tp: Array, fp: Array, slope: Array, p: Array) -> Array:
 def _digamma_rise(x: Array, p: Array) -> Array:
     """ψ(x + p) − ψ(x) for x >= 1, to full *relative* precision: at large x the plain difference cancels."""
     x_large = np.maximum(x, 32.0)
-    asymptotic = np.log1p(p / x_large) + _stirling_tail(x_large + p) - _stirling_tail(x_large)
-    return np.where(x < 32, digamma(x + p) - digamma(x), asymptotic)
+    rise = np.log1p(p / x_large) + _stirling_tail(x_large + p) - _stirling_tail(x_large)
+    small = x < 32
+    rise[small] = digamma(x[small] + p[small]) - digamma(x[small])
+    return rise
 
 
 def _stirling_tail(x: Array) -> Array:

@@ -9,40 +9,51 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_SIGNLESS = 0x7FFFFFFF
+SIGNLESS = 0x7FFFFFFF
+EMPTY, MIXED = -1, SIGNLESS
+PIVOT_SAMPLE = 1 << 20
 
 
 class Histograms(NamedTuple):
-    """Counts per bin, and the extremes of what the bin leaves out of a key; each entry has shape (bins,).
+    """Per bin (bins,): counts of pixels, summed region weights of the anomalous ones, and whether all tie.
 
-    Two of them merge by sum, sum, minimum and maximum, so any partition of the pixels gives the same result.
+    normal, anomalous: int64. region: float64. tie: int32, what the bin leaves out of the key of its pixels if that is
+    the same for all of them, MIXED if not, EMPTY if there are none. Any partition of the pixels adds up to the same.
     """
 
     normal: Tensor
     anomalous: Tensor
-    low_min: Tensor
-    low_max: Tensor
+    region: Tensor
+    tie: Tensor
 
     @classmethod
     def empty(cls, bins: int, device: torch.device | None = None) -> Histograms:
-        """No pixel counted: int64 zeros, and int32 extremes that any pixel replaces."""
+        """No pixel counted."""
         normal = torch.zeros(bins, dtype=torch.int64, device=device)
-        low_min = torch.full((bins,), _SIGNLESS, dtype=torch.int32, device=device)
-        return cls(normal, torch.zeros_like(normal), low_min, torch.full_like(low_min, -1))
+        region = torch.zeros(bins, dtype=torch.float64, device=device)
+        tie = torch.full((bins,), EMPTY, dtype=torch.int32, device=device)
+        return cls(normal, torch.zeros_like(normal), region, tie)
 
-    def add(self, bins: Tensor, low: Tensor, anomalous: Tensor) -> None:
-        """Count pixels in place: `bins` int64 (N,), `low` int32 (N,), `anomalous` bool (N,)."""
+    def add(self, bins: Tensor, low: Tensor, anomalous: Tensor, weight: Tensor) -> None:
+        """Count pixels in place: `bins` int64, `low` int32, `anomalous` bool and `weight` float32, each (N,)."""
         # scatter_add_ is as quick as bincount, needs no second histogram and keeps to CUDA's deterministic mode.
         one = torch.ones_like(bins)
         self.normal.scatter_add_(0, bins, one - anomalous.long())
         hits = bins[anomalous]
         self.anomalous.scatter_add_(0, hits, one[: len(hits)])
-        self.low_min.scatter_reduce_(0, bins, low, "amin")
-        self.low_max.scatter_reduce_(0, bins, low, "amax")
+        # float64 holds these sums of float32 weights without rounding, so their order does not show.
+        self.region.index_add_(0, hits, weight[anomalous].double())
+        fresh = self.tie[bins] == EMPTY
+        # Whichever pixel of a bin is written last: one that differs from it is found in the next line.
+        self.tie[bins[fresh]] = low[fresh]
+        self.tie[bins[self.tie[bins] != low]] = MIXED
 
-    def tied(self) -> Tensor:
-        """Bool (bins,): the bin holds one single score, so its pixels are true ties and nothing is uncertain."""
-        return self.low_min == self.low_max
+
+def merged_ties(ties: Tensor) -> Tensor:
+    """The `tie` of all histograms together, of theirs, (histograms, bins)."""
+    highest = ties.amax(0)
+    lowest = ties.masked_fill(ties == EMPTY, MIXED).amin(0)
+    return highest.where((highest == EMPTY) | (lowest == highest), torch.full_like(highest, MIXED))
 
 
 def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> tuple[Tensor, Tensor]:
@@ -69,7 +80,7 @@ def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> tuple[Tensor
             f"expected scores without NaN, got {bad} NaN among {scores.numel()}; mend the map before it ranks"
         )
     pattern = shifted.view(torch.int32)
-    ordered = pattern ^ ((pattern >> 31) & _SIGNLESS)
+    ordered = pattern ^ ((pattern >> 31) & SIGNLESS)
     remaining = 32 - bits
     return (ordered >> remaining).long() + (1 << (bits - 1)), ordered & ((1 << remaining) - 1)
 
@@ -77,33 +88,26 @@ def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> tuple[Tensor
 def bin_lower_edge(index: int, pivot: float, bits: int) -> float:
     """The least score of bin `index`, up to the rounding of the pivot's addition; ±inf beyond the finite floats."""
     ordered = (index << (32 - bits)) - (1 << 31)
-    if ordered > _SIGNLESS:
+    if ordered > SIGNLESS:
         return math.inf
-    pattern = ordered if ordered >= 0 else ordered ^ _SIGNLESS
+    pattern = ordered if ordered >= 0 else ordered ^ SIGNLESS
     edge: float = struct.unpack("<f", struct.pack("<i", pattern))[0]
     return math.copysign(math.inf, ordered) if math.isnan(edge) else edge + pivot
 
 
-def default_pivot(scores: Tensor) -> Tensor:
-    """The median of the finite scores, () float32; 0 when there are none.
+def default_pivot(scores: Tensor, foreground: Tensor | None = None) -> Tensor:
+    """The median of the finite foreground scores, () float32, on the device of `scores`; 0 when there are none.
 
-    Also 0 for float16 and bfloat16, whose scores then have a bin of 20 bits each: every metric is exact.
+    Also 0 for float16 and bfloat16, whose scores then have a bin of 20 bits each: every metric is exact. Of more than
+    PIVOT_SAMPLE pixels, some 32,000 evenly spread ones stand for the others.
     """
-    finite = scores[scores.isfinite()].float()
+    scores = scores.flatten()
+    every = len(scores) >> 15 if len(scores) > PIVOT_SAMPLE else 1
+    sample = scores[::every]
+    if foreground is not None:
+        inside = foreground.flatten()
+        sample = sample[inside[::every]] if bool(inside[::every].any()) else scores[inside]
+    finite = sample[sample.isfinite()].float()
     if scores.dtype in (torch.float16, torch.bfloat16) or not len(finite):
         return torch.zeros((), device=scores.device)
     return finite.median()
-
-
-def foreground_pixels(foreground: Tensor, **maps: Tensor) -> list[Tensor]:
-    """Each map's values at the foreground pixels, (N,), in the order given.
-
-    Raises:
-        ValueError: a map's shape differs from the foreground's, or `foreground` or `mask` is not bool.
-    """
-    for name, values in {"foreground": foreground, **maps}.items():
-        if values.shape != foreground.shape:
-            raise ValueError(f"expected {name} of shape {tuple(foreground.shape)}, got {tuple(values.shape)}")
-        if name in ("foreground", "mask") and values.dtype != torch.bool:
-            raise ValueError(f"expected {name} of dtype bool, got {values.dtype}")
-    return [values[foreground] for values in maps.values()]

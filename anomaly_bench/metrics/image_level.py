@@ -54,6 +54,13 @@ def image_ap(scores: ArrayLike, labels: ArrayLike) -> float | None:
     return exact.value if exact else None
 
 
+def image_f1_oracle(scores: ArrayLike, labels: ArrayLike) -> float | None:
+    """Exact best F1 of any threshold on the scores, as `image_auroc`; None too if a class is missing."""
+    normal, anomalous, tied = _tie_groups(scores, labels)
+    best = curves.dice_oracle(normal, anomalous, tied) if normal.any() else None
+    return best[0].value if best else None
+
+
 def _tie_groups(scores: ArrayLike, labels: ArrayLike) -> tuple[curves.Array, curves.Array, curves.Array]:
     """Counts of normal and of anomalous images per distinct score, highest first; all bins tied."""
     values, positive = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)

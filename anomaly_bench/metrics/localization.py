@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from anomaly_bench.metrics import curves, thresholds
-from anomaly_bench.metrics.curves import Certified
-from anomaly_bench.metrics.histogram import Histograms, bin_lower_edge, default_pivot, foreground_pixels, score_keys
+from anomaly_bench.metrics import thresholds
+from anomaly_bench.metrics.curves import Array, Certified
+from anomaly_bench.metrics.histogram import (
+    EMPTY,
+    MIXED,
+    Histograms,
+    bin_lower_edge,
+    default_pivot,
+    merged_ties,
+    score_keys,
+)
+from anomaly_bench.metrics.kernel import Planes, checked, count
+from anomaly_bench.metrics.readoffs import ReadOffs, read_all
 
 
 def _common_pivot(pivots: Tensor) -> Tensor:
@@ -25,18 +36,20 @@ def _common_pivot(pivots: Tensor) -> Tensor:
     return known[0]
 
 
-class LocalizationCurve(Metric):
+class LocalizationCurve(ReadOffs, Metric):
     """Histograms of normal and anomalous foreground pixels, from which every localization metric is read.
 
-    Counts are exact, and merge exactly over batches, processes and machines (32 bytes a bin: 34 MB at 20 bits). The
-    pivot is fixed once, at construction or by the first update (the median of its scores), and outlives `reset`.
+    A torchmetrics Metric whose states are sums, so it adds up exactly over batches, curves and processes. Memory: 24
+    bytes per bin, 24 MB at 20 bits, whatever is counted. The pivot is the median of the first batch unless given, and
+    outlives `reset`.
     Processes of a distributed run need a given pivot: syncing or merging different ones raises ValueError. `compute`
     syncs by itself; around the other methods use `with curve.sync_context():`. Keep the curve on the CPU when a device
-    has no float64.
+    has no float64; maps come to the curve's device by themselves.
 
     Args:
         bits: 2**bits bins; each 2 bits fewer widen the certified intervals about fourfold.
         pivot: finite score around which bins are finest, kept as float32.
+        exact: store all scores (4 bytes per pixel) and sort them, as `ExactCurve` does: every interval has zero width.
     """
 
     full_state_update = False
@@ -45,86 +58,89 @@ class LocalizationCurve(Metric):
     normal: Tensor
     anomalous: Tensor
     region: Tensor
-    low_min: Tensor
-    low_max: Tensor
+    tie: Tensor
 
-    def __init__(self, bits: int = 20, pivot: float | None = None, **kwargs: Any) -> None:
+    def __new__(cls, *args: Any, exact: bool = False, **kwargs: Any) -> LocalizationCurve:
+        """An ExactCurve if it is to be exact."""
+        kind: type[LocalizationCurve] = cls
+        if exact:
+            from anomaly_bench.metrics.exact import ExactCurve
+
+            kind = ExactCurve
+        return super().__new__(kind)
+
+    def __init__(self, bits: int = 20, pivot: float | None = None, *, exact: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 2 <= bits <= 24:
             raise ValueError(f"expected bits in 2..24, got {bits}")
         fixed = torch.tensor(torch.nan if pivot is None else pivot, dtype=torch.float32)
         if pivot is not None and not bool(fixed.isfinite()):
             raise ValueError(f"expected a pivot that is finite in float32, got {pivot}")
-        self.bits = bits
-        empty = Histograms.empty(2**bits)
+        self.bits, self.exact = bits, exact
+        self._add_states(fixed)
+
+    def _add_states(self, pivot: Tensor) -> None:
         # First, so that a merge of different pivots stops before any count has changed.
-        self.add_state("pivot", fixed, dist_reduce_fx=_common_pivot)
-        self.add_state("normal", empty.normal, dist_reduce_fx="sum")
-        self.add_state("anomalous", empty.anomalous, dist_reduce_fx="sum")
-        self.add_state("region", torch.zeros(2**bits, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("low_min", empty.low_min, dist_reduce_fx="min")
-        self.add_state("low_max", empty.low_max, dist_reduce_fx="max")
+        self.add_state("pivot", pivot, dist_reduce_fx=_common_pivot)
+        for name, empty in Histograms.empty(2**self.bits)._asdict().items():
+            self.add_state(name, empty, dist_reduce_fx=merged_ties if name == "tie" else "sum")
         # A default is one number: without this, torchmetrics keeps a second copy of every histogram for `reset`.
         defaults = {name: value for name, value in self._defaults.items() if isinstance(value, Tensor)}
         self._defaults = {name: value.flatten()[0].clone().expand(value.shape) for name, value in defaults.items()}
 
-    def update(self, scores: Tensor, mask: Tensor, foreground: Tensor, region_weight: Tensor) -> None:
-        """Count the foreground pixels of a batch; every argument is (B, 1, H, W).
+    def update(
+        self, scores: Tensor, mask: Tensor, foreground: Tensor | None = None, region_weight: Tensor | None = None
+    ) -> None:
+        """Count the foreground pixels of a batch; every argument is (B, 1, H, W), (B, H, W) or (H, W), all alike.
 
         Args:
             scores: floating, higher = more anomalous, cast to float32; ±inf allowed.
             mask: bool, the anomalous pixels.
-            foreground: bool, the pixels that count; the others may hold anything, even NaN.
-            region_weight: float32, 1/size of the anomalous region of a pixel, 0 elsewhere.
+            foreground: bool, the pixels that count; the others may hold anything, even NaN. All count if not given.
+            region_weight: float32, 1/size of the anomalous region of a pixel, 0 elsewhere. If not given, the
+                8-connected regions of each image's mask are found here.
 
         Raises:
-            ValueError: a foreground score is NaN, or shapes or types do not fit.
+            ValueError: a foreground score is NaN, or shapes or types do not fit; nothing has been counted then.
         """
-        chosen, anomalous, weight = foreground_pixels(foreground, scores=scores, mask=mask, region_weight=region_weight)
-        pivot = default_pivot(chosen) if bool(self.pivot.isnan()) else self.pivot
-        bins, low = score_keys(chosen, pivot, self.bits)
-        if not len(bins):
+        planes = checked(scores, mask, foreground, region_weight)
+        if not planes.scores.numel() or (planes.foreground is not None and not bool(planes.foreground.any())):
             return
-        self.pivot = pivot
-        self._histograms().add(bins, low, anomalous)
-        # float64 holds these sums of float32 weights without rounding, so their order does not show.
-        self.region.index_add_(0, bins[anomalous], weight[anomalous].double())
+        self._count(planes)
+
+    def _count(self, planes: Planes) -> None:
+        if bool(self.pivot.isnan()):
+            self.pivot = default_pivot(planes.scores, planes.foreground).to(self.pivot.device)
+        count(self._histograms(), planes, float(self.pivot), self.bits)
 
     def compute(self) -> dict[str, Certified | None]:
-        """`auroc`, `ap`, `dice_oracle` and `aupro` (limit 0.3), each with its bounds, or None where it is undefined."""
-        normal, anomalous, region, tied = self.descending()
-        best = curves.dice_oracle(normal, anomalous, tied)
-        return {
-            "auroc": curves.auroc(normal, anomalous, tied),
-            "ap": curves.average_precision(normal, anomalous, tied),
-            "dice_oracle": best and best[0],
-            "aupro": curves.aupro(normal, region, tied),
-        }
+        """All of CURVE_METRICS, each with its bounds, or None where it is undefined.
 
-    def descending(self) -> tuple[curves.Array, curves.Array, curves.Array, curves.Array]:
+        `auroc`, `ap`, `dice_oracle`, `iou_oracle`; `aupro` and `aupro_05`: AUPRO up to a false-positive rate of 0.3 and
+        0.05; `fpr95`: the false-positive rate at a recall of 0.95, the only one where lower is better;
+        `sensitivity_90`, `_95`, `_99`: the recall at that specificity in percent. Without an anomalous pixel all are
+        None; without a normal one all but `ap`, `dice_oracle` and `iou_oracle`.
+        """
+        return read_all(*self.descending())
+
+    def descending(self) -> tuple[Array, Array, Array, Array]:
         """Normal, anomalous, region and tied of the filled bins, highest score first: what `curves` takes."""
-        histograms = self._histograms()
-        filled = (self.normal + self.anomalous).nonzero().squeeze(1).flip(0)
-        columns = (self.normal, self.anomalous, self.region, histograms.tied())
-        normal, anomalous, region, tied = (column[filled].cpu().numpy() for column in columns)
-        return normal, anomalous, region, tied
+        filled = self._filled()
+        normal, anomalous, region, tie = (column.cpu().numpy()[filled] for column in self._histograms())
+        return normal, anomalous, region, tie != MIXED
 
-    def aupro(self, limit: float = 0.3) -> Certified | None:
-        """AUPRO up to another false-positive rate; see `curves.aupro`."""
-        normal, _, region, tied = self.descending()
-        return curves.aupro(normal, region, tied, limit)
+    def called_at(self, threshold_bin: int) -> tuple[int, int, int]:
+        """Anomalous and normal pixels with `keys(scores) >= threshold_bin`, and all anomalous pixels."""
+        hits, false = (int(part[threshold_bin:].sum()) for part in (self.anomalous, self.normal))
+        return hits, false, int(self.anomalous.sum())
 
     def threshold_at_fpr(self, fpr: float) -> int:
         """The bin at and above which at most the share `fpr` of normal pixels lies; see `thresholds`."""
         return thresholds.threshold_at_fpr(self.normal, fpr)
 
-    def dice_at(self, threshold_bin: int) -> float | None:
-        """Exact Dice of `keys(scores) >= threshold_bin`; None without an anomalous pixel."""
-        return thresholds.dice_at(self.normal, self.anomalous, threshold_bin)
-
-    def calibrate(self, scores: Tensor) -> Tensor:
-        """Each score's share of normal pixels that score lower, ties counting half; float32 in [0, 1], same shape."""
-        return thresholds.mid_cdf(self.normal)[self.keys(scores)].float()
+    def normal_histogram(self) -> tuple[float, int, Tensor]:
+        """Pivot and bits of a histogram, and its normal pixels per bin, ascending in score: int64 (2**bits,)."""
+        return float(self.pivot), self.bits, self.normal
 
     def keys(self, scores: Tensor) -> Tensor:
         """The bin of each score, int64, same shape.
@@ -132,11 +148,13 @@ class LocalizationCurve(Metric):
         Raises:
             ValueError: a score is NaN, or the pivot is not set yet.
         """
-        return score_keys(scores, self._known_pivot(), self.bits)[0]
+        if bool(self.pivot.isnan()):
+            raise ValueError("expected a curve with a pivot; call update first, or give LocalizationCurve(pivot=...)")
+        return score_keys(scores, self.pivot, self.bits)[0]
 
     def score_of(self, threshold_bin: int) -> float:
         """The least score of a bin, for people to read; decide with `keys`, which no rounding touches."""
-        return bin_lower_edge(threshold_bin, float(self._known_pivot()), self.bits)
+        return bin_lower_edge(threshold_bin, float(self.pivot), self.bits)
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the counts of another curve of the same bits and pivot; ValueError for any other."""
@@ -153,9 +171,11 @@ class LocalizationCurve(Metric):
         self.pivot = pivot
 
     def _histograms(self) -> Histograms:
-        return Histograms(self.normal, self.anomalous, self.low_min, self.low_max)
+        return Histograms(self.normal, self.anomalous, self.region, self.tie)
 
-    def _known_pivot(self) -> Tensor:
-        if bool(self.pivot.isnan()):
-            raise ValueError("expected a curve with a pivot; call update first, or give LocalizationCurve(pivot=...)")
-        return self.pivot
+    def _filled(self) -> Array:
+        """Indices of the bins that hold a pixel, highest first."""
+        return np.flatnonzero(self.tie.cpu().numpy() != EMPTY)[::-1]
+
+    def _lowest_score(self, position: int) -> float:
+        return self.score_of(int(self._filled()[position]))

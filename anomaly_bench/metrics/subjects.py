@@ -1,120 +1,99 @@
-"""Dice and average precision per subject, from sparse histograms instead of stored scores."""
+"""Per-subject histograms counted from maps, instead of stored scores."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from anomaly_bench.metrics import curves
-from anomaly_bench.metrics.histogram import Histograms, foreground_pixels, score_keys
+from anomaly_bench.metrics.accelerate import compiled_for
+from anomaly_bench.metrics.curves import Array
+from anomaly_bench.metrics.histogram import EMPTY, Histograms, score_keys
+from anomaly_bench.metrics.kernel import CpuPlanes, Planes, checked
+from anomaly_bench.metrics.pooled import BIN, SubjectHistograms
 
-# Rows of a sparse block, (6, filled bins) int64, one column per filled bin of a subject.
-SUBJECT, BIN, NORMAL, ANOMALOUS, LOW_MIN, LOW_MAX = range(6)
 
-
-class SubjectCurves:
-    """One predictor's reduced histograms and exact confusion counts, by subject id (any int64).
-
-    Memory: 48 bytes per filled bin of a subject, typically below 1,000 of the 2**bits.
-
-    Args:
-        bits: resolution of the histograms behind `ap`.
-        full_bits: resolution of the threshold, the `bits` of the curve that set it.
-    """
-
-    def __init__(self, bits: int = 14, full_bits: int = 20) -> None:
-        self.bits, self.full_bits = bits, full_bits
-        self._totals: dict[int, curves.Array] = {}
-        self._merged = np.empty((6, 0), dtype=np.int64)
-        self._pending: list[curves.Array] = []
-        self._rule: tuple[float, int] | None = None
+class SubjectCurves(SubjectHistograms):
+    """SubjectHistograms that are counted from batches of maps."""
 
     def update(
-        self, scores: Tensor, mask: Tensor, foreground: Tensor, subject: Tensor, pivot: float, threshold_bin: int
+        self,
+        scores: Tensor,
+        mask: Tensor,
+        foreground: Tensor | None,
+        subject: Tensor,
+        pivot: float,
+        threshold_bin: int | None,
+        region_weight: Tensor | None = None,
     ) -> None:
         """Count the foreground pixels of a batch.
 
         Args:
-            scores, mask, foreground: (B, 1, H, W), as `LocalizationCurve.update` takes them.
+            scores, mask, foreground, region_weight: (B, 1, H, W) or (B, H, W), as `LocalizationCurve.update` takes them.
             subject: (B,) int64.
-            pivot, threshold_bin: of the curve that set the threshold; the same in every call.
+            pivot, threshold_bin: of the curve that set the threshold; the same in every call. Without a threshold
+                (None) there is no `dice`.
 
         Raises:
             ValueError: a score is NaN, shapes do not fit, or pivot or threshold changed.
         """
         if self._rule not in (None, (pivot, threshold_bin)):
             raise ValueError(f"expected pivot and threshold {self._rule} as before, got {(pivot, threshold_bin)}")
-        if subject.shape != foreground.shape[:1]:
-            raise ValueError(f"expected subject of shape {tuple(foreground.shape[:1])}, got {tuple(subject.shape)}")
-        ids, local = torch.unique(subject, return_inverse=True)
-        owners = local.view(-1, 1, 1, 1).expand_as(foreground)
-        chosen, anomalous, owner = foreground_pixels(foreground, scores=scores, mask=mask, owner=owners)
-        bins, low = score_keys(chosen, pivot, self.bits)
-        called = score_keys(chosen, pivot, self.full_bits)[0] >= threshold_bin
+        if subject.shape != scores.shape[:1]:
+            raise ValueError(f"expected subject of shape {tuple(scores.shape[:1])}, got {tuple(subject.shape)}")
+        planes = checked(scores, mask, foreground, region_weight)
         self._rule = (pivot, threshold_bin)
-        kinds = (local, owner, owner[anomalous], owner[anomalous & called], owner[called])
-        counts = torch.stack([torch.bincount(kind, minlength=len(ids)) for kind in kinds], dim=1)
-        for name, count in zip(ids.tolist(), counts.cpu().numpy(), strict=True):
-            self._totals[name] = self._totals.get(name, 0) + count
-        histograms = Histograms.empty(len(ids) << self.bits, scores.device)
-        histograms.add((owner << self.bits) + bins, low, anomalous)
-        self._append(self._block(histograms, ids))
+        ids, local, images = torch.unique(subject.cpu(), return_inverse=True, return_counts=True)
+        owner = local.repeat_interleave(len(planes.scores) // len(subject)) if len(subject) else local
+        on_cpu = planes.scores.device.type == "cpu"
+        compiled = compiled_for(planes.scores.numel()) if on_cpu else None
+        if compiled is None:
+            totals = self._count_in_torch(planes, owner, ids)
+        else:
+            whole, owners = CpuPlanes.of(planes), owner.numpy()
+            chosen = (np.flatnonzero(owners == k) for k in range(len(ids)))
+            rows = [self._count_one(compiled, whole, own, int(name)) for own, name in zip(chosen, ids, strict=True)]
+            totals = np.array(rows)
+        for name, count, own in zip(ids.tolist(), images.tolist(), totals, strict=True):
+            self._totals[name] = self._totals.get(name, 0) + np.array([count, *own])
 
-    def merge(self, other: SubjectCurves) -> None:
-        """Add what another process or batch counted.
+    def _count_one(self, compiled: ModuleType, planes: CpuPlanes, chosen: Array, name: int) -> Array:
+        """Count the chosen planes, one subject's; its pixels, anomalous pixels, hits and called pixels."""
+        pivot, threshold = self._rule or (0.0, None)
+        limit = 1 << self.full_bits if threshold is None else threshold
+        histograms = [part.numpy() for part in Histograms.empty(1 << self.bits)]
+        totals = np.zeros(4, dtype=np.int64)
+        for index in chosen.tolist():
+            scores, mask, foreground, weight, sparse = planes.part(index, index + 1).flat(compiled)
+            compiled.count(scores, mask, foreground, weight, sparse, np.float32(pivot), self.bits, *histograms)
+            totals += compiled.called(scores, mask, foreground, np.float32(pivot), self.full_bits, limit)
+        self._keep(histograms, np.flatnonzero(histograms[3] != EMPTY), name)
+        return totals
 
-        Raises:
-            ValueError: its bits, pivot or threshold differ.
-        """
-        mine, theirs = (self.bits, self.full_bits, self._rule), (other.bits, other.full_bits, other._rule)
-        if mine[:2] != theirs[:2] or (None not in (self._rule, other._rule) and mine != theirs):
-            raise ValueError(f"expected bits, full bits and (pivot, threshold) {mine}, got {theirs}")
-        self._rule = self._rule or other._rule
-        for name, count in other._totals.items():
-            self._totals[name] = self._totals.get(name, 0) + count
-        self._append(other._consolidated())
+    def _count_in_torch(self, planes: Planes, owner: Tensor, ids: Tensor) -> Array:
+        """Count all planes; per subject its pixels, anomalous pixels, hits and called pixels."""
+        pivot, threshold = self._rule or (0.0, None)
+        limit = 1 << self.full_bits if threshold is None else threshold
+        device = planes.scores.device
+        histograms = Histograms.empty(len(ids) << self.bits, device)
+        totals = torch.zeros(4, len(ids), dtype=torch.int64, device=device)
+        for scores, mask, weight, own in planes.pixels(device, owner):
+            bins, low = score_keys(scores, pivot, self.bits)
+            histograms.add((own << self.bits) + bins, low, mask, weight)
+            called = score_keys(scores, pivot, self.full_bits)[0] >= limit
+            for row, kind in enumerate((own, own[mask], own[mask & called], own[called])):
+                totals[row] += torch.bincount(kind, minlength=len(ids))
+        columns = [part.cpu().numpy() for part in histograms]
+        filled = np.flatnonzero(columns[3] != EMPTY)
+        self._keep(columns, filled, ids.numpy()[filled >> self.bits])
+        return totals.T.cpu().numpy()
 
-    def rows(self) -> list[dict[str, int | float | None]]:
-        """One row per subject, by id: subject, images, pixels, anomalous_pixels, dice, ap.
-
-        Pixels are those of the foreground. `dice` is exact at the threshold; `ap` is the estimate at the reduced
-        resolution. Both are None for a subject without an anomalous pixel.
-        """
-        bins = self._consolidated()
-        rows: list[dict[str, int | float | None]] = []
-        for name in sorted(self._totals):
-            images, pixels, positives, hits, called = (int(count) for count in self._totals[name])
-            first, last = np.searchsorted(bins[SUBJECT], [name, name + 1])
-            own = bins[:, first:last][:, ::-1]
-            ap = curves.average_precision(own[NORMAL], own[ANOMALOUS], own[LOW_MIN] == own[LOW_MAX])
-            dice = 2 * hits / (called + positives) if positives else None
-            rows.append(
-                {"subject": name, "images": images, "pixels": pixels, "anomalous_pixels": positives}
-                | {"dice": dice, "ap": ap.value if ap else None}
-            )
-        return rows
-
-    def _block(self, histograms: Histograms, ids: Tensor) -> curves.Array:
-        """The filled bins of a batch, (6, filled)."""
-        filled = (histograms.normal + histograms.anomalous).nonzero().squeeze(1)
-        columns = [ids[filled >> self.bits], filled & (2**self.bits - 1), *(part[filled] for part in histograms)]
-        return torch.stack([column.long() for column in columns]).cpu().numpy()
-
-    def _append(self, block: curves.Array) -> None:
-        """Keep a block; consolidate when the pending ones outgrow the rest, so the work stays linear in the blocks."""
-        self._pending.append(block)
-        if sum(part.shape[1] for part in self._pending) > max(self._merged.shape[1], 2**18):
-            self._consolidated()
-
-    def _consolidated(self) -> curves.Array:
-        """All blocks as one, sorted by subject and bin, each pair once."""
-        blocks = np.concatenate([self._merged, *self._pending], axis=1)
-        blocks = blocks[:, np.lexsort((blocks[BIN], blocks[SUBJECT]))]
-        new = np.diff(blocks[: BIN + 1], axis=1, prepend=-1).any(axis=0)
-        starts = np.flatnonzero(new)
-        if len(starts) < blocks.shape[1]:
-            merge = [np.maximum] * 2 + [np.add] * 2 + [np.minimum, np.maximum]
-            blocks = np.stack([how.reduceat(row, starts) for how, row in zip(merge, blocks, strict=True)])
-        self._merged, self._pending = blocks, []
-        return blocks
+    def _keep(self, histograms: list[Array], filled: Array, subject: Array | int) -> None:
+        """Append the filled bins of a subject, or of several whose histograms follow each other."""
+        block = np.empty(len(filled), dtype=BIN)
+        block["subject"], block["bin"] = subject, filled & ((1 << self.bits) - 1)
+        for name, part in zip(("normal", "anomalous", "region", "tie"), histograms, strict=True):
+            block[name] = part[filled]
+        self._append(block)

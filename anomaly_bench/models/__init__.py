@@ -1,18 +1,31 @@
-"""VAE and beta-VAE, and how a config becomes one of them."""
+"""VAEs, and how a config becomes one of them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
+from ..errors import ConfigError
 from ..schema import ModelConfig
-from .vae import VAE, BetaVAE, input_size
+from .diagnostics import pictures
+from .loading import load
+from .networks import NETWORKS, NetworkSpec
+from .vae import VAE, input_size
+from .variants import AE, CEVAE, BetaVAE
 
-__all__ = ["VAE", "BetaVAE", "build_model", "input_size"]
+__all__ = ["AE", "CEVAE", "NETWORKS", "VAE", "BetaVAE", "NetworkSpec", "build_model", "input_size", "pictures"]
 
-CLASSES: dict[str, type[VAE]] = {"vae": VAE, "beta_vae": BetaVAE}
+CLASSES: dict[str, type[VAE]] = {"vae": VAE, "beta_vae": BetaVAE, "ce_vae": CEVAE, "ae": AE}
 
 
 def build_model(config: ModelConfig, shape: tuple[int, int, int]) -> VAE:
     """The model that the config describes, for images of shape (C, H, W). Raises ConfigError if it cannot be built."""
-    arguments = {key: value for key, value in asdict(config).items() if key not in ("name", "kind")}
-    return CLASSES[config.kind](shape, **arguments)
+    arguments = {key: value for key, value in asdict(config).items() if key not in ("name", "kind", "use", "options")}
+    cls = CLASSES[config.kind] if config.use is None else load("model.use", config.use)
+    if not (isinstance(cls, type) and issubclass(cls, VAE)):
+        raise ConfigError(f"model.use={config.use}: expected a subclass of anomaly_bench.models.VAE")
+    try:
+        return cls(shape, **arguments, **config.options)
+    except TypeError as error:
+        raise ConfigError(
+            f"model.options={config.options}: {error}; model.kind={config.kind} gives the rest"
+        ) from error

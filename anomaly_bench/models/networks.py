@@ -1,18 +1,221 @@
-"""Convolutional encoder and decoder with a dense latent.
+"""Encoders and decoders: the families that `model.network` names.
 
-Features are normalised by groups of channels, image by image: training and evaluation compute the same, so that the
-validation ELBO follows the training's, and no image's map depends on its batch.
+A family is a function from a `NetworkSpec` to an encoder and a decoder. The encoder takes images (B, C, H, W) to the mean
+and the log variance of the posterior, two tensors of the same shape (B, latent…); the decoder takes latents of that shape
+to (B, outputs, H, W), unbounded.
+
+Features are normalised by groups of channels, image by image, or not at all: training and evaluation compute the same, so
+that the validation ELBO follows the training's, and no image's map depends on its batch.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+
+
+class NetworkSpec(NamedTuple):
+    """What a network is to be.
+
+    shape: (C, H, W) of an image; outputs: channels that the decoder gives; latent: size of the latent, or channels of the
+    latent map if it is spatial; channels: feature maps of each layer or level, None for the family's own; attention: heads of
+    self-attention on the innermost feature map, 0 for none.
+    """
+
+    shape: tuple[int, int, int]
+    outputs: int
+    latent: int
+    channels: tuple[int, ...] | None = None
+    spatial: bool = False
+    attention: int = 0
+
+
+Network = Callable[[NetworkSpec], tuple[nn.Module, nn.Module]]
+
+
+class Layer(NamedTuple):
+    """A convolution of the encoder and its mirror image in the decoder."""
+
+    channels: int
+    kernel: int
+    stride: int
+
+
+class Style(NamedTuple):
+    """What stands around the convolutions: group normalisation or none, the leaky ReLU's slope, biases.
+
+    activated: whether the decoder's first layer is followed by normalisation and activation, as the others are.
+    """
+
+    normalised: bool
+    slope: float
+    bias: bool
+    activated: bool
+
+    def around(self, channels: int) -> list[nn.Module]:
+        """The layers after a convolution."""
+        return [*([group_norm(channels)] if self.normalised else []), nn.LeakyReLU(self.slope)]
+
+
+class Encoder(nn.Module):
+    """Images (B, C, H, W) to the mean and the log variance of the posterior: (B, latent) each, or (B, latent, h, w)."""
+
+    def __init__(
+        self, body: Iterable[nn.Module], inner: tuple[int, int, int], spec: NetworkSpec, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*body, *([] if spec.spatial else [nn.Flatten()]))
+        self.posterior = (
+            nn.Conv2d(inner[0], 2 * spec.latent, 1, bias=bias)
+            if spec.spatial
+            else nn.Linear(math.prod(inner), 2 * spec.latent, bias=bias)
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        mean, logvar = self.posterior(self.features(image)).chunk(2, dim=1)
+        return mean, logvar
+
+
+class Decoder(nn.Module):
+    """Latents (B, latent) or (B, latent, h, w) to (B, outputs, H, W), unbounded."""
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        output: Tensor = self.layers(latent)
+        return output
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention among the positions of a feature map (B, channels, h, w), added to it.
+
+    Vaswani et al. 2017 (arXiv 1706.03762), after group normalisation, as in the bottleneck of Rombach et al. 2022.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        positions = self.norm(features).flatten(2).transpose(1, 2)
+        # need_weights: the fused kernels that it rules out have no deterministic backward pass on GPUs
+        mixed, _ = self.attention(positions, positions, positions, need_weights=True)
+        return features + mixed.transpose(1, 2).reshape(features.shape)
+
+
+def conv(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
+    """One 4×4 convolution of stride 2 per entry of channels, group normalisation, leaky ReLU 0.2.
+
+    The layers of the DCGAN (Radford et al. 2016, arXiv 1511.06434) with group instead of batch normalisation.
+    """
+    channels = spec.channels or (16, 32, 64, 64)
+    return mirrored(spec, [Layer(c, 4, 2) for c in channels], Style(True, 0.2, bias=True, activated=False))
+
+
+def dcgan(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
+    """The network of Zimmerer et al. 2019 (arXiv 1907.02796) for 64 px brain MRI, as in the authors' public code.
+
+    One 4×4 convolution of stride 2 per entry of channels, then one as large as what is left of the image; transposed in
+    the decoder. Leaky ReLU 0.01, no biases, no normalisation.
+    """
+    channels = spec.channels or (16, 32, 64, 256)
+    return mirrored(spec, [Layer(c, 4, 2) for c in channels], Style(False, 0.01, bias=False, activated=True))
+
+
+def bergmann(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
+    """Table 1 of Bergmann et al. 2018 (arXiv 1807.02011), which Dehaene et al. 2020 use on MVTec AD.
+
+    Nine convolutions, the last as large as the 8×8 feature map, leaky ReLU 0.2, no normalisation, and the reverse of it as
+    decoder. Images of 256 px go through one more 4×4 convolution of stride 2 first.
+    Raises ConfigError for other sizes than 128×128 and 256×256 and other than 8 channels.
+    """
+    kernels, size = (4, 4, 3, 4, 3, 4, 3, 3), spec.shape[1:]
+    channels = spec.channels or (32, 32, 32, 64, 64, 128, 64, 32)
+    if size not in ((128, 128), (256, 256)):
+        raise ConfigError(
+            f"dataset.size={list(size)}: model.network=bergmann is for 128×128 and 256×256 pixels; "
+            "set dataset.size=[128,128] or another model.network"
+        )
+    if len(channels) != len(kernels):
+        raise ConfigError(
+            f"model.channels={list(channels)}: model.network=bergmann has {len(kernels)} layers of them; "
+            "set model.channels=null for the published ones"
+        )
+    table = [Layer(c, kernel, 2 if kernel == 4 else 1) for c, kernel in zip(channels, kernels, strict=True)]
+    if size == (256, 256):
+        table = [table[0], *table]
+    return mirrored(spec, table, Style(False, 0.2, bias=True, activated=True))
+
+
+def residual(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
+    """One residual block (He et al. 2016, arXiv 1512.03385) of stride 2 per entry of channels: for images above 128 px.
+
+    MONAI's UnetResBlock with group normalisation and leaky ReLU 0.01; the decoder doubles the feature map by repeating its
+    values before each block.
+    """
+    from monai.networks.blocks.dynunet_block import UnetResBlock
+
+    def block(before: int, after: int, stride: int) -> nn.Module:
+        return UnetResBlock(2, before, after, 3, stride, ("group", {"num_groups": math.gcd(8, after)}))
+
+    channels = spec.channels or (16, 32, 64, 128, 128)
+    inner = (channels[-1], *halved_size(spec.shape[1:], len(channels)))
+    body = [block(before, after, 2) for before, after in itertools.pairwise([spec.shape[0], *channels])]
+    encoder = Encoder([*body, *attention(inner[0], spec.attention)], inner, spec)
+    layers = [*start(inner, spec), *attention(inner[0], spec.attention)]
+    for before, after in itertools.pairwise([*reversed(channels), channels[0]]):
+        layers += [nn.Upsample(scale_factor=2), block(before, after, 1)]
+    return encoder, Decoder([*layers, nn.Conv2d(channels[0], spec.outputs, 3, padding=1)])
+
+
+NETWORKS: dict[str, Network] = {"conv": conv, "bergmann": bergmann, "dcgan": dcgan, "residual": residual}
+
+
+def mirrored(spec: NetworkSpec, table: Sequence[Layer], style: Style) -> tuple[nn.Module, nn.Module]:
+    """An encoder of the table's convolutions and a decoder of their transposes in reverse order."""
+    channels = [spec.shape[0], *(layer.channels for layer in table)]
+    inner = (channels[-1], *halved_size(spec.shape[1:], sum(layer.stride == 2 for layer in table)))
+    body: list[nn.Module] = []
+    for before, layer in zip(channels, table, strict=False):
+        padding = (layer.kernel - 1) // 2
+        body.append(nn.Conv2d(before, layer.channels, layer.kernel, layer.stride, padding, bias=style.bias))
+        body += style.around(layer.channels)
+    encoder = Encoder([*body, *attention(inner[0], spec.attention)], inner, spec, style.bias)
+    layers = start(inner, spec, style.bias)
+    layers += [*(style.around(inner[0]) if style.activated else []), *attention(inner[0], spec.attention)]
+    outward = [spec.outputs, *channels[1:]]
+    for index, layer in reversed(list(enumerate(table))):
+        padding, after = (layer.kernel - 1) // 2, outward[index]
+        layers.append(nn.ConvTranspose2d(layer.channels, after, layer.kernel, layer.stride, padding, bias=style.bias))
+        layers += style.around(after) if index else []
+    return encoder, Decoder(layers)
+
+
+def start(inner: tuple[int, int, int], spec: NetworkSpec, bias: bool = True) -> list[nn.Module]:
+    """The decoder's first layers: from the latent to the innermost feature map (channels, height, width)."""
+    if spec.spatial:
+        return [nn.Conv2d(spec.latent, inner[0], 1, bias=bias)]
+    return [nn.Linear(spec.latent, math.prod(inner), bias=bias), nn.Unflatten(1, inner)]
+
+
+def attention(channels: int, heads: int) -> list[nn.Module]:
+    """The self-attention that a feature map goes through; nothing for 0 heads."""
+    if heads == 0:
+        return []
+    if heads < 0 or channels % heads:
+        raise ConfigError(
+            f"model.attention={heads}: expected 0, or a number of heads that divides the {channels} innermost channels"
+        )
+    return [SelfAttention(channels, heads)]
 
 
 def halved_size(size: tuple[int, int], halvings: int) -> tuple[int, int]:
@@ -30,42 +233,3 @@ def halved_size(size: tuple[int, int], halvings: int) -> tuple[int, int]:
 def group_norm(channels: int) -> nn.GroupNorm:
     """Group normalisation (Wu & He 2018) in up to 8 groups."""
     return nn.GroupNorm(math.gcd(8, channels), channels)
-
-
-class Encoder(nn.Module):
-    """Images (B, C, H, W) to the mean and the log variance of the posterior, (B, latent) each."""
-
-    def __init__(self, shape: tuple[int, int, int], channels: Sequence[int], latent: int) -> None:
-        super().__init__()
-        height, width = halved_size(shape[1:], len(channels))
-        layers: list[nn.Module] = []
-        for before, after in zip([shape[0], *channels], channels, strict=False):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), group_norm(after), nn.LeakyReLU(0.2)]
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        self.posterior = nn.Linear(channels[-1] * height * width, 2 * latent)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        mean, logvar = self.posterior(self.features(image)).chunk(2, dim=1)
-        return mean, logvar
-
-
-class Decoder(nn.Module):
-    """Latents (B, latent) to reconstructions (B, C, H, W), unbounded."""
-
-    def __init__(self, shape: tuple[int, int, int], channels: Sequence[int], latent: int) -> None:
-        super().__init__()
-        height, width = halved_size(shape[1:], len(channels))
-        inner = channels[-1]
-        layers: list[nn.Module] = [nn.Linear(latent, inner * height * width), nn.Unflatten(1, (inner, height, width))]
-        outward = list(reversed(channels))
-        for before, after in itertools.pairwise(outward):
-            layers += [
-                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1),
-                group_norm(after),
-                nn.LeakyReLU(0.2),
-            ]
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(outward[-1], shape[0], 4, stride=2, padding=1))
-
-    def forward(self, latent: Tensor) -> Tensor:
-        reconstruction: Tensor = self.layers(latent)
-        return reconstruction

@@ -11,6 +11,8 @@ from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from data_modules.names import dataset_name
+
 from ..identity import Identity
 from ..schema import RunConfig
 
@@ -88,7 +90,7 @@ def _start(config: RunConfig, identity: Identity, folder: Path, described: dict[
         dir=folder,
         id=identity.run_id[:16],
         name=identity.folder.rsplit("-", 1)[0],
-        group=f"{config.dataset.name}/{config.model.name}",
+        group=f"{dataset_name(config.dataset)}/{config.model.name}",
         job_type="run",
         config=described,
         settings=settings,

@@ -74,7 +74,7 @@ def test_nan_in_a_map_names_predictor_subject_and_slice():
     batch = {"mask": ~ones, "foreground": ones, "region_weight": torch.zeros(2, 1, 4, 4)}
     batch |= {"subject": torch.tensor([3, 7]), "slice": torch.tensor([0, 5]), "image": score}
     with pytest.raises(NotANumberError, match="predictor mine: its map of subject 7, slice 5 holds NaN"):
-        tally.update(score, 0.0, batch)
+        tally.update(score, 0.0, batch, None)
 
 
 def test_pictures_are_of_anomalous_images_spread_over_the_set():

@@ -123,8 +123,8 @@ def test_learned_sigma_and_two_channels_and_normalised_beta_run(volumes_run, bra
     for path in list(brats_root.glob("*/*_flair.nii.gz")):
         (path.parent / path.name.replace("flair", "t1")).write_bytes(path.read_bytes())
     options = [
-        "dataset.channels=[flair,t1]",
-        "model.learn_sigma=true",
+        "dataset.modality=[flair,t1]",
+        "model.variance=scalar",
         "model.beta=0.5",
         "model.normalised=true",
         "model.warmup_epochs=1",

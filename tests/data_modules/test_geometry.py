@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy import ndimage
 
 from data_modules.geometry import crop, region_weights, resize_anomalies, resize_images, resize_masks, square_box
 
@@ -43,3 +45,21 @@ def test_the_square_box_holds_the_foreground_and_may_reach_outside():
     cut = crop(foreground.float(), (top, left, side))
     assert cut.shape == (3, 1, 16, 16)
     assert cut.sum() == foreground.sum()
+
+
+@pytest.mark.parametrize("size", [(5, 7), (16, 16), (40, 50)])
+def test_each_region_of_each_mask_is_resized_as_by_itself(size):
+    rng = np.random.default_rng(0)
+    masks = np.zeros((6, 1, 30, 34), dtype=bool)
+    masks[1:5, 0, 9:27, 4:31] = rng.random((4, 18, 27)) > 0.9
+    expected = F.interpolate(torch.from_numpy(masks).float(), size=size, mode="nearest-exact") > 0
+    for index in range(6):
+        labels, count = ndimage.label(masks[index, 0], structure=np.ones((3, 3)))
+        for region in range(1, count + 1):
+            alone = torch.from_numpy(labels == region)[None, None].float()
+            if not F.interpolate(alone, size=size, mode="nearest-exact").any():
+                middle = (np.argwhere(labels == region).mean(axis=0) + 0.5) * np.array(size) / (30, 34)
+                expected[index, 0, int(middle[0]), int(middle[1])] = True
+    assert torch.equal(resize_anomalies(torch.from_numpy(masks), size), expected)
+    nearest = F.interpolate(torch.from_numpy(masks).float(), size=size, mode="nearest-exact") > 0
+    assert torch.equal(resize_masks(torch.from_numpy(masks), size), nearest)

@@ -1,15 +1,17 @@
 import gzip
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from fakes import brain, write_volume
+from monai.transforms import LoadImage, Orientation
 
-from data_modules.config import LayoutConfig, NiftiConfig, SplitConfig
+from data_modules.config import LayoutConfig, NiftiConfig, SplitConfig, default_preprocess
 from data_modules.errors import DataError
-from data_modules.nifti import NiftiDataModule, axial, read_volume, scale_intensity
+from data_modules.nifti import NiftiDataModule
+from data_modules.slicing import planes
 
 LAYOUT = LayoutConfig(image={"flair": "{subject}/{subject}_flair.nii.gz"}, label="{subject}/{subject}_seg.nii.gz")
 
@@ -21,7 +23,7 @@ def module(root, cache, **changes):
         domain="medical",
         root=str(root),
         layouts={"a": LAYOUT},
-        channels=["flair"],
+        modality=["flair"],
         size=[16, 16],
         split=SplitConfig(val=0.3, test=0.3, salt="b"),
     )
@@ -63,41 +65,166 @@ def test_images_are_scaled_in_the_brain_and_zero_outside(brats_root, cache):
     assert 0.2 < inside.median() < 0.8
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SAL"])
-def test_any_orientation_gives_the_same_ras_volume(tmp_path, axes):
-    volume = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
-    image = nib.Nifti1Image(volume, np.eye(4))
-    turned = image.as_reoriented(
-        nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
+def plainly(folder, subject, channels, size, min_foreground, step):
+    """Slices of a subject by the definition, on whole volumes: image, mask, foreground and numbers."""
+
+    def load(kind):
+        loaded = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32)(
+            folder / subject / f"{subject}_{kind}.nii.gz"
+        )
+        return Orientation(axcodes="RAS", labels=None)(loaded).as_subclass(torch.Tensor)[0]
+
+    images, mask = torch.stack([load(kind) for kind in channels]), load("seg") > 0
+    inside = images.ne(0).any(0) | mask
+    scaled = []
+    for image in images:
+        low, high = np.percentile(image[inside].numpy(), [1, 99])
+        scaled.append(((image - float(low)) / (float(high) - float(low))).clamp(0, 2) * inside)
+    everything = torch.cat([torch.stack(scaled), torch.stack([inside, mask])]).permute(3, 0, 2, 1).flip(2)
+    rows, columns = (everything[:, -2].any(0).any(axis).nonzero().flatten() for axis in (1, 0))
+    (top, bottom), (left, right) = rows[[0, -1]].tolist(), columns[[0, -1]].tolist()
+    side = round(max(bottom - top + 1, right - left + 1) * 1.08)
+    top, left = (top + bottom + 1 - side) // 2, (left + right + 1 - side) // 2
+    height, width = everything.shape[2:]
+    cropped = F.pad(everything, (-left, left + side - width, -top, top + side - height))
+    number = (cropped[:, -2].mean((1, 2)) >= min_foreground).nonzero().flatten()[::step]
+    kept = cropped[number]
+    small = F.interpolate(kept[:, -2:], size=size, mode="nearest-exact") > 0
+    foreground = small[:, :1] | small[:, 1:]
+    image = F.interpolate(kept[:, :-2], size=size, mode="bilinear", antialias=True) * foreground
+    return image, small[:, 1:], foreground, number
+
+
+@pytest.mark.parametrize("channels", [["flair"], ["flair", "t1"]])
+@pytest.mark.parametrize(
+    "affine", [np.diag([-1.0, -1, 1, 1]), np.array([[0, 0, 2.0, 1], [-1, 0, 0, 2], [0, 1, 0, 3], [0, 0, 0, 1]])]
+)
+def test_slices_are_those_of_the_definition(tmp_path, cache, channels, affine):
+    for seed, kind in enumerate(("flair", "t1")):
+        volume, label = brain(seed, (30, 34, 26))
+        write_volume(tmp_path / f"a/a_{kind}.nii.gz", volume.round().astype(np.int16 if seed else np.float32), affine)
+    write_volume(tmp_path / "a/a_seg.nii.gz", label, affine)
+    layout = LayoutConfig({k: "{subject}/{subject}_" + k + ".nii.gz" for k in ("flair", "t1")}, LAYOUT.label)
+    config = NiftiConfig("x", "nifti", "medical", root=str(tmp_path), layouts={"a": layout}, modality=channels)
+    config.size, config.min_foreground, config.slice_step = [16, 20], 0.1, 2
+    data = NiftiDataModule(config, cache)
+    slices = data.read_case(data.find_cases()[0])
+    expected = plainly(tmp_path, "a", channels, (16, 20), 0.1, 2)
+    assert len(expected[3]) > 4
+    assert expected[1].any()
+    for found, wanted in zip((slices.image, slices.mask, slices.foreground, slices.number), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_several_threads_read_what_one_reads(brats_root, cache):
+    data = module(brats_root, cache)
+    one = [data.read_case(case).image for case in data.cases]
+    with ThreadPoolExecutor(4) as pool:
+        many = list(pool.map(lambda case: data.read_case(case).image, data.cases * 3))
+    assert all(torch.equal(first, second) for first, second in zip(one * 3, many, strict=True))
+
+
+def test_slices_of_a_plane_have_the_top_or_the_front_on_top():
+    volume = np.zeros((4, 5, 6))
+    volume[3, 4, 2] = 1  # right, front, third from below
+    assert planes(volume, "axial")[2, 0, 3] == 1
+    assert planes(volume, "coronal")[4, 3, 3] == 1
+    assert planes(volume, "sagittal")[3, 3, 4] == 1
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_the_geometry_maps_a_pixel_back_to_millimetres(brats_root, cache, plane):
+    data = module(brats_root, cache, plane=plane, min_foreground=0.01, size=[32, 48])
+    slices = data.read_case(data.cases[0])
+    geometry = slices.geometry
+    assert geometry["plane"] == plane
+    assert geometry["shape"] == [20, 24, 10]
+    axes = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}[plane]
+    top, left, side = geometry["box"]
+    found = []
+    for row, _, i, j in slices.mask.nonzero().tolist():
+        voxel = np.zeros(3)
+        voxel[axes[0]] = int(slices.number[row])
+        voxel[axes[1]] = geometry["shape"][axes[1]] - 0.5 - (top + (i + 0.5) * side / 32)
+        voxel[axes[2]] = left + (j + 0.5) * side / 48 - 0.5
+        found.append(np.array(geometry["affine"]) @ [*voxel, 1])
+    stored = np.argwhere(brain(0)[1] > 0)
+    truth = np.array([-1, -1, 1]) * stored  # write_volume stores LPS
+    np.testing.assert_allclose(np.mean(found, axis=0)[:3], truth.mean(axis=0), atol=0.3)
+    assert {int(n) for n in slices.number} <= set(range(geometry["shape"][axes[0]]))
+
+
+def test_what_preprocessing_says_decides_the_fingerprint_and_so_does_its_order(brats_root, cache):
+    def fingerprint(**steps):
+        return module(brats_root, cache, preprocess=default_preprocess() | steps).fingerprint
+
+    plain = fingerprint()
+    assert fingerprint(crop=None) != plain
+    assert fingerprint(scale={"use": "ScaleInBraind", "percentiles": [2.0, 98.0]}) != plain
+    shift = {"a": {"use": "ShiftIntensityd", "offset": 1.0}, "b": {"use": "ScaleIntensityd", "minv": 0.0, "maxv": 1.0}}
+    assert fingerprint(**shift) != fingerprint(**dict(reversed(shift.items())))
+    assert module(brats_root, cache, modality="flair").fingerprint == plain
+
+
+def test_resampled_slices_lie_on_the_new_grid(brats_root, cache):
+    steps = default_preprocess() | {"spacing": {"use": "Spacingd", "pixdim": [2, 2, 1]}}
+    data = module(brats_root, cache, preprocess=steps, min_foreground=0.05)
+    slices = data.read_case(data.cases[0])
+    affine = np.array(slices.geometry["affine"])
+    assert np.diag(affine)[:3].tolist() == [2, 2, 1]
+    assert slices.geometry["shape"] == [10, 12, 8]  # of the brain's box, 20, 24 and 8 voxels of 1 mm
+    assert slices.mask.any()
+
+
+def test_a_crop_leaves_numbers_and_geometry_as_they_are(brats_root, cache):
+    cropped, whole = (
+        module(brats_root, cache, preprocess=default_preprocess() | {"crop": crop})
+        for crop in ({"use": "CropToBraind"}, None)
     )
-    nib.save(turned, tmp_path / "v.nii.gz")
-    assert np.allclose(read_volume(tmp_path / "v.nii.gz").voxels.numpy(), volume)
+    for case in whole.cases:
+        one, other = cropped.read_case(case), whole.read_case(case)
+        assert one.geometry == other.geometry
+        assert torch.equal(one.number, other.number)
+        assert torch.equal(one.image, other.image)
 
 
-def test_axial_slices_have_the_front_on_top_and_the_right_on_the_right():
-    volume = torch.zeros(1, 4, 5, 6)
-    volume[0, 3, 4, 2] = 1  # right, front, third from below
-    assert axial(volume)[2, 0, 0, 3] == 1
+def test_without_a_brain_step_all_voxels_count(brats_root, cache):
+    data = module(brats_root, cache, preprocess={"scale": {"use": "ScaleInBraind", "method": "zscore"}})
+    slices = data.read_case(data.cases[0])
+    side = slices.geometry["box"][2]
+    assert slices.foreground.float().mean() == pytest.approx(20 * 24 / side**2, abs=0.1)
 
 
-def test_metaimage_and_nifti_of_one_volume_agree(tmp_path):
-    import SimpleITK as sitk  # noqa: N813
+def test_a_volume_of_a_4d_file_is_a_channel(tmp_path, cache):
+    volume, label = brain(0)
+    write_volume(tmp_path / "images/a.nii.gz", np.stack([volume * 0 + 5, volume, volume * 2], axis=-1))
+    write_volume(tmp_path / "labels/a.nii.gz", label)
+    layout = LayoutConfig(
+        {"t1": "images/{subject}.nii.gz#1", "t2": "images/{subject}.nii.gz#2"}, "labels/{subject}.nii.gz"
+    )
+    config = NiftiConfig("x", "nifti", "medical", root=str(tmp_path), layouts={"a": layout}, modality=["t2", "t1"])
+    config.preprocess = {"brain": {"use": "BrainMaskd"}}
+    data = NiftiDataModule(config, cache)
+    (case,) = data.find_cases()
+    assert case.images == {"t2": "images/a.nii.gz#2", "t1": "images/a.nii.gz#1"}
+    image = data.read_case(case).image
+    assert torch.allclose(image[:, 0], image[:, 1] * 2)
+    assert image.max() > 50
 
-    volume = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
-    affine = np.diag([-2.0, -1.0, 3.0, 1.0])
-    write_volume(tmp_path / "v.nii.gz", volume, affine)
-    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "v.nii.gz")), str(tmp_path / "v.mha"))
-    mha, nifti = read_volume(tmp_path / "v.mha"), read_volume(tmp_path / "v.nii.gz")
-    assert np.allclose(mha.voxels, nifti.voxels)
-    assert np.allclose(mha.affine, nifti.affine)
 
-
-def test_scaling_puts_the_percentiles_at_zero_and_one():
-    volume = torch.rand(9, 9, 9) * 50 + 7
-    inside = torch.ones(9, 9, 9, dtype=torch.bool)
-    scaled = scale_intensity(volume, inside, [10, 90], 2.0, Path("v"))
-    assert (scaled == 0).float().mean() == pytest.approx(0.1, abs=0.01)
-    assert (scaled >= 1).float().mean() == pytest.approx(0.1, abs=0.01)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"plane": "axail"}, r"dataset\.plane=axail: expected axial, coronal, sagittal; did you mean axial\?"),
+        ({"modality": []}, "dataset.modality is empty"),
+        ({"modality": None}, "dataset.modality is empty"),
+        ({"modality": ["flair", "flair"]}, "names one twice"),
+        ({"preprocess": {"x": {"use": "Spacing"}}}, r"dataset\.preprocess\.x\.use=Spacing: .*Spacingd"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused_before_anything_is_read(tmp_path, cache, changes, message):
+    with pytest.raises(DataError, match=message):
+        module(tmp_path / "gone", cache, **changes)
 
 
 def break_missing_label(root):
@@ -212,4 +339,4 @@ def test_layouts_and_channels_that_do_not_fit_are_named(brats_root, cache):
         module(brats_root, cache, layouts={"b": other})
     assert module(brats_root, cache, layouts={"b": other, "a": LAYOUT}).store.anomalous.any()
     with pytest.raises(DataError, match=r"no channel 't9'; it has \['flair'\]"):
-        module(brats_root, cache, channels=["t9"])
+        module(brats_root, cache, modality=["t9"])

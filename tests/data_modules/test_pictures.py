@@ -1,15 +1,20 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from fakes import write_mvtec
 from PIL import Image
 
-from data_modules.config import PictureConfig, SplitConfig
+from data_modules.config import NiftiConfig, PictureConfig, SplitConfig
 from data_modules.errors import DataError
-from data_modules.pictures import ImageDataModule, read_picture
+from data_modules.layout import compile_pattern
+from data_modules.names import chosen_categories, dataset_category, dataset_family, dataset_name
+from data_modules.pictures import ImageDataModule, subject_name
 
 
-def module(root, cache, **changes):
+def config_of(root, **changes):
     config = PictureConfig(
         name="tiles",
         kind="pictures",
@@ -23,9 +28,11 @@ def module(root, cache, **changes):
         size=[16, 16],
         split=SplitConfig(val=0.2, holdout=0.3),
     )
-    for key, value in changes.items():
-        setattr(config, key, value)
-    data = ImageDataModule(config, cache, batch_size=8)
+    return replace(config, **changes)
+
+
+def module(root, cache, **changes):
+    data = ImageDataModule(config_of(root, **changes), cache, batch_size=8)
     data.prepare_data()
     data.setup()
     return data
@@ -51,31 +58,143 @@ def test_shuffling_follows_the_seed(mvtec_root, cache):
 
 
 def test_all_categories_or_one(mvtec_root, cache):
-    write_mvtec(mvtec_root / "other", train=6)
+    write_mvtec(mvtec_root / "other", train=6, seed=1)
     assert len(module(mvtec_root, cache).store) == 34
     assert len(module(mvtec_root, cache, category=None).store) == 50
     with pytest.raises(DataError, match=r"dataset\.category=til; there are other, tile"):
         module(mvtec_root, cache, category="til")
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16"])
-def test_every_mode_reads_into_the_unit_range(tmp_path, mode):
-    grey = np.linspace(0, 255, 64).reshape(8, 8)
-    if mode == "I;16":
-        Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "a.png")
-    else:
-        Image.fromarray(grey.astype(np.uint8)).convert(mode).save(tmp_path / "a.png")
-    for color in (True, False):
-        picture = read_picture(tmp_path / "a.png", color)
-        assert picture.shape == (3 if color else 1, 8, 8)
-        assert torch.allclose(picture.mean(0), torch.from_numpy(grey / 255).float(), atol=0.006)
+def cases(root, cache, problems=None, **changes):
+    data = ImageDataModule(config_of(root, **changes), cache)
+    return data.find_cases() if problems is None else data.find_cases(problems.append)
 
 
-def test_exif_rotation_is_followed(tmp_path):
+def test_several_categories_are_chosen_by_a_list(mvtec_root, cache):
+    for seed, category in enumerate(("other", "third")):
+        write_mvtec(mvtec_root / category, train=6, seed=seed + 1)
+    found = cases(mvtec_root, cache, category=["tile", "third"])
+    assert {case.attributes["category"] for case in found} == {"tile", "third"}
+    assert len(found) == 34 + 16
+    with pytest.raises(DataError, match=r"dataset\.category=forth, oter; there are other, third, tile"):
+        cases(mvtec_root, cache, category=["oter", "tile", "forth"])
+
+
+def test_a_category_without_a_pattern_for_it_is_an_error(mvtec_root, cache):
+    with pytest.raises(
+        DataError, match=r"dataset\.category=tile: no pattern of tiles has \{category\}; set it to null"
+    ):
+        cases(
+            mvtec_root, cache, train_normal=["tile/train/good/*.png"], test_normal=[], anomalous=["tile/test/*/*.png"]
+        )
+
+
+@pytest.mark.parametrize("category", [[], "", True, ["a", ["b"]], {"a": 1}, 1.5])
+def test_a_category_that_is_no_name_is_an_error(category):
+    with pytest.raises(DataError, match=r"dataset\.category=.*: expected a name, a list of names"):
+        chosen_categories(PictureConfig(name="x", category=category))
+
+
+@pytest.mark.parametrize(
+    ("category", "name"),
+    [
+        (None, "mvtec_ad"),
+        ("bottle", "mvtec_ad_bottle"),
+        (["bottle"], "mvtec_ad_bottle"),
+        (["cable", "bottle", "cable"], "mvtec_ad_bottle+cable"),
+        (7, "mvtec_ad_7"),
+    ],
+)
+def test_a_dataset_is_called_by_its_categories(category, name):
+    config = PictureConfig(name="mvtec_ad", category=category)
+    assert dataset_name(config) == name
+    assert dataset_family(config) == "mvtec_ad"
+    assert dataset_category(config) == (name.removeprefix("mvtec_ad_") if category else None)
+
+
+def test_a_dataset_of_volumes_has_no_category():
+    config = NiftiConfig(name="brats")
+    assert (dataset_name(config), dataset_family(config), dataset_category(config)) == ("brats", "brats", None)
+
+
+def test_attributes_are_what_the_names_of_the_pattern_stand_for(mvtec_root, cache):
+    known = {case.subject: case.attributes for case in cases(mvtec_root, cache)}
+    assert known["tile/train/good/003.png"] == {"category": "tile"}
+    assert known["tile/test/square/003.png"] == {"category": "tile", "defect": "square"}
+
+
+def test_pictures_without_a_mask_or_with_two_are_reported_and_left_out(mvtec_root, cache):
+    truth = mvtec_root / "tile/ground_truth/square"
+    (truth / "001_mask.png").unlink()
+    (truth / "002_mask.png").with_suffix(".bmp").write_bytes((truth / "002_mask.png").read_bytes())
+    (truth / "003_mask.png").rename(truth / "003_mask.bmp")
+    mask = [f"{{category}}/ground_truth/{{defect}}/{{stem}}_mask.{suffix}" for suffix in ("png", "bmp")]
+    problems: list[DataError] = []
+    found = {case.subject: case.label for case in cases(mvtec_root, cache, problems, mask=mask)}
+    assert "tile/test/square/001.png" not in found
+    assert "tile/test/square/002.png" not in found
+    assert found["tile/test/square/003.png"] == "tile/ground_truth/square/003_mask.bmp"
+    missing, double = map(str, problems)
+    assert f"001.png: its mask is missing, expected '{mask[0]}' or '{mask[1]}'; add it" in missing
+    assert (
+        "002.png: has the masks tile/ground_truth/square/002_mask.png and tile/ground_truth/square/002_mask.bmp"
+        in double
+    )
+    one_pattern: list[DataError] = []
+    assert "tile/test/square/002.png" not in {
+        case.subject for case in cases(mvtec_root, cache, one_pattern, mask=mask[0].replace(".png", ".*"))
+    }
+    assert "both match" in str(one_pattern[-1])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "name"),
+    [
+        ("{category}/good/{stem}.png", "a/good/1.png", "a/good/1.png"),
+        ("**/{category}/good/{stem}.png", "x/y/a/good/1.png", "a/good/1.png"),
+        ("**/{stem}.png", "x/1.png", "1.png"),
+        ("**/good/**/{stem}.png", "x/good/y/1.png", "x/good/y/1.png"),
+    ],
+)
+def test_a_subject_is_called_by_the_path_that_its_pattern_fixes(pattern, path, name):
+    assert compile_pattern(pattern).fullmatch(path)
+    assert subject_name(pattern, path) == name
+
+
+def save_turned(path, pixels, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("L", (10, 4)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_picture(tmp_path / "a.jpg", color=False).shape == (1, 10, 4)
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+def test_a_picture_and_its_mask_are_turned_alike(mvtec_root, cache):
+    rng = np.random.default_rng(3)
+    pixels, mask = rng.integers(0, 256, (10, 16, 3)).astype(np.uint8), np.zeros((10, 16), np.uint8)
+    mask[2:4, 9:15] = 255
+    picture, truth = mvtec_root / "tile/test/square/002.png", mvtec_root / "tile/ground_truth/square/002_mask.png"
+    data = ImageDataModule(config_of(mvtec_root, size=[16, 10]), cache)
+    (case,) = (case for case in data.find_cases() if case.subject == "tile/test/square/002.png")
+    for stored in (6, 1):  # a mask may be stored turned as its picture is, or as the picture is shown
+        save_turned(picture, pixels, 6)
+        save_turned(truth, mask if stored == 6 else np.rot90(mask, -1), stored)
+        slices = data.read_case(case)
+        np.testing.assert_array_equal(slices.mask[0, 0], np.rot90(mask, -1) > 0)
+        np.testing.assert_allclose(slices.image[0].permute(1, 2, 0), np.rot90(pixels, -1) / 255, rtol=3e-7)
+        assert slices.geometry == {"shape": [16, 10], "resized": [16, 10]}
+    save_turned(truth, mask, 1)
+    with pytest.raises(DataError, match=r"the mask has \(10, 16\) pixels.*has \(16, 10\), both turned as their EXIF"):
+        data.read_case(case)
+
+
+def test_reading_in_many_threads_gives_what_reading_in_one_does(mvtec_root, cache):
+    data = ImageDataModule(config_of(mvtec_root), cache)
+    found = data.find_cases()
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(data.read_case, found * 4))
+    for case, slices in zip(found * 4, together, strict=True):
+        alone = data.read_case(case)
+        assert torch.equal(alone.image, slices.image)
+        assert torch.equal(alone.mask, slices.mask)
 
 
 def lose_mask(root):

@@ -1,12 +1,12 @@
 """The pure curve functions against scikit-learn and against every order that a bin's pixels can have."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orderings import weak_orderings
 from scipy.special import digamma
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
@@ -21,16 +21,6 @@ def pixels(normal: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.nd
     level = -np.arange(len(normal), dtype=float)
     labels = np.concatenate([np.zeros(normal.sum()), np.ones(anomalous.sum())])
     return labels, np.concatenate([np.repeat(level, normal), np.repeat(level, anomalous)])
-
-
-def weak_orderings(normal: int, anomalous: int) -> Iterator[list[tuple[int, int]]]:
-    """Every way to split a bin into consecutive tie groups of (normal, anomalous) pixels."""
-    if normal == anomalous == 0:
-        yield []
-    for n in range(normal + 1):
-        for p in range(anomalous + 1):
-            if n + p:
-                yield from ([(n, p), *rest] for rest in weak_orderings(normal - n, anomalous - p))
 
 
 def loop_aupro(labels: np.ndarray, scores: np.ndarray, regions: np.ndarray, limit: float) -> float:

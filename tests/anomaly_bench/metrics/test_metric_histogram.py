@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly_bench.metrics.histogram import bin_lower_edge, default_pivot, foreground_pixels, score_keys
+from anomaly_bench.metrics.histogram import PIVOT_SAMPLE, bin_lower_edge, default_pivot, score_keys
 from anomaly_bench.metrics.thresholds import dice_at, mid_cdf, threshold_at_fpr
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnormal=True)
@@ -54,14 +54,11 @@ def test_default_pivot() -> None:
     assert default_pivot(torch.tensor([math.inf, 5.0, 1.0, 7.0, -math.inf])) == 5
     assert default_pivot(torch.tensor([math.inf])) == 0
     assert default_pivot(torch.tensor([5.0], dtype=torch.float16)) == 0
-
-
-def test_foreground_pixels_checks_shapes_and_types() -> None:
-    foreground = torch.ones(2, 1, 2, 2, dtype=torch.bool)
-    with pytest.raises(ValueError, match="scores of shape"):
-        foreground_pixels(foreground, scores=torch.zeros(2, 2, 2))
-    with pytest.raises(ValueError, match="mask of dtype bool"):
-        foreground_pixels(foreground, mask=torch.zeros(2, 1, 2, 2))
+    inside = torch.tensor([False, True, True, True, False])
+    assert default_pivot(torch.tensor([9.0, 1.0, 2.0, 3.0, math.nan]), inside) == 2
+    spread = torch.arange(3.0 * PIVOT_SAMPLE)
+    assert default_pivot(spread) == pytest.approx(spread.median().item(), rel=1e-3)
+    assert default_pivot(spread, spread == 4.0) == 4
 
 
 @settings(max_examples=200, deadline=None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from anomaly_bench.metrics import LocalizationCurve
+from anomaly_bench.metrics import CURVE_METRICS, Calibration, LocalizationCurve
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=True)
 tricky = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-40, 0.5, 0.50000006, 0.5001, 0.6, 3e38])
@@ -156,9 +156,10 @@ def test_a_million_pixels_have_narrow_bounds() -> None:
 def test_one_class_missing() -> None:
     scores = torch.arange(5.0)
     normal = count(LocalizationCurve(), scores, torch.zeros(5, dtype=torch.bool)).compute()
-    assert normal == dict.fromkeys(["auroc", "ap", "dice_oracle", "aupro"])
+    assert normal == dict.fromkeys(CURVE_METRICS)
     anomalous = count(LocalizationCurve(), scores, torch.ones(5, dtype=torch.bool)).compute()
-    assert anomalous == {"auroc": None, "ap": (1, 1, 1), "dice_oracle": (1, 1, 1), "aupro": None}
+    whole = dict.fromkeys(["ap", "dice_oracle", "iou_oracle"], (1, 1, 1))
+    assert anomalous == dict.fromkeys(CURVE_METRICS) | whole
 
 
 def test_nan_shape_and_argument_errors() -> None:
@@ -189,4 +190,4 @@ def test_threshold_dice_and_calibration_follow_the_pixels() -> None:
     assert torch.equal(called, scores >= curve.score_of(threshold))
     normal = scores[~mask]
     lower = (normal[:, None, None, None, None] < scores).float().mean(0)
-    torch.testing.assert_close(curve.calibrate(scores), lower, atol=3 / len(normal), rtol=0)
+    torch.testing.assert_close(Calibration.of(curve)(scores), lower, atol=3 / len(normal), rtol=0)

@@ -70,10 +70,10 @@ def test_curves_that_differ_do_not_merge(maps: Maps) -> None:
 def test_processes_sync_their_counts_and_must_share_the_pivot(maps: Maps) -> None:
     same = LocalizationCurve(distributed_available_fn=lambda: True)
     same.update(*maps)
-    low_max = same.low_max.clone()
+    tie = same.tie.clone()
     with same.sync_context(dist_sync_fn=lambda state, group: [state, state]):
         assert int((same.normal + same.anomalous).sum()) == 2 * maps[0].numel()
-        assert torch.equal(same.low_max, low_max)
+        assert torch.equal(same.tie, tie)
     assert int((same.normal + same.anomalous).sum()) == maps[0].numel()
     apart = LocalizationCurve(
         dist_sync_fn=lambda state, group: [state, state + 1], distributed_available_fn=lambda: True

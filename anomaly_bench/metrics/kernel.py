@@ -1,0 +1,195 @@
+"""Counting a batch of maps into histograms: compiled on the CPU where numba is there, else and on devices in torch.
+
+Both walk over groups of planes, so that the memory they need does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anomaly_bench.metrics.accelerate import compiled_for
+from anomaly_bench.metrics.curves import Array
+from anomaly_bench.metrics.histogram import EMPTY, MIXED, Histograms, score_keys
+from anomaly_bench.metrics.regions import label_planes, region_weight
+
+GROUP = 1 << 20  # pixels that are looked at together
+THREAD_WORTH = 1 << 22  # pixels that pay for the histograms of one more thread
+MAX_THREADS = 4  # whose histograms, at 20 bits, stay below 100 MB together
+_NOTHING = np.zeros(0, dtype=bool)
+
+
+class Planes(NamedTuple):
+    """A checked batch, each entry (N, H, W): a mask, and where they are given a foreground and region weights."""
+
+    scores: Tensor
+    mask: Tensor
+    foreground: Tensor | None
+    weight: Tensor | None
+
+    def groups(self) -> Iterator[tuple[int, Planes]]:
+        """The batch in pieces of about GROUP pixels, at least a plane each, with the number of their first plane."""
+        each = planes_each(self.scores)
+        for start in range(0, len(self.scores), each):
+            yield start, self.part(start, start + each)
+
+    def part(self, start: int, stop: int) -> Planes:
+        """Planes start to stop."""
+        return Planes(*(None if values is None else values[start:stop] for values in self))  # type: ignore[arg-type]
+
+    def pixels(
+        self, device: torch.device, owner: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Scores, mask, region weights and plane owner of the foreground, (n,) each, in pieces of at most GROUP pixels.
+
+        owner: (N,) int64, a number for each plane; all 0 if not given.
+        """
+        owner = torch.zeros(len(self.scores), dtype=torch.int64) if owner is None else owner
+        for first, group in self.groups():
+            weight = region_weight(group.mask) if group.weight is None else group.weight
+            owners = owner[first : first + len(group.scores)].to(device).view(-1, 1, 1).expand(group.scores.shape)
+            parts = [
+                group.scores,
+                group.mask,
+                weight,
+                owners,
+                *([] if group.foreground is None else [group.foreground]),
+            ]
+            flat = [part.to(device).reshape(-1) for part in parts]
+            for start in range(0, len(flat[0]), GROUP):
+                pieces = [part[start : start + GROUP] for part in flat]
+                chosen = [piece[pieces[4]] for piece in pieces[:4]] if len(pieces) > 4 else pieces
+                yield chosen[0].float(), chosen[1], chosen[2].float(), chosen[3]
+
+
+def checked(
+    scores: Tensor, mask: Tensor, foreground: Tensor | None = None, region_weight: Tensor | None = None
+) -> Planes:
+    """The batch as planes; NumPy arrays will do as well.
+
+    Raises:
+        ValueError: shapes or types do not fit, or a foreground score is NaN.
+    """
+    names = ("scores", "mask", "foreground", "region_weight")
+    given = (scores, mask, foreground, region_weight)
+    maps = {name: torch.as_tensor(part).detach() for name, part in zip(names, given, strict=True) if part is not None}
+    for name, part in maps.items():
+        if part.shape != maps["scores"].shape:
+            raise ValueError(f"expected {name} of shape {tuple(maps['scores'].shape)}, got {tuple(part.shape)}")
+        if name in ("foreground", "mask") and part.dtype != torch.bool:
+            raise ValueError(f"expected {name} of dtype bool, got {part.dtype}; {name} != 0 makes it so")
+    shape = maps["scores"].shape
+    if len(shape) < 2:
+        raise ValueError(f"expected maps of shape (B, 1, H, W), (B, H, W) or (H, W), got {tuple(shape)}")
+    planes = Planes(*(maps[name].reshape(-1, *shape[-2:]) if name in maps else None for name in names))  # type: ignore[arg-type]
+    _refuse_nan(planes, shape)
+    return planes
+
+
+def _refuse_nan(planes: Planes, shape: Sequence[int]) -> None:
+    """ValueError when a foreground score is NaN."""
+    scores = planes.scores
+    # The maximum is NaN if any score is: one quick look, no memory.
+    if not scores.is_floating_point() or not scores.numel() or not bool(scores.amax().isnan()):
+        return
+    bad = scores.isnan()
+    if planes.foreground is not None:
+        bad &= planes.foreground.to(bad.device)
+    if count := int(bad.sum()):
+        plane, row, column = bad.nonzero()[0].tolist()
+        where = f"in image {plane} of a batch {tuple(shape)} at row {row}, column {column}"
+        raise ValueError(
+            f"expected scores without NaN, got {count} NaN in the foreground, the first {where}; "
+            "mend the map before it ranks"
+        )
+
+
+def count(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> None:
+    """Add the foreground pixels of a batch in place, on the device of the histograms."""
+    device = histograms.normal.device
+    on_cpu = device.type == "cpu" and planes.scores.device.type == "cpu"
+    compiled = compiled_for(planes.scores.numel()) if on_cpu else None
+    if compiled is None:
+        for scores, mask, weight, _ in planes.pixels(device):
+            bins, low = score_keys(scores, pivot, bits)
+            histograms.add(bins, low, mask, weight)
+        return
+    whole, target = CpuPlanes.of(planes), [part.numpy() for part in histograms]
+    threads = min(MAX_THREADS, torch.get_num_threads(), whole.scores.size // THREAD_WORTH, len(whole.scores))
+    if threads < 2:
+        _count_on_cpu(compiled, whole, pivot, bits, target)
+        return
+    cuts = np.linspace(0, len(whole.scores), threads + 1).astype(int).tolist()
+    targets = [target, *(_scratch(1 << bits) for _ in range(threads - 1))]
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = [
+            pool.submit(_count_on_cpu, compiled, whole.part(start, stop), pivot, bits, own)
+            for (start, stop), own in zip(pairwise(cuts), targets, strict=True)
+        ]
+        for job in jobs:
+            job.result()
+    for own in targets[1:]:
+        _fold(target, own)
+
+
+class CpuPlanes(NamedTuple):
+    """Planes as NumPy arrays: threads that call torch would each bring their own pool of threads."""
+
+    scores: Array
+    mask: Array
+    foreground: Array | None
+    weight: Array | None
+
+    @classmethod
+    def of(cls, planes: Planes) -> CpuPlanes:
+        """Views of the tensors; only bfloat16, which NumPy does not know, is copied."""
+        scores = planes.scores.float() if planes.scores.dtype == torch.bfloat16 else planes.scores
+        return cls(*(None if part is None else part.numpy() for part in (scores, *planes[1:])))  # type: ignore[arg-type]
+
+    def part(self, start: int, stop: int) -> CpuPlanes:
+        """Planes start to stop."""
+        return CpuPlanes(*(None if values is None else values[start:stop] for values in self))  # type: ignore[arg-type]
+
+    def flat(self, compiled: ModuleType) -> tuple[Array, Array, Array, Array, bool]:
+        """What the compiled loops take: scores, mask, foreground (empty for all), weight, whether that is sparse."""
+        sparse = self.weight is None
+        weight = label_planes(self.mask, compiled).weights() if self.weight is None else _flat(self.weight, np.float32)
+        foreground = _NOTHING if self.foreground is None else _flat(self.foreground, np.bool_)
+        return _flat(self.scores, np.float32), _flat(self.mask, np.bool_), foreground, weight, sparse
+
+
+def _count_on_cpu(compiled: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
+    each = planes_each(planes.scores)
+    for start in range(0, len(planes.scores), each):
+        compiled.count(*planes.part(start, start + each).flat(compiled), np.float32(pivot), bits, *target)
+
+
+def planes_each(scores: Tensor | Array) -> int:
+    """How many planes (N, H, W) make a group of about GROUP pixels; at least one."""
+    return max(GROUP // max(scores.shape[1] * scores.shape[2], 1), 1)
+
+
+def _flat(values: Array, dtype: type) -> Array:
+    return np.ascontiguousarray(values, dtype=dtype).ravel()
+
+
+def _scratch(bins: int) -> list[Array]:
+    """Histograms of one thread: counts in int32, which one batch does not overflow."""
+    counts = [np.zeros(bins, dtype=np.int32) for _ in range(2)]
+    return [*counts, np.zeros(bins), np.full(bins, EMPTY, dtype=np.int32)]
+
+
+def _fold(target: Sequence[Array], own: Sequence[Array]) -> None:
+    """Add one thread's histograms to the first's."""
+    filled = np.flatnonzero(own[3] != EMPTY)
+    for total, part in zip(target[:3], own[:3], strict=True):
+        total[filled] += part[filled]
+    held, new = target[3][filled], own[3][filled]
+    target[3][filled] = np.where(held == EMPTY, new, np.where(held == new, held, MIXED))

@@ -1,0 +1,132 @@
+"""The models that are a VAE but for one thing each: beta-VAE, ceVAE, and the autoencoder without a prior."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from .schedules import SCHEDULES, cyclical, warmup
+from .vae import VAE, input_size
+
+
+class BetaVAE(VAE):
+    """A VAE whose KL term is weighted with beta > 0 (Higgins et al. 2017).
+
+    normalised: beta is given in units of latent size / input size, so that the raw weight is beta · input size / latent
+    size. schedule: how the term grows in training; validation and evaluation always use all of it.
+    warmup: the weight grows linearly from 0 over `warmup_epochs`; with 0 it is constant.
+    cyclical: it does so `cycles` times, each within the share `ramp` of `cycle_epochs`, and stays at beta for the rest of
+    them and after them (Fu et al. 2019, arXiv 1903.10145).
+    capacity: the term is beta · |KL − C|, and C grows linearly from 0 to `capacity` nats over `warmup_epochs` (Burgess et al.
+    2018, arXiv 1804.03599, equation 8, where beta is called gamma). `beta` is the weight of the KL above C, and so is that
+    of the KL in the ELBO gradient of a predictor: the sign that it has for an image whose KL exceeds C.
+    Other arguments as for VAE.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        beta: float = 4.0,
+        normalised: bool = False,
+        schedule: str = "warmup",
+        warmup_epochs: int = 0,
+        cycles: int = 4,
+        cycle_epochs: int = 10,
+        ramp: float = 0.5,
+        capacity: float = 25.0,
+        **vae: Any,
+    ) -> None:
+        super().__init__(shape, **vae)
+        if not 0 < beta < math.inf:
+            raise ConfigError(f"model.beta={beta}: expected a number greater than 0; beta=1 is the VAE")
+        if schedule not in SCHEDULES:
+            raise ConfigError(f"model.schedule={schedule}: expected one of {', '.join(SCHEDULES)}")
+        if warmup_epochs < 0:
+            raise ConfigError(f"model.warmup_epochs={warmup_epochs}: expected 0 or more epochs")
+        if cycles < 1 or cycle_epochs < 1 or not 0 < ramp <= 1:
+            raise ConfigError(
+                f"model.cycles={cycles}, model.cycle_epochs={cycle_epochs}, model.ramp={ramp}: expected at least one cycle "
+                "of at least one epoch, and the ramp as a share of it, above 0 and up to 1"
+            )
+        if not 0 <= capacity < math.inf:
+            raise ConfigError(f"model.capacity={capacity}: expected nats, 0 or more")
+        self._beta = beta * input_size(shape) / self.latent if normalised else beta
+        self.schedule, self.warmup_epochs, self.capacity = schedule, warmup_epochs, capacity
+        self.cycles, self.cycle_epochs, self.ramp = cycles, cycle_epochs, ramp
+
+    @property
+    def beta(self) -> float:
+        return self._beta
+
+    def training_beta(self) -> float:
+        return self.beta if self.schedule == "capacity" else self.beta * self._grown()
+
+    def penalty(self, kl: Tensor) -> Tensor:
+        return self._off_capacity(kl, 1.0) if self.schedule == "capacity" else super().penalty(kl)
+
+    def training_penalty(self, kl: Tensor) -> Tensor:
+        return self._off_capacity(kl, self._grown()) if self.schedule == "capacity" else super().training_penalty(kl)
+
+    def _off_capacity(self, kl: Tensor, share: float) -> Tensor:
+        return self.beta * (kl - share * self.capacity).abs()
+
+    def _grown(self) -> float:
+        """Which share of its final value the scheduled quantity has reached."""
+        if self.schedule == "cyclical":
+            return cyclical(self.trainer.global_step, self._steps(self.cycle_epochs), self.cycles, self.ramp)
+        return warmup(self.trainer.global_step, self._steps(self.warmup_epochs)) if self.warmup_epochs else 1.0
+
+    def _steps(self, epochs: int) -> int:
+        return epochs * int(self.trainer.num_training_batches)
+
+
+class CEVAE(BetaVAE):
+    """The context-encoding VAE (Zimmerer et al. 2018, arXiv 1812.05941): a VAE that must also fill in what is masked.
+
+    Loss per image = rec + beta · KL + context_weight · −log p(x|z̃), with z̃ the posterior mean of a masked copy of the image
+    (masks, mask_size and noise say how it is masked; the rest of the loss sees the image itself). Evaluated like a VAE.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], context_weight: float = 1.0, masks: int = 3, **beta_vae: Any
+    ) -> None:
+        super().__init__(shape, masks=masks, **beta_vae)
+        if not 0 < context_weight < math.inf:
+            raise ConfigError(f"model.context_weight={context_weight}: expected a number greater than 0")
+        if masks == 0 and self.corrupted.noise == 0:
+            raise ConfigError("model.masks=0, model.noise=0: ceVAE needs something to fill in; set model.masks=3")
+        self.context_weight = context_weight
+
+    def training_terms(self, image: Tensor) -> dict[str, Tensor]:
+        rec, kl = self.terms(image, sample=True)
+        masked = self.corrupted(image)
+        reconstruction, log_sigma = self.decode_with_scale(self.encode(masked)[0])
+        scale = self.likelihood.log_sigma if log_sigma is None else log_sigma
+        context = self.likelihood.nll(image, reconstruction, scale)
+        loss = rec + self.training_penalty(kl) + self.context_weight * context
+        return {"loss": loss, "rec": rec, "kl": kl, "context": context}
+
+
+class AE(VAE):
+    """The autoencoder that Dehaene et al. 2020 and Bergmann et al. 2018 compare with: a deterministic code, no prior, no KL.
+
+    The encoder's log variance is not used: the posterior is a point mass, so that `terms` gives KL 0, beta is 0 and
+    sampling gives the code. With the fixed Gaussian likelihood the loss is the squared error, up to scale and constant.
+    """
+
+    variational: ClassVar[bool] = False
+
+    @property
+    def beta(self) -> float:
+        return 0.0
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        code, _ = super().encode(image)
+        return code, torch.full_like(code, -math.inf)
+
+    def kl(self, mean: Tensor, logvar: Tensor) -> Tensor:
+        return 0.0 * mean.flatten(1).sum(dim=1)  # of the graph, so that its gradient is 0 as well

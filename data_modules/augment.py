@@ -1,0 +1,63 @@
+"""`dataset.augment`: random MONAI transforms of training batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from monai.transforms import Randomizable
+from torch import Tensor
+
+from .batch import AnomalyBatch
+from .errors import DataError
+from .steps import Step, build_steps
+
+KEY = "dataset.augment"
+
+
+def build_augment(mapping: Mapping[str, Any], seed: int) -> Callable[[AnomalyBatch], AnomalyBatch] | None:
+    """A function that augments batches of normal images, or None if the mapping is empty.
+
+    The mapping is like that of dataset.preprocess, with the keys `image` (C, H, W) and `foreground` (1, H, W) and random
+    transforms alone: each image of a batch is changed in its own way, together with its foreground; outside of which
+    it stays 0. Masks and region weights are handed on, as training images have none. The same seed and the same
+    order of batches give the same images. Raises DataError naming the entry, for wrong ones and for those that change the
+    size of images.
+    """
+    steps = build_steps(mapping, KEY, "image", ("foreground",))
+    for step in steps:
+        if not isinstance(step.transform, Randomizable):
+            raise DataError(f"{step.key}: {step.use} is not random; put it in dataset.preprocess, for all splits")
+    if not steps:
+        return None
+    for number, step in enumerate(steps):
+        cast(Randomizable, step.transform).set_random_state(seed=(seed + 7919 * number) % 2**32)
+    return _Augment(steps)
+
+
+class _Augment:
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+
+    def __call__(self, batch: AnomalyBatch) -> AnomalyBatch:
+        pairs = [self._one(*pair) for pair in zip(batch["image"], batch["foreground"], strict=True)]
+        images, foregrounds = (torch.stack(part) for part in zip(*pairs, strict=True))
+        return AnomalyBatch(**{**batch, "image": images, "foreground": foregrounds})
+
+    def _one(self, image: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
+        data: dict[str, Any] = {"image": image, "foreground": foreground.float()}
+        for step in self.steps:
+            data = step(data, "a training image")
+            for key, before in (("image", image), ("foreground", foreground)):
+                if data[key].shape != before.shape:
+                    raise DataError(
+                        f"{step.key}: {step.use} makes {tuple(data[key].shape)} of the {key}'s {tuple(before.shape)}; "
+                        "training images must keep their size"
+                    )
+        inside = _plain(data["foreground"]) > 0.5
+        return _plain(data["image"]).float() * inside, inside
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().as_subclass(Tensor)

@@ -1,0 +1,37 @@
+"""What a dataset is called once its categories are chosen."""
+
+from __future__ import annotations
+
+from .config import DatasetConfig, PictureConfig
+from .errors import DataError
+
+
+def chosen_categories(config: DatasetConfig) -> list[str] | None:
+    """The categories in `dataset.category`, each once and sorted; None for the whole dataset.
+
+    Raises DataError if it is neither null, a name, nor a list of names.
+    """
+    chosen = config.category if isinstance(config, PictureConfig) else None
+    if chosen is None:
+        return None
+    names = chosen if isinstance(chosen, list) else [chosen]
+    if not names or any(not isinstance(name, str | int) or isinstance(name, bool) or name == "" for name in names):
+        raise DataError(f"dataset.category={chosen}: expected a name, a list of names [a,b], or null for all")
+    return sorted({str(name) for name in names})
+
+
+def dataset_family(config: DatasetConfig) -> str:
+    """The benchmark that the dataset is the whole of, or some categories of: mvtec_ad."""
+    return config.name
+
+
+def dataset_category(config: DatasetConfig) -> str | None:
+    """The chosen categories as one name, bottle or bottle+cable; None for the whole dataset."""
+    chosen = chosen_categories(config)
+    return None if chosen is None else "+".join(chosen)
+
+
+def dataset_name(config: DatasetConfig) -> str:
+    """What results, stores and messages call the dataset: mvtec_ad, mvtec_ad_bottle, mvtec_ad_bottle+cable."""
+    category = dataset_category(config)
+    return config.name if category is None else f"{config.name}_{category}"

@@ -1,0 +1,84 @@
+"""`dataset.preprocess`: what is done to a subject's volumes before they are cut into slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from monai.transforms import Randomizable
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .errors import DataError
+from .scan import ANOMALOUS, OTHER, Scan
+from .steps import build_steps
+from .transforms import ScanTransform
+
+KEY = "dataset.preprocess"
+
+
+class Preprocess:
+    """The transforms of the mapping, in its order; see build_steps. Safe to call from several threads.
+
+    Labels are resampled to the nearest voxel, which can miss a small lesion: a connected region of the label (26
+    neighbours) that a change of grid leaves without a voxel keeps the voxel at its middle, unless that lies outside.
+    Raises DataError naming the entry, and for transforms that are random, which belong in dataset.augment.
+    """
+
+    def __init__(self, mapping: Mapping[str, Any]) -> None:
+        self.steps = build_steps(mapping, KEY, "image", ("label", "brain"))
+        for step in self.steps:
+            if isinstance(step.transform, Randomizable):
+                raise DataError(f"{step.key}: {step.use} is random; put it in dataset.augment, for training only")
+
+    def __call__(self, scan: Scan) -> Scan:
+        """The preprocessed scan; the given one is used up."""
+        for step in self.steps:
+            if isinstance(step.transform, ScanTransform):
+                step.transform.apply(scan)
+                continue
+            after = scan.replaced(step(cast(dict[str, Any], scan.tensors()), scan.sources[0]))
+            _check_grids(after, step.key)
+            if scan.label is not None and after.label is not None:
+                _keep_regions(scan.label, scan.affine, after)
+            scan = after
+        return scan
+
+
+def _check_grids(scan: Scan, key: str) -> None:
+    for name, array in (("label", scan.label), ("brain", scan.brain)):
+        if array is not None and array.shape != scan.shape:
+            raise DataError(
+                f"{scan.sources[0]}: {key} leaves the {name} with {array.shape} voxels, the image with {scan.shape}; "
+                "give it the keys image, label and brain"
+            )
+    if not np.isfinite(np.stack(scan.image)).all():
+        raise DataError(f"{scan.sources[0]}: {key} makes NaN or infinite voxels; change its arguments")
+
+
+def _keep_regions(before: NDArray[np.uint8], affine: NDArray[np.float64], scan: Scan) -> None:
+    """Give each region of a label that the scan's new grid has lost the voxel at its middle."""
+    label = scan.label
+    if label is None or (label.shape == before.shape and np.allclose(scan.affine, affine)):
+        return
+    to_new = np.linalg.inv(scan.affine) @ affine
+    for value in (OTHER, ANOMALOUS):
+        regions, _ = ndimage.label(before == value, structure=np.ones((3, 3, 3)))
+        for number, box in enumerate(ndimage.find_objects(regions), start=1):
+            voxels = np.argwhere(regions[box] == number) + [part.start for part in box]
+            moved = _inside(_move(voxels, to_new), label.shape)
+            middle = voxels[[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()]]
+            target = _inside(_move(middle, to_new), label.shape)
+            if len(target) and not (label[tuple(moved.T)] == value).any():
+                label[tuple(target.T)] = value
+                if value == ANOMALOUS and scan.brain is not None:
+                    scan.brain[tuple(target.T)] = True
+
+
+def _move(voxels: NDArray[np.int64], matrix: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.rint(voxels @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.int64)
+
+
+def _inside(voxels: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    return voxels[((voxels >= 0) & (voxels < shape)).all(axis=1)]

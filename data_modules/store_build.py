@@ -1,0 +1,169 @@
+"""Building a slice store: cases are decoded by all cores and written in their order, so that a kill loses little.
+
+The store grows in a folder of its own under a lock. Each case is written, then vouched for by a line of the journal; who
+finds an unfinished store goes on after its last whole case. The folder is renamed when everything is there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+
+from .digests import usable_cpus
+from .errors import DataError
+from .sealed import seal
+from .store import Progress, SliceStore, locked, open_store, partial_path
+from .store_format import (
+    FILES,
+    JOURNAL,
+    Block,
+    Entry,
+    Header,
+    Slices,
+    as_record,
+    encode,
+    intact,
+    last_line,
+    map_bytes,
+    read_journal,
+)
+
+GIB = 1 << 30
+
+
+class Named(Protocol):
+    """A case, as far as the store has to know it."""
+
+    @property
+    def subject(self) -> str: ...
+
+
+C = TypeVar("C", bound=Named)
+
+
+def build_store(
+    folder: Path,
+    header: Header,
+    cases: Sequence[C],
+    read: Callable[[C], Slices],
+    progress: Progress | None = None,
+) -> SliceStore:
+    """The store at `folder`, written unless another process has just done so.
+
+    read: decodes a case; called from several threads. Raises DataError if the disk would
+    not hold the store; that and the errors of `read` and of the disk leave no store behind, whole or half. A killed
+    process leaves what it has written to the next one.
+    """
+    with locked(folder):
+        store = open_store(folder)
+        if store is None:
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial = partial_path(folder)
+            try:
+                with single_threaded():
+                    _write(partial, header, cases, read, progress)
+            except Exception:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            partial.replace(folder)
+            store = SliceStore(folder)
+    return store
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread per torch operation, while as many operations run as there are cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write(
+    folder: Path, header: Header, cases: Sequence[C], read: Callable[[C], Slices], progress: Progress | None
+) -> None:
+    entries, total = _resume(folder, header, cases), len(cases)
+    report = progress or (lambda done, total: None)
+    report(len(entries), total)
+    ends: Sequence[int] = entries[-1].ends if entries else (0,) * len(FILES)
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / f"{name}.bin").open("ab")) for name in FILES]
+        journal = stack.enter_context((folder / JOURNAL).open("ab"))
+        if not entries:
+            journal.write(seal(as_record(header)))
+        blocks = stack.enter_context(closing(_blocks(read, cases[len(entries) :], header.storage)))
+        for done, block in enumerate(blocks, start=len(entries) + 1):
+            entry = block.entry.after(ends)
+            _check_space(folder, header.name, sum(entry.ends) / done * (total - done + 1))
+            for file, array in zip(files, block.arrays, strict=True):
+                file.write(array.data)  # not tofile(), which forgets why a full disk refused
+                file.flush()
+            journal.write(seal(as_record(entry)))
+            journal.flush()
+            ends = entry.ends
+            report(done, total)
+        journal.write(seal(last_line(total)))
+
+
+def _resume(folder: Path, header: Header, cases: Sequence[Named]) -> list[Entry]:
+    """The cases that an earlier process has written, with the files cut to them; none if it wrote something else."""
+    try:
+        found, lines, _ = read_journal(folder)
+        files = [map_bytes(folder / f"{name}.bin") for name in FILES]
+    except OSError:
+        found, lines, files = None, [], []
+    good = 0
+    if found is not None and found.fingerprint == header.fingerprint:
+        sound = intact(files, [entry for entry, _ in lines])
+        for (entry, _), case, whole in zip(lines, cases, sound, strict=False):
+            if not whole or entry.subject != case.subject:
+                break
+            good += 1
+    if good == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return []
+    entries = [entry for entry, _ in lines[:good]]
+    for name, end in zip((*FILES, None), (*entries[-1].ends, lines[good - 1][1]), strict=True):
+        with (folder / (f"{name}.bin" if name else JOURNAL)).open("r+b") as stream:
+            stream.truncate(end)
+    return entries
+
+
+def _blocks(read: Callable[[C], Slices], cases: Sequence[C], storage: str) -> Generator[Block, None, None]:
+    """The cases in their order, decoded by as many threads as there are cores.
+
+    As many again may wait, done, for one before them; their slices are kept as they are stored.
+    """
+    workers = usable_cpus()
+    waiting: deque[Future[Block]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for case in cases:
+            if len(waiting) == 2 * workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(lambda case: encode(read(case), storage), case))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_space(folder: Path, name: str, needed: float) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder.parent}: preparing {name} takes about {needed / GIB:.1f} GiB more, and {free / GIB:.1f} GiB are free; "
+            "free some, choose another folder (cache_dir=FOLDER, or ANOMALY_BENCH_CACHE=FOLDER), or store less "
+            "(dataset.storage=uint8, a smaller dataset.size, a larger dataset.slice_step for volumes)"
+        )

@@ -1,0 +1,224 @@
+"""What a slice store looks like on disk: the arrays of a case as bytes, and the journal that vouches for them.
+
+A store is a folder of flat binary files, one case after the other, and a journal of sealed lines: a header, one entry per
+case with where its bytes end and their checksums, and a last line that says how many cases there are.
+
+image.bin       (n, C, H, W) float16 or uint8
+foreground.bin  one packed bit per pixel, only for slices that are not all foreground
+mask.bin        one packed bit per pixel, only for anomalous slices
+region.bin      float32, the region weight of each anomalous pixel, in the order of slices and pixels
+index.bin       (n, 4) int64: slice number, labelled, anomalous pixels, all foreground
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .digests import usable_cpus
+from .errors import DataError
+from .geometry import region_weights
+from .sealed import crc32, read_sealed
+
+FORMAT = 3
+JOURNAL = "journal.jsonl"
+FILES = ("image", "foreground", "mask", "region", "index")
+STORAGES: dict[str, type[np.generic]] = {"float16": np.float16, "uint8": np.uint8}
+BITS = 255  # the levels of an 8-bit picture
+LARGEST = {"float16": 65504.0, "uint8": 3e38}
+
+
+@dataclass(frozen=True)
+class Slices:
+    """One case, decoded.
+
+    image (n, C, H, W) float32; mask and foreground (n, 1, H, W) bool; number (n,) int64, the slice's index in its volume;
+    labelled (n,) bool, whether the slice has any label, of interest or not, so that it is not normal; kept and dropped,
+    how many anomalous voxels lie in these slices and in those left out; geometry, JSON that says how the slices lie in
+    the source: {shape, affine, plane, box} of a volume, {shape} of a picture.
+    """
+
+    subject: str
+    image: Tensor
+    mask: Tensor
+    foreground: Tensor
+    number: Tensor
+    labelled: Tensor
+    kept: int = 0
+    dropped: int = 0
+    geometry: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a store holds. settings: everything that changes pixels; fingerprint: of the settings and the files' content."""
+
+    name: str
+    fingerprint: str
+    settings: dict[str, Any]
+    storage: str = "float16"
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case in the journal.
+
+    shape (n, C, H, W); ends and checksums, per file, where the case's bytes end and their CRC-32; zero and levels, per
+    channel of a store in uint8: a pixel q stands for (q - zero) / levels.
+    """
+
+    subject: str
+    shape: Sequence[int]
+    ends: Sequence[int]
+    checksums: Sequence[int]
+    kept: int
+    dropped: int
+    geometry: dict[str, Any]
+    zero: Sequence[int] = ()
+    levels: Sequence[float] = ()
+
+    def after(self, ends: Sequence[int]) -> Entry:
+        """The entry, with ends relative to its own start, for files that end where `ends` says."""
+        return replace(self, ends=[before + length for before, length in zip(ends, self.ends, strict=True)])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A case as bytes, one array per file, and its entry with ends relative to its own start."""
+
+    arrays: Sequence[NDArray[np.uint8]]
+    entry: Entry
+
+
+def encode(case: Slices, storage: str) -> Block:
+    """The bytes of a case. Raises DataError if its intensities are not finite or beyond the range of float16."""
+    _check_range(case, storage)
+    weights = region_weights(case.mask.numpy())
+    counts = np.count_nonzero(weights, axis=(1, 2, 3))
+    full = case.foreground.flatten(1).all(1).numpy()
+    image, zero, levels = _quantized(case.image) if storage == "uint8" else (case.image.half().numpy(), (), ())
+    arrays = [
+        _bytes(array)
+        for array in (
+            image,
+            _packed(case.foreground.numpy()[~full]),
+            _packed(case.mask.numpy()[counts > 0]),
+            weights[weights > 0],
+            np.stack([case.number.numpy(), case.labelled.numpy(), counts, full], axis=1).astype(np.int64),
+        )
+    ]
+    entry = Entry(
+        subject=case.subject,
+        shape=tuple(case.image.shape),
+        ends=[array.nbytes for array in arrays],
+        checksums=[crc32(array) for array in arrays],
+        kept=case.kept,
+        dropped=case.dropped,
+        geometry=case.geometry,
+        zero=zero,
+        levels=levels,
+    )
+    return Block(arrays, entry)
+
+
+def packed_bytes(pixels: int) -> int:
+    """The bytes that a slice takes at one bit per pixel."""
+    return -(-pixels // 8)
+
+
+def read_journal(folder: Path) -> tuple[Header | None, list[tuple[Entry, int]], bool]:
+    """The header, the entries with the offsets of their lines' ends, and whether the last line says that it is all.
+
+    Reads up to the first damaged line; None if the header is damaged or of another format.
+    """
+    header, entries = None, []
+    for record, end in read_sealed(folder / JOURNAL):
+        if header is None:
+            if record.get("format") != FORMAT:
+                break
+            header = Header(**record)
+        elif "subject" in record:
+            entries.append((Entry(**record), end))
+        else:
+            size = (folder / JOURNAL).stat().st_size
+            return header, entries, record == last_line(len(entries)) and end == size
+    return header, entries, False
+
+
+def last_line(cases: int) -> dict[str, int]:
+    """What the journal of a whole store ends with."""
+    return {"cases": cases}
+
+
+def as_record(line: Header | Entry) -> dict[str, Any]:
+    """A header or an entry as JSON can say it."""
+    return asdict(line)
+
+
+def intact(files: Sequence[NDArray[np.uint8]], entries: Sequence[Entry]) -> list[bool]:
+    """Whether the bytes of each case are what they were when they were written; computed in parallel."""
+    starts = [(0,) * len(FILES), *(entry.ends for entry in entries)]
+
+    def check(position: int) -> bool:
+        entry = entries[position]
+        spans = zip(files, starts[position], entry.ends, entry.checksums, strict=True)
+        return all(len(file) >= end and crc32(file[start:end]) == checksum for file, start, end, checksum in spans)
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        return list(pool.map(check, range(len(entries)), chunksize=64))
+
+
+def map_bytes(path: Path) -> NDArray[np.uint8]:
+    """The bytes of a file, mapped to memory; what is written to them stays in memory."""
+    size = path.stat().st_size
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="c")) if size else np.zeros(0, np.uint8)
+
+
+def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _packed(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.packbits(masks.reshape(len(masks), -1), axis=1) if len(masks) else np.zeros((0, 0), np.uint8)
+
+
+def _check_range(case: Slices, storage: str) -> None:
+    low, high = (float(value) for value in case.image.aminmax())
+    if not (low >= -LARGEST[storage] and high <= LARGEST[storage]):
+        raise DataError(
+            f"{case.subject}: its intensities reach from {low:g} to {high:g}, which {storage} cannot hold; scale them to "
+            "a few units (dataset.preprocess)"
+        )
+
+
+def _quantized(image: Tensor) -> tuple[NDArray[Any], tuple[int, ...], tuple[float, ...]]:
+    """Per channel the range from its lowest to its highest value and 0, in 255 steps, one of them at 0.
+
+    What is k/255 already (a picture of 8 bits) is kept exactly.
+    """
+    whole = image * BITS
+    if bool(((whole >= 0) & (whole <= BITS)).all()) and torch.equal(whole.round() / BITS, image):
+        channels = image.shape[1]
+        return whole.round().byte().numpy(), (0,) * channels, (float(BITS),) * channels
+    low, high = image.amin(dim=(0, 2, 3)).clamp(max=0).double(), image.amax(dim=(0, 2, 3)).clamp(min=0).double()
+    place = (-low / torch.where(high > low, high - low, 1.0) * BITS).floor()
+    places = torch.stack([place, (place + 1).clamp(max=BITS)])
+    # both sides of 0 have to fit into the steps on their side; of 0/0 and x/0 only the latter is a step too wide
+    steps = torch.maximum(
+        (high / (BITS - places)).nan_to_num(0.0, torch.inf), (-low / places).nan_to_num(0.0, torch.inf)
+    )
+    step, best = steps.min(dim=0)
+    zero = places.gather(0, best[None])[0]
+    levels = torch.where(step > 0, 1 / step, float(BITS)).float()
+    stored = (image * levels[:, None, None]).round() + zero[:, None, None].float()
+    values = tuple(int(value) for value in zero), tuple(float(value) for value in levels)
+    return stored.clamp(0, BITS).byte().numpy(), *values

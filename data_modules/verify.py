@@ -1,0 +1,216 @@
+"""The doctor of a dataset: every problem of its files at once, each with the file and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .config import NiftiConfig
+from .digests import usable_cpus
+from .errors import DataError
+from .layout import Case
+from .module import AnomalyDataModule
+from .names import dataset_name
+from .split import SPLITS, split_cases
+from .store import Progress, Slices
+from .store_build import single_threaded
+from .subjects import attach_attributes
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+LEVELS = (ERROR, WARNING, NOTE)
+FILLED = 0.85  # share of non-zero voxels above which a volume is hardly a stripped brain
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong. level: an error stops or falsifies a run, a warning may; a note only says what is unusual."""
+
+    level: str
+    what: str
+    remedy: str = ""
+    file: str = ""
+    subject: str = ""
+
+    @classmethod
+    def of(cls, error: DataError, subject: str = "") -> Problem:
+        """The error's message, `FILE: what is wrong; the remedy`, in its parts."""
+        text, _, remedy = str(error).rpartition("; ") if "; " in str(error) else (str(error), "", "")
+        file = re.match(r"([^:;]*[/\\][^:;]*): ", text)
+        return cls(ERROR, text[file.end() :] if file else text, remedy, file.group(1) if file else "", subject)
+
+
+@dataclass
+class Examined:
+    """One subject: its problems and what can be judged beside the other subjects only.
+
+    contents: digests of the voxels or pixels of its images, as far as they can be read; normal, anomalous: how many of its
+    slices a run would use as such; facts: values that a cohort should agree on, by name; labels: the values in its label;
+    brain: the share of voxels that are not 0, where no mask says what is brain.
+    """
+
+    case: Case
+    problems: list[Problem] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    normal: int = 0
+    anomalous: int = 0
+    facts: dict[str, str] = field(default_factory=dict)
+    labels: set[int] = field(default_factory=set)
+    brain: float | None = None
+
+    def add(self, level: str, file: Path | str, what: str, remedy: str) -> None:
+        """Note a problem of one of the subject's files."""
+        self.problems.append(Problem(level, what, remedy, str(file), self.case.subject))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the doctor found in a dataset: how much it looked at, and the problems, the worst first."""
+
+    dataset: str
+    root: str
+    subjects: int
+    files: int
+    problems: list[Problem]
+
+    def count(self, level: str) -> int:
+        """How many problems are of the level."""
+        return sum(problem.level == level for problem in self.problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def verify(data: AnomalyDataModule, progress: Progress | None = None, workers: int | None = None) -> Findings:
+    """Read every file of every subject in `workers` threads (default: one for each core) and collect what is wrong.
+
+    Never stops at a problem: whatever a DataError says becomes one of the findings.
+    """
+    from .verify_pictures import examine_picture
+    from .verify_volumes import examine_volumes
+
+    problems: list[Problem] = []
+
+    def report(error: DataError) -> None:
+        problems.append(Problem.of(error))
+
+    try:
+        found = attach_attributes(data.find_cases(report), data.config.subjects_file, report)
+    except DataError as error:
+        return _findings(data, [], [*problems, Problem.of(error)])
+    cases = sorted(found, key=lambda case: case.subject)
+    examine = examine_volumes if isinstance(data.config, NiftiConfig) else examine_picture
+    examined = _examine_all(data, cases, examine, progress, workers or usable_cpus())
+    problems += [problem for one in examined for problem in one.problems]
+    part_of: dict[str, str] = {}
+    try:
+        split = split_cases(cases, data.config.split)
+        part_of = {name: part for part in SPLITS for name in split[part]}
+        problems += _empty_splits(examined, part_of)
+    except DataError as error:
+        problems.append(Problem.of(error))
+    return _findings(data, cases, [*problems, *_duplicates(examined, part_of), *_disagreements(examined)])
+
+
+def examine_as_a_run_would(found: Examined, data: AnomalyDataModule) -> Slices | None:
+    """Read the subject as a run does: its slices, or None and one more problem."""
+    try:
+        slices = data.read_case(found.case)
+    except DataError as error:
+        found.problems.append(Problem.of(error, found.case.subject))
+        return None
+    found.normal = int((~slices.labelled).sum())
+    found.anomalous = int(slices.mask.flatten(1).any(1).sum())
+    return slices
+
+
+def _examine_all(
+    data: AnomalyDataModule,
+    cases: Sequence[Case],
+    examine: Callable[[AnomalyDataModule, Case], Examined],
+    progress: Progress | None,
+    workers: int,
+) -> list[Examined]:
+    with single_threaded(), ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(examine, data, case) for case in cases]
+        try:
+            for done, job in enumerate(as_completed(jobs)):
+                job.result()
+                if progress:
+                    progress(done + 1, len(cases))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [job.result() for job in jobs]
+
+
+def _findings(data: AnomalyDataModule, cases: Sequence[Case], problems: list[Problem]) -> Findings:
+    files = {file for case in cases for file in case.files}
+    ordered = sorted(problems, key=lambda one: (LEVELS.index(one.level), one.subject, one.file, one.what))
+    return Findings(dataset_name(data.config), str(data.root()), len(cases), len(files), ordered)
+
+
+def _duplicates(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
+    """Subjects whose images hold the same, whatever their files are called."""
+    seen: dict[str, Case] = {}
+    pairs = [(seen.setdefault(content, one.case), one.case) for one in examined for content in one.contents]
+    problems = []
+    for first, other in pairs:
+        if first.subject == other.subject:
+            continue
+        parts = [part_of.get(case.subject) for case in (first, other)]
+        same = parts[0] == parts[1] and parts[0] is not None
+        where = f"both in {parts[0]}" if same else f"in {parts[0]} and {parts[1]}" if all(parts) else "no split is made"
+        what = f"the same image as {first.subject}; {where}"
+        remedy = "remove one of them" if same else "remove one of them: what is tested on must not be trained on"
+        problems.append(Problem(WARNING if same else ERROR, what, remedy, str(other.files[0]), other.subject))
+    return list(dict.fromkeys(problems))
+
+
+def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
+    """Splits that have subjects but nothing that a run needs of them."""
+    normal, anomalous = Counter[str](), Counter[str]()
+    for one in examined:
+        normal[part_of[one.case.subject]] += one.normal
+        anomalous[part_of[one.case.subject]] += one.anomalous
+    remedy = "change dataset.split"
+    problems = [
+        Problem(ERROR, f"the {part} subjects have no normal slice", remedy)
+        for part in ("train", "val")
+        if not normal[part]
+    ]
+    if not anomalous["test"]:
+        problems.append(Problem(ERROR, "the test subjects have no anomalous pixel", remedy))
+    if not anomalous["val"]:
+        what = "the val subjects have no anomalous pixel: no look at localization while training"
+        problems.append(Problem(NOTE, what, remedy))
+    return problems
+
+
+def _disagreements(examined: Sequence[Examined]) -> list[Problem]:
+    """What most subjects of the cohort agree on and some do not."""
+    problems = []
+    for name in sorted({name for one in examined for name in one.facts}):
+        values = Counter(one.facts[name] for one in examined if name in one.facts)
+        if len(values) < 2:
+            continue
+        common = ", ".join(f"{value} ({count})" for value, count in values.most_common(4))
+        more = f" and {len(values) - 4} more" if len(values) > 4 else ""
+        remedy = "resample the cohort, or add a resampling step to dataset.preprocess, if sizes should be comparable"
+        problems.append(Problem(NOTE, f"subjects differ in {name}: {common}{more}", remedy))
+    if full := [one for one in examined if one.brain is not None and one.brain > FILLED]:
+        where = (
+            f"in {len(full)} of {len(examined)} subjects, such as {full[0].case.subject}, more than {FILLED:.0%} of the"
+        )
+        what = f"{where} voxels are not 0: the skull or the background seems to be in the volumes"
+        problems.append(Problem(WARNING, what, "strip the skull, or give a brain mask (dataset.brain_mask)"))
+    labels = Counter(value for one in examined for value in one.labels)
+    if len(labels) > 1:
+        counts = ", ".join(f"{value} in {count} subjects" for value, count in sorted(labels.items()))
+        problems.append(Problem(NOTE, f"label values other than 0: {counts}", "see dataset.anomalous_labels"))
+    return problems

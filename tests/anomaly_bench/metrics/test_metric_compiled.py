@@ -1,0 +1,157 @@
+"""The compiled loops against the array code: identical counts, bit for bit; and what happens without numba."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from anomaly_bench.metrics import LocalizationCurve, SubjectCurves, accelerate, find_regions, kernel, regions
+
+compiled = pytest.importorskip("anomaly_bench.metrics.compiled")
+floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnormal=True)
+tricky = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-40, 0.5, 0.50000006, math.inf, -math.inf, 3e38])
+
+
+def use(numba: bool) -> None:
+    accelerate._compiled.cache_clear()
+    accelerate._seen = 0
+    accelerate.LOAD_AFTER = -1 if numba else 1 << 62
+
+
+@pytest.fixture(autouse=True)
+def as_found() -> Iterator[None]:
+    before = accelerate.LOAD_AFTER, accelerate._seen
+    yield
+    accelerate.LOAD_AFTER, accelerate._seen = before
+
+
+def both(make, *maps):
+    """The states of two curves that `make` gives, one counted by numba, one by torch."""
+    found = []
+    for numba in (True, False):
+        use(numba)
+        curve = make()
+        curve.update(*maps)
+        found.append(curve)
+    return found
+
+
+def assert_equal(a: LocalizationCurve, b: LocalizationCurve) -> None:
+    for name in ("pivot", "normal", "anomalous", "region", "tie"):
+        x, y = getattr(a, name), getattr(b, name)
+        assert x.dtype == y.dtype
+        assert torch.equal(x.nan_to_num(), y.nan_to_num()), name  # no pivot is NaN
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(floats | tricky, st.booleans(), st.booleans()), min_size=4, max_size=48),
+    st.sampled_from([4, 11, 16]),
+    st.sampled_from([None, 0.0, 0.5, -3e4]),
+    st.booleans(),
+)
+def test_counts_are_identical(pixels: list, bits: int, pivot: float | None, weighted: bool) -> None:
+    pixels = pixels[: len(pixels) // 4 * 4]
+    scores, mask, foreground = (torch.tensor(part).view(2, 2, -1) for part in zip(*pixels, strict=True))
+    weight = torch.rand(mask.shape) if weighted else None
+    assert_equal(*both(lambda: LocalizationCurve(bits, pivot), scores, mask, foreground, weight))
+    assert_equal(*both(lambda: LocalizationCurve(bits, pivot), scores, mask, None, weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_identical_over_groups_threads_types_and_layouts(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "GROUP", 1000)
+    monkeypatch.setattr(kernel, "THREAD_WORTH", 2000)
+    torch.manual_seed(0)
+    mask = torch.rand(17, 1, 30, 25) < 0.2
+    scores = (torch.randn(17, 1, 25, 30).transpose(2, 3) + mask).to(dtype)
+    foreground = torch.rand(mask.shape) < 0.7
+    torch.set_num_threads(3)
+    try:
+        a, b = both(LocalizationCurve, scores, mask, foreground)
+    finally:
+        torch.set_num_threads(1)
+    assert_equal(a, b)
+    assert int((a.normal + a.anomalous).sum()) == int(foreground.sum())
+    one = LocalizationCurve(pivot=float(a.pivot))
+    for image in range(17):
+        one.update(scores[image], mask[image], foreground[image])
+    assert_equal(a, one)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_subjects_are_identical(weighted: bool) -> None:
+    torch.manual_seed(0)
+    mask = torch.rand(9, 1, 20, 20) < 0.1
+    scores, foreground = torch.randn(mask.shape) + mask, torch.rand(mask.shape) < 0.8
+    weight = torch.rand(mask.shape) if weighted else None
+    subject = torch.tensor([5, 5, -1, 5, 7, 7, 2**40, -1, 5])
+    found = []
+    for numba in (True, False):
+        use(numba)
+        curves = SubjectCurves()
+        curves.update(scores, mask, foreground, subject, 0.25, 550_000, weight)
+        found.append(curves.to_arrays())
+    for name, part in found[0].items():
+        np.testing.assert_array_equal(part, found[1][name], name)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7))
+def test_regions_are_those_of_scipy(data: st.DataObject, planes: int, height: int, width: int) -> None:
+    size = planes * height * width
+    flat = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    mask = np.array(flat).reshape(planes, height, width)
+    mine, scipys = regions.label_planes(mask, compiled), regions.label_planes(mask, None)
+    for a, b in zip(mine, scipys, strict=True):
+        np.testing.assert_array_equal(a, b)
+    count = sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in mask)
+    assert len(mine.sizes) == count
+    assert mine.weights().sum() == pytest.approx(count)
+
+
+def test_a_spiral_is_one_region_and_a_chessboard_too() -> None:
+    spiral = ndimage.zoom(
+        np.array([[1, 1, 1, 1, 1], [0, 0, 0, 0, 1], [1, 1, 1, 0, 1], [1, 0, 0, 0, 1], [1] * 5]), 7, order=0
+    )
+    board = np.indices((40, 40)).sum(0) % 2 == 0
+    stripes = np.tile(np.arange(41) % 2 == 0, (40, 1))
+    for picture, count in ((spiral > 0, 1), (board, 1), (stripes, 21)):
+        assert len(regions.label_planes(picture[None], compiled).sizes) == count
+
+
+def test_small_work_does_not_load_numba_and_a_missing_one_is_no_error() -> None:
+    code = """
+import sys, torch
+if sys.argv[1] == "missing":
+    sys.modules["numba"] = None
+from anomaly_bench.metrics import LocalizationCurve, accelerate
+torch.manual_seed(0)
+mask = torch.rand(4, 1, 64, 64) < 0.1
+curve = LocalizationCurve(14)
+curve.update(torch.randn(mask.shape) + mask, mask)
+assert sys.modules.get("numba") is None
+accelerate._seen = accelerate.LOAD_AFTER
+curve.update(torch.randn(mask.shape) + mask, mask)
+assert (sys.modules.get("numba") is not None) == (sys.argv[1] == "there")
+print(curve.compute()["ap"])
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True)
+        for how in ("there", "missing")
+    ]
+    assert said[0].stdout == said[1].stdout
+    assert said[1].stderr == ""
+
+
+def test_find_regions_checks_the_mask() -> None:
+    for bad in (torch.zeros(4, dtype=torch.bool), torch.zeros(4, 4)):
+        with pytest.raises(ValueError, match="bool mask"):
+            find_regions(bad)

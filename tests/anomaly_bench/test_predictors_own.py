@@ -1,0 +1,87 @@
+"""A predictor in a user's own package, outside this checkout."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from small_vae import images, maps, trained
+
+from anomaly_bench.errors import ConfigError
+from anomaly_bench.predictors import build_suite
+from anomaly_bench.schema import PredictorsConfig
+
+OWN = '''
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from anomaly_bench.evidence import Evidence
+from anomaly_bench.predictors import Predictor, channel_mean
+
+
+@dataclass(frozen=True)
+class SquaredGradient(Predictor):
+    """(∂ELBO/∂x) to a power, mean over channels."""
+
+    power: float = 2.0
+
+    def score(self, evidence: Evidence) -> Tensor:
+        return channel_mean(evidence.grad_elbo.abs() ** self.power)
+'''
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    folder = tmp_path / "my_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(textwrap.dedent(OWN))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_package", None)
+
+
+def build(**settings):
+    return build_suite(PredictorsConfig(members={"own": settings, "grad": {"use": "gradient"}}))
+
+
+def test_it_takes_less_than_25_lines():
+    assert len(OWN.strip().splitlines()) < 25
+
+
+@pytest.mark.usefixtures("package")
+def test_it_is_named_by_its_import_path_and_has_what_all_predictors_have():
+    suite = build(use="my_package.SquaredGradient", power=3.0, smooth=1.0, erode=1, noise_samples=2)
+    plain = build(use="my_package.SquaredGradient", power=1.0)
+    batch = images(2)
+    assert suite.single["own"].power == 3.0
+    assert maps(trained(), batch, suite.single["own"]).shape == (2, 1, 32, 32)
+    assert torch.allclose(
+        maps(trained(), batch, plain.single["own"]), maps(trained(), batch, plain.single["grad"]), rtol=1e-5
+    )
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"use": "my_package.Missing"}, r"members\.own\.use=my_package\.Missing: .*has no attribute 'Missing'"),
+        ({"use": "no_package.Mine"}, r"members\.own\.use=no_package\.Mine: No module named .*PYTHONPATH"),
+        ({"use": "my_package.dataclass"}, "expected a subclass of anomaly_bench.predictors.Predictor"),
+        ({"use": "my_package.SquaredGradient", "pwer": 1.0}, r"members\.own\.pwer: .*did you mean power"),
+        ({"use": "my_package.SquaredGradient", "power": "x"}, r"members\.own\.power=x: Input should be a valid number"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_by_the_key(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build(**settings)
+
+
+def test_the_command_line_takes_it_from_pythonpath(package):
+    overrides = ["+predictors.members.own.use=my_package.SquaredGradient", "predictors.only=[own]"]
+    command = [sys.executable, "-m", "anomaly_bench.cli", "run", "dataset=tiny_texture", "--cfg", *overrides]
+    environment = {"PYTHONPATH": str(package), "PATH": "/usr/bin:/bin", "HOME": str(package)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "my_package.SquaredGradient" in done.stdout
