@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .models.elbo import kl_standard_normal
+from .models.elbo import PROBABILITY
 from .models.vae import VAE
+
+LATENT_SEEDS = 2**20  # apart from those of the noise on images
 
 
 class Evidence:
@@ -21,7 +23,7 @@ class Evidence:
     the KL gradient needs the encoder alone, and the ELBO's is a sum (Zimmerer et al. 2019, arXiv 1907.02796).
     Gradients are of the terms in nats with respect to the image, signed, (B, C, H, W). Build it inside `frozen(model)`.
 
-    spent: seconds that each quantity took by itself.
+    foreground: (B, 1, H, W) bool, the pixels that count. spent: seconds that each quantity took by itself.
     """
 
     def __init__(self, model: VAE, image: Tensor, foreground: Tensor) -> None:
@@ -32,21 +34,28 @@ class Evidence:
         self._needs: dict[str, set[str]] = {}
         self._running: list[str] = []
         self._asked: set[str] = set()
+        self._mean_evidence: Evidence | None = None
+        self._normal: Tensor | None = None
 
     @property
     def posterior(self) -> tuple[Tensor, Tensor]:
-        """Posterior mean and log variance, (B, latent) each."""
+        """Posterior mean and log variance, (B, *latent_shape) each."""
         mean, logvar = self._posterior
         return mean.detach(), logvar.detach()
 
     @property
     def reconstruction(self) -> Tensor:
-        """x̂, the decoded posterior mean, (B, C, H, W)."""
-        return self._reconstruction.detach()
+        """x̂, the decoded latent, (B, C, H, W)."""
+        return self._decoded[0].detach()
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of p(x|z) at each pixel: (B, C, H, W), or a single number where all pixels share it."""
+        return self._once("variance", self._likelihood_variance)
 
     @property
     def rec(self) -> Tensor:
-        """−log p(x|x̂) per image (B,), in nats."""
+        """−log p(x|z) per image (B,), in nats."""
         return self._rec.detach()
 
     @property
@@ -61,13 +70,37 @@ class Evidence:
 
     @property
     def grad_kl(self) -> Tensor:
-        """∂KL/∂x."""
+        """∂KL/∂x; the same for every latent sample."""
+        if self._mean_evidence is not None:
+            return self._mean_evidence.grad_kl
         return self._once("grad_kl", lambda: self._gradient(self._kl))
 
     @property
     def grad_elbo(self) -> Tensor:
         """∂(rec + beta · KL)/∂x."""
         return self._once("grad_elbo", lambda: self.grad_rec + self.model.beta * self.grad_kl)
+
+    def noisy(self, number: int, share: float) -> Evidence:
+        """Evidence on the images plus Gaussian noise, of `share` times each image's range of values (max − min).
+
+        The noise is chosen by `number` and is the same for all images, so that no map depends on its batch.
+        """
+        extent = self.image.flatten(1).amax(dim=1) - self.image.flatten(1).amin(dim=1)
+        noise = standard_normal(number, self.image)
+        return Evidence(self.model, self.image + share * extent.view(-1, 1, 1, 1) * noise, self.foreground)
+
+    def sampled(self, number: int) -> Evidence:
+        """Evidence at a posterior sample in place of the mean, which shares this one's pass through the encoder.
+
+        The sample is mean + standard deviation · a standard normal, which is chosen by `number`, the same for all images.
+        """
+        mean, _ = self._posterior
+        sampled = Evidence(self.model, self.image, self.foreground)
+        sampled._mean_evidence = self if self._mean_evidence is None else self._mean_evidence
+        sampled._normal = standard_normal(LATENT_SEEDS + number, mean)
+        for name, value in (("leaf", self._leaf), ("encode", self._posterior)):
+            sampled._memo[name], sampled._needs[name], sampled.spent[name] = value, set(), 0.0
+        return sampled
 
     def timed(self, call: Callable[[Evidence], Tensor]) -> tuple[Tensor, float]:
         """The call's result and its seconds: its own plus those of every quantity it needs, whoever asked first."""
@@ -87,16 +120,29 @@ class Evidence:
         return self._once("encode", lambda: self.model.encode(self._leaf))
 
     @property
-    def _reconstruction(self) -> Tensor:
-        return self._once("decode", lambda: self.model.decode(self._posterior[0]))
+    def _decoded(self) -> tuple[Tensor, Tensor | None]:
+        return self._once("decode", lambda: self.model.decode_with_scale(self._latent()))
 
     @property
     def _rec(self) -> Tensor:
-        return self._once("rec", lambda: self.model.likelihood.nll(self._leaf, self._reconstruction))
+        return self._once("rec", lambda: self.model.likelihood.nll(self._leaf, *self._decoded))
 
     @property
     def _kl(self) -> Tensor:
-        return self._once("kl", lambda: kl_standard_normal(*self._posterior))
+        return self._once("kl", lambda: self.model.kl(*self._posterior))
+
+    def _latent(self) -> Tensor:
+        mean, logvar = self._posterior
+        return mean if self._normal is None else mean + self._normal * (0.5 * logvar).exp()
+
+    def _likelihood_variance(self) -> Tensor:
+        reconstruction, log_sigma = self._decoded
+        likelihood = self.model.likelihood
+        if likelihood.kind == "bernoulli":
+            probability = reconstruction.detach().clamp(PROBABILITY, 1 - PROBABILITY)
+            return probability * (1 - probability)
+        squared = (2 * (likelihood.log_sigma if log_sigma is None else log_sigma).detach()).exp()
+        return 2 * squared if likelihood.kind == "laplace" else squared
 
     def _gradient(self, term: Tensor) -> Tensor:
         return torch.autograd.grad(term.sum(), self._leaf, retain_graph=True)[0]
@@ -109,7 +155,8 @@ class Evidence:
             self._needs[name] = set()
             self._running.append(name)
             before, start = sum(self.spent.values()), self._now()
-            self._memo[name] = compute()
+            with torch.enable_grad():  # whoever asks first, others may want gradients of it
+                self._memo[name] = compute()
             self._running.pop()
             self.spent[name] = self._now() - start - (sum(self.spent.values()) - before)
         return self._memo[name]
@@ -126,6 +173,12 @@ class Evidence:
             reached |= new
             todo += new
         return reached
+
+
+def standard_normal(number: int, batch: Tensor) -> Tensor:
+    """The standard normal (1, …) that `number` stands for, to go with every member of a batch (B, …), on its device."""
+    generator = torch.Generator().manual_seed(number)
+    return torch.randn(1, *batch.shape[1:], generator=generator).to(batch)
 
 
 @contextmanager

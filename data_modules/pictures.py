@@ -47,7 +47,7 @@ class ImageDataModule(AnomalyDataModule):
     """
 
     def find_cases(self, report: Report = stop) -> list[Case]:
-        """Normal pictures of every pool, anomalous ones with their masks. Hidden files are no pictures.
+        """Normal pictures of every pool, anomalous ones with their masks.
 
         report: told of each anomalous picture without a mask (or with several), of pictures that cannot be told apart,
         and of those that `official_split` says nothing about. Raises DataError if no picture is normal or none is
@@ -120,7 +120,7 @@ class ImageDataModule(AnomalyDataModule):
             Found(path, subject_name(pattern, path), names)
             for pattern in patterns
             for path, names in tree.find(pattern)
-            if (chosen is None or names.get(CATEGORY, chosen[0]) in chosen) and not Path(path).name.startswith(".")
+            if chosen is None or names.get(CATEGORY, chosen[0]) in chosen
         ]
 
     def _normal(self, tree: Tree, report: Report) -> list[tuple[Found, str]]:

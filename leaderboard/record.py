@@ -82,10 +82,10 @@ class SubjectRow(Document):
 
 
 class LesionRow(Document):
-    """Detection of the anomalous regions of one size class: from `at_least` to below `below` pixels (None: no limit)."""
+    """Detection of the lesions of one size class: `smallest` to `largest` pixels (None: no limit)."""
 
-    at_least: int = Field(ge=1)
-    below: int | None
+    smallest: int = Field(ge=1)
+    largest: int | None
     lesions: NonNegativeInt
     detected: NonNegativeInt
 

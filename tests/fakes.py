@@ -26,8 +26,8 @@ def brain(seed: int, shape: tuple[int, int, int] = (20, 24, 10)) -> tuple[np.nda
     return volume, label
 
 
-def write_mvtec(category: Path, train: int = 24, good: int = 4, bad: int = 6) -> None:
-    rng = np.random.default_rng(0)
+def write_mvtec(category: Path, train: int = 24, good: int = 4, bad: int = 6, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
 
     def picture() -> np.ndarray:
         stripes = 100 + 60 * np.sin(np.arange(24) / 2)[None, :, None]

@@ -112,7 +112,7 @@ class Tally:
             validation=validation,
             subjects=rows,
             groups=groups,
-            lesions=[LesionRow(**{key: row[key] for key in LesionRow.model_fields}) for row in self.lesions.rows()],  # type: ignore[arg-type]
+            lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
             seconds_per_image=self.seconds / max(len(self.scores), 1),
         )
 

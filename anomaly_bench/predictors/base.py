@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..evidence import Evidence
-from .filters import gaussian_smooth
+from ..models.loading import load
+from .filters import eroded, gaussian_smooth, lowered_outside, median_filter, min_pool
 
 REGISTER: dict[str, type[Any]] = {}
 T = TypeVar("T")
@@ -23,23 +24,84 @@ T = TypeVar("T")
 class Predictor(ABC):
     """A rule from Evidence to a map (B, 1, H, W), higher = more anomalous; raw, never normalised.
 
-    smooth: standard deviation in pixels of the Gaussian that smooths the map; 0 for none.
+    What every predictor can have around it, in this order; 0 leaves a step out. All lengths are in pixels.
+
+    noise_samples: the map is averaged over so many noisy copies of each image (SmoothGrad, Smilkov et al. 2017, arXiv
+    1706.03825, who take 50). noise: their noise's standard deviation, as a share of the image's range; the paper: 0.1 to 0.2.
+    latent_samples: the map is averaged over so many posterior samples in place of the posterior mean.
+    smooth: standard deviation of the Gaussian that smooths the map. median: side of the median filter's window, odd (Baur et
+    al. 2021, arXiv 2004.03271: 5). min_pool: side of the window whose least score a pixel gets, odd: removes thin responses
+    such as edges, and shrinks the rest.
+    erode: pixels this close to the background get the least score in the image's foreground (Baur et al. 2021), as errors at
+    the brain's rim are seldom anomalies. They still count in every metric.
+
+    iterative: takes many passes through the model. uses_latent: depends on a latent that can be sampled.
+    blob_exempt: why a bright blob need not raise its own region; empty if it has to.
     """
 
     iterative: ClassVar[bool] = False
+    uses_latent: ClassVar[bool] = True
+    blob_exempt: ClassVar[str] = ""
 
+    _: KW_ONLY
     smooth: float = 0.0
+    median: int = 0
+    min_pool: int = 0
+    erode: int = 0
+    noise_samples: int = 0
+    noise: float = 0.1
+    latent_samples: int = 0
 
     def __post_init__(self) -> None:
-        if self.smooth < 0:
+        if not 0 <= self.smooth < float("inf"):
             raise ConfigError(f"smooth={self.smooth}: expected 0 or a standard deviation in pixels")
+        for name in ("median", "min_pool"):
+            size = getattr(self, name)
+            if size < 0 or (size and size % 2 == 0):
+                raise ConfigError(f"{name}={size}: expected 0 or an odd side in pixels")
+        for name in ("erode", "noise_samples", "latent_samples"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: expected 0 or more")
+        if not self.noise > 0:
+            raise ConfigError(f"noise={self.noise}: expected a share of the image's range, above 0")
+        if self.latent_samples and not self.uses_latent:
+            raise ConfigError(f"latent_samples={self.latent_samples}: this predictor depends on no latent; set 0")
+
+    @property
+    def cheap(self) -> bool:
+        """Whether it takes no more than the passes that all predictors share."""
+        return not (self.iterative or self.noise_samples or self.latent_samples)
 
     def __call__(self, evidence: Evidence) -> Tensor:
-        return gaussian_smooth(self.score(evidence), self.smooth)
+        sampled = self.noise_samples or self.latent_samples
+        score = self.average(self._views(evidence)) if sampled else self.score(evidence)
+        return self._finish(score, evidence.foreground)
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Tensor:
         """The map before smoothing, (B, 1, H, W)."""
+
+    def average(self, views: Iterable[Evidence]) -> Tensor:
+        """The map before smoothing over noisy or sampled views of the same images."""
+        return mean_of(self.score(view) for view in views)
+
+    def _views(self, evidence: Evidence) -> Iterator[Evidence]:
+        for number in range(max(self.noise_samples, 1)):
+            view = evidence.noisy(number, self.noise) if self.noise_samples else evidence
+            if not self.latent_samples:
+                yield view
+            for sample in range(self.latent_samples):
+                yield view.sampled(sample)
+
+    def _finish(self, score: Tensor, foreground: Tensor) -> Tensor:
+        score = gaussian_smooth(score, self.smooth)
+        if self.median:
+            score = median_filter(score, self.median)
+        if self.min_pool:
+            score = min_pool(score, self.min_pool)
+        if self.erode:
+            score = lowered_outside(score, eroded(foreground, self.erode), foreground)
+        return score
 
 
 def register(name: str) -> Callable[[type[T]], type[T]]:
@@ -59,26 +121,38 @@ def build_predictor(name: str, settings: Mapping[str, Any]) -> Any:
     key = f"predictors.members.{name}"
     arguments = dict(settings)
     use = arguments.pop("use", None)
-    if use not in REGISTER:
-        raise ConfigError(
-            f"{key}.use={use}: no such predictor{_closest(str(use), list(REGISTER))}; there are {', '.join(REGISTER)}"
-        )
-    known = [item.name for item in fields(REGISTER[use])]
+    cls = find_predictor(f"{key}.use", use)
+    known = [item.name for item in fields(cls)]
     for argument in arguments:
         if argument not in known:
             raise ConfigError(
                 f"{key}.{argument}: no such argument of '{use}'{_closest(argument, known)}; there are {', '.join(known)}"
             )
-    types = get_type_hints(REGISTER[use])
+    types = get_type_hints(cls)
     for argument, value in arguments.items():
         try:
             TypeAdapter(types[argument]).validate_python(value)
         except ValidationError as error:
             raise ConfigError(f"{key}.{argument}={value}: {error.errors()[0]['msg']}") from error
     try:
-        return REGISTER[use](**arguments)
+        return cls(**arguments)
     except (TypeError, ConfigError) as error:
         raise ConfigError(f"{key}: {error}") from error
+
+
+def find_predictor(key: str, use: str | None) -> type[Any]:
+    """A registered class, or a user's own by its import path. Raises ConfigError naming the key."""
+    if use in REGISTER:
+        return REGISTER[use]
+    if use is None or "." not in use:
+        raise ConfigError(
+            f"{key}={use}: no such predictor{_closest(str(use), list(REGISTER))}; there are {', '.join(REGISTER)}, "
+            "or name your own class as package.module.Name"
+        )
+    cls = load(key, use)
+    if not (isinstance(cls, type) and issubclass(cls, Predictor)):
+        raise ConfigError(f"{key}={use}: expected a subclass of anomaly_bench.predictors.Predictor")
+    return cls
 
 
 def one_of(argument: str, value: str, options: tuple[str, ...]) -> None:
@@ -90,6 +164,16 @@ def one_of(argument: str, value: str, options: tuple[str, ...]) -> None:
 def channel_mean(values: Tensor) -> Tensor:
     """(B, C, H, W) to (B, 1, H, W): how every map reduces channels."""
     return values.mean(dim=1, keepdim=True)
+
+
+def mean_of(tensors: Iterable[Tensor]) -> Tensor:
+    """The mean of at least one tensor, of which only one is held at a time."""
+    total, count = None, 0
+    for tensor in tensors:
+        total, count = tensor if total is None else total + tensor, count + 1
+    if total is None:
+        raise ValueError("expected at least one tensor to average, got none")
+    return total / count
 
 
 def _closest(word: str, options: list[str]) -> str:

@@ -1,46 +1,129 @@
-"""Pure functions on maps and images (B, C, H, W): Gaussian smoothing, SSIM, histogram equalisation."""
+"""Pure functions on maps and images (B, C, H, W): smoothing, local statistics, SSIM, equalisation, erosion."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+CACHED = 2**18  # values of an image that are worked on at once
 
-def gaussian_kernel(sigma: float, radius: int, like: Tensor) -> Tensor:
+
+def gaussian_kernel(sigma: float, radius: int, dtype: torch.dtype = torch.float32) -> list[float]:
     """A Gaussian of 2·radius + 1 values that sum to 1."""
-    offsets = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    offsets = torch.arange(-radius, radius + 1, dtype=dtype)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    return weights / weights.sum()
+    values: list[float] = (weights / weights.sum()).tolist()
+    return values
 
 
 def gaussian_smooth(image: Tensor, sigma: float, radius: int | None = None) -> Tensor:
-    """Every channel smoothed with a Gaussian of `sigma` pixels, cut off at 3 sigma (or `radius`), edges repeated."""
+    """Every channel smoothed with a Gaussian of `sigma` pixels, cut off at 3 sigma (or `radius`), edges repeated.
+
+    A sum of shifted copies: the same numbers as a convolution gives, which on CPUs takes several times as long for so few
+    channels, and on GPUs may round to 10 bits.
+    """
     if sigma == 0:
         return image
     radius = max(1, round(3 * sigma)) if radius is None else radius
-    kernel = gaussian_kernel(sigma, radius, image)
-    channels = image.shape[1]
-    padded = F.pad(image, [radius] * 4, mode="replicate")
-    across = F.conv2d(padded, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
-    return F.conv2d(across, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    kernel = gaussian_kernel(sigma, radius, image.dtype)
+
+    def smooth(part: Tensor) -> Tensor:
+        padded = F.pad(part, [radius] * 4, mode="replicate")
+        return weighted_shifts(weighted_shifts(padded, kernel, 3), kernel, 2)
+
+    return in_cache(smooth, image)
 
 
-def ssim_map(a: Tensor, b: Tensor, data_range: float = 1.0) -> Tensor:
+def in_cache(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
+    """function(*images), which treats each image by itself; on a CPU few at a time, whose values stay in its cache."""
+    count = len(images[0])
+    size = max(1, CACHED // max(images[0][:1].numel(), 1))
+    if images[0].is_cuda or size >= count:
+        return function(*images)
+    return torch.cat([function(*parts) for parts in zip(*(image.split(size) for image in images), strict=True)])
+
+
+def weighted_shifts(values: Tensor, kernel: list[float], dim: int) -> Tensor:
+    """The correlation of values with the kernel along a dimension, which gets shorter by len(kernel) − 1."""
+    length = values.shape[dim] - len(kernel) + 1
+    total = values.narrow(dim, 0, length) * kernel[0]
+    for shift, weight in enumerate(kernel[1:], start=1):
+        total.add_(values.narrow(dim, shift, length), alpha=weight)
+    return total
+
+
+def median_filter(image: Tensor, size: int) -> Tensor:
+    """Every pixel the median of the `size` × `size` pixels around it, edges repeated; size is odd."""
+    rows = F.pad(image, [size // 2] * 4, mode="replicate").unfold(2, size, 1).unfold(3, size, 1)
+    return rows.flatten(-2).median(dim=-1).values
+
+
+def min_pool(image: Tensor, size: int) -> Tensor:
+    """Every pixel the least of the `size` × `size` pixels around it, as many as the image has; size is odd."""
+    return -F.max_pool2d(-image, size, stride=1, padding=size // 2)
+
+
+def eroded(foreground: Tensor, radius: int) -> Tensor:
+    """The foreground (B, 1, H, W) without what is within `radius` rows and columns of the background.
+
+    The edge of the image is no background, so that a foreground of the whole image stays whole.
+    """
+    background = F.max_pool2d((~foreground).float(), 2 * radius + 1, stride=1, padding=radius)
+    return background == 0
+
+
+def lowered_outside(score: Tensor, inside: Tensor, foreground: Tensor) -> Tensor:
+    """The map (B, 1, H, W) with all pixels but `inside` set to the least score in the image's own foreground.
+
+    Thus they rank last in their image and remain ordinary scores, which metrics count like any other. An image without
+    foreground keeps its least score everywhere.
+    """
+    candidates = score.masked_fill(~foreground, torch.inf).flatten(1).amin(dim=1)
+    least = torch.where(candidates.isinf(), score.flatten(1).amin(dim=1), candidates)
+    return torch.where(inside, score, least.view(-1, 1, 1, 1))
+
+
+def ssim_map(a: Tensor, b: Tensor, data_range: float = 1.0, window: int = 11, sigma: float = 1.5) -> Tensor:
     """Local structural similarity of images (B, C, H, W), in [-1, 1], same shape.
 
     Gaussian window of 11×11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03 (Wang et al. 2004; Bergmann et al. 2018, arXiv 1807.02011).
+    window: its side, odd. data_range: how far the values of images reach, max − min.
     """
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
 
     def local_mean(x: Tensor) -> Tensor:
-        return gaussian_smooth(x, 1.5, radius=5)
+        return gaussian_smooth(x, sigma, radius=window // 2)
 
-    mean_a, mean_b = local_mean(a), local_mean(b)
-    var_a, var_b = local_mean(a * a) - mean_a**2, local_mean(b * b) - mean_b**2
-    covariance = local_mean(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    return luminance * (2 * covariance + c2) / (var_a + var_b + c2)
+    def similarity(a: Tensor, b: Tensor) -> Tensor:
+        mean_a, mean_b = local_mean(a), local_mean(b)
+        var_a, var_b = local_mean(a * a) - mean_a**2, local_mean(b * b) - mean_b**2
+        covariance = local_mean(a * b) - mean_a * mean_b
+        luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+        return luminance * (2 * covariance + c2) / (var_a + var_b + c2)
+
+    return in_cache(similarity, a, b)
+
+
+def local_contrast(image: Tensor, foreground: Tensor, sigma: float, window: int) -> Tensor:
+    """|x − m| / max(s, c) of images (B, C, H, W), same shape, 0 outside the foreground (B, 1, H, W).
+
+    m and s are mean and standard deviation of the foreground pixels around, under a Gaussian window; c is the mean of s
+    over the image's foreground (Jarrett et al. 2009, who sum over channels where this keeps them apart).
+    """
+    inside = foreground.to(image)
+
+    def local_mean(values: Tensor) -> Tensor:
+        return gaussian_smooth(values * inside, sigma, window // 2) / weight
+
+    weight = gaussian_smooth(inside, sigma, window // 2).clamp(min=torch.finfo(image.dtype).tiny)
+    centred = (image - local_mean(image)) * inside
+    spread = local_mean(centred.square()).sqrt() * inside
+    count = inside.flatten(2).sum(dim=2).clamp(min=1)
+    floor = (spread.flatten(2).sum(dim=2) / count)[..., None, None]
+    return centred.abs() / spread.maximum(floor).clamp(min=torch.finfo(image.dtype).eps)
 
 
 def equalise(image: Tensor, foreground: Tensor) -> Tensor:
@@ -51,5 +134,12 @@ def equalise(image: Tensor, foreground: Tensor) -> Tensor:
     equalised = torch.zeros_like(image)
     for one, inside, out in zip(image, foreground, equalised, strict=True):
         values = one[inside]
-        out[inside] = torch.searchsorted(values.sort().values, values, right=True) / max(len(values), 1)
+        ranks = torch.searchsorted(values.sort().values, values, right=True) / max(len(values), 1)
+        out[inside] = ranks.to(image).masked_fill(values.isnan(), torch.nan)
     return equalised
+
+
+def total_variation(image: Tensor, soft: float) -> Tensor:
+    """Sum of sqrt(d² + soft²) − soft over differences d of neighbours in rows and columns: (B, C, H, W) to (B,)."""
+    rows, columns = ((d.square() + soft**2).sqrt() - soft for d in (image.diff(dim=2), image.diff(dim=3)))
+    return rows.flatten(1).sum(dim=1) + columns.flatten(1).sum(dim=1)

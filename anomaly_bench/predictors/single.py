@@ -1,35 +1,72 @@
-"""Predictors that one forward and at most two backward passes give, and the baseline that needs no model."""
+"""Predictors that one forward and at most two backward passes give."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..evidence import Evidence
-from .base import Predictor, channel_mean, one_of, register
-from .filters import equalise, ssim_map
+from .base import Predictor, channel_mean, mean_of, one_of, register
+from .filters import ssim_map
+
+ERRORS = ("l1", "l2", "ssim")
+
+
+@dataclass(frozen=True)
+class Difference(Predictor):
+    """What compares the image with another one, pixel by pixel.
+
+    error: l1 for |x − y|, l2 for (x − y)², ssim for 1 − SSIM, which is twice the DSSIM.
+    window, sigma, data_range: of the SSIM: the side of its Gaussian window in pixels, odd, the Gaussian's standard deviation,
+    and how far the images' values reach.
+    """
+
+    errors: ClassVar[tuple[str, ...]] = ERRORS
+
+    error: str = "l1"
+    window: int = 11
+    sigma: float = 1.5
+    data_range: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("error", self.error, self.errors)
+        check_window(self.window, self.sigma)
+        if self.data_range <= 0:
+            raise ConfigError(f"data_range={self.data_range}: expected max − min of the images' values, above 0")
+
+    def difference(self, image: Tensor, other: Tensor) -> Tensor:
+        """The map (B, 1, H, W) of two batches of images (B, C, H, W)."""
+        if self.error == "ssim":
+            return channel_mean(1 - ssim_map(image, other, self.data_range, self.window, self.sigma))
+        difference = (image - other).abs()
+        return channel_mean(difference if self.error == "l1" else difference.square())
 
 
 @register("reconstruction")
 @dataclass(frozen=True)
-class Reconstruction(Predictor):
-    """How far the image is from its reconstruction.
+class Reconstruction(Difference):
+    """How far the image is from its reconstruction x̂.
 
-    error: l1 for |x − x̂|, l2 for (x − x̂)², ssim for 1 − SSIM (Bergmann et al. 2018, arXiv 1807.02011).
+    error: l1 for |x − x̂|, l2 for (x − x̂)², ssim for 1 − SSIM (11×11 Gaussian window, sigma 1.5; Bergmann et al. 2018, arXiv
+    1807.02011), weighted for (x − x̂)² / variance of p(x|z), in which pixels that the model knows to be uncertain count less
+    (the idea of Kendall & Gal 2017, arXiv 1703.04977). With one variance for all pixels, that is l2 up to a factor and
+    ranks the same; it differs with model.variance=pixel or a Bernoulli likelihood, whose variance is x̂ (1 − x̂).
+
+    Good at anomalies of unusual intensity, which have to be large enough not to be reconstructed; ssim also at wrong texture
+    of usual intensity. Bad wherever normal detail is blurred away: edges and fine structure respond as lesions do.
     """
 
-    error: str = "l1"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("error", self.error, ("l1", "l2", "ssim"))
+    errors: ClassVar[tuple[str, ...]] = (*ERRORS, "weighted")
 
     def score(self, evidence: Evidence) -> Tensor:
-        if self.error == "ssim":
-            return channel_mean(1 - ssim_map(evidence.image, evidence.reconstruction))
-        difference = (evidence.image - evidence.reconstruction).abs()
-        return channel_mean(difference if self.error == "l1" else difference.square())
+        if self.error == "weighted":
+            return channel_mean((evidence.image - evidence.reconstruction).square() / evidence.variance)
+        return self.difference(evidence.image, evidence.reconstruction)
 
 
 @register("gradient")
@@ -37,39 +74,74 @@ class Reconstruction(Predictor):
 class Gradient(Predictor):
     """|∂term/∂x|, the size of the gradient of the ELBO's loss or of a part of it (Zimmerer et al. 2019, arXiv 1907.02796).
 
-    of: rec, kl, or elbo = rec + beta · kl.
+    of: rec, kl, or elbo = rec + beta · kl. average_of: what noise_samples and latent_samples average: the signed gradients, as
+    SmoothGrad does (Smilkov et al. 2017), or their sizes, as the public code of Zimmerer et al. 2018 (arXiv 1812.05941) does.
+
+    rec is good at what the reconstruction error is good at, and shows pixels that spoil the reconstruction of others. kl
+    shows what moves the code away from the prior: it needs no good reconstruction. Bad where the posterior has collapsed
+    (and with an autoencoder): there it says nothing. It carries the pattern of the encoder's strides and depends much on
+    the VAE's setting. Smoothing helps all of them.
     """
 
     of: str = "elbo"
+    average_of: str = "signed"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("of", self.of, ("rec", "kl", "elbo"))
+        one_of("average_of", self.average_of, ("signed", "size"))
 
     def score(self, evidence: Evidence) -> Tensor:
+        return channel_mean(self._gradient(evidence).abs())
+
+    def average(self, views: Iterable[Evidence]) -> Tensor:
+        if self.average_of == "size":
+            return super().average(views)
+        return channel_mean(mean_of(self._gradient(view) for view in views).abs())
+
+    def _gradient(self, evidence: Evidence) -> Tensor:
         gradient: Tensor = getattr(evidence, f"grad_{self.of}")
-        return channel_mean(gradient.abs())
+        return gradient
 
 
 @register("combination")
 @dataclass(frozen=True)
 class Combination(Predictor):
-    """Reconstruction error times KL gradient, |x − x̂| ⊙ |∂KL/∂x| (Zimmerer et al. 2019, arXiv 1907.02796)."""
+    """Reconstruction error and KL gradient together (Zimmerer et al. 2019, arXiv 1907.02796).
 
-    def score(self, evidence: Evidence) -> Tensor:
-        return channel_mean((evidence.image - evidence.reconstruction).abs() * evidence.grad_kl.abs())
+    how: product for |x − x̂| ⊙ |∂KL/∂x|, the paper's; sum for |x − x̂| / range + weight · |∂KL/∂x| / range, both divided by
+    how far they reach in the image's foreground. The authors' public code sums so with the ranges over all test pixels
+    together, which no map of one image can know; an ensemble of the two, calibrated on normal images, is the other stand-in.
 
-
-@register("intensity")
-@dataclass(frozen=True)
-class Intensity(Predictor):
-    """The image's own intensity, mean over channels: the baseline without a model (Meissen et al. 2021, arXiv 2109.06023).
-
-    equalised: whether each image's foreground histogram is equalised first.
+    Good at suppressing the false alarms of either: the product keeps what both agree on. Bad where the KL gradient is (see
+    Gradient); the sum is less so, but gives each image's strongest response about the same score, anomaly or not.
     """
 
-    equalised: bool = False
+    how: str = "product"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("how", self.how, ("product", "sum"))
+        if self.weight <= 0:
+            raise ConfigError(f"weight={self.weight}: expected the KL gradient's weight in the sum, above 0")
 
     def score(self, evidence: Evidence) -> Tensor:
-        grey = channel_mean(evidence.image)
-        return equalise(grey, evidence.foreground) if self.equalised else grey
+        error, gradient = (evidence.image - evidence.reconstruction).abs(), evidence.grad_kl.abs()
+        if self.how == "product":
+            return channel_mean(error * gradient)
+        foreground = evidence.foreground
+        return to_unit(channel_mean(error), foreground) + self.weight * to_unit(channel_mean(gradient), foreground)
+
+
+def to_unit(score: Tensor, foreground: Tensor) -> Tensor:
+    """Each map (B, 1, H, W) shifted and scaled so that it goes from 0 to 1 in its foreground; 0 where it is constant."""
+    low = score.masked_fill(~foreground, float("inf")).flatten(1).amin(dim=1).view(-1, 1, 1, 1)
+    high = score.masked_fill(~foreground, float("-inf")).flatten(1).amax(dim=1).view(-1, 1, 1, 1)
+    return ((score - low) / (high - low)).masked_fill(high <= low, 0)
+
+
+def check_window(window: int, sigma: float) -> None:
+    """Raises ConfigError unless it is a Gaussian window."""
+    if window < 1 or window % 2 == 0 or sigma <= 0:
+        raise ConfigError(f"window={window}, sigma={sigma}: expected an odd side in pixels and a sigma above 0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,7 @@ from ..errors import ConfigError
 from ..evidence import Evidence
 from ..schema import PredictorsConfig
 from .base import Predictor, build_predictor
-from .ensemble import Ensemble
-
-Calibrate = Callable[[str, Tensor], Tensor]
+from .ensemble import Calibrate, Ensemble
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,8 @@ class Suite:
     shown: tuple[str, ...]
 
     def cheap(self) -> list[str]:
-        """The names of the predictors that neither iterate nor need a calibration."""
-        return [name for name, predictor in self.single.items() if not predictor.iterative]
+        """The names of the predictors that take no passes of their own through the model, nor a calibration."""
+        return [name for name, predictor in self.single.items() if predictor.cheap]
 
     def maps(self, evidence: Evidence, names: list[str]) -> dict[str, tuple[Tensor, float]]:
         """Maps (B, 1, H, W) of single predictors, each with its seconds (shared quantities counted for everyone)."""

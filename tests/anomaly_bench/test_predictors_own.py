@@ -1,5 +1,6 @@
 """A predictor in a user's own package, outside this checkout."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -78,10 +79,13 @@ def test_what_is_wrong_with_it_is_said_by_the_key(settings, message):
         build(**settings)
 
 
-def test_the_command_line_takes_it_from_pythonpath(package):
-    overrides = ["+predictors.members.own.use=my_package.SquaredGradient", "predictors.only=[own]"]
-    command = [sys.executable, "-m", "anomaly_bench.cli", "run", "dataset=tiny_texture", "--cfg", *overrides]
-    environment = {"PYTHONPATH": str(package), "PATH": "/usr/bin:/bin", "HOME": str(package)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "my_package.SquaredGradient" in done.stdout
+def test_a_config_takes_it_from_pythonpath(package):
+    code = """
+from anomaly_bench.config import load_config
+from anomaly_bench.predictors import build_suite
+config = load_config(["+predictors.members.own.use=my_package.SquaredGradient", "predictors.only=[own]"])
+print(build_suite(config.predictors).single)
+"""
+    environment = os.environ | {"PYTHONPATH": str(package)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert "'own': SquaredGradient(" in done.stdout, done.stderr

@@ -158,7 +158,8 @@ def folder(root: Path) -> Copy:
         copy.picture(f"good/{index}.{('png', 'jpg', 'bmp')[index % 3]}", "any")
     for index in range(4):
         copy.anomaly(f"bad/{index}.{('png', 'jpg')[index % 2]}", f"masks/{index}{('', '_mask')[index % 2]}.png")
-    copy.note("good/.DS_Store")
+    for hidden in (".DS_Store", "._3.png"):  # what macOS leaves behind
+        copy.note(f"good/{hidden}")
     return copy
 
 
@@ -238,11 +239,15 @@ def test_two_copies_under_one_root_are_reported(tmp_path, cache):
         module("mpdd", tmp_path, cache).find_cases()
 
 
-def test_the_validation_of_mvtec_ad_2_is_the_official_one(tmp_path, cache):
-    data = module("mvtec_ad_2", mvtec_ad_2(tmp_path).root, cache)
+@pytest.mark.parametrize("override", ["salt=a", "salt=b", "salt=c", "folds=2"])
+def test_the_validation_of_mvtec_ad_2_is_the_official_one(tmp_path, cache, override):
+    copy = mvtec_ad_2(tmp_path)
+    data = module("mvtec_ad_2", copy.root, cache, f"dataset.split.{override}")
     data.prepare_data()
-    assert all("validation/good" in subject for subject in data.split["val"])
-    assert len(data.split["train"]) == len(data.split["val"]) == 6
+    official = {subject for subject in copy.expected if "validation/good" in subject}
+    assert official <= set(data.split["val"])
+    assert override == "folds=2" or official == set(data.split["val"])
+    assert set(data.split["train"]) == {subject for subject in copy.expected if "train/good" in subject}
 
 
 def test_the_lights_of_one_object_stay_together(tmp_path, cache):
@@ -362,6 +367,15 @@ def test_fashion_mnist_becomes_one_class_with_pasted_patches(tmp_path, cache, pa
     data.setup()
 
 
+def test_patches_are_pasted_from_other_classes_only(tmp_path, cache):
+    write_fashion_mnist(tmp_path / "raw")
+    found = module("fashion_mnist", tmp_path / "raw", cache, WHOLE).find_cases()
+    pasted = [case.attributes for case in found if "defect" in case.attributes]
+    assert len(pasted) == 10 * 4
+    assert {attributes["category"] for attributes in pasted} == set(CLASSES)
+    assert all(attributes["category"] != attributes["defect"] for attributes in pasted)
+
+
 def test_a_pasted_patch_comes_from_one_place_of_one_donor():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 100, (28, 28)).astype(np.uint8)
@@ -418,6 +432,11 @@ def flip(path):
     path.write_bytes(content)
 
 
+def cut_unpacked(path):
+    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes())[:-1])
+    path.unlink()
+
+
 def swap(path):
     write_idx(path, np.zeros(5, np.uint8))
 
@@ -428,6 +447,7 @@ def swap(path):
         (lose, r"t10k-images-idx3-ubyte\.gz is missing; set dataset\.root"),
         (cut, r"t10k-images-idx3-ubyte\.gz: cannot be read"),
         (flip, r"t10k-images-idx3-ubyte\.gz: (cannot be read|is no whole IDX file)"),
+        (cut_unpacked, r"t10k-images-idx3-ubyte: is no whole IDX file of bytes \(shape \[80, 28, 28\], 62735 bytes\)"),
         (swap, r"t10k-images-idx3-ubyte\.gz: holds an array \(5,\) for labels \(80,\)"),
     ],
 )

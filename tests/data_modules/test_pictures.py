@@ -186,6 +186,14 @@ def test_a_picture_and_its_mask_are_turned_alike(mvtec_root, cache):
         data.read_case(case)
 
 
+def test_a_picture_is_scaled_whatever_its_aspect_and_remembers_its_size(mvtec_root, cache):
+    Image.fromarray(np.full((10, 30, 3), 51, np.uint8)).save(mvtec_root / "tile/train/good/000.png")
+    slices = (data := ImageDataModule(config_of(mvtec_root), cache)).read_case(data.find_cases()[0])
+    assert slices.subject == "tile/train/good/000.png"
+    assert slices.geometry == {"shape": [10, 30], "resized": [16, 16]}
+    torch.testing.assert_close(slices.image, torch.full((1, 3, 16, 16), 0.2))
+
+
 def test_reading_in_many_threads_gives_what_reading_in_one_does(mvtec_root, cache):
     data = ImageDataModule(config_of(mvtec_root), cache)
     found = data.find_cases()

@@ -1,0 +1,217 @@
+"""What maps cost: all non-iterative predictors beside the passes they need, and projection beside one image at a time.
+
+Run it by hand: `python benchmarks/predictors.py`. Sides are timed in turn, several times, in one process on `--threads`
+threads; it prints medians and ratios, and exits 1 if one misses its target:
+maps: every predictor of predictors=fast, at most 1.15 × one forward, one decoder backward and two encoder backward passes.
+projection: per image at least 4 × faster in a batch than the same updates one image at a time, with identical maps.
+memory: the peak with ten predictors at most 1.1 × that with one gradient, beyond the maps themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anomaly_bench.config import load_config
+from anomaly_bench.evidence import Evidence, frozen
+from anomaly_bench.models import BetaVAE
+from anomaly_bench.models.elbo import kl_standard_normal
+from anomaly_bench.predictors import Suite, build_suite
+from anomaly_bench.predictors.projection import Energy, project
+
+BATCH = 32
+MAPS, PROJECTION, MEMORY = 1.15, 4.0, 1.1
+NETWORKS = {
+    "64×64×1, default": ((1, 64, 64), {}),
+    "64×64×1, zimmerer": ((1, 64, 64), {"network": "dcgan", "channels": (16, 32, 64, 256), "latent": 256}),
+    "128×128×3, bergmann": ((3, 128, 128), {"network": "bergmann", "channels": None, "latent": 100}),
+}
+
+
+def build(name: str, steps: int = 0) -> tuple[BetaVAE, Tensor, Tensor]:
+    """A model trained for some steps on ramps, a batch of ramps with a bright square each, and a foreground of everything."""
+    shape, arguments = NETWORKS[name]
+    torch.manual_seed(0)
+    model = BetaVAE(shape, **arguments)  # type: ignore[arg-type]
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(steps):
+        rec, kl = model.terms(ramps(shape), sample=True)
+        optimizer.zero_grad()
+        (rec + kl).mean().backward()
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    image = ramps(shape)
+    image[:, :, 12:24, 12:24] += 0.4
+    return model.eval(), image, torch.ones(BATCH, 1, *shape[1:], dtype=torch.bool)
+
+
+def ramps(shape: tuple[int, int, int]) -> Tensor:
+    slopes = torch.rand(BATCH, shape[0], 1, 1)
+    return 0.2 + 0.5 * slopes * torch.linspace(0, 1, shape[1])[:, None] + 0.02 * torch.randn(BATCH, *shape)
+
+
+def floor(model: BetaVAE, image: Tensor) -> None:
+    """One forward, one decoder backward and two encoder backward passes, and nothing else."""
+    leaf = image.clone().requires_grad_(True)
+    mean, logvar = model.encode(leaf)
+    rec = model.likelihood.nll(leaf, model.decode(mean))
+    kl = kl_standard_normal(mean, logvar)
+    torch.autograd.grad(rec.sum(), leaf, retain_graph=True)
+    torch.autograd.grad(kl.sum(), leaf)
+
+
+def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each side, timed in turn; the first round is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, call in sides.items():
+            start = time.perf_counter()
+            call()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def suite_of(overrides: list[str]) -> Suite:
+    return build_suite(load_config(["dataset=tiny_texture", *overrides]).predictors)
+
+
+def measure_maps(name: str, rounds: int) -> bool:
+    """All of predictors=fast beside the passes that they need."""
+    model, image, foreground = build(name)
+    suite = suite_of(["predictors=fast"])
+    with frozen(model):
+        found = medians(
+            {
+                "passes": lambda: floor(model, image),
+                "maps": lambda: suite.maps(Evidence(model, image, foreground), list(suite.single)),
+            },
+            rounds,
+        )
+    ratio = found["maps"] / found["passes"]
+    print(
+        f"maps, {name}: {len(suite.single)} predictors {1e3 * found['maps']:.0f} ms per batch of {BATCH}, "
+        f"passes alone {1e3 * found['passes']:.0f} ms: {ratio:.3f} × (at most {MAPS})"
+    )
+    return ratio <= MAPS
+
+
+def one_at_a_time(model: BetaVAE, image: Tensor, iterations: int, step: float, l1: float, level: float) -> Tensor:
+    """The paper's updates, image by image, on a model as it is: what a straightforward implementation does.
+
+    A step that does not lower the energy is taken back and halved, as the batched one does, so that maps are the same.
+    """
+    results = []
+    for origin in image.split(1):
+        x, reach, last = origin, step, None
+        for _ in range(iterations + 1):
+            leaf = x.clone().requires_grad_(True)
+            x_hat = model.decode(model.encode(leaf)[0])
+            rec = model.likelihood.nll(leaf, x_hat)
+            energy = rec + l1 * (leaf - origin).abs().sum()
+            (gradient,) = torch.autograd.grad(energy.sum(), leaf)
+            now = (x, energy.item(), gradient * (x - x_hat.detach()) ** 2, rec.item())
+            if last is not None and not now[1] < last[1]:
+                now, reach = last, reach / 2
+            last = now
+            if last[3] <= level:
+                break
+            x = last[0] - reach * last[2]
+        results.append(last[0])
+    return torch.cat(results)
+
+
+def measure_projection(name: str, rounds: int) -> bool:
+    """The batch beside the same updates one image at a time, of which half the images need few."""
+    model, image, _ = build(name, steps=40)
+    iterations, step, l1 = 10, 0.02, 0.05
+    with frozen(model):
+        ended = project(Energy(model, l1), image, image, iterations // 2, step, -float("inf"))
+        level = Energy(model, l1)(ended, image).rec.median().item()
+    results: dict[str, Tensor] = {}
+
+    def batched() -> None:
+        with frozen(model):
+            results["batched"] = project(Energy(model, l1), image, image, iterations, step, level)
+
+    def alone() -> None:
+        results["alone"] = one_at_a_time(model, image, iterations, step, l1, level)
+
+    def alone_frozen() -> None:
+        with frozen(model):
+            one_at_a_time(model, image, iterations, step, l1, level)
+
+    found = medians({"alone": alone, "batched": batched, "frozen": alone_frozen}, rounds)
+    off = (results["alone"] - results["batched"]).abs().max().item()
+    moved = (results["alone"] - image).abs().max().item()
+    ratio = found["alone"] / found["batched"]
+    per_image = {side: f"{1e3 * seconds / BATCH:.1f}" for side, seconds in found.items()}
+    print(
+        f"projection, {name}: {per_image['batched']} ms per image in a batch of {BATCH}, alone {per_image['alone']} ms: "
+        f"{ratio:.2f} × faster (at least {PROJECTION}); alone with frozen weights {per_image['frozen']} ms: "
+        f"{found['frozen'] / found['batched']:.2f} ×; projected images differ by {off:.1e}, moved {moved:.2f}"
+    )
+    return ratio >= PROJECTION and off < 1e-4
+
+
+def peak(name: str, which: str) -> float:
+    """MiB that maps of `which` predictors take at their peak, beyond what the process holds before (Linux)."""
+    model, image, foreground = build(name)
+    names = ["grad_elbo"] if which == "one" else list(suite_of(["predictors=fast"]).single)
+    suite = suite_of(["predictors=fast", f"predictors.only=[{','.join(names)}]"])
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far
+    before = resident("VmRSS")
+    with frozen(model):
+        suite.maps(Evidence(model, image, foreground), list(suite.single))
+    return resident("VmHWM") - before
+
+
+def resident(key: str) -> float:
+    """MiB of memory that the process holds (VmRSS) or has held at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+
+
+def measure_memory(name: str) -> bool:
+    """The peak of all predictors beside that of one, each in a process of its own."""
+    found = {}
+    for which in ("one", "all"):
+        command = [sys.executable, __file__, "--peak", name, which]
+        found[which] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    _, image, _ = build(name)
+    kept = len(suite_of(["predictors=fast"]).single) * image[:, :1].numel() * 4 / 2**20
+    ratio = (found["all"] - kept) / found["one"]
+    print(
+        f"memory, {name}: grad_elbo alone {found['one']:.0f} MiB, all {found['all']:.0f} MiB, of which {kept:.0f} are "
+        f"the maps: {ratio:.2f} × (at most {MEMORY})"
+    )
+    return ratio <= MEMORY
+
+
+def main() -> int:
+    """Everything, on every network."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak", nargs=2, metavar=("NETWORK", "WHICH"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        print(peak(*arguments.peak))
+        return 0
+    reached = []
+    for name in NETWORKS:
+        reached += [measure_maps(name, arguments.rounds), measure_projection(name, 3), measure_memory(name)]
+    return 0 if all(reached) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
