@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .data_verbs import add_data_verbs
 from .options import add_config_dir, searching
+from .score_verb import add_score_verb
 
 OVERRIDES = "group=option or key=value, e.g. dataset=brats dataset.root=/data/BraTS model.beta=4 seed=1"
 
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--update", action="store_true", help="write the results to the baseline instead")
     add_data_verbs(verbs, _verb)
+    add_score_verb(verbs, _verb)
     _verb(verbs, "doctor", doctor_verb, "versions, devices, disk and embedded data, in one look")
     return parser
 

@@ -50,6 +50,8 @@ SHOWING = (
     "fetch.py",
     "unpack.py",
     "score.py",
+    "score_files.py",
+    "score_verb.py",
 )
 
 

@@ -186,7 +186,7 @@ def measure_slices(config: RunConfig, cache: Path) -> None:
     store, held = prepared(config, cache).store, prepared(config, cache).store.hold("cpu")
     everything = store.batch(np.arange(len(store)))
     tensors = [everything[name] for name in ("image", "mask", "foreground", "region_weight")]  # type: ignore[literal-required]
-    stored = everything["image"].half()
+    stored = store._mapped.image
     for kind, rows in (("normal", np.flatnonzero(store.normal)), ("any", np.arange(len(store)))):
         draws = [np.random.default_rng(seed).choice(rows, BATCH) for seed in range(BATCHES)]
         chosen = [torch.from_numpy(draw) for draw in draws]

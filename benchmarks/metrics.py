@@ -60,7 +60,7 @@ def ours_without_numba(scores: Maps, mask: Maps) -> Values:
 
 def adeval(scores: Maps, mask: Maps) -> Values:
     if not hasattr(np, "trapz"):
-        np.trapz = np.trapezoid  # numpy 2.4 has dropped the name that adeval 1.1.0 uses
+        vars(np)["trapz"] = np.trapezoid  # numpy 2.4 has dropped the name that adeval 1.1.0 uses
     import adeval as package
 
     auroc, ap, aupro = package.auroc_aupr_aupro(scores, mask.view(np.uint8))
@@ -85,7 +85,7 @@ def torchmetrics(scores: Maps, mask: Maps, thresholds: int | None = None) -> Val
 
     values, labels = scores.flatten(), mask.flatten().int()
     precision, recall, _ = binary_precision_recall_curve(values, labels, thresholds)
-    dice = (2 * precision * recall / (precision + recall).clamp(min=1e-30)).max()
+    dice = (2 * precision * recall / (precision + recall).clamp(min=1e-30)).nan_to_num().max()
     area, ap = (f(values, labels, thresholds=thresholds) for f in (binary_auroc, binary_average_precision))
     return {"auroc": float(area), "ap": float(ap), "dice": float(dice)}
 
@@ -125,8 +125,8 @@ def measure(name: str, folder: Path, repeats: int) -> None:
 
         maps = [torch.from_numpy(part).to("cuda" if kind == "cuda" else "cpu") for part in maps]
     start = time.perf_counter()
-    for at in range(WARM):
-        run(*(part[at % len(part)][None] for part in maps))  # loads, compiles, and reaches the work that pays for it
+    for _ in range(WARM):
+        run(*(part[:1] for part in maps))  # loads, compiles, and reaches the work that pays for it
         if time.perf_counter() - start > 10:
             break
     warm, seconds, extra, values = time.perf_counter() - start, [], 0.0, {}
@@ -176,7 +176,8 @@ def timed(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any
         return f"more than {options.limit:.0f} s"
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["killed"])[-1]
-        return "not installed" if "ModuleNotFoundError" in last else last[:80]
+        missing = {"ModuleNotFoundError": "not installed", "not compiled with CUDA": "no GPU", "NVIDIA": "no GPU"}
+        return next((text for sign, text in missing.items() if sign in last), last[:80])
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 

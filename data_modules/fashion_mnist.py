@@ -142,7 +142,7 @@ def _locate(root: Path) -> list[Path]:
 
 
 def _check(paths: Sequence[Path], arrays: Sequence[Grey]) -> None:
-    for path, images, labels in ((paths[0], *arrays[:2]), (paths[2], *arrays[2:])):
+    for path, images, labels in ((paths[0], arrays[0], arrays[1]), (paths[2], arrays[2], arrays[3])):
         if images.ndim != 3 or labels.shape != images.shape[:1] or min(images.shape[1:]) < SIDES[1]:
             raise DataError(
                 f"{path}: holds an array {images.shape} for labels {labels.shape}; expected (n, 28, 28) for (n,): "
