@@ -16,7 +16,7 @@ import torch
 
 import data_modules
 from data_modules.module import AnomalyDataModule
-from data_modules.names import dataset_name
+from data_modules.names import chosen_categories, dataset_name
 
 from .config import to_dict
 from .predictors import build_suite
@@ -92,6 +92,8 @@ def definition_of(config: RunConfig) -> dict[str, Any]:
     """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors that run."""
     plain = {key: value for key, value in to_dict(config).items() if key not in UNHASHED}
     plain["dataset"] = {key: value for key, value in plain["dataset"].items() if key not in UNHASHED_DATA}
+    if "category" in plain["dataset"]:
+        plain["dataset"]["category"] = chosen_categories(config.dataset)
     if plain["dataset"].get("healthy"):
         plain["dataset"]["healthy"] = {
             key: value for key, value in plain["dataset"]["healthy"].items() if key not in UNHASHED_DATA

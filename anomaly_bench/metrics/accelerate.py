@@ -1,30 +1,32 @@
-"""When the compiled loops are used: if numba is there, and only once there is enough work to pay for loading it."""
+"""Which loops count on the CPU: compiled ones where numba is, and only once there is enough work to pay for loading it."""
 
 from __future__ import annotations
 
 from functools import cache
 from types import ModuleType
 
-LOAD_AFTER = 1 << 22  # pixels that torch counts in about the time that importing numba takes
+from anomaly_bench.metrics import plain
+
+LOAD_AFTER = 1 << 24  # pixels that NumPy counts in about the time that numba takes to load
 
 _seen = 0
 
 
-def compiled_for(pixels: int) -> ModuleType | None:
-    """The module `compiled` for an update of that many more pixels, or None while, or where, torch has to do.
+def loops_for(pixels: int) -> ModuleType:
+    """The module `compiled` or `plain` for an update of that many more pixels.
 
-    Both give identical counts. Not having numba (`pip install anomaly-bench[fast]`) costs time and nothing else, so
+    Both give identical counts. Not having numba (`pip install 'anomaly-bench[fast]'`) costs time and nothing else, so
     nothing is said about it here.
     """
     global _seen
     _seen += pixels
-    return _compiled() if _seen > LOAD_AFTER else None
+    return _compiled() if _seen > LOAD_AFTER else plain
 
 
 @cache
-def _compiled() -> ModuleType | None:
+def _compiled() -> ModuleType:
     try:
         from anomaly_bench.metrics import compiled
     except ImportError:
-        return None
+        return plain
     return compiled

@@ -1,6 +1,6 @@
 """The inner loops of counting and of labelling, compiled by numba; importing this module needs the extra `fast`.
 
-Every function gives what the array code in `kernel` and `regions` gives, bit for bit, and lets other threads run.
+Every function gives what its namesake in `plain` gives, bit for bit, and lets other threads run.
 `weight` has one entry per pixel, or if `sparse`, one per anomalous pixel in order.
 """
 

@@ -6,12 +6,13 @@ import math
 import struct
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 SIGNLESS = 0x7FFFFFFF
 EMPTY, MIXED = -1, SIGNLESS
-PIVOT_SAMPLE = 1 << 20
+PIVOT_SAMPLE = 1 << 16
 
 
 class Histograms(NamedTuple):
@@ -29,10 +30,12 @@ class Histograms(NamedTuple):
     @classmethod
     def empty(cls, bins: int, device: torch.device | None = None) -> Histograms:
         """No pixel counted."""
-        normal = torch.zeros(bins, dtype=torch.int64, device=device)
-        region = torch.zeros(bins, dtype=torch.float64, device=device)
-        tie = torch.full((bins,), EMPTY, dtype=torch.int32, device=device)
-        return cls(normal, torch.zeros_like(normal), region, tie)
+        # Zeros of NumPy take no memory before they are written to, and most bins never are.
+        normal, anomalous, region = (
+            torch.from_numpy(np.zeros(bins, kind)) for kind in (np.int64, np.int64, np.float64)
+        )
+        tie = torch.from_numpy(np.full(bins, EMPTY, dtype=np.int32))
+        return cls(*(part if device is None else part.to(device) for part in (normal, anomalous, region, tie)))
 
     def add(self, bins: Tensor, low: Tensor, anomalous: Tensor, weight: Tensor) -> None:
         """Count pixels in place: `bins` int64, `low` int32, `anomalous` bool and `weight` float32, each (N,)."""
@@ -96,18 +99,21 @@ def bin_lower_edge(index: int, pivot: float, bits: int) -> float:
 
 
 def default_pivot(scores: Tensor, foreground: Tensor | None = None) -> Tensor:
-    """The median of the finite foreground scores, () float32, on the device of `scores`; 0 when there are none.
+    """The median of the finite foreground scores (of two, the lower one), () float32 on the CPU; 0 when there are none.
 
     Also 0 for float16 and bfloat16, whose scores then have a bin of 20 bits each: every metric is exact. Of more than
-    PIVOT_SAMPLE pixels, some 32,000 evenly spread ones stand for the others.
+    PIVOT_SAMPLE pixels, evenly spread ones stand for the others.
     """
     scores = scores.flatten()
-    every = len(scores) >> 15 if len(scores) > PIVOT_SAMPLE else 1
+    # Odd, or it would meet the same columns in every row of most images.
+    every = -(-len(scores) // PIVOT_SAMPLE) | 1
     sample = scores[::every]
     if foreground is not None:
         inside = foreground.flatten()
         sample = sample[inside[::every]] if bool(inside[::every].any()) else scores[inside]
-    finite = sample[sample.isfinite()].float()
+    values = sample.float().cpu().numpy()
+    finite = values[np.isfinite(values)]
     if scores.dtype in (torch.float16, torch.bfloat16) or not len(finite):
-        return torch.zeros((), device=scores.device)
-    return finite.median()
+        return torch.tensor(0.0)
+    middle = (len(finite) - 1) // 2
+    return torch.tensor(np.partition(finite, middle)[middle])

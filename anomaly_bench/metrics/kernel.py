@@ -1,6 +1,6 @@
-"""Counting a batch of maps into histograms: compiled on the CPU where numba is there, else and on devices in torch.
+"""Counting a batch of maps into histograms: on the CPU by the loops of `compiled` or `plain`, on devices by torch.
 
-Both walk over groups of planes, so that the memory they need does not grow with the batch.
+All walk over groups of planes, so that the memory they need does not grow with the batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomaly_bench.metrics.accelerate import compiled_for
+from anomaly_bench.metrics.accelerate import loops_for
 from anomaly_bench.metrics.curves import Array
 from anomaly_bench.metrics.histogram import EMPTY, MIXED, Histograms, score_keys
 from anomaly_bench.metrics.regions import label_planes, region_weight
@@ -96,8 +96,11 @@ def checked(
 def _refuse_nan(planes: Planes, shape: Sequence[int]) -> None:
     """ValueError when a foreground score is NaN."""
     scores = planes.scores
+    if not scores.is_floating_point() or not scores.numel():
+        return
     # The maximum is NaN if any score is: one quick look, no memory.
-    if not scores.is_floating_point() or not scores.numel() or not bool(scores.amax().isnan()):
+    in_numpy = scores.device.type == "cpu" and scores.dtype != torch.bfloat16
+    if not (np.isnan(scores.numpy().max()) if in_numpy else bool(scores.amax().isnan())):
         return
     bad = scores.isnan()
     if planes.foreground is not None:
@@ -113,30 +116,33 @@ def _refuse_nan(planes: Planes, shape: Sequence[int]) -> None:
 
 def count(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> None:
     """Add the foreground pixels of a batch in place, on the device of the histograms."""
-    device = histograms.normal.device
-    on_cpu = device.type == "cpu" and planes.scores.device.type == "cpu"
-    compiled = compiled_for(planes.scores.numel()) if on_cpu else None
-    if compiled is None:
-        for scores, mask, weight, _ in planes.pixels(device):
+    if not on_cpu(planes.scores, histograms.normal):
+        for scores, mask, weight, _ in planes.pixels(histograms.normal.device):
             bins, low = score_keys(scores, pivot, bits)
             histograms.add(bins, low, mask, weight)
         return
     whole, target = CpuPlanes.of(planes), [part.numpy() for part in histograms]
+    loops = loops_for(whole.scores.size)
     threads = min(MAX_THREADS, torch.get_num_threads(), whole.scores.size // THREAD_WORTH, len(whole.scores))
     if threads < 2:
-        _count_on_cpu(compiled, whole, pivot, bits, target)
+        _count_on_cpu(loops, whole, pivot, bits, target)
         return
     cuts = np.linspace(0, len(whole.scores), threads + 1).astype(int).tolist()
     targets = [target, *(_scratch(1 << bits) for _ in range(threads - 1))]
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
-            pool.submit(_count_on_cpu, compiled, whole.part(start, stop), pivot, bits, own)
+            pool.submit(_count_on_cpu, loops, whole.part(start, stop), pivot, bits, own)
             for (start, stop), own in zip(pairwise(cuts), targets, strict=True)
         ]
         for job in jobs:
             job.result()
     for own in targets[1:]:
         _fold(target, own)
+
+
+def on_cpu(*tensors: Tensor) -> bool:
+    """Whether all are in main memory, where the loops of `compiled` and `plain` count."""
+    return all(tensor.device.type == "cpu" for tensor in tensors)
 
 
 class CpuPlanes(NamedTuple):
@@ -157,18 +163,18 @@ class CpuPlanes(NamedTuple):
         """Planes start to stop."""
         return CpuPlanes(*(None if values is None else values[start:stop] for values in self))  # type: ignore[arg-type]
 
-    def flat(self, compiled: ModuleType) -> tuple[Array, Array, Array, Array, bool]:
-        """What the compiled loops take: scores, mask, foreground (empty for all), weight, whether that is sparse."""
+    def flat(self, loops: ModuleType) -> tuple[Array, Array, Array, Array, bool]:
+        """What the loops of `compiled` and `plain` take: scores, mask, foreground (empty for all), weight, whether that is sparse."""
         sparse = self.weight is None
-        weight = label_planes(self.mask, compiled).weights() if self.weight is None else _flat(self.weight, np.float32)
+        weight = label_planes(self.mask, loops).weights() if self.weight is None else _flat(self.weight, np.float32)
         foreground = _NOTHING if self.foreground is None else _flat(self.foreground, np.bool_)
         return _flat(self.scores, np.float32), _flat(self.mask, np.bool_), foreground, weight, sparse
 
 
-def _count_on_cpu(compiled: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
+def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
     each = planes_each(planes.scores)
     for start in range(0, len(planes.scores), each):
-        compiled.count(*planes.part(start, start + each).flat(compiled), np.float32(pivot), bits, *target)
+        loops.count(*planes.part(start, start + each).flat(loops), np.float32(pivot), bits, *target)
 
 
 def planes_each(scores: Tensor | Array) -> int:

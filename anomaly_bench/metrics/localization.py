@@ -83,10 +83,10 @@ class LocalizationCurve(ReadOffs, Metric):
         # First, so that a merge of different pivots stops before any count has changed.
         self.add_state("pivot", pivot, dist_reduce_fx=_common_pivot)
         for name, empty in Histograms.empty(2**self.bits)._asdict().items():
-            self.add_state(name, empty, dist_reduce_fx=merged_ties if name == "tie" else "sum")
-        # A default is one number: without this, torchmetrics keeps a second copy of every histogram for `reset`.
-        defaults = {name: value for name, value in self._defaults.items() if isinstance(value, Tensor)}
-        self._defaults = {name: value.flatten()[0].clone().expand(value.shape) for name, value in defaults.items()}
+            # torchmetrics keeps a copy of a default for `reset`: here it is one number that looks like a histogram.
+            self.add_state(name, empty[:1].clone(), dist_reduce_fx=merged_ties if name == "tie" else "sum")
+            self._defaults[name] = self._defaults[name].expand(empty.shape)  # type: ignore[union-attr]
+            setattr(self, name, empty)
 
     def update(
         self, scores: Tensor, mask: Tensor, foreground: Tensor | None = None, region_weight: Tensor | None = None

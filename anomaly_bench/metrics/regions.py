@@ -9,11 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomaly_bench.metrics.accelerate import compiled_for
+from anomaly_bench.metrics.accelerate import loops_for
 from anomaly_bench.metrics.curves import Array
-
-# 8-connected within a plane, not connected to other planes.
-_WITHIN_PLANE = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], dtype=bool)
 
 
 class Regions(NamedTuple):
@@ -49,18 +46,15 @@ def find_regions(mask: Tensor) -> Regions:
     if mask.ndim < 2 or mask.dtype != torch.bool:
         raise ValueError(f"expected a bool mask (..., H, W), got {mask.dtype} of shape {tuple(mask.shape)}")
     planes = mask.cpu().reshape(-1, *mask.shape[-2:]).numpy()
-    return label_planes(planes, compiled_for(planes.size))
+    return label_planes(planes, loops_for(planes.size))
 
 
-def label_planes(planes: Array, compiled: ModuleType | None) -> Regions:
-    """The regions of planes (N, H, W), bool; `compiled` is the module of that name, or None for SciPy."""
+def label_planes(planes: Array, loops: ModuleType) -> Regions:
+    """The regions of planes (N, H, W), bool; `loops` is the module `compiled` or `plain`."""
     pixels = np.flatnonzero(planes)
-    if compiled is None or not len(pixels):
-        owner = _label(planes, pixels)
-    else:
-        owner = np.empty(len(pixels), dtype=np.int32)
-        compiled.label(pixels, *planes.shape[1:], owner)
-    return Regions(pixels, owner, np.bincount(owner))
+    owner = np.zeros(len(pixels), dtype=np.int32)
+    count = loops.label(pixels, *planes.shape[1:], owner) if len(pixels) else 0
+    return Regions(pixels, owner, np.bincount(owner, minlength=count))
 
 
 def region_weight(mask: Tensor) -> Tensor:
@@ -69,11 +63,3 @@ def region_weight(mask: Tensor) -> Tensor:
     weight = np.zeros(mask.numel(), dtype=np.float32)
     weight[regions.pixels] = regions.weights()
     return torch.from_numpy(weight).view(mask.shape).to(mask.device)
-
-
-def _label(planes: Array, pixels: Array) -> Array:
-    """Region of each pixel by SciPy, which is loaded only here."""
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(planes, structure=_WITHIN_PLANE)
-    return (labels.ravel()[pixels] - 1).astype(np.int32)

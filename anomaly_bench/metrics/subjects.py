@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomaly_bench.metrics.accelerate import compiled_for
+from anomaly_bench.metrics.accelerate import loops_for
 from anomaly_bench.metrics.curves import Array
 from anomaly_bench.metrics.histogram import EMPTY, Histograms, score_keys
-from anomaly_bench.metrics.kernel import CpuPlanes, Planes, checked
+from anomaly_bench.metrics.kernel import CpuPlanes, Planes, checked, on_cpu
 from anomaly_bench.metrics.pooled import BIN, SubjectHistograms
 
 
@@ -47,28 +47,26 @@ class SubjectCurves(SubjectHistograms):
         self._rule = (pivot, threshold_bin)
         ids, local, images = torch.unique(subject.cpu(), return_inverse=True, return_counts=True)
         owner = local.repeat_interleave(len(planes.scores) // len(subject)) if len(subject) else local
-        on_cpu = planes.scores.device.type == "cpu"
-        compiled = compiled_for(planes.scores.numel()) if on_cpu else None
-        if compiled is None:
-            totals = self._count_in_torch(planes, owner, ids)
-        else:
-            whole, owners = CpuPlanes.of(planes), owner.numpy()
+        if on_cpu(planes.scores):
+            whole, owners, loops = CpuPlanes.of(planes), owner.numpy(), loops_for(planes.scores.numel())
             chosen = (np.flatnonzero(owners == k) for k in range(len(ids)))
-            rows = [self._count_one(compiled, whole, own, int(name)) for own, name in zip(chosen, ids, strict=True)]
+            rows = [self._count_one(loops, whole, own, int(name)) for own, name in zip(chosen, ids, strict=True)]
             totals = np.array(rows)
+        else:
+            totals = self._count_in_torch(planes, owner, ids)
         for name, count, own in zip(ids.tolist(), images.tolist(), totals, strict=True):
             self._totals[name] = self._totals.get(name, 0) + np.array([count, *own])
 
-    def _count_one(self, compiled: ModuleType, planes: CpuPlanes, chosen: Array, name: int) -> Array:
+    def _count_one(self, loops: ModuleType, planes: CpuPlanes, chosen: Array, name: int) -> Array:
         """Count the chosen planes, one subject's; its pixels, anomalous pixels, hits and called pixels."""
         pivot, threshold = self._rule or (0.0, None)
         limit = 1 << self.full_bits if threshold is None else threshold
         histograms = [part.numpy() for part in Histograms.empty(1 << self.bits)]
         totals = np.zeros(4, dtype=np.int64)
         for index in chosen.tolist():
-            scores, mask, foreground, weight, sparse = planes.part(index, index + 1).flat(compiled)
-            compiled.count(scores, mask, foreground, weight, sparse, np.float32(pivot), self.bits, *histograms)
-            totals += compiled.called(scores, mask, foreground, np.float32(pivot), self.full_bits, limit)
+            scores, mask, foreground, weight, sparse = planes.part(index, index + 1).flat(loops)
+            loops.count(scores, mask, foreground, weight, sparse, np.float32(pivot), self.bits, *histograms)
+            totals += loops.called(scores, mask, foreground, np.float32(pivot), self.full_bits, limit)
         self._keep(histograms, np.flatnonzero(histograms[3] != EMPTY), name)
         return totals
 

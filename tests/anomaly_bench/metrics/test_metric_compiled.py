@@ -1,4 +1,4 @@
-"""The compiled loops against the array code: identical counts, bit for bit; and what happens without numba."""
+"""The three ways to count, compiled, in NumPy and in torch: identical, bit for bit; and what happens without numba."""
 
 import math
 import subprocess
@@ -12,42 +12,58 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from anomaly_bench.metrics import LocalizationCurve, SubjectCurves, accelerate, find_regions, kernel, regions
+from anomaly_bench.metrics import (
+    LocalizationCurve,
+    SubjectCurves,
+    accelerate,
+    find_regions,
+    kernel,
+    plain,
+    regions,
+    subjects,
+)
 
 compiled = pytest.importorskip("anomaly_bench.metrics.compiled")
+ON_CPU = kernel.on_cpu
 floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnormal=True)
 tricky = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-40, 0.5, 0.50000006, math.inf, -math.inf, 3e38])
 
 
-def use(numba: bool) -> None:
-    accelerate._compiled.cache_clear()
-    accelerate._seen = 0
-    accelerate.LOAD_AFTER = -1 if numba else 1 << 62
+WAYS = ("compiled", "plain", "torch")
+
+
+def use(way: str) -> None:
+    """Make one of WAYS count from now on; torch, as it does on a device."""
+    accelerate.LOAD_AFTER = -1 if way == "compiled" else 1 << 62
+    for module in (kernel, subjects):
+        module.on_cpu = (lambda *tensors: False) if way == "torch" else ON_CPU
 
 
 @pytest.fixture(autouse=True)
 def as_found() -> Iterator[None]:
-    before = accelerate.LOAD_AFTER, accelerate._seen
+    before = accelerate.LOAD_AFTER
     yield
-    accelerate.LOAD_AFTER, accelerate._seen = before
+    use("plain")
+    accelerate.LOAD_AFTER = before
 
 
-def both(make, *maps):
-    """The states of two curves that `make` gives, one counted by numba, one by torch."""
+def every_way(make, *maps):
+    """Curves that `make` gives, counted in each of WAYS."""
     found = []
-    for numba in (True, False):
-        use(numba)
+    for way in WAYS:
+        use(way)
         curve = make()
         curve.update(*maps)
         found.append(curve)
     return found
 
 
-def assert_equal(a: LocalizationCurve, b: LocalizationCurve) -> None:
+def assert_equal(*curves: LocalizationCurve) -> None:
     for name in ("pivot", "normal", "anomalous", "region", "tie"):
-        x, y = getattr(a, name), getattr(b, name)
-        assert x.dtype == y.dtype
-        assert torch.equal(x.nan_to_num(), y.nan_to_num()), name  # no pivot is NaN
+        first, *others = (getattr(curve, name).nan_to_num() for curve in curves)  # no pivot is NaN
+        for way, other in zip(WAYS[1:], others, strict=False):
+            assert other.dtype == first.dtype
+            assert torch.equal(first, other), (name, way)
 
 
 @settings(max_examples=60, deadline=None)
@@ -61,8 +77,8 @@ def test_counts_are_identical(pixels: list, bits: int, pivot: float | None, weig
     pixels = pixels[: len(pixels) // 4 * 4]
     scores, mask, foreground = (torch.tensor(part).view(2, 2, -1) for part in zip(*pixels, strict=True))
     weight = torch.rand(mask.shape) if weighted else None
-    assert_equal(*both(lambda: LocalizationCurve(bits, pivot), scores, mask, foreground, weight))
-    assert_equal(*both(lambda: LocalizationCurve(bits, pivot), scores, mask, None, weight))
+    assert_equal(*every_way(lambda: LocalizationCurve(bits, pivot), scores, mask, foreground, weight))
+    assert_equal(*every_way(lambda: LocalizationCurve(bits, pivot), scores, mask, None, weight))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -75,10 +91,11 @@ def test_identical_over_groups_threads_types_and_layouts(dtype: torch.dtype, mon
     foreground = torch.rand(mask.shape) < 0.7
     torch.set_num_threads(3)
     try:
-        a, b = both(LocalizationCurve, scores, mask, foreground)
+        curves = every_way(LocalizationCurve, scores, mask, foreground)
     finally:
         torch.set_num_threads(1)
-    assert_equal(a, b)
+    assert_equal(*curves)
+    a = curves[0]
     assert int((a.normal + a.anomalous).sum()) == int(foreground.sum())
     one = LocalizationCurve(pivot=float(a.pivot))
     for image in range(17):
@@ -94,13 +111,14 @@ def test_subjects_are_identical(weighted: bool) -> None:
     weight = torch.rand(mask.shape) if weighted else None
     subject = torch.tensor([5, 5, -1, 5, 7, 7, 2**40, -1, 5])
     found = []
-    for numba in (True, False):
-        use(numba)
+    for way in WAYS:
+        use(way)
         curves = SubjectCurves()
         curves.update(scores, mask, foreground, subject, 0.25, 550_000, weight)
         found.append(curves.to_arrays())
     for name, part in found[0].items():
         np.testing.assert_array_equal(part, found[1][name], name)
+        np.testing.assert_array_equal(part, found[2][name], name)
 
 
 @settings(max_examples=150, deadline=None)
@@ -109,7 +127,7 @@ def test_regions_are_those_of_scipy(data: st.DataObject, planes: int, height: in
     size = planes * height * width
     flat = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
     mask = np.array(flat).reshape(planes, height, width)
-    mine, scipys = regions.label_planes(mask, compiled), regions.label_planes(mask, None)
+    mine, scipys = regions.label_planes(mask, compiled), regions.label_planes(mask, plain)
     for a, b in zip(mine, scipys, strict=True):
         np.testing.assert_array_equal(a, b)
     count = sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in mask)
