@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with searching(getattr(options, "config_dir", [])):
             return verb(options)
     except KeyboardInterrupt:
-        print("\ninterrupted; finished runs are kept: start the same command again to go on", file=sys.stderr)
+        print("\ninterrupted; what was finished is kept: start the same command again to go on", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug or not is_users(error):
             raise
-        print(f"anomaly-bench: {error}", file=sys.stderr)
+        print(f"anomaly-bench: {error}{_hint(options, error)}", file=sys.stderr)
         return 2
 
 
@@ -46,6 +46,14 @@ def is_users(error: Exception) -> bool:
     from .errors import ConfigError, OutputError
 
     return isinstance(error, ConfigError | DataError | OutputError | ResultError)
+
+
+def _hint(options: argparse.Namespace, error: Exception) -> str:
+    """A run stops at the first problem of its data; who wants to know of all at once is told how."""
+    from data_modules.errors import DataError
+
+    stopped = isinstance(error, DataError) and getattr(options, "overrides", None) is not None
+    return " (`anomaly-bench data verify` with the same dataset lists all problems)" if stopped else ""
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -174,7 +182,7 @@ def _show(folder: Path, only: set[str] | None) -> None:
     shown = collection if only is None else collect(folder, only)
     print_tables(aggregate(shown), console)
     print_categories(by_category(shown.results, "auroc"), "auroc", console)
-    categories = {metric: by_category(collection.results, metric) for metric in ("auroc", "aupro", "ap")}
+    categories = {metric: by_category(collection.results, metric) for metric in ("auroc", "aupro", "ap", "image_auroc")}
     with explained(folder):
         tables = [markdown(rows), *(markdown_categories(found, metric) for metric, found in categories.items())]
         (folder / "leaderboard.md").write_text("\n".join(filter(None, tables)))

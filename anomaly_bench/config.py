@@ -14,14 +14,16 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import MarkedYAMLError
+from yaml.reader import ReaderError
 
 from data_modules.config import SCHEMAS, HealthyConfig, NiftiConfig
 
 from .errors import ConfigError
 from .options import config_dir as config_dir
-from .options import config_dirs, groups, options_of
+from .options import check_unique, config_dirs, groups, options_of
 from .schema import MODEL_SCHEMAS, RunConfig
 
 
@@ -68,17 +70,24 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        remedy = "write key=value, several values as key=a,b and lists as key=[a,b]"
-        raise ConfigError(f"{_first_line(error)}; {remedy}") from error
+    parsed = [_parse_one(re.sub(r"=~(?=/|$)", f"={Path.home()}", text)) for text in overrides]
     for override in parsed:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigError(f"{override.input_line}: a grid needs values, key=a,b or key=range(3)")
         if override.is_delete():
             raise ConfigError(f"{override.input_line}: a key cannot be deleted; set it to another value")
     return parsed
+
+
+def _parse_one(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        key, equals, _ = text.partition("=")
+        remedy = "write key=value, several values as key=a,b and lists as key=[a,b]"
+        if equals:
+            remedy += f"; a value with other signs, such as a pattern, needs two kinds of quotes: '{key}=\"…\"'"
+        raise ConfigError(f"{text}: {_first_line(error).removeprefix(text).lstrip(': ')}; {remedy}") from error
 
 
 def _values(override: Override) -> Iterator[str]:
@@ -94,11 +103,25 @@ def _compose(choices: list[Override]) -> DictConfig:
         shipped, *others = config_dirs()
         places = ",".join(f'"file://{_quoted(folder)}"' for folder in others)
         with initialize_config_dir(str(shipped), version_base="1.3"):
-            return compose("config", [*(str(choice.input_line) for choice in choices), f"hydra.searchpath=[{places}]"])
+            lines = [*(str(choice.input_line) for choice in choices), f"hydra.searchpath=[{places}]"]
+            composed = compose("config", lines, return_hydra_config=True)
+        check_unique(composed.hydra.runtime.choices)
+        with open_dict(composed):
+            del composed["hydra"]
+        for group in groups():
+            if isinstance(composed.get(group), ListConfig | str):
+                raise ConfigError(f"{group}: its YAML holds no keys; expected lines of the form key: value")
+        return composed
     except MissingConfigException as error:
         raise ConfigError(_unknown_option(str(error))) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
+    except MarkedYAMLError as error:
+        where = error.problem_mark or error.context_mark
+        place = f"{where.name}, line {where.line + 1}" if where else "a config"
+        raise ConfigError(f"{place}: is no YAML ({error.problem}); correct it") from error
+    except (ReaderError, UnicodeDecodeError) as error:
+        raise ConfigError(f"a config is no text in UTF-8 ({_first_line(error)}); save it so") from error
 
 
 def _quoted(folder: Path) -> str:
@@ -184,8 +207,8 @@ def _unknown_option(message: str) -> str:
     group, option = wanted.groups()
     there = options_of(group)
     close = difflib.get_close_matches(option, there, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{group}={option}: there is no such {group}{hint} There are: {', '.join(there)}"
+    hint = f"did you mean {close[0]}? There are" if close else "there are"
+    return f"{group}={option}: there is no such {group}; {hint}: {', '.join(there)}"
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,8 +18,9 @@ from rich.text import Text
 from data_modules.catalog import Entry
 from data_modules.describe import Description, Intensities, size_bins
 from data_modules.store import StoreInfo, final_name
-from data_modules.verify import ERROR, LEVELS, NOTE, WARNING, Findings
+from data_modules.verify import ERROR, LEVELS, NOTE, WARNING, Findings, Problem
 
+ALIKE = 3  # problems of one kind that are shown before the rest is counted
 BLOCKS = " ▁▂▃▄▅▆▇█"
 STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
 MARKS = {"here": "green", "on first use": "green", "missing": "dim", "unfit": "yellow", "incomplete": "dim"}
@@ -70,22 +72,47 @@ def description_tables(description: Description) -> None:
 
 
 def findings_list(findings: Findings) -> None:
-    """Every problem with its file and remedy, the worst first, then how many there are."""
+    """The problems with their files and remedies, the worst first, then how many there are.
+
+    Of problems that differ in their file alone, ALIKE are shown and the others counted. What is wrong with the dataset as
+    a whole comes last: it often follows from what is wrong with its files.
+    """
     console = Console(highlight=False)
     console.print(f"[bold]{escape(findings.dataset)}[/bold] in {escape(findings.root)}", soft_wrap=True)
-    for problem in findings.problems:
-        file = "" if problem.file == findings.root else problem.file.removeprefix(f"{findings.root}/")
-        place = file or problem.subject or "the dataset"
-        console.print(Text.assemble((f"{problem.level:<9}", STYLES[problem.level]), place), soft_wrap=True)
-        console.print(Text(_indented(problem.what, console)), soft_wrap=True)
-        if problem.remedy:
-            console.print(Text(_indented(f"→ {problem.remedy}", console), style="dim"), soft_wrap=True)
+    families: dict[tuple[str, ...], list[Problem]] = {}
+    for problem in sorted(findings.problems, key=lambda one: (LEVELS.index(one.level), not _place(one, findings))):
+        families.setdefault(_family(problem), []).append(problem)
+    for members in families.values():
+        for problem in members[:ALIKE]:
+            place = _place(problem, findings) or "the dataset"
+            console.print(Text.assemble((f"{problem.level:<9}", STYLES[problem.level]), place), soft_wrap=True)
+            console.print(Text(_indented(problem.what, console)), soft_wrap=True)
+            if problem.remedy:
+                console.print(Text(_indented(f"→ {problem.remedy}", console), style="dim"), soft_wrap=True)
+        if len(members) > ALIKE:
+            console.print(Text(_indented(f"and {len(members) - ALIKE} more like it (--json FILE names all)", console)))
     counts = ", ".join(_plural(findings.count(level), level) for level in LEVELS)
     read = f"{_plural(findings.subjects, 'subject')}, {_plural(findings.files, 'file')} read"
     verdict = "not fit for a run" if findings.count(ERROR) else "fit for a run"
     console.print(
         Text.assemble((verdict, STYLES[ERROR] if findings.count(ERROR) else "bold green"), f": {counts}; {read}")
     )
+
+
+def _place(problem: Problem, findings: Findings) -> str:
+    """The file below the root, or the subject, that a problem is of; empty for the dataset as a whole."""
+    file = "" if problem.file == findings.root else problem.file.removeprefix(f"{findings.root}/")
+    named = re.match(r"subject (\S+) ", problem.what)
+    return file or problem.subject or (named.group(1) if named else "")
+
+
+def _family(problem: Problem) -> tuple[str, ...]:
+    """What problems that differ in file, subject and numbers alone have in common."""
+    own = [name for name in (problem.file, Path(problem.file).name, problem.subject) if name]
+    texts = [re.sub(r"^subject \S+ ", "subject … ", problem.what), problem.remedy]
+    for name in sorted(own, key=len, reverse=True):
+        texts = [text.replace(name, "…") for text in texts]
+    return problem.level, *(re.sub(r"\d+(\.\d+)?", "0", text) for text in texts)
 
 
 def stores_table(stores: Sequence[StoreInfo], cache: Path) -> None:

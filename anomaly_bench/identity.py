@@ -73,6 +73,7 @@ def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
         "config": definition_of(config),
         "data": data.fingerprint,
         "split": data.split_digest,
+        "attributes": _hash(data.store.attributes),
         "source": source_digest(),
         "extensions": extension_digests(config),
         "libraries": {name: version(name) for name in LIBRARIES},

@@ -51,7 +51,9 @@ class Job:
     @property
     def title(self) -> str:
         config = self.config
-        return f"{dataset_name(config.dataset)} {config.model.name} beta={self.beta:g} seed={config.seed}"
+        split = config.dataset.split
+        fold = "" if split.folds is None else f" fold={split.fold}/{split.folds}"
+        return f"{dataset_name(config.dataset)} {config.model.name} beta={self.beta:g}{fold} seed={config.seed}"
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ AllMeasures = Annotated[SomeMeasures, AfterValidator(_all_metrics)]
 class PredictorResult(Document):
     """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject.
 
-    `groups`: pixel metrics of the test subjects that share a value of an attribute, by attribute and value.
+    `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value.
     """
 
     test: AllMeasures

@@ -23,7 +23,9 @@ from ..metrics import (
 )
 from ..metrics.curves import Certified
 
-MAX_GROUPS = 30  # an attribute with more values than this (an age, a file's name) makes no groups
+MAX_GROUPS = (
+    30  # an attribute with more values than this (an age, a file's name) makes no groups; a category always does
+)
 
 
 class NotANumberError(ValueError):
@@ -45,6 +47,7 @@ class Tally:
     seconds: float = 0.0
     scores: list[float] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
     subjects: SubjectCurves = field(init=False)
     lesions: LesionDetection = field(default_factory=LesionDetection)
 
@@ -68,6 +71,7 @@ class Tally:
                 self.lesions.update(self.curve.keys(score) >= self.threshold, regions)
         self.scores += top_k_mean(score, foreground, self.image_share).tolist()
         self.labels += mask.flatten(1).any(1).tolist()
+        self.owners += batch["subject"].tolist()
         self.seconds += seconds
 
     def measures(self, resamples: int = 0) -> dict[str, Measure]:
@@ -80,9 +84,7 @@ class Tally:
             **{name: _measure(certified) for name, certified in self.curve.compute().items()},
             "dice": _exact(None if at is None else self.curve.dice_at(at)),
             "iou": _exact(None if at is None else self.curve.iou_at(at)),
-            "image_auroc": _exact(image_auroc(self.scores, self.labels)),
-            "image_ap": _exact(image_ap(self.scores, self.labels)),
-            "image_f1_oracle": _exact(image_f1_oracle(self.scores, self.labels)),
+            **_image_measures(self.scores, self.labels),
         }
         intervals = self.subjects.bootstrap(resamples) if resamples else {}
         for name, interval in intervals.items():
@@ -117,16 +119,33 @@ class Tally:
         )
 
     def _pooled(self, members: list[int]) -> dict[str, Measure]:
-        return {name: _measure(certified) for name, certified in self.subjects.pooled(members).items()}
+        chosen = set(members)
+        images = [at for at, owner in enumerate(self.owners) if owner in chosen]
+        return {
+            **{name: _measure(certified) for name, certified in self.subjects.pooled(members).items()},
+            **_image_measures([self.scores[at] for at in images], [self.labels[at] for at in images]),
+        }
 
 
 def groups_of(ids: Sequence[int], attributes: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[int]]]:
-    """The subjects of each value of each attribute that has between 2 and MAX_GROUPS values; ids index attributes."""
+    """The subjects of each value of each attribute that has between 2 and MAX_GROUPS values; `ids` index attributes.
+
+    A category may have more.
+    """
     groups: dict[str, dict[str, list[int]]] = {}
     for at in ids:
         for attribute, value in attributes[at].items():
             groups.setdefault(attribute, {}).setdefault(value, []).append(at)
-    return {name: dict(sorted(values.items())) for name, values in groups.items() if 1 < len(values) <= MAX_GROUPS}
+    return {
+        name: dict(sorted(values.items()))
+        for name, values in groups.items()
+        if len(values) > 1 and (len(values) <= MAX_GROUPS or name == "category")
+    }
+
+
+def _image_measures(scores: list[float], labels: list[bool]) -> dict[str, Measure]:
+    metrics = {"image_auroc": image_auroc, "image_ap": image_ap, "image_f1_oracle": image_f1_oracle}
+    return {name: _exact(metric(scores, labels)) for name, metric in metrics.items()}
 
 
 def _measure(certified: Certified | None) -> Measure:

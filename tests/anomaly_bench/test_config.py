@@ -107,3 +107,12 @@ def test_composing_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     load_config([])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tilde_is_the_home_folder():
+    assert load_config(["dataset=generic", "dataset.root=~/cohort"]).dataset.root == str(Path.home() / "cohort")
+
+
+def test_a_pattern_without_inner_quotes_is_told_how_to_be_quoted():
+    with pytest.raises(ConfigError, match=r"dataset\.image=\{subject\}/x\.nii: .*two kinds of quotes: 'dataset\.image=\"…\"'"):
+        load_config(["dataset.image={subject}/x.nii"])

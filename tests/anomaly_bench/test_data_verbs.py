@@ -10,12 +10,13 @@ import yaml
 
 from anomaly_bench.cli import main
 from anomaly_bench.config import load_config
-from anomaly_bench.data_tables import human_bytes, sparkline
+from anomaly_bench.data_tables import findings_list, human_bytes, sparkline
 from anomaly_bench.errors import ConfigError
 from anomaly_bench.options import CONFIG_DIR_VARIABLE, config_dir, options_of, searching
 from data_modules import fetch
 from data_modules.fetch import FetchReport
 from data_modules.store import list_stores, locked
+from data_modules.verify import Findings, Problem
 
 VERBS = ("list", "describe", "verify", "prepare", "fetch", "ls", "rm")
 
@@ -235,9 +236,44 @@ def test_a_config_folder_that_cannot_be_is_refused(own_configs, tmp_path):
     (tmp_path / "empty").mkdir()
     with searching([str(tmp_path / "empty")]), pytest.raises(ConfigError, match=r"put my\.yaml into .*empty/dataset"):
         load_config([])
+
+
+def test_a_config_of_a_name_that_is_taken_is_refused_where_it_is_chosen(own_configs):
     (own_configs / "dataset/brats.yaml").write_text("name: other\n")
-    with searching([str(own_configs)]), pytest.raises(ConfigError, match="has dataset=brats already"):
-        load_config([])
+    with searching([str(own_configs)]):
+        assert load_config([]).dataset.name == "tiny_brain"
+        for choice in (["dataset=brats"], ["dataset=oasis1", "+dataset@dataset.healthy=brats"]):
+            with pytest.raises(
+                ConfigError, match=r"configs, .*/dataset/brats\.yaml: .*/dataset/brats\.yaml is dataset=brats"
+            ):
+                load_config(choice)
+        (own_configs / "dataset/tiny_brain.yaml").write_text("name: other\n")
+        with pytest.raises(ConfigError, match="is dataset=tiny_brain already; give the file another name"):
+            load_config([])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"name: [x\nkind: }\n", r"configs, .*/bad\.yaml, line 2: is no YAML \(.*; correct it"),
+        (b"name: \xff\n", "is no text in UTF-8"),
+        (b"name: \x01\n", "is no text in UTF-8"),
+        (b"- a\n- b\n", "dataset: its YAML holds no keys"),
+    ],
+)
+def test_a_config_that_is_no_yaml_is_told(own_configs, text, message):
+    (own_configs / "dataset/bad.yaml").write_bytes(text)
+    with searching([str(own_configs)]), pytest.raises(ConfigError, match=message):
+        load_config(["dataset=bad"])
+
+
+def test_an_option_that_is_not_there_is_told_with_those_that_are():
+    with pytest.raises(
+        ConfigError, match="dataset=brat: there is no such dataset; did you mean brats[?] There are: atlas, "
+    ):
+        load_config(["dataset=brat"])
+    with pytest.raises(ConfigError, match="dataset=nothing: there is no such dataset; there are: atlas, "):
+        load_config(["dataset=nothing"])
 
 
 def test_config_folders_add_up_and_end_with_their_verb(own_configs, tmp_path, monkeypatch):
@@ -261,3 +297,17 @@ def test_sparkline_is_scaled_to_its_highest_bin_and_shows_what_is_there():
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 * 2**40, "3072.0 GiB")])
 def test_bytes_for_humans(size, text):
     assert human_bytes(size) == text
+
+
+def test_problems_of_one_kind_are_counted_and_those_of_the_files_come_first(capsys):
+    problems = [Problem("error", "none of 5 subjects falls into 'val'", "raise dataset.split.val")]
+    problems += [Problem("error", f"subject s{at} has no label", "add it", file="/data") for at in range(5)]
+    problems += [
+        Problem("warning", f"{at}.5 % of the label lies outside", file=f"/data/s{at}.nii.gz") for at in range(2)
+    ]
+    findings_list(Findings("mine", "/data", 5, 9, problems))
+    out = capsys.readouterr().out
+    assert [f"error    s{at}" in out for at in range(5)] == [True, True, True, False, False]
+    assert "and 2 more like it" in out
+    assert out.index("error    s0") < out.index("error    the dataset") < out.index("warning  s0.nii.gz")
+    assert "6 errors, 2 warnings" in out

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from anomaly_bench.callbacks import pick_samples
-from anomaly_bench.callbacks.tally import NotANumberError, Tally
+from anomaly_bench.callbacks.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.config import load_config
 from anomaly_bench.evidence import Evidence, frozen
-from anomaly_bench.metrics import LocalizationCurve
+from anomaly_bench.metrics import LocalizationCurve, find_regions
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.progress import Reporter
@@ -82,3 +82,28 @@ def test_pictures_are_of_anomalous_images_spread_over_the_set():
     assert pick_samples(flags, 3) == [1, 4, 6]
     assert pick_samples(flags, 10) == [1, 2, 4, 5, 6]
     assert pick_samples(flags, 0) == []
+
+
+def test_groups_are_the_values_of_an_attribute_and_have_metrics_of_their_own():
+    tally = Tally("mine", LocalizationCurve(12, pivot=0.0), 0.5, threshold=2**11, per_subject=True)
+    mask = torch.zeros(4, 1, 4, 4, dtype=torch.bool)
+    mask[[1, 3], :, 0] = True
+    score = mask.float()
+    score[3] = 1 - score[3]  # category b is ranked the wrong way round
+    batch = {"mask": mask, "foreground": torch.ones_like(mask), "region_weight": mask / 4.0, "image": score}
+    batch |= {"subject": torch.arange(4), "slice": torch.zeros(4, dtype=torch.int64)}
+    tally.update(score, 0.0, batch, find_regions(mask))
+    attributes = [{"category": name, "age": str(at)} for at, name in enumerate("aabb")]
+    result = tally.result({}, list("wxyz"), attributes, resamples=0)
+    assert sorted(result.groups) == ["age", "category"]
+    assert result.groups["category"]["a"]["auroc"].value == 1.0
+    assert result.groups["category"]["b"]["auroc"].value < 0.4
+    assert result.groups["category"]["a"]["image_auroc"].value == 1.0
+    assert [row.attributes for row in result.subjects] == attributes
+    assert sum(row.lesions for row in result.lesions) == 2
+
+
+def test_only_a_category_may_have_very_many_values():
+    attributes = [{"category": str(at), "age": str(at), "site": "one"} for at in range(MAX_GROUPS + 1)]
+    assert list(groups_of(range(MAX_GROUPS + 1), attributes)) == ["category"]
+    assert list(groups_of(range(3), attributes)) == ["category", "age"]

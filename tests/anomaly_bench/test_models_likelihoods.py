@@ -131,7 +131,8 @@ def test_impossible_likelihoods_are_refused(arguments, message):
 def test_a_bernoulli_of_images_beyond_its_range_says_how_to_scale_them():
     model = VAE((1, 16, 16), likelihood="bernoulli", **SMALL)
     batch = {"image": torch.full((2, 1, 16, 16), 1.5)}
-    with pytest.raises(ConfigError, match=r"model\.likelihood=bernoulli: .* from 1\.5 to 1\.5.* dataset\.preprocess\.scale\.clip=1"):
+    message = r"model\.likelihood=bernoulli: .* from 1\.5 to 1\.5.* dataset\.preprocess\.scale\.clip=1"
+    with pytest.raises(ConfigError, match=message):
         model.training_step(batch, 0)
 
 
