@@ -23,6 +23,7 @@ from .metrics import (
     image_ap,
     image_auroc,
     image_f1_oracle,
+    region_weight,
     top_k_mean,
 )
 from .score_files import Item, find, pair, partners, read_map, read_mask
@@ -77,11 +78,12 @@ class _Counts:
 
     def update(self, batch: Batch, subject: int) -> None:
         scores, mask, foreground = batch
-        self.curve.update(scores, mask, foreground)
+        weight = region_weight(mask)
+        self.curve.update(scores, mask, foreground, weight)
         if bool(self.curve.pivot.isnan()):
-            return
+            return  # no file has had a pixel in the foreground so far
         ids = torch.full((len(scores),), subject)
-        self.subjects.update(scores, mask, foreground, ids, float(self.curve.pivot), self.threshold)
+        self.subjects.update(scores, mask, foreground, ids, float(self.curve.pivot), self.threshold, weight)
         if self.threshold is not None:
             called = torch.zeros_like(mask)
             called[foreground] = self.curve.keys(scores[foreground]) >= self.threshold

@@ -86,7 +86,8 @@ def pair(
     if foreground and (outside := [path for name, path in scored.items() if name not in inside]):
         problems.append(_named("maps without a foreground", outside))
     if problems:
-        remedy = "name them alike, or say which maps are normal by --normal GLOB or --missing-mask normal"
+        normal_too = ", or say which maps are normal by --normal GLOB or --missing-mask normal" if lacking else ""
+        remedy = f"name them alike{normal_too}"
         raise DataError(f"{maps}: {'; '.join(problems)}; {remedy}")
     return [Item(name, path, partner.get(name), inside.get(name)) for name, path in scored.items()]
 

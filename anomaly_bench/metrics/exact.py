@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from anomaly_bench.metrics.accelerate import loops_for
 from anomaly_bench.metrics.curves import Array
 from anomaly_bench.metrics.histogram import default_pivot, score_keys
-from anomaly_bench.metrics.kernel import Planes
+from anomaly_bench.metrics.kernel import CpuPlanes, Planes, on_cpu
 from anomaly_bench.metrics.localization import LocalizationCurve
 
 BITS, PIVOT = 32, 0.0  # keys of whole float32 scores
@@ -24,9 +26,9 @@ class ExactCurve(LocalizationCurve):
     bytes per pixel, and as much again while the scores of a new update are put in order.
     """
 
-    normal_scores: list[Tensor] | Tensor
-    anomalous_scores: list[Tensor] | Tensor
-    weights: list[Tensor] | Tensor
+    normal_scores: list[Tensor]  # one Tensor each while synced
+    anomalous_scores: list[Tensor]
+    weights: list[Tensor]
 
     def descending(self) -> tuple[Array, Array, Array, Array]:
         return self._groups()[:4]
@@ -52,14 +54,10 @@ class ExactCurve(LocalizationCurve):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def _count(self, planes: Planes) -> None:
-        parts: dict[str, list[Tensor]] = {"normal_scores": [], "anomalous_scores": [], "weights": []}
-        for scores, mask, weight, _ in planes.pixels(self.pivot.device):
-            # Negative zero and zero are one score.
-            parts["normal_scores"].append(scores[~mask] + 0.0)
-            parts["anomalous_scores"].append(scores[mask] + 0.0)
-            parts["weights"].append(weight[mask])
-        for name, pieces in parts.items():
-            getattr(self, name).append(torch.cat(pieces))
+        for normal, anomalous, weight in _split(planes, self.pivot.device):
+            self.normal_scores.append(normal)
+            self.anomalous_scores.append(anomalous)
+            self.weights.append(weight)
 
     def _normal(self) -> Array:
         """Scores of the normal pixels, ascending; kept that way."""
@@ -83,18 +81,36 @@ def joined(parts: list[Tensor] | Tensor) -> Tensor:
     """One tensor of a state's parts."""
     if isinstance(parts, Tensor):
         return parts
-    return torch.cat(parts) if parts else torch.empty(0)
+    return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else torch.empty(0)
 
 
 def in_order(parts: list[Tensor] | Tensor) -> Tensor:
-    """All scores, ascending."""
+    """All scores, ascending; a single part is put in order where it is."""
     whole = joined(parts)
-    # A quick look: read-offs come in a row, and the scores are in order after the first.
-    if not bool((whole[1:] < whole[:-1]).any()):
-        return whole
     if whole.device.type != "cpu":
         return whole.sort().values
-    return torch.from_numpy(np.sort(whole.numpy()))  # many times as quick as sorting in torch
+    values = whole.numpy()
+    # A quick look: read-offs come in a row, and the scores are in order after the first.
+    if (values[1:] < values[:-1]).any():
+        values.sort()  # many times as quick as sorting in torch
+    return whole
+
+
+def _split(planes: Planes, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Scores of the normal and of the anomalous foreground pixels, and the weights of these, in pieces."""
+    if not on_cpu(planes.scores, torch.empty(0, device=device)):
+        for scores, mask, weight, _ in planes.pixels(device):
+            yield scores[~mask] + 0.0, scores[mask] + 0.0, weight[mask]
+        return
+    loops = loops_for(planes.scores.numel())
+    for group in CpuPlanes.of(planes).groups():
+        values, hit, foreground, given, sparse = group.flat(loops)
+        inside = foreground if foreground.size else np.ones_like(hit)
+        own = given if sparse else given[hit]
+        # Adding zero makes negative zero and zero one score.
+        parts = (values[~hit & inside] + 0.0, values[hit & inside] + 0.0, own[inside[hit]])
+        normal, anomalous, weights = (torch.from_numpy(part) for part in parts)
+        yield normal, anomalous, weights
 
 
 def tie_groups(normal: Array, anomalous: Array, weight: Array) -> tuple[Array, Array, Array, Array, Array]:

@@ -163,8 +163,14 @@ class CpuPlanes(NamedTuple):
         """Planes start to stop."""
         return CpuPlanes(*(None if values is None else values[start:stop] for values in self))  # type: ignore[arg-type]
 
+    def groups(self) -> Iterator[CpuPlanes]:
+        """The batch in pieces of about GROUP pixels, at least a plane each."""
+        each = planes_each(self.scores)
+        for start in range(0, len(self.scores), each):
+            yield self.part(start, start + each)
+
     def flat(self, loops: ModuleType) -> tuple[Array, Array, Array, Array, bool]:
-        """What the loops of `compiled` and `plain` take: scores, mask, foreground (empty for all), weight, whether that is sparse."""
+        """What the loops take: scores, mask, foreground (empty for all), weight, and whether that is sparse."""
         sparse = self.weight is None
         weight = label_planes(self.mask, loops).weights() if self.weight is None else _flat(self.weight, np.float32)
         foreground = _NOTHING if self.foreground is None else _flat(self.foreground, np.bool_)
@@ -172,9 +178,8 @@ class CpuPlanes(NamedTuple):
 
 
 def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
-    each = planes_each(planes.scores)
-    for start in range(0, len(planes.scores), each):
-        loops.count(*planes.part(start, start + each).flat(loops), np.float32(pivot), bits, *target)
+    for group in planes.groups():
+        loops.count(*group.flat(loops), np.float32(pivot), bits, *target)
 
 
 def planes_each(scores: Tensor | Array) -> int:

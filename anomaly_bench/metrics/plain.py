@@ -60,7 +60,8 @@ def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bit
         if foreground.size:
             values, hit = values[foreground[block]], hit[foreground[block]]
         over = (_keys(values, pivot) >> np.uint32(32 - bits)).astype(np.int64) >= threshold
-        totals += [len(values), np.count_nonzero(hit), np.count_nonzero(hit & over), np.count_nonzero(over)]
+        counts = (len(values), int(hit.sum()), int((hit & over).sum()), int(over.sum()))
+        totals += np.array(counts)
     return totals
 
 
