@@ -16,14 +16,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from yaml import MarkedYAMLError
-from yaml.reader import ReaderError
+from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 
-from data_modules.config import SCHEMAS, HealthyConfig, NiftiConfig
+from data_modules.config import SCHEMAS, HealthyConfig, NiftiConfig, PictureConfig
 
 from .errors import ConfigError
-from .options import config_dir as config_dir
 from .options import check_unique, config_dirs, groups, options_of
+from .options import config_dir as config_dir
 from .schema import MODEL_SCHEMAS, RunConfig
 
 
@@ -120,7 +119,7 @@ def _compose(choices: list[Override]) -> DictConfig:
         where = error.problem_mark or error.context_mark
         place = f"{where.name}, line {where.line + 1}" if where else "a config"
         raise ConfigError(f"{place}: is no YAML ({error.problem}); correct it") from error
-    except (ReaderError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"a config is no text in UTF-8 ({_first_line(error)}); save it so") from error
 
 
@@ -136,9 +135,15 @@ def _schema(schemas: dict[str, Any], composed: DictConfig, group: str) -> Any:
 
 
 def _strip_healthy(composed: DictConfig) -> None:
-    """A dataset's YAML at dataset.healthy says more than where a cohort lies; the dataset itself decides the rest."""
+    """A dataset's YAML at dataset.healthy says more than where a cohort lies; the dataset itself decides the rest.
+
+    Its split.group stays as dataset.healthy.group: who is one person is known of the healthy cohort alone.
+    """
     healthy = composed.dataset.get("healthy")
     if healthy is not None:
+        group = OmegaConf.select(healthy, "split.group")
+        if group is not None and "group" not in healthy:
+            healthy.group = group
         for key in set(NiftiConfig.__dataclass_fields__) - set(HealthyConfig.__dataclass_fields__):
             healthy.pop(key, None)
 
@@ -167,7 +172,10 @@ def _check_values(config: RunConfig) -> None:
         _check("dataset.slice_step", data.slice_step, data.slice_step >= 1, "a number of at least 1")
         _check("dataset.min_foreground", data.min_foreground, 0 < data.min_foreground <= 1, "a share above 0, up to 1")
         labels = data.anomalous_labels
-        _check("dataset.anomalous_labels", labels, labels is None or len(labels) > 0, "label values, or null for all")
+        fits = labels is None or (len(labels) > 0 and min(labels) >= 1)
+        _check("dataset.anomalous_labels", labels, fits, "label values of at least 1, or null for all")
+    if isinstance(data, PictureConfig):
+        _check("dataset.mask_threshold", data.mask_threshold, 0 <= data.mask_threshold < 1, "a share from 0 to below 1")
 
 
 def _check(key: str, value: Any, fits: bool, expected: str) -> None:

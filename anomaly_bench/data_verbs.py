@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .options import add_config_dir
-from .store_verbs import ls_verb, rm_verb
+from .store_verbs import days, ls_verb, rm_verb
 
 if TYPE_CHECKING:
     from data_modules.module import AnomalyDataModule
@@ -69,7 +69,7 @@ def add_data_verbs(verbs: Any, make: Make) -> None:
     stores.add_argument("--cache-dir", type=Path, metavar="DIR", help="default: as runs use it")
     stores.add_argument("--json", action="store_true", help="print JSON")
 
-    text = "remove slice stores, at once and without asking; none that is in use. Runs build what they need again"
+    text = "remove slice stores, at once and without asking; none that is being built. Runs build what they need again"
     remove = add("rm", rm_verb, text, "rm --unused-for 30 --dry-run", configs=False)
     which = remove.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -79,7 +79,7 @@ def add_data_verbs(verbs: Any, make: Make) -> None:
         help="a store as `anomaly-bench data ls` names it, or a dataset, for all of its stores",
     )
     which.add_argument("--all", action="store_true", help="every store")
-    which.add_argument("--unused-for", type=float, metavar="DAYS", help="those that nothing has read for so long")
+    which.add_argument("--unused-for", type=days, metavar="DAYS", help="those that nothing has read for so long")
     remove.add_argument("--cache-dir", type=Path, metavar="DIR", help="default: as runs use it")
     remove.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
@@ -228,11 +228,10 @@ def _module(config: RunConfig, progress: Progress | None = None) -> AnomalyDataM
 
 
 def _prepared(config: RunConfig) -> AnomalyDataModule:
-    """The data module of a config with its slice store built."""
-    from .output import CACHE, check_writable, explained
+    """The data module of a config with its slice store built, unless it is there: the cache may be read-only then."""
+    from .output import CACHE, explained
     from .quiet import quiet
 
-    check_writable(config.cache, CACHE)
     with quiet(), explained(config.cache, CACHE), bar(f"prepare {config.dataset.name}") as progress:
         data = _module(config, progress)
         data.prepare_data()

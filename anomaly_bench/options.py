@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,14 +24,23 @@ def config_dir() -> Path:
 def config_dirs() -> list[Path]:
     """The shipped configs, then the user's folders of the same shape, as $ANOMALY_BENCH_CONFIG_DIR lists them.
 
-    Raises ConfigError for one that is missing, that has no group's folder, or that has an option of another's name.
+    Raises ConfigError for one that is missing or that has no group's folder.
     """
     listed = filter(None, os.environ.get(CONFIG_DIR_VARIABLE, "").split(os.pathsep))
     dirs = [config_dir().resolve()]
     for folder in dict.fromkeys(Path(text).expanduser().resolve() for text in listed):
-        _check_folder(folder, dirs)
+        _check_folder(folder)
         dirs.append(folder)
     return dirs
+
+
+def check_unique(choices: Mapping[str, str | None]) -> None:
+    """Raise ConfigError if one of the chosen options, by group (or group@key), is in more than one of the folders."""
+    for key, option in choices.items():
+        group = key.partition("@")[0]
+        found = [path for folder in config_dirs() if (path := folder / group / f"{option}.yaml").is_file()]
+        if len(found) > 1:
+            raise ConfigError(f"{found[1]}: {found[0]} is {group}={option} already; give the file another name")
 
 
 def groups() -> list[str]:
@@ -69,7 +78,7 @@ def _shipped_groups() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in config_dir().iterdir() if path.is_dir()))
 
 
-def _check_folder(folder: Path, others: Sequence[Path]) -> None:
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"--config-dir {folder}: no such folder")
     if not any((folder / group).is_dir() for group in groups()):
@@ -77,7 +86,3 @@ def _check_folder(folder: Path, others: Sequence[Path]) -> None:
             f"--config-dir {folder}: it has none of the folders {', '.join(groups())}; "
             f"for dataset=my put my.yaml into {folder / 'dataset'}"
         )
-    for group in groups():
-        for option in sorted((folder / group).glob("*.yaml")):
-            if there := [other for other in others if (other / group / option.name).is_file()]:
-                raise ConfigError(f"{option}: {there[0]} has {group}={option.stem} already; give the file another name")

@@ -99,7 +99,7 @@ class LocalizationConfig:
 
     fpr: float = 0.01
     image_share: float = 0.01
-    bits: int = 20
+    bits: int = 21
     monitor_every: int = 10
     monitor_images: int = 64
     pictures: int = 6

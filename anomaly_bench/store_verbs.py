@@ -55,6 +55,14 @@ def rm_verb(options: argparse.Namespace) -> int:
     return 1 if in_use else 0
 
 
+def days(text: str) -> float:
+    """A number of days, as the parser of the command line takes it."""
+    count = float(text)
+    if not count >= 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of days, 0 or more")
+    return count
+
+
 def _cache(folder: Path | None) -> Path:
     from .schema import RunConfig
 

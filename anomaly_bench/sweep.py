@@ -78,8 +78,6 @@ def bench(overrides: list[str]) -> Outcome:
         raise ConfigError("out=…: give one output folder; a sweep's runs lie in folders of their own below it")
     out = Path(configs[0].out).expanduser()
     check_writable(out)
-    for folder in {config.cache for config in configs}:
-        check_writable(folder, CACHE)
     with reporting(len(configs)) as reporter:
         with explained(configs[0].cache, CACHE):
             jobs = plan(configs, reporter)

@@ -12,7 +12,8 @@ class AnomalyBatch(TypedDict):
 
     image: (B, C, H, W) float32.
     mask: (B, 1, H, W) bool, true where anomalous.
-    foreground: (B, 1, H, W) bool, the pixels that count: the brain, or all of a natural image. Contains the mask.
+    foreground: (B, 1, H, W) bool, the pixels that count: the brain but for other pathology than what is anomalous, or all of a
+        natural image. Contains the mask.
     region_weight: (B, 1, H, W) float32, 1/size of the 8-connected anomalous region that a pixel lies in, 0 elsewhere.
     subject: (B,) int64, the unit of splits and of resampling.
     slice: (B,) int64, the slice's index in its volume (0 for a picture).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from .errors import DataError, Report, stop
 from .layout import Case, Tree
 
 SUBJECT = "{subject}"
+UNLABELLED = ("error", "healthy")
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,10 @@ def main_cohort(config: NiftiConfig) -> Cohort:
     Raises DataError if both or neither are given.
     """
     if config.image is None:
-        for key in ("label", "brain_mask"):
-            if getattr(config, key) is not None:
+        for key, default in (("label", None), ("brain_mask", None), ("unlabelled", "error")):
+            if getattr(config, key) != default:
                 raise DataError(f"dataset.{key} goes with dataset.image, which is not set; set it, or dataset.layouts")
-        if not config.layouts:
-            raise DataError(
-                f"dataset.image is not set: give {config.name} a pattern such as '{SUBJECT}/*_FLAIR.nii.gz'"
-            )
+        _check_image(config)
         return Cohort(config.name, config.layouts, config.layout)
     if config.layouts:
         raise DataError(
@@ -56,24 +55,47 @@ def main_cohort(config: NiftiConfig) -> Cohort:
     if not isinstance(image, Mapping) or not image or not all(isinstance(value, str) for value in image.values()):
         raise DataError(f"dataset.image={config.image}: expected a pattern, or one for each modality, {{t1: PATTERN}}")
     patterns = {str(name): value for name, value in image.items()}
-    return Cohort(config.name, {"generic": LayoutConfig(patterns, config.label, config.brain_mask)}, config.layout)
+    layout = LayoutConfig(patterns, config.label, config.brain_mask, config.unlabelled)
+    return Cohort(config.name, {"generic": layout}, config.layout)
 
 
 def healthy_cohort(config: HealthyConfig) -> Cohort:
     return Cohort(config.name, config.layouts, config.layout, "dataset.healthy")
 
 
+def healthy_group(config: HealthyConfig, subject: str) -> str:
+    """The group of a healthy subject: the cohort's name, then what healthy.group finds in the subject's name, or that.
+
+    Raises DataError for a pattern that is none or has no parentheses.
+    """
+    pattern = config.group or ""
+    try:
+        if re.compile(pattern).groups < 1:
+            raise DataError(f"dataset.healthy.group={pattern}: expected parentheses around what names the group")
+    except re.error as error:
+        raise DataError(f"dataset.healthy.group={pattern}: no regular expression ({error}); correct it") from error
+    match = re.search(pattern, subject)
+    return f"{config.name}/{(match and match.group(1)) or subject}"
+
+
 def modalities(config: NiftiConfig) -> list[str]:
     """dataset.modality as a list; by default those of dataset.image. Raises DataError if it names none, or one twice."""
     chosen = config.modality
-    if chosen is None and config.image is not None:
-        chosen = ["image"] if isinstance(config.image, str) else list(config.image)
+    if chosen is None:
+        _check_image(config)
+        if config.image is not None:
+            chosen = ["image"] if isinstance(config.image, str) else list(config.image)
     names = [chosen] if isinstance(chosen, str) else [str(name) for name in chosen or []]
     if not all(names) or not names:
         raise DataError("dataset.modality is empty; name at least one of the modalities of its layouts")
     if len(set(names)) < len(names):
         raise DataError(f"dataset.modality={names} names one twice; every channel must differ")
     return names
+
+
+def _check_image(config: NiftiConfig) -> None:
+    if config.image is None and not config.layouts:
+        raise DataError(f"dataset.image is not set: give {config.name} a pattern such as '{SUBJECT}/*_FLAIR.nii.gz'")
 
 
 def find_subjects(cohort: Cohort, tree: Tree, channels: list[str], report: Report = stop) -> list[Case]:
@@ -115,6 +137,8 @@ def _check_layout(cohort: Cohort, layout: LayoutConfig, channels: list[str]) -> 
             raise DataError(
                 f"dataset.modality: {cohort.name} has no channel '{channel}'; it has {sorted(layout.image)}"
             )
+    if layout.unlabelled not in UNLABELLED:
+        raise DataError(f"{cohort.key}: unlabelled={layout.unlabelled}: expected {' or '.join(UNLABELLED)}")
     for pattern in (*layout.image.values(), layout.label, layout.brain_mask):
         if pattern is not None and SUBJECT[:-1] not in pattern:
             raise DataError(
@@ -127,9 +151,10 @@ def _cases(tree: Tree, layout: LayoutConfig, channels: list[str], report: Report
     patterns = {f"image '{channel}'": layout.image[channel] for channel in channels}
     patterns |= {"label": layout.label} if layout.label else {}
     patterns |= {"brain mask": layout.brain_mask} if layout.brain_mask else {}
+    optional = ("label",) if layout.unlabelled == "healthy" else ()
     found = _find(tree, patterns, report)
     for subject, of in list(found.items()):
-        for what in (name for name in patterns if name not in of.files):
+        for what in (name for name in patterns if name not in of.files and name not in optional):
             expected = f"{tree.root}: subject {subject} has no {what}, expected '{patterns[what]}'"
             report(DataError(f"{expected}; add it or remove the subject"))
             found.pop(subject, None)

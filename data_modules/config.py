@@ -80,22 +80,30 @@ class DatasetConfig:
 
 @dataclass
 class LayoutConfig:
-    """Where one release of a cohort keeps its files, as patterns relative to the root."""
+    """Where one release of a cohort keeps its files, as patterns relative to the root.
+
+    unlabelled: a subject without a label file is an 'error', or 'healthy': it has no anomaly.
+    """
 
     image: dict[str, str] = MISSING
     label: str | None = None
     brain_mask: str | None = None
+    unlabelled: str = "error"
 
 
 @dataclass
 class HealthyConfig:
-    """A cohort of healthy subjects to train on, beside the one with anomalies to test on."""
+    """A cohort of healthy subjects to train on, beside the one with anomalies to test on.
+
+    group: which of its subjects stay together, as SplitConfig.group; null: what split.group of the dataset says.
+    """
 
     name: str = MISSING
     root: str | None = None
     about: AboutConfig | None = None
     layouts: dict[str, LayoutConfig] = MISSING
     layout: str | None = None
+    group: str | None = None
 
 
 def default_preprocess() -> dict[str, Any]:
@@ -112,8 +120,10 @@ def default_preprocess() -> dict[str, Any]:
 class NiftiConfig(DatasetConfig):
     """A cohort of volumes, one folder or file name pattern per subject.
 
-    layouts: one for each way that the cohort is distributed; or image, label and brain_mask, patterns of a single one.
+    layouts: one for each way that the cohort is distributed; or image, label, brain_mask and unlabelled of a single one.
     modality: one name or a list of names, which become the image's channels; null: those of image.
+    anomalous_labels: the label values that are anomalous; null: all. A slice with other values alone is in no split, and
+    pixels with them are no foreground: they are neither normal nor anomalous.
     preprocess: MONAI dictionary transforms of the volumes, `name: {use: ClassName, **arguments}`, in order; null leaves one
     out, a new name comes last. plane: axial, coronal or sagittal.
     """
@@ -123,6 +133,7 @@ class NiftiConfig(DatasetConfig):
     image: Any = None
     label: str | None = None
     brain_mask: str | None = None
+    unlabelled: str = "error"
     modality: Any = None
     healthy: HealthyConfig | None = None
     plane: str = "axial"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .digests import DigestCache, Progress
+from .digests import DigestCache, Progress, unreadable
 from .errors import DataError
 from .layout import Case
 from .split import SPLITS
+
+HEADER = 1 << 16  # bytes in which a .mha says where its voxels are
 
 
 class Content(NamedTuple):
@@ -43,41 +46,82 @@ def read_contents(cases: Sequence[Case], cache: DigestCache, progress: Progress 
 
 
 def with_companion(file: Path) -> list[Path]:
-    """The file, and the other one of formats that keep header and voxels apart: .mhd and what it names, .hdr and .img."""
-    for ending, other in ((".hdr", ".img"), (".img", ".hdr")):
+    """The file, and the others of formats that keep header and voxels apart, as far as they are there.
+
+    These are what .mhd and .mha name, of .hdr and .img the other one, and the .mat that SPM puts beside them. Raises
+    DataError for a MetaImage header that cannot be read.
+    """
+    others: list[Path] = []
+    for ending, rest in ((".hdr", (".img", ".mat")), (".img", (".hdr", ".mat"))):
         if file.name.endswith((ending, f"{ending}.gz")):
-            partner = file.with_name(other.join(file.name.rsplit(ending, 1)))
-            return [file, partner] if partner.is_file() else [file]
-    if file.suffix == ".mhd" and file.is_file():
-        named = re.search(rb"^ElementDataFile\s*=\s*(\S.*?)\s*$", file.read_bytes()[:65536], re.MULTILINE)
-        partner = file.with_name(named[1].decode(errors="surrogateescape")) if named else file
-        return [file, partner] if partner != file and partner.is_file() else [file]
-    return [file]
+            others = [file.with_name(other.join(file.name.rsplit(ending, 1))) for other in rest]
+    if file.suffix in (".mhd", ".mha"):
+        others = [file.parent / name for name in _named(file)]
+    return [file, *(other for other in others if other != file and other.is_file())]
 
 
-def twins(contents: Sequence[Content]) -> list[tuple[int, int]]:
-    """Positions of cases that have the content of an image in common; of several, each with the first."""
+def _named(file: Path) -> list[str]:
+    """The data files that a MetaImage header names: one, a LIST of them, or `PATTERN first last step`."""
+    try:
+        head = file.read_bytes() if file.suffix == ".mhd" else _head(file)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(file, error) from error
+    match = re.search(rb"^ElementDataFile[ \t]*=(.*)", head, re.MULTILINE | re.DOTALL)
+    lines = [os.fsdecode(line.strip()) for line in match[1].splitlines()] if match else []
+    if not lines or lines[0].upper() == "LOCAL":
+        return []
+    if lines[0].upper().split()[:1] == ["LIST"]:
+        return [line for line in lines[1:] if line]
+    if "%" not in lines[0]:
+        return lines[:1]
+    return _numbered(file, lines[0])
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(HEADER)
+
+
+def _numbered(file: Path, text: str) -> list[str]:
+    """The names of `slice%03d.raw 1 20 1`."""
+    match = re.fullmatch(r"(.*%0?\d*d\S*)\s+(\d+)\s+(\d+)(?:\s+([1-9]\d*))?", text)
+    if not match or match[1].count("%") != 1:
+        raise DataError(
+            f"{file}: ElementDataFile = {text}: expected a name such as slice%03d.raw, and its first and last number and "
+            "step; name the files one by one (ElementDataFile = LIST)"
+        )
+    return [match[1] % number for number in range(int(match[2]), int(match[3]) + 1, int(match[4] or 1))]
+
+
+def twins(images: Sequence[Mapping[str, str]]) -> list[tuple[int, int]]:
+    """Positions of cases that have an image in common, of several each with the first.
+
+    images: per case the digests of its images by channel; empty digests are like no other.
+    """
     first: dict[str, int] = {}
     pairs = [
         (first.setdefault(digest, position), position)
-        for position, content in enumerate(contents)
-        for digest in content.images.values()
+        for position, own in enumerate(images)
+        for digest in own.values()
+        if digest
     ]
     return list(dict.fromkeys((one, other) for one, other in pairs if one != other))
 
 
-def check_leakage(cases: Sequence[Case], contents: Sequence[Content], split: dict[str, list[str]]) -> None:
-    """Raises DataError naming two files of the same content in different splits."""
+def check_leakage(cases: Sequence[Case], images: Sequence[Mapping[str, str]], split: dict[str, list[str]]) -> None:
+    """Raises DataError naming two files of the same digest (see twins) in different splits."""
     part_of = {name: part for part in SPLITS for name in split[part]}
-    for pair in twins(contents):
+    for pair in twins(images):
         parts = [part_of[cases[position].subject] for position in pair]
         if parts[0] == parts[1]:
             continue
-        common = set.intersection(*(set(contents[position].images.values()) for position in pair))
+        common = set.intersection(*(set(images[position].values()) for position in pair)) - {""}
         names = [
             cases[position].root
-            / next(name for channel, name in cases[position].images.items() if images[channel] in common)
-            for position, images in ((position, contents[position].images) for position in pair)
+            / next(name for channel, name in cases[position].images.items() if images[position][channel] in common)
+            for position in pair
         ]
         raise DataError(
             f"{names[0]} ({parts[0]}) and {names[1]} ({parts[1]}) hold the same image, in two splits; remove one, or keep "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .batch import AnomalyBatch
+from .cohort import modalities
 from .config import NiftiConfig
 from .layout import Case
 from .module import AnomalyDataModule
@@ -114,8 +115,7 @@ def describe(data: AnomalyDataModule, progress: Progress | None = None) -> Descr
 def channel_names(data: AnomalyDataModule) -> list[str]:
     """The modalities of volumes; grey or red, green, blue of pictures."""
     if isinstance(data.config, NiftiConfig):
-        modality = cast(Any, data.config.modality)
-        return [modality] if isinstance(modality, str) else list(modality)
+        return modalities(data.config)
     count = data.image_shape[0]
     return {1: ["grey"], 3: ["red", "green", "blue"]}.get(count, [str(channel) for channel in range(count)])
 

@@ -104,7 +104,7 @@ def _signature(file: Path) -> Signature:
     try:
         stat = file.stat()
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
@@ -113,7 +113,7 @@ def _digest(file: Path) -> str:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def _settled(signature: Signature, now: float) -> bool:
@@ -121,5 +121,5 @@ def _settled(signature: Signature, now: float) -> bool:
     return now - changed / 1e9 > (COARSE if changed % 10**9 == 0 else SETTLED)
 
 
-def _unreadable(file: Path, error: OSError) -> DataError:
+def unreadable(file: Path, error: OSError) -> DataError:
     return DataError(f"{file}: cannot be read ({error.strerror}); check that it is there and that you may read it")

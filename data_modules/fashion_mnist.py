@@ -7,7 +7,7 @@ import hashlib
 import math
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 
 from .errors import DataError
 from .layout import Tree
+from .made import is_whole, publish
 
 CLASSES = (
     "tshirt_top",
@@ -35,6 +36,7 @@ VISIBLE, AREA = 32, 16  # a patch changes at least AREA pixels by at least VISIB
 TRIES = 1000
 Progress = Callable[[int, int], None]
 Grey = NDArray[np.uint8]
+Numbers = dict[tuple[str, int], list[int]]
 
 
 def fashion_mnist_pictures(
@@ -45,7 +47,7 @@ def fashion_mnist_pictures(
     Layout, for each class: `train/good/00000.png`, `test/good/00000.png`, `test/DONOR/00001.png` and
     `ground_truth/DONOR/00001_mask.png`, 28 × 28 grey. Every other test picture of the class has a patch pasted from a
     picture of the class DONOR; its mask (255) is the pixels that this changed. A number is the picture's place in its class;
-    of equal pictures of a class only the first is written. The same files give the same bytes.
+    of equal pictures, of one class or of several, only the first is written. The same files give the same bytes.
     progress is called with (classes done, classes). Raises DataError for an unknown class and for missing or damaged files.
     """
     wanted = list(CLASSES) if classes is None else list(classes)
@@ -55,17 +57,18 @@ def fashion_mnist_pictures(
         )
     paths = _locate(root)
     folder = cache_dir / "converted" / f"fashion_mnist-{_digest(paths)}"
-    missing = [name for name in wanted if not (folder / name).is_dir()]
+    missing = [name for name in wanted if not is_whole(folder / name)]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = [read_idx(path) for path in paths]
         _check(paths, arrays)
+        numbers = _first_of_equals(*arrays)
         for done, name in enumerate(missing):
             if progress:
                 progress(done, len(missing))
             with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as scratch:
-                _write_class(Path(scratch) / name, CLASSES.index(name), *arrays)
-                _publish(Path(scratch) / name, folder / name)
+                _write_class(Path(scratch) / name, CLASSES.index(name), arrays, numbers)
+                publish(Path(scratch) / name, folder / name)
     return folder
 
 
@@ -108,13 +111,16 @@ def paste(rng: np.random.Generator, picture: Grey, donors: Sequence[Grey]) -> tu
     raise DataError("no patch of another class shows on a test picture of Fashion-MNIST; download its files again")
 
 
-def _write_class(folder: Path, label: int, train: Grey, train_labels: Grey, test: Grey, test_labels: Grey) -> None:
-    seen: set[bytes] = set()
-    for index, picture in _new(train[train_labels == label], seen):
-        _save(picture, folder / f"train/good/{index:05d}.png")
+def _write_class(folder: Path, label: int, arrays: Sequence[Grey], numbers: Numbers) -> None:
+    train, train_labels, test, test_labels = arrays
+    own = train[train_labels == label]
+    for index in numbers["train", label]:
+        _save(own[index], folder / f"train/good/{index:05d}.png")
+    own = test[test_labels == label]
     others = [other for other in range(len(CLASSES)) if other != label]
     donors = [test[test_labels == other] for other in others]
-    for index, picture in _new(test[test_labels == label], seen):
+    for index in numbers["test", label]:
+        picture = own[index]
         if index % 2 == 0:
             _save(picture, folder / f"test/good/{index:05d}.png")
             continue
@@ -124,13 +130,22 @@ def _write_class(folder: Path, label: int, train: Grey, train_labels: Grey, test
         _save(np.where(changed, 255, 0).astype(np.uint8), folder / f"ground_truth/{donor}/{index:05d}_mask.png")
 
 
-def _new(pictures: Grey, seen: set[bytes]) -> Iterator[tuple[int, Grey]]:
-    """The pictures that were not seen before, each with its number; a copy in another split would leak."""
-    for index, picture in enumerate(pictures):
-        content = picture.tobytes()
-        if content not in seen:
-            seen.add(content)
-            yield index, picture
+def _first_of_equals(train: Grey, train_labels: Grey, test: Grey, test_labels: Grey) -> Numbers:
+    """Per split and class the numbers of the pictures that no picture of an earlier class or split equals.
+
+    A copy in another split would leak. All classes are looked at, so that none depends on which are asked for.
+    """
+    seen: set[bytes] = set()
+    numbers: Numbers = {}
+    for label in range(len(CLASSES)):
+        for split, pictures in (("train", train[train_labels == label]), ("test", test[test_labels == label])):
+            own = numbers[split, label] = []
+            for index, picture in enumerate(pictures):
+                content = picture.tobytes()
+                if content not in seen:
+                    seen.add(content)
+                    own.append(index)
+    return numbers
 
 
 def _locate(root: Path) -> list[Path]:
@@ -159,15 +174,6 @@ def _digest(paths: Sequence[Path]) -> str:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:12]
-
-
-def _publish(written: Path, folder: Path) -> None:
-    """Give a folder its final name in one step; if another process was quicker, its folder stays."""
-    try:
-        written.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
 
 
 def _save(pixels: Grey, path: Path) -> None:

@@ -136,9 +136,9 @@ def _install(source: DownloadConfig, path: Path, target: Path, work: Path, diges
         if source.unpack:
             try:
                 unpack(path, folder, _name(source).removesuffix(".gz"))
-            except DamagedArchiveError:
+            except DamagedArchiveError as error:
                 path.unlink()
-                raise
+                raise DataError(f"{source.url}: the file was removed, since {error}") from error
         names = sorted(entry.name for entry in folder.iterdir()) if source.unpack else [_name(source)]
         _remember(target, {})
         _merge(folder, target)

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .batch import AnomalyBatch
+from .errors import DataError
 
 Device = str | torch.device
+CHUNK = 256  # slices that are unpacked at a time
+GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -148,18 +151,33 @@ class Held:
 
     @classmethod
     def load(cls, mapped: Mapped, device: Device) -> Held:
-        """Everything that is mapped, on the device."""
+        """Everything that is mapped, on the device; unpacked there bit by bit, so that the host needs little memory.
+
+        Raises DataError if a GPU has not enough free memory.
+        """
         columns = mapped.columns
-        mask, region = mapped.regions(np.flatnonzero(columns.pixels))
-        foreground = mapped.foregrounds(np.flatnonzero(~columns.full))
-        none, full = torch.zeros_like(mapped.image[:1, :1]), torch.ones_like(mapped.image[:1, :1])
-        rows = [columns.foreground_row % (len(foreground) + 1), columns.mask_row % (len(mask) + 1), columns.subject]
+        anomalous, partial = np.flatnonzero(columns.pixels), np.flatnonzero(~columns.full)
+        size = mapped.image.shape[2:]
+        pixels = size.numel()
+        needed = mapped.image.nbytes + pixels * (len(partial) + 1) + 5 * pixels * (len(anomalous) + 1)
+        _check_memory(torch.device(device), needed + 4 * columns.subject.nbytes)
+        foreground = torch.ones(len(partial) + 1, 1, *size, dtype=torch.bool, device=device)
+        mask = torch.zeros(len(anomalous) + 1, 1, *size, dtype=torch.bool, device=device)
+        region = torch.zeros(len(anomalous) + 1, 1, *size, device=device)
+        for start in range(0, len(partial), CHUNK):
+            chunk = partial[start : start + CHUNK]
+            foreground[start : start + len(chunk)] = mapped.foregrounds(chunk).to(device)
+        for start in range(0, len(anomalous), CHUNK):
+            chunk = anomalous[start : start + CHUNK]
+            masks, weights = mapped.regions(chunk)
+            mask[start : start + len(chunk)], region[start : start + len(chunk)] = masks.to(device), weights.to(device)
+        rows = [columns.foreground_row % len(foreground), columns.mask_row % len(mask), columns.subject]
         return cls(
             scale=mapped.scale.to(device),
             image=mapped.image.to(device, copy=True),
-            foreground=torch.cat([foreground, full.bool()]).to(device),
-            mask=torch.cat([mask, none.bool()]).to(device),
-            region=torch.cat([region, none.float()]).to(device),
+            foreground=foreground,
+            mask=mask,
+            region=region,
             rows=torch.from_numpy(np.stack(rows)).to(device),
             number=torch.from_numpy(columns.number).to(device, copy=True),
         )
@@ -180,3 +198,15 @@ class Held:
 
 def _rank(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(chosen, np.cumsum(chosen) - 1, -1)
+
+
+def _check_memory(device: torch.device, needed: int) -> None:
+    if device.type != "cuda":
+        return
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if needed > free:
+        raise DataError(
+            f"{device}: holding the slice store takes {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB of its memory are free; "
+            "free some, or leave the store on the disk"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,8 @@ class Case:
 
     pool: which splits the subject may go to: 'any', 'train' (train or val), 'val' or 'test' (test or val); attributes: what is
     known of the subject (category, age, sex, scanner, …), which travels to its row of the result; split: 'train', 'val' or
-    'test' where the CSV of subjects says so.
+    'test' where the CSV of subjects says so; group: the subjects it is never divided from, if dataset.split.group is not
+    to say.
     """
 
     subject: str
@@ -34,6 +36,7 @@ class Case:
     root: Path = field(default=Path(), compare=False)
     attributes: dict[str, str] = field(default_factory=dict)
     split: str | None = None
+    group: str | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -60,7 +63,7 @@ class Tree:
             raise DataError(f"{self.root}: no such folder; set {self.key}=FOLDER (or DATA_ROOT=FOLDER with make)")
         found = [
             (Path(folder) / name).relative_to(self.root).as_posix()
-            for folder, _, names in os.walk(self.root, followlinks=True)
+            for folder, names in _walk(self.root)
             for name in names
             if not name.startswith(".")  # .DS_Store, and the ._NAME that macOS puts beside NAME in archives
         ]
@@ -93,13 +96,31 @@ class Tree:
         return found[0] if found else None
 
 
+def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below the root with the names of its files; links are followed, but not to a folder they lie in."""
+    above: dict[str, frozenset[tuple[int, int]]] = {}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        status = Path(folder).stat()
+        identity, parents = (status.st_dev, status.st_ino), above.get(str(Path(folder).parent), frozenset())
+        if identity in parents:
+            folders.clear()
+            continue
+        above[str(Path(folder))] = parents | {identity}
+        yield folder, names
+
+
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a pattern; a name that occurs twice must stand for the same text."""
+    """The regular expression of a pattern; a name that occurs twice must stand for the same text.
+
+    Raises DataError for a name that is none, such as {2}.
+    """
     out, position, seen = "", 0, set()
     for token in _TOKEN.finditer(pattern):
         out += re.escape(pattern[position : token.start()])
         name, folders, _ = token.groups()
         if name:
+            if not name.isidentifier():
+                raise DataError(f"pattern '{pattern}': {{{name}}} is no name; begin it with a letter, {{n{name}}}")
             out += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
             seen.add(name)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,7 +25,8 @@ from .embedded import ensure_embedded
 from .errors import DataError, Report, stop
 from .gather import Device
 from .layout import Case
-from .names import dataset_name
+from .names import dataset_name, normalised
+from .pixel_code import code_digest, library_versions
 from .split import SPLITS, split_cases, split_digest
 from .store import Progress, Slices, SliceStore, open_store
 from .store_build import build_store
@@ -53,7 +55,8 @@ class AnomalyDataModule(pl.LightningDataModule):
     """Normal images to train on; normal and anomalous ones to validate and test on.
 
     Train: normal slices of the train subjects, those without any label. Validation: two loaders, the normal slices of the
-    val subjects, then their anomalous ones. Test: every slice of the test subjects, in the order of subjects and slices.
+    val subjects, then their anomalous ones. Test: every slice of the test subjects, normal or anomalous, in the order of
+    subjects and slices. A slice with none but labels that do not count as anomalous is in none of them.
     """
 
     def __init__(
@@ -86,14 +89,16 @@ class AnomalyDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Make the embedded data if asked for, find the cases and build (or open) the slice store.
 
-        Raises DataError if two splits have an image in common.
+        Raises DataError if two splits have an image in common: a file of the same content, or one that gives the same
+        slices. An image of a single value is like no other.
         """
         cases = attach_attributes(self.find_cases(), self.config.subjects_file)
         self.cases = sorted(cases, key=lambda case: case.subject)
         self.split = split_cases(self.cases, self.config.split)
         contents = read_contents(self.cases, self._digests, self.progress)
-        check_leakage(self.cases, contents, self.split)
+        check_leakage(self.cases, [content.images for content in contents], self.split)
         self.store = self._open(contents)
+        check_leakage(self.cases, self._decoded_images(), self.split)
         self.store.attributes = [case.attributes for case in self.cases]
 
     def setup(self, stage: str | None = None) -> None:
@@ -106,7 +111,7 @@ class AnomalyDataModule(pl.LightningDataModule):
             "train": np.flatnonzero((parts == "train") & normal),
             "val_normal": np.flatnonzero((parts == "val") & normal),
             "val_anomalous": np.flatnonzero((parts == "val") & self.store.anomalous),
-            "test": np.flatnonzero(parts == "test"),
+            "test": np.flatnonzero((parts == "test") & (normal | self.store.anomalous)),
         }
         for part, where in (("train", "train"), ("val_normal", "validation")):
             if len(self.indices[part]) == 0:
@@ -121,11 +126,15 @@ class AnomalyDataModule(pl.LightningDataModule):
     def duplicates(self, cases: Sequence[Case]) -> list[tuple[Case, Case]]:
         """Pairs of cases of which an image file has the same content; of several, each with the first."""
         contents = read_contents(cases, self._digests, self.progress)
-        return [(cases[first], cases[other]) for first, other in twins(contents)]
+        return [(cases[first], cases[other]) for first, other in twins([content.images for content in contents])]
 
     def root(self) -> Path:
         """The folder that holds the data; embedded data is made on first use."""
         if self.config.embedded:
+            if self.config.root is not None:
+                raise DataError(
+                    f"dataset.root={self.config.root}: {self.config.name} is embedded; leave dataset.root out"
+                )
             return ensure_embedded(self.config.embedded, self.cache_dir, self.progress)
         if self.config.root is not None:
             return Path(self.config.root).expanduser()
@@ -186,10 +195,27 @@ class AnomalyDataModule(pl.LightningDataModule):
     def _open(self, contents: list[Content]) -> SliceStore:
         """The store of these files in its place, built if it is not there."""
         settings = self._settings()
-        key = _hash([FORMAT, code_digest(), settings, contents], 8)
-        header = Header(self.config.name, _hash([settings, contents], 16), settings, self.config.storage)
-        folder = self.cache_dir / "stores" / f"{self.config.name}-{key}"
-        return open_store(folder) or build_store(folder, header, self.cases, self._read_whole, self.progress)
+        decoder = [FORMAT, code_digest(), library_versions(), settings]
+        header = Header(
+            name=self.config.name,
+            fingerprint=_hash([settings, contents], 16),
+            settings=settings,
+            storage=self.config.storage,
+            reuse=_hash(decoder, 16),
+        )
+        folder = self.cache_dir / "stores" / f"{self.config.name}-{_hash([*decoder, contents], 8)}"
+        store = open_store(folder)
+        if store is not None:
+            return store
+        own = [_hash(content, 16) for content in contents]
+        return build_store(folder, header, self.cases, self._read_whole, self.progress, own)
+
+    def _decoded_images(self) -> list[dict[str, str]]:
+        """Per case and image file the digest of its slices; the channels of a colour picture count together."""
+        return [
+            dict(zip(case.images, own if len(case.images) == len(own) else ["+".join(filter(None, own))], strict=True))
+            for case, own in zip(self.cases, self.store.pixels, strict=True)
+        ]
 
     def _read_whole(self, case: Case) -> Slices:
         slices = self.read_case(case)
@@ -201,23 +227,19 @@ class AnomalyDataModule(pl.LightningDataModule):
         settings = {key: value for key, value in asdict(self.config).items() if key not in UNHASHED}
         if settings.get("healthy"):
             settings["healthy"] = {key: value for key, value in settings["healthy"].items() if key not in UNHASHED}
-        return settings
+        return normalised(settings)
 
     def _check_config(self) -> None:
         size = list(self.config.size)
         if len(size) != 2 or min(size) < 8:
             raise DataError(f"dataset.size={size}: expected [height, width], each at least 8")
+        if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*", self.config.name):
+            raise DataError(
+                f"dataset.name={self.config.name}: expected letters, digits and ._+- only, no dot in front; rename it"
+            )
         if self.config.storage not in STORAGES:
             raise DataError(f"dataset.storage={self.config.storage}: expected {' or '.join(STORAGES)}")
 
 
 def _hash(parts: Any, size: int) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=size).hexdigest()
-
-
-def code_digest() -> str:
-    """Digest of this package's own source: another version of the code never reads an older version's store."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .config import DatasetConfig, PictureConfig
 from .errors import DataError
 
@@ -35,3 +37,14 @@ def dataset_name(config: DatasetConfig) -> str:
     """What results, stores and messages call the dataset: mvtec_ad, mvtec_ad_bottle, mvtec_ad_bottle+cable."""
     category = dataset_category(config)
     return config.name if category is None else f"{config.name}_{category}"
+
+
+def normalised(settings: dict[str, Any]) -> dict[str, Any]:
+    """A dataset's settings, of which each way of writing the same categories or label values becomes the same."""
+    same = dict(settings)
+    if isinstance(chosen := settings.get("category"), list):
+        names = sorted({str(name) for name in chosen})
+        same["category"] = names[0] if len(names) == 1 else names
+    if settings.get("anomalous_labels"):
+        same["anomalous_labels"] = sorted(set(settings["anomalous_labels"]))
+    return same

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .cohort import find_subjects, healthy_cohort, main_cohort, modalities
+from .cohort import find_subjects, healthy_cohort, healthy_group, main_cohort, modalities
 from .config import NiftiConfig
 from .errors import DataError, Report, stop
 from .layout import Case, Tree
@@ -19,7 +19,7 @@ from .preprocess import Preprocess
 from .scan import ANOMALOUS, OTHER, Scan, blank
 from .slicing import PLANES, Grid, Slicing, cut
 from .store import Slices
-from .volumes import Volume, check_grid, read_volumes
+from .volumes import Volume, check_grid, read_volumes, whole_numbers
 
 
 class NiftiDataModule(AnomalyDataModule):
@@ -42,7 +42,13 @@ class NiftiDataModule(AnomalyDataModule):
         tree = Tree(self.healthy_root(), "dataset.healthy.root")
         others = find_subjects(healthy_cohort(healthy), tree, self._channels, report)
         return [replace(case, pool="test") for case in cases] + [
-            replace(case, pool="train", subject=f"{healthy.name}/{case.subject}") for case in others
+            replace(
+                case,
+                pool="train",
+                subject=f"{healthy.name}/{case.subject}",
+                group=healthy_group(healthy, case.subject) if healthy.group else None,
+            )
+            for case in others
         ]
 
     def read_case(self, case: Case) -> Slices:
@@ -71,11 +77,12 @@ class NiftiDataModule(AnomalyDataModule):
 
     def _label(self, volume: Volume) -> NDArray[np.uint8]:
         """ANOMALOUS where the label has one of dataset.anomalous_labels (all, if that is null), OTHER for other labels."""
-        labelled: NDArray[np.bool_] = np.greater(volume.voxels, 0, out=blank(volume.voxels, bool))
+        voxels = whole_numbers(volume)
+        labelled: NDArray[np.bool_] = np.greater(voxels, 0, out=blank(voxels, bool))
         if self._config.anomalous_labels is None:
             return labelled.view(np.uint8)  # ANOMALOUS is 1
         label = labelled.view(np.uint8) * np.uint8(OTHER)
-        label[np.isin(volume.voxels, list(self._config.anomalous_labels))] = ANOMALOUS
+        label[np.isin(voxels, list(self._config.anomalous_labels))] = ANOMALOUS
         return label
 
     @property
@@ -93,7 +100,12 @@ class NiftiDataModule(AnomalyDataModule):
     def _settings(self) -> dict[str, Any]:
         """Preprocessing as the list that it is: mappings are hashed without their order."""
         entries = [entry for entry in self._config.preprocess.values() if entry is not None]
-        return super()._settings() | {"preprocess": entries, "modality": self._channels}
+        settings = super()._settings() | {"preprocess": entries, "modality": self._channels}
+        cohorts = [settings, settings["healthy"] or {}]
+        for node in (*cohorts, *(layout for cohort in cohorts for layout in cohort.get("layouts", {}).values())):
+            for key in ("group", "unlabelled"):  # they change no pixel of a subject
+                node.pop(key, None)
+        return settings
 
     def _check_config(self) -> None:
         super()._check_config()

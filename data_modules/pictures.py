@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -19,23 +17,11 @@ from .layout import Case, Tree
 from .module import AnomalyDataModule
 from .names import chosen_categories
 from .picture_files import read_mask, read_picture
+from .picture_paths import Found, read_official_split, spells_out, subject_name
 from .store import Slices
 
 CONVERTERS = {"fashion_mnist": fashion_mnist_pictures}
-STEM, CATEGORY = "stem", "category"
-
-
-@dataclass(frozen=True)
-class Found:
-    """A picture that a pattern fits: its path below the root, its subject's name, what the pattern's names stand for."""
-
-    path: str
-    subject: str
-    names: dict[str, str]
-
-    def case(self, root: Path, pool: str, mask: str | None = None) -> Case:
-        attributes = {key: value for key, value in self.names.items() if key != STEM}
-        return Case(self.subject, {"image": self.path}, pool, mask, root=root, attributes=attributes)
+CATEGORY = "category"
 
 
 class ImageDataModule(AnomalyDataModule):
@@ -49,17 +35,22 @@ class ImageDataModule(AnomalyDataModule):
     def find_cases(self, report: Report = stop) -> list[Case]:
         """Normal pictures of every pool, anomalous ones with their masks.
 
-        report: told of each anomalous picture without a mask (or with several), of pictures that cannot be told apart,
-        and of those that `official_split` says nothing about. Raises DataError if no picture is normal or none is
-        anomalous, for a category that is not there, and for an official split that cannot be read.
+        A picture that the patterns of both find is normal if that of the normal ones spells out, in the name of a folder
+        or of the file, what is a `{name}` (not {stem}) in that of the anomalous ones: MT_Free of MT_{defect}. Masks are no
+        pictures: a path is left out that is the mask of another of the normal pictures, or of the anomalous ones.
+
+        report: told of each anomalous picture without a mask (or with several), of other pictures that both find, of a
+        mask that is a normal picture, of pictures that cannot be told apart, and of those that `official_split` says
+        nothing about. Raises DataError if no picture is normal or none is anomalous, for a category that is not there, and
+        for an official split that cannot be read.
         """
         config, tree = cast(PictureConfig, self.config), Tree(self._folder())
         self._check_category(tree)
         normal = self._normal(tree, report)
-        taken = {found.path for found, _ in normal}
-        suspects = [found for found in self._find(tree, config.anomalous) if found.path not in taken]
+        suspects = self._suspects(tree, [found for found, _ in normal], report)
         _report_copies(tree, [*(found for found, _ in normal), *suspects], report)
         masked = self._masked(tree, suspects, report)
+        _report_trained_masks(tree, {found.path for found, _ in normal}, masked, report)
         if not normal and all(case.pool == "test" for case in masked):
             raise DataError(
                 f"{tree.root}: no normal picture fits dataset.normal / dataset.train_normal "
@@ -117,7 +108,7 @@ class ImageDataModule(AnomalyDataModule):
     def _find(self, tree: Tree, patterns: list[str]) -> list[Found]:
         chosen = chosen_categories(self.config)
         return [
-            Found(path, subject_name(pattern, path), names)
+            Found(path, subject_name(pattern, path), names, pattern)
             for pattern in patterns
             for path, names in tree.find(pattern)
             if chosen is None or names.get(CATEGORY, chosen[0]) in chosen
@@ -127,9 +118,9 @@ class ImageDataModule(AnomalyDataModule):
         """Normal pictures, each with its pool."""
         config = cast(PictureConfig, self.config)
         pools = {"train": config.train_normal, "val": config.val_normal, "test": config.test_normal}
-        normal = [(found, pool) for pool, patterns in pools.items() for found in self._find(tree, patterns)]
+        normal = [(found, pool) for pool, patterns in pools.items() for found in self._pictures(tree, patterns)]
         official = None if config.official_split is None else read_official_split(tree, config.official_split)
-        for found in self._find(tree, config.normal):
+        for found in self._pictures(tree, config.normal):
             pool = "any" if official is None else official.get(found.subject)
             if pool is None:
                 said = f"dataset.official_split={config.official_split} says nothing about it"
@@ -137,6 +128,26 @@ class ImageDataModule(AnomalyDataModule):
             else:
                 normal.append((found, pool))
         return normal
+
+    def _suspects(self, tree: Tree, normal: list[Found], report: Report) -> list[Found]:
+        """Pictures of `anomalous` that are not normal."""
+        patterns: dict[str, list[str]] = {}
+        for found in normal:
+            patterns.setdefault(found.path, []).append(found.pattern)
+        suspects = []
+        for found in self._pictures(tree, cast(PictureConfig, self.config).anomalous):
+            if found.path not in patterns:
+                suspects.append(found)
+            elif not any(spells_out(pattern, found.pattern) for pattern in patterns[found.path]):
+                both = f"is normal by '{patterns[found.path][0]}' and anomalous by '{found.pattern}'"
+                report(DataError(f"{tree.root / found.path}: {both}; make one of the patterns stricter"))
+        return suspects
+
+    def _pictures(self, tree: Tree, patterns: list[str]) -> list[Found]:
+        """What the patterns find, less the masks of others that they find."""
+        found = self._find(tree, patterns)
+        masks = {mask for one in found for mask in self._masks(tree, one, lambda _: None) if mask != one.path}
+        return [one for one in found if one.path not in masks]
 
     def _masked(self, tree: Tree, suspects: list[Found], report: Report) -> list[Case]:
         """The pictures that have a mask: of pool 'test', or 'any' if the mask is empty and may be."""
@@ -161,21 +172,34 @@ class ImageDataModule(AnomalyDataModule):
 
     def _mask(self, tree: Tree, found: Found, report: Report) -> str | None:
         """The mask's path; None, once reported, if there is none or more than one."""
-        mask = cast(PictureConfig, self.config).mask
-        patterns = [mask] if isinstance(mask, str) else list(mask)
-        try:
-            fitting = dict.fromkeys(filter(None, (tree.one(pattern, found.names) for pattern in patterns)))
-        except DataError as error:
-            report(error)
+        problems: list[DataError] = []
+        fitting = self._masks(tree, found, problems.append)
+        if problems:
+            report(problems[0])
             return None
         if len(fitting) == 1:
             return next(iter(fitting))
-        picture, expected = tree.root / found.path, " or ".join(f"'{pattern}'" for pattern in patterns)
+        picture, expected = tree.root / found.path, " or ".join(f"'{pattern}'" for pattern in self._mask_patterns())
         if fitting:
             report(DataError(f"{picture}: has the masks {' and '.join(fitting)}; keep one of them"))
         else:
             report(DataError(f"{picture}: its mask is missing, expected {expected}; add it or remove the picture"))
         return None
+
+    def _masks(self, tree: Tree, found: Found, report: Report) -> list[str]:
+        """The paths that are masks of the picture; report: told of a pattern that several files fit."""
+        fitting: dict[str, None] = {}
+        for pattern in self._mask_patterns():
+            try:
+                if mask := tree.one(pattern, found.names):
+                    fitting[mask] = None
+            except DataError as error:
+                report(error)
+        return list(fitting)
+
+    def _mask_patterns(self) -> list[str]:
+        mask = cast(PictureConfig, self.config).mask
+        return [mask] if isinstance(mask, str) else list(mask)
 
     def _check_category(self, tree: Tree) -> None:
         config, chosen = cast(PictureConfig, self.config), chosen_categories(self.config)
@@ -194,37 +218,12 @@ class ImageDataModule(AnomalyDataModule):
             )
 
 
-def subject_name(pattern: str, path: str) -> str:
-    """The path, less the folders that the pattern's leading `**/` stands for (if it has no other)."""
-    rest = pattern.removeprefix("**/")
-    if rest == pattern or "**/" in rest:
-        return path
-    return "/".join(path.split("/")[-rest.count("/") - 1 :])
-
-
-def read_official_split(tree: Tree, pattern: str) -> dict[str, str]:
-    """'train' or 'test' by subject, from a CSV with the columns image and split; other columns are passed over.
-
-    Raises DataError if there is no such file, or naming the line that is none of this.
-    """
-    name = tree.one(pattern, {})
-    if name is None:
-        raise DataError(
-            f"{tree.root}: no file fits dataset.official_split={pattern}; copy it there, or set it to null to divide the "
-            "normal pictures by hash"
-        )
-    path, pools = tree.root / name, {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            for row in (reader := csv.DictReader(stream)):
-                image, pool = row.get("image"), row.get("split")
-                if not image or pool not in ("train", "test"):
-                    line = f"{path}, line {reader.line_num}"
-                    raise DataError(f"{line}: image is {image}, split {pool}; expected a path, and train or test")
-                pools[image] = pool
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}); copy it again") from error
-    return pools
+def _report_trained_masks(tree: Tree, normal: set[str], masked: Iterable[Case], report: Report) -> None:
+    """Tell of each mask that is a normal picture as well."""
+    for case in masked:
+        if case.label in normal:
+            both = f"is the mask of {case.images['image']} and a normal picture as well"
+            report(DataError(f"{tree.root / case.label}: {both}; make dataset.normal or dataset.mask stricter"))
 
 
 def _report_copies(tree: Tree, pictures: Iterable[Found], report: Report) -> None:

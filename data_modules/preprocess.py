@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import nibabel as nib
 import numpy as np
+from monai.data import MetaTensor
 from monai.transforms import Randomizable
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from .errors import DataError
 from .scan import ANOMALOUS, OTHER, Scan
-from .steps import build_steps
+from .steps import Step, build_steps
 from .transforms import ScanTransform
 
 KEY = "dataset.preprocess"
@@ -38,12 +40,25 @@ class Preprocess:
             if isinstance(step.transform, ScanTransform):
                 step.transform.apply(scan)
                 continue
-            after = scan.replaced(step(cast(dict[str, Any], scan.tensors()), scan.sources[0]))
+            tensors = step(cast(dict[str, Any], scan.tensors()), scan.sources[0])
+            _check_axes(tensors, scan.sources[0], step)
+            after = scan.replaced(tensors)
             _check_grids(after, step.key)
             if scan.label is not None and after.label is not None:
                 _keep_regions(scan.label, scan.affine, after)
             scan = after
         return scan
+
+
+def _check_axes(tensors: Mapping[str, Any], source: str, step: Step) -> None:
+    """Slices are cut along the axes of the head: a step that turns or mirrors them would do so to every slice."""
+    for key, tensor in tensors.items():
+        if isinstance(tensor, MetaTensor) and (axes := nib.aff2axcodes(tensor.affine.numpy())) != ("R", "A", "S"):
+            codes = "".join(code or "?" for code in axes)
+            raise DataError(
+                f"{source}: {step.key} ({step.use}) leaves the {key} in the orientation {codes}, slices need RAS; "
+                "leave the step out, and choose the slices by dataset.plane"
+            )
 
 
 def _check_grids(scan: Scan, key: str) -> None:

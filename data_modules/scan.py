@@ -118,7 +118,7 @@ class Scan:
             image=list(_plain(image).float().numpy()),
             affine=np.asarray(image.affine, dtype=np.float64) if isinstance(image, MetaTensor) else self.affine,
             sources=self.sources,
-            label=None if label is None else _plain(label)[0].round().to(torch.uint8).numpy(),
+            label=None if label is None else _plain(label)[0].float().round().to(torch.uint8).numpy(),
             brain=None if brain is None else (_plain(brain)[0] > 0.5).numpy(),
         )
 

@@ -7,14 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .errors import DataError
 from .geometry import resize_anomalies, resize_images, resize_masks, square_box
-from .scan import ANOMALOUS, Scan, forward
+from .scan import ANOMALOUS, OTHER, Scan, forward
 from .store import Slices
 from .transforms import bounding_box
 
 PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # axes of (X, Y, Z): slice, row, column
+ANISOTROPY = 0.1  # by how much of a pixel's shorter side its longer one may exceed it
+CHUNK = 16  # slices
 ROUNDING = 1e-3  # voxels by which a crop's affine may miss whole numbers
 
 
@@ -44,12 +47,14 @@ def planes(volume: NDArray[Any], plane: str) -> NDArray[Any]:
 
 
 def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
-    """The slices of a scan. Raises DataError naming the file if none has enough brain.
+    """The slices of a scan; pixels with another label than the anomalous ones are no foreground, but stay in the image.
 
+    Raises DataError naming the file if no slice has enough brain, or if pixels are longer than wide by more than 10 %.
     source: the grid before preprocessing. The result's geometry, {shape, affine, plane, box}, and its slice numbers refer to
     that grid if preprocessing did nothing but crop it, else to the grid that it made: pixel (i, j) of slice k is of
     row top + (i + ½) · side / H in planes(volume, plane)[k], where box is [top, left, side], and so for columns.
     """
+    _check_pixels(scan, slicing.plane)
     brain = planes(np.ones(scan.shape, bool) if scan.brain is None else scan.brain, slicing.plane)
     box = _square(brain)
     side = box[2]
@@ -62,12 +67,10 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
             "lower dataset.min_foreground"
         )
     window = _window(box, brain.shape[1:])
-    image = np.zeros((len(number), len(scan.image), side, side), np.float32)
-    for channel in range(len(scan.image)):
-        image[:, channel, window.rows, window.columns] = _take(scan, channel, slicing.plane, number, window)
     foreground = np.zeros((len(number), 1, side, side), bool)
     foreground[:, 0, window.rows, window.columns] = brain[number, window.slice_rows, window.slice_columns]
-    mask, labelled, anomalous = np.zeros_like(foreground), np.zeros(len(brain), bool), np.zeros(len(brain), np.int64)
+    mask, other = np.zeros_like(foreground), np.zeros_like(foreground)
+    labelled, anomalous = np.zeros(len(brain), bool), np.zeros(len(brain), np.int64)
     if scan.label is not None:
         label = planes(scan.label, slicing.plane)
         labelled = _count(label) > 0
@@ -76,20 +79,45 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
         for row in np.flatnonzero(labelled[number]):
             inside = label[number[row], window.slice_rows, window.slice_columns]
             mask[row, 0, window.rows, window.columns] = inside == ANOMALOUS
+            other[row, 0, window.rows, window.columns] = inside == OTHER
     small_mask = resize_anomalies(torch.from_numpy(mask), slicing.size)
     small_brain = resize_masks(torch.from_numpy(foreground), slicing.size) | small_mask
+    small_other = resize_masks(torch.from_numpy(other), slicing.size)
     geometry, shift = _geometry(scan, source, slicing.plane, box)
     return Slices(
         subject=subject,
-        image=resize_images(torch.from_numpy(image), slicing.size) * small_brain,
+        image=_images(scan, slicing, number, window, side) * small_brain,
         mask=small_mask,
-        foreground=small_brain,
+        foreground=(small_brain & ~small_other) | small_mask,
         number=torch.from_numpy(number + shift),
         labelled=torch.from_numpy(labelled[number]),
         kept=int(anomalous[enough].sum()),
         dropped=int(anomalous[~enough].sum()),
         geometry=geometry,
     )
+
+
+def _check_pixels(scan: Scan, plane: str) -> None:
+    """Slices are squares of voxels, which must be squares of millimetres too."""
+    _, row, column = PLANES[plane]
+    sides = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    if max(sides[row], sides[column]) > (1 + ANISOTROPY) * min(sides[row], sides[column]):
+        raise DataError(
+            f"{scan.sources[0]}: pixels of {plane} slices are {sides[column]:.3g} mm wide and {sides[row]:.3g} mm high, which "
+            "would distort the head; set dataset.preprocess.spacing={use: Spacingd, pixdim: [1,1,1]}"
+        )
+
+
+def _images(scan: Scan, slicing: Slicing, number: NDArray[np.int64], window: _Window, side: int) -> Tensor:
+    """The chosen slices of all modalities, (n, C, H, W) float32, of which a few at a time are held in full resolution."""
+    images = torch.empty(len(number), len(scan.image), *slicing.size)
+    for start in range(0, len(number), CHUNK):
+        part = number[start : start + CHUNK]
+        square = np.zeros((len(part), len(scan.image), side, side), np.float32)
+        for channel in range(len(scan.image)):
+            square[:, channel, window.rows, window.columns] = _take(scan, channel, slicing.plane, part, window)
+        images[start : start + CHUNK] = resize_images(torch.from_numpy(square), slicing.size)
+    return images
 
 
 def _square(brain: NDArray[np.bool_]) -> tuple[int, int, int]:

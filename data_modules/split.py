@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,11 @@ from .errors import DataError
 from .layout import Case
 
 SPLITS = ("train", "val", "test")
+FORBIDDEN = (  # to a subject of this pool in this split
+    ("train", "test", "trains on {}, which is only to test on; put it into val or test"),
+    ("train", "val", "trains on {}, which is only to validate on; put it into val"),
+    ("test", "train", "tests on {}, which is only to train on; put it into train or val"),
+)
 
 
 def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
@@ -23,8 +29,8 @@ def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
 
     A group of subjects (several scans of one patient, several pictures of one object) is never divided. Its place
     depends on the hash of its name alone, so adding other groups never moves it. Subjects of pool 'train' go to train or
-    (share `val`) to val, those of pool 'val' to val; groups with a subject of pool 'test' to test or (share `holdout`) to
-    val; others to any split.
+    (share `val`) to val, those of pool 'val' to val, those of pool 'test' to test or (share `holdout`) to val; others to
+    any split. A group goes where the pool of all of its subjects that are not of pool 'any' sends it.
 
     folds: each group that may be tested is in the test split of exactly one fold, which the hash of its name decides. Of
     the other groups, those of pool 'test' go to val, and of the rest a share `val`, drawn anew for every fold.
@@ -33,8 +39,9 @@ def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
     folds at most two of them. A group whose subjects differ has their values together as its value.
     A split that is given (by Case.split, config.file or lists) is followed as it is.
 
-    Raises DataError for shares outside [0, 1), folds that are not there, a group of both pools, a given split that misses
-    or repeats a subject, divides a group, trains on pool 'test' or comes with folds or stratify, and for an empty split.
+    Raises DataError for shares outside [0, 1), folds that are not there, a group of two pools other than 'any', a given split
+    that misses or repeats a subject, divides a group, puts a subject where its pool forbids it or comes with folds or
+    stratify, and for an empty split.
     """
     _check_settings(config)
     groups = group_cases(cases, config)
@@ -53,19 +60,21 @@ def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
 
 
 def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Case]]:
-    """Cases by group: what the first parentheses of the pattern `group` find in the subject's name; else the name.
+    """Cases by group: Case.group, else what the first parentheses of the pattern `group` find in the subject's name; else
+    (or if they took no part in the match) the name.
 
     With `group_gap` that text is a number, and numbers in a row that lie no further apart make one group.
     """
     found = [re.search(config.group, case.subject) if config.group else None for case in cases]
-    names = [match.group(1) if match else case.subject for match, case in zip(found, cases, strict=True)]
+    inside = [match.group(1) if match else None for match in found]
+    names = [case.group or (case.subject if text is None else text) for text, case in zip(inside, cases, strict=True)]
     if config.group_gap is not None:
-        numbers = sorted({int(name) for name in names if name.isdigit()})
+        numbers = sorted({int(name) for name in names if name.isdecimal()})
         starts: dict[str, str] = {}
         for before, number in zip([None, *numbers], numbers, strict=False):
             near = before is not None and number - before <= config.group_gap
             starts[str(number)] = starts[str(before)] if near else str(number)
-        names = [starts[str(int(name))] if name.isdigit() else name for name in names]
+        names = [starts[str(int(name))] if name.isdecimal() else name for name in names]
     groups: dict[str, list[Case]] = {}
     for name, case in zip(names, cases, strict=True):
         groups.setdefault(name, []).append(case)
@@ -78,8 +87,12 @@ def split_digest(split: dict[str, list[str]]) -> str:
 
 
 def unit_hash(salt: str, name: str) -> float:
-    """A number in [0, 1) that only the salt and the name decide."""
-    return int.from_bytes(hashlib.blake2b(f"{salt}/{name}".encode(), digest_size=8).digest()) / 2**64
+    """A number in [0, 1) that only the salt and the name decide.
+
+    A name is the same however a file system composes its accents, and need not be UTF-8.
+    """
+    text = unicodedata.normalize("NFC", f"{salt}/{name}").encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
 
 
 def _by_hash(groups: dict[str, list[Case]], config: SplitConfig) -> dict[str, list[str]]:
@@ -136,12 +149,13 @@ def _cut(names: list[str], shares: list[float], salt: str, pool: str, value: str
 
 
 def _pool(group: str, members: list[Case]) -> str:
-    pools = {case.pool for case in members}
+    """The pool of the subjects that are not of pool 'any': one that may go anywhere goes with the others."""
+    pools = {case.pool for case in members} - {"any"}
     if pools >= {"train", "test"}:
         raise DataError(f"group {group} has subjects to train on and subjects to test on; change dataset.split.group")
-    if "val" in pools and len(pools) > 1:
+    if len(pools) > 1:
         raise DataError(f"group {group} has subjects to validate on and others; change dataset.split.group")
-    return "test" if "test" in pools else "any" if "any" in pools else next(iter(pools))
+    return next(iter(pools), "any")
 
 
 def _value(members: list[Case], attribute: str) -> str:
@@ -242,6 +256,7 @@ def _follow(cases: Sequence[Case], given: dict[str, list[str]]) -> dict[str, lis
         )
     if missing := sorted(set(pool_of) - set(listed)):
         raise DataError(f"dataset.split says nothing about {missing[0]} ({len(missing)} in all); list every subject")
-    if tested := sorted(name for name in given["train"] if pool_of[name] == "test"):
-        raise DataError(f"dataset.split trains on {tested[0]}, which is only to test on; put it into val or test")
+    for part, pool, problem in FORBIDDEN:
+        if wrong := sorted(name for name in given[part] if pool_of[name] == pool):
+            raise DataError(f"dataset.split {problem.format(wrong[0])}")
     return {part: sorted(names) for part, names in given.items()}

@@ -25,6 +25,12 @@ from .store_format import Slices as Slices
 
 logger = logging.getLogger(__name__)
 PARTIAL = ".partial"
+DAMAGE = (
+    ValueError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+)  # other errors may pass, the store whole
 _verified: set[tuple[Any, ...]] = set()
 
 
@@ -34,9 +40,10 @@ class SliceStore:
     Public arrays: `subject` (n,) int64, index into `subjects`; `slice` (n,) int64; `anomalous` (n,) bool, whether the
     slice has an anomalous pixel; `normal` (n,) bool, whether it has no label at all. `dropped`: the share of anomalous
     voxels that lie in slices that were left out. Per subject: `geometry`, how its slices lie in the source (see Slices),
-    and `attributes`, what is known of it, which the data module sets since it is no part of the files.
+    `pixels`, digests of its channels (see Entry), and `attributes`, what is known of it, which the data module sets since
+    it is no part of the files.
 
-    Raises ValueError or OSError if the folder holds no whole store. The checksums of all files are computed once per
+    Raises one of DAMAGE if the folder holds no whole store. The checksums of all files are computed once per
     process and state of the files.
     """
 
@@ -48,6 +55,7 @@ class SliceStore:
         self.fingerprint = header.fingerprint
         self.subjects = [entry.subject for entry in entries]
         self.geometry = [entry.geometry for entry in entries]
+        self.pixels = [entry.pixels for entry in entries]
         self.attributes: list[dict[str, str]] = [{} for _ in entries]
         _, channels, height, width = entries[0].shape
         self.shape = channels, height, width
@@ -95,10 +103,10 @@ class StoreInfo:
 
 
 def open_store(folder: Path) -> SliceStore | None:
-    """The store in a folder, or None if there is none that is whole."""
+    """The store in a folder, or None if there is none that is whole. Other errors of the disk (OSError) propagate."""
     try:
         store = SliceStore(folder)
-    except (OSError, ValueError):
+    except DAMAGE:
         return None
     with suppress(OSError):
         os.utime(folder)  # when it was last used
@@ -108,14 +116,15 @@ def open_store(folder: Path) -> SliceStore | None:
 def list_stores(cache_dir: Path) -> list[StoreInfo]:
     """Every store below a cache folder, by name, then by last use; also those that are unfinished or damaged."""
     folders = [folder for folder in (cache_dir / "stores").glob("*") if folder.is_dir()]
-    return sorted((_describe(folder) for folder in folders), key=lambda info: (info.name, info.last_used))
+    found = [info for folder in folders if (info := _describe(folder))]
+    return sorted(found, key=lambda info: (info.name, info.last_used))
 
 
 def remove_store(info: StoreInfo) -> None:
-    """Delete a store. Raises DataError while a process prepares it."""
+    """Delete a store, unless it is gone. Raises DataError while a process prepares it."""
     final = info.folder.with_name(final_name(info.folder.name))
     try:
-        with locked(final, wait=False):
+        with locked(final, wait=False), suppress(FileNotFoundError):
             shutil.rmtree(info.folder)
     except Timeout as error:
         raise DataError(f"{info.folder}: a process is preparing it; wait until it is done, or stop it") from error
@@ -187,7 +196,8 @@ def _scale(entries: list[Entry]) -> Scale:
     return Scale(*(torch.tensor(values, dtype=torch.float32)[:, :, None, None] for values in (zero, levels)))
 
 
-def _describe(folder: Path) -> StoreInfo:
+def _describe(folder: Path) -> StoreInfo | None:
+    """What a folder holds; None if another process has just renamed or removed it."""
     header: Header | None = None
     entries: list[tuple[Entry, int]] = []
     whole = False
@@ -195,12 +205,16 @@ def _describe(folder: Path) -> StoreInfo:
         header, entries, _ = read_journal(folder)
         _whole(folder)
         whole = not folder.name.startswith(".")
+    try:
+        size, last_used = sum(path.stat().st_size for path in folder.iterdir()), folder.stat().st_mtime
+    except FileNotFoundError:
+        return None
     return StoreInfo(
         name=header.name if header else final_name(folder.name).rpartition("-")[0],
         folder=folder,
         subjects=len(entries),
         slices=sum(entry.shape[0] for entry, _ in entries),
-        bytes=sum(path.stat().st_size for path in folder.iterdir()),
-        last_used=folder.stat().st_mtime,
+        bytes=size,
+        last_used=last_used,
         whole=whole,
     )

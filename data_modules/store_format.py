@@ -12,6 +12,8 @@ index.bin       (n, 4) int64: slice number, labelled, anomalous pixels, all fore
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -28,12 +30,13 @@ from .errors import DataError
 from .geometry import region_weights
 from .sealed import crc32, read_sealed
 
-FORMAT = 3
+FORMAT = 4
 JOURNAL = "journal.jsonl"
 FILES = ("image", "foreground", "mask", "region", "index")
 STORAGES: dict[str, type[np.generic]] = {"float16": np.float16, "uint8": np.uint8}
 BITS = 255  # the levels of an 8-bit picture
 LARGEST = {"float16": 65504.0, "uint8": 3e38}
+RESOLUTION = 2**-10  # of float16, relative to the value
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,18 @@ class Slices:
 
 @dataclass(frozen=True)
 class Header:
-    """What a store holds. settings: everything that changes pixels; fingerprint: of the settings and the files' content."""
+    """What a store holds.
+
+    settings: everything that changes pixels; fingerprint: of the settings and the files' content; reuse: what two stores
+    have in common if a case of the same files has the same bytes in both, empty if that is not known.
+    """
 
     name: str
     fingerprint: str
     settings: dict[str, Any]
     storage: str = "float16"
     format: int = FORMAT
+    reuse: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,8 @@ class Entry:
     """A case in the journal.
 
     shape (n, C, H, W); ends and checksums, per file, where the case's bytes end and their CRC-32; zero and levels, per
-    channel of a store in uint8: a pixel q stands for (q - zero) / levels.
+    channel of a store in uint8: a pixel q stands for (q - zero) / levels; pixels, per channel, the digest of its slices,
+    empty for a channel of a single value; content, the digest of the case's files, empty if it is not known.
     """
 
     subject: str
@@ -85,6 +94,8 @@ class Entry:
     geometry: dict[str, Any]
     zero: Sequence[int] = ()
     levels: Sequence[float] = ()
+    pixels: Sequence[str] = ()
+    content: str = ""
 
     def after(self, ends: Sequence[int]) -> Entry:
         """The entry, with ends relative to its own start, for files that end where `ends` says."""
@@ -126,6 +137,7 @@ def encode(case: Slices, storage: str) -> Block:
         geometry=case.geometry,
         zero=zero,
         levels=levels,
+        pixels=_pixels(case.image, image, zero, levels),
     )
     return Block(arrays, entry)
 
@@ -189,6 +201,20 @@ def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _packed(masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.packbits(masks.reshape(len(masks), -1), axis=1) if len(masks) else np.zeros((0, 0), np.uint8)
+
+
+def _pixels(image: Tensor, stored: NDArray[Any], zero: Sequence[int], levels: Sequence[float]) -> list[str]:
+    """Per channel the digest of what is stored of it; empty if 16 bits would hardly tell its values from one another."""
+    low, high = image.amin(dim=(0, 2, 3)), image.amax(dim=(0, 2, 3))
+    blank = (high - low) <= torch.maximum(high.abs(), low.abs()) * RESOLUTION
+    digests = []
+    for channel in range(image.shape[1]):
+        own = np.ascontiguousarray(stored[:, channel])
+        scale = json.dumps([own.shape, zero[channel : channel + 1], levels[channel : channel + 1]])
+        digest = hashlib.blake2b(scale.encode(), digest_size=16)
+        digest.update(own.data)
+        digests.append("" if blank[channel] else digest.hexdigest())
+    return digests
 
 
 def _check_range(case: Slices, storage: str) -> None:

@@ -44,7 +44,7 @@ _Members = Generator[_Member, None, None]
 
 
 class DamagedArchiveError(DataError):
-    """An archive that did not arrive whole: worth another download."""
+    """An archive that did not arrive whole, or something else in its place: worth another download."""
 
 
 class _Budget:
@@ -85,14 +85,15 @@ def archive_kind(path: Path) -> Kind | None:
 def unpack(archive: Path, folder: Path, name: str) -> None:
     """Unpack into the (empty) folder; name: of the file in a single .gz.
 
-    Raises DataError for an archive that is damaged (DamagedArchiveError) or encrypted, for a member or a link that leaves
-    the folder or is absolute, for a link to what is not a file of the archive, for devices and pipes, and for more bytes
+    Raises DataError for an archive that is damaged or none (DamagedArchiveError) or encrypted, for a member or a link that
+    leaves the folder or is absolute, for a link to what is not a file of the archive, for devices and pipes, and for more bytes
     than the disk or the ratio of an honest archive allows. Files that macOS adds (`._*`, `.DS_Store`, `__MACOSX`) are left out.
     """
     kind = archive_kind(archive)
     if kind is None:
-        raise DataError(
-            f"{archive}: is no tar, zip or gz; set unpack: false in about.downloads if it is to be kept as it is"
+        raise DamagedArchiveError(
+            f"{archive}: is no tar, zip or gz, but perhaps a page on which the server asks for something; open its address in "
+            "a browser and fetch again, or set unpack: false in about.downloads if it is to be kept as it is"
         )
     budget = _Budget(archive, folder)
     links: list[tuple[Path, Path]] = []

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,10 @@ def verify(data: AnomalyDataModule, progress: Progress | None = None, workers: i
     try:
         found = attach_attributes(data.find_cases(report), data.config.subjects_file, report)
     except DataError as error:
-        return _findings(data, [], [*problems, Problem.of(error)])
+        problem = Problem.of(error)
+        if problem.file == str(data.root()):  # not a file of the dataset: the text is to name the folder
+            problem = replace(problem, what=f"{problem.file}: {problem.what}")
+        return _findings(data, [], [*problems, problem])
     cases = sorted(found, key=lambda case: case.subject)
     examine = examine_volumes if isinstance(data.config, NiftiConfig) else examine_picture
     examined = _examine_all(data, cases, examine, progress, workers or usable_cpus())

@@ -16,9 +16,8 @@ from .errors import DataError
 from .layout import Case
 from .module import AnomalyDataModule
 from .verify import ERROR, WARNING, Examined, Problem, examine_as_a_run_would
-from .volumes import AFFINE_TOLERANCE, Volume, read_volume, split_source
+from .volumes import AFFINE_TOLERANCE, Volume, read_volume, split_source, whole_numbers
 
-WHOLE = 1e-3  # how far a label value may be from a whole number
 OUTSIDE = 0.01  # share of the labelled voxels outside the brain that is worth a warning
 ONE_GRID = "images, label and brain mask of a subject must share one grid: resample it first, or repair the header"
 
@@ -84,17 +83,15 @@ def _check_orientations(found: Examined, volumes: Sequence[Volume]) -> None:
 
 
 def _check_label(found: Examined, label: Volume, config: NiftiConfig) -> None:
-    values = np.unique(label.voxels).astype(np.float64)
-    away = np.abs(values - values.round())
-    if away.max() > WHOLE:
-        count, example = int((away > WHOLE).sum()), values[away.argmax()]
-        what = f"{count} of its values are no whole numbers, such as {example:.4g}"
-        found.add(ERROR, label.source, what, "a label was blurred or scaled: resample it by nearest neighbour")
+    try:
+        values = np.unique(whole_numbers(label))
+    except DataError as error:
+        found.problems.append(Problem.of(error, found.case.subject))
         return
     if values.min() < 0:
         what = f"has negative values, down to {values.min():g}, which count as background"
         found.add(WARNING, label.source, what, "correct the label")
-    found.labels = {int(value) for value in values.round() if value > 0}
+    found.labels = {int(value) for value in values if value > 0}
     wanted = config.anomalous_labels
     if wanted is not None and found.labels and not found.labels & set(wanted):
         what = f"has the values {sorted(found.labels)}, none of dataset.anomalous_labels={list(wanted)}"

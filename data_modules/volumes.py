@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .errors import DataError
 
 AFFINE_TOLERANCE = 0.05  # millimetres: what releases round differently in the headers of one subject
+WHOLE = 1e-3  # how far a label's value may be from a whole number
 CHUNK = 1 << 22  # bytes that are read, and converted where needed, at a time
 COMPRESSED = (".gz", ".mgz")
 UNREADABLE = (
@@ -91,6 +92,24 @@ def check_grid(volume: Volume, reference: Volume) -> None:
     raise DataError(
         f"{volume.source}: {reason}; images, label and brain mask of a subject must share one grid: resample it first"
     )
+
+
+def whole_numbers(label: Volume) -> NDArray[Any]:
+    """The voxels of a label, rounded to the whole numbers that they are but for rounding errors of up to 1e-3.
+
+    Raises DataError naming the file if they are none.
+    """
+    if label.voxels.dtype.kind != "f":
+        return label.voxels
+    rounded: NDArray[Any] = np.rint(label.voxels)
+    away = np.abs(label.voxels - rounded)
+    if away.max() > WHOLE:
+        count, example = int((away > WHOLE).sum()), label.voxels.flat[away.argmax()]
+        raise DataError(
+            f"{label.source}: {count} of its voxels are no whole numbers, such as {example:.4g}; "
+            "a label was blurred or scaled: resample it by nearest neighbour"
+        )
+    return rounded
 
 
 def _read_file(path: Path, channels: Channels) -> list[Volume]:

@@ -13,6 +13,7 @@ from data_modules.embedded.brain_anatomy import TEMPLATE_FILES
 from data_modules.embedded.tiny_brain import write_tiny_brain
 from data_modules.embedded.tiny_texture import write_tiny_texture
 from data_modules.errors import DataError
+from data_modules.made import is_whole, publish
 
 Progress = Callable[[int, int], None]
 
@@ -25,7 +26,8 @@ ASSETS = {"tiny_brain": TEMPLATE_FILES, "tiny_texture": ()}
 
 
 def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None) -> Path:
-    """The folder ``cache_dir/embedded/<name>-<digest>`` of the dataset ``name``, written now if it is not there yet.
+    """The folder ``cache_dir/embedded/<name>-<digest>`` of the dataset ``name``, written now if it is not there yet,
+    or if a file of it is gone or of another size.
 
     The folder appears whole or not at all; of two processes that write it at once, one wins and both use its folder.
     Raises DataError for an unknown name; OSErrors (disk full, no permission) propagate.
@@ -34,12 +36,12 @@ def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None
         close = difflib.get_close_matches(name, EMBEDDED, n=1, cutoff=0.0)[0]
         raise DataError(f"no embedded dataset {name!r}; did you mean {close!r}? There are: {', '.join(EMBEDDED)}")
     folder = cache_dir / "embedded" / f"{name}-{embedded_digest(name)}"
-    if not folder.is_dir():
+    if not is_whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             written = Path(scratch) / name
             EMBEDDED[name](written, progress=progress)
-            _publish(written, folder)
+            publish(written, folder)
     return folder
 
 
@@ -56,12 +58,3 @@ def _parameters(write: Callable[..., None]) -> dict[str, Any]:
     """The keyword parameters with which ``write`` is called, its defaults."""
     defaults = inspect.signature(write).parameters.values()
     return {p.name: p.default for p in defaults if p.default is not p.empty and p.name != "progress"}
-
-
-def _publish(written: Path, folder: Path) -> None:
-    """Gives ``written`` its final name in one step; when another process was faster, its folder stays."""
-    try:
-        written.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise

@@ -74,7 +74,7 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_key(cli, pictures_run,
     (tmp_path / "taken").write_text("")
     code, _, err = cli("bench", *pictures_run, f"cache_dir={tmp_path / 'taken'}")
     assert code == 2
-    assert "taken: it is no folder: choose another folder (cache_dir=FOLDER" in err
+    assert "taken/locks: it is no folder: choose another folder (cache_dir=FOLDER" in err
 
 
 def test_a_folder_with_markup_in_its_name_is_printed_as_it_is(cli, pictures_run, tmp_path):

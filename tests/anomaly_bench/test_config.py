@@ -75,6 +75,12 @@ def test_every_yaml_has_a_comment_on_top():
         (["dataset.slice_step=0"], r"dataset\.slice_step=0"),
         (["dataset.min_foreground=0"], r"dataset\.min_foreground=0"),
         (["dataset.anomalous_labels=[]"], r"dataset\.anomalous_labels=\[\]"),
+        (
+            ["dataset.anomalous_labels=[0,1]"],
+            r"dataset\.anomalous_labels=\[0, 1\]: expected label values of at least 1",
+        ),
+        (["dataset=folder", "dataset.mask_threshold=1"], r"dataset\.mask_threshold=1\.0: expected a share from 0"),
+        (["dataset=folder", "dataset.mask_threshold=-0.1"], r"dataset\.mask_threshold=-0\.1"),
         (["model.beta=interval(1,4)"], "a grid needs values"),
         (["~seed"], "a key cannot be deleted"),
     ],
@@ -114,5 +120,7 @@ def test_a_tilde_is_the_home_folder():
 
 
 def test_a_pattern_without_inner_quotes_is_told_how_to_be_quoted():
-    with pytest.raises(ConfigError, match=r"dataset\.image=\{subject\}/x\.nii: .*two kinds of quotes: 'dataset\.image=\"…\"'"):
+    with pytest.raises(
+        ConfigError, match=r"dataset\.image=\{subject\}/x\.nii: .*two kinds of quotes: 'dataset\.image=\"…\"'"
+    ):
         load_config(["dataset.image={subject}/x.nii"])

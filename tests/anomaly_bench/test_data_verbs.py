@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -131,6 +132,26 @@ def test_prepare_builds_the_store_that_a_run_takes(cli, brats, cache):
     assert "8 subjects" in out
     assert cli("data", "prepare", *brats)[1] == out
     assert len(list_stores(cache)) == 1
+
+
+def test_prepare_writes_only_what_has_to_be_built(cli, brats, cache, monkeypatch):
+    out = cli("data", "prepare", *brats)[1]
+
+    def read_only(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("pathlib.Path.mkdir", read_only)
+    assert cli("data", "prepare", *brats)[:2] == (0, out)
+    code, _, err = cli("data", "prepare", *brats, "dataset.storage=uint8")
+    assert code != 0
+    assert "it is read-only: choose another folder (cache_dir=FOLDER" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("days", ["-1", "nan", "x"])
+def test_rm_refuses_what_is_no_number_of_days(cli, days, capsys):
+    with pytest.raises(SystemExit):
+        cli("data", "rm", "--unused-for", days)
 
 
 def test_ls_and_rm(cli, brats, cache):
@@ -269,10 +290,10 @@ def test_a_config_that_is_no_yaml_is_told(own_configs, text, message):
 
 def test_an_option_that_is_not_there_is_told_with_those_that_are():
     with pytest.raises(
-        ConfigError, match="dataset=brat: there is no such dataset; did you mean brats[?] There are: atlas, "
+        ConfigError, match=r"dataset=brat: there is no such dataset; did you mean brats\? There are: atlas, "
     ):
         load_config(["dataset=brat"])
-    with pytest.raises(ConfigError, match="dataset=nothing: there is no such dataset; there are: atlas, "):
+    with pytest.raises(ConfigError, match=r"dataset=nothing: there is no such dataset; there are: atlas, "):
         load_config(["dataset=nothing"])
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,11 @@ from fakes import brain, write_volume
 
 from anomaly_bench.config import load_config
 from anomaly_bench.errors import ConfigError
+from data_modules.cohort import modalities
 from data_modules.config import HealthyConfig, LayoutConfig, NiftiConfig, SplitConfig
 from data_modules.errors import DataError
 from data_modules.nifti import NiftiDataModule
+from data_modules.split import group_cases, split_cases
 
 LAYOUT = LayoutConfig({"flair": "{subject}/{subject}_flair.nii.gz"}, "{subject}/{subject}_seg.nii.gz")
 HEALTHY = LayoutConfig({"flair": "{subject}-{scanner}-FLAIR.nii.gz", "t1": "{subject}-{scanner}-T1.nii.gz"})
@@ -192,3 +195,59 @@ def test_preprocessing_is_overridden_on_the_command_line(override, entry, value)
     assert list(steps)[:4] == ["brain", "crop", "spacing", "scale"]
     got = steps[entry]
     assert value in (got, got and got.get("use"), got and got.get("percentiles"))
+
+
+@pytest.mark.parametrize("group", [r"(h\d)", None])
+def test_the_scans_of_one_healthy_person_stay_together(tmp_path, group):
+    names = [f"h{person}s{scan}" for person in range(9) for scan in (1, 2)]
+    touch(tmp_path / "data/well", *(f"{name}-Guys-FLAIR.nii.gz" for name in names))
+    touch(tmp_path, *(f"sick/s{i}/s{i}_{kind}.nii.gz" for i in range(4) for kind in ("flair", "seg")))
+    keys = config(tmp_path / "sick", healthy=HealthyConfig("well", layouts={"h": HEALTHY}, group=group))
+    cases = NiftiDataModule(keys, tmp_path / "cache", data_dir=tmp_path / "data").find_cases()
+    groups = group_cases(cases, SplitConfig(group=r"(s\d)$"))
+    split = split_cases(cases, SplitConfig(val=0.4, salt="c"))
+    divided = [p for p in range(9) if (f"well/h{p}s1" in split["train"]) != (f"well/h{p}s2" in split["train"])]
+    if group:
+        assert divided == []
+        assert [case.subject for case in groups["well/h3"]] == ["well/h3s1", "well/h3s2"]
+    else:
+        assert len(divided) > 1
+        assert len(groups["s1"]) == 10  # what split.group of the dataset says
+
+
+def test_the_group_of_a_healthy_cohort_comes_from_its_yaml_and_names_what_is_wrong_with_it(tmp_path):
+    overrides = ["dataset=brats", "+dataset@dataset.healthy=oasis1", "dataset.modality=t1"]
+    assert load_config(overrides).dataset.healthy.group == r"(OAS1_\d+)"
+    assert load_config([*overrides, 'dataset.healthy.group="(x)"']).dataset.healthy.group == "(x)"
+    touch(tmp_path, "sick/s1/s1_flair.nii.gz", "sick/s1/s1_seg.nii.gz", "well/h-Guys-FLAIR.nii.gz")
+    for group, message in (("h", "expected parentheses"), ("(h", "no regular expression")):
+        healthy = HealthyConfig("well", str(tmp_path / "well"), layouts={"h": HEALTHY}, group=group)
+        with pytest.raises(DataError, match=rf"dataset\.healthy\.group=.*{message}"):
+            find(tmp_path / "sick", healthy=healthy)
+
+
+def test_controls_may_have_no_label_if_the_config_says_so(tmp_path):
+    for index in range(8):
+        volume, label = brain(index)
+        write_volume(tmp_path / f"s{index}/s{index}_flair.nii.gz", volume)
+        if index % 2:
+            write_volume(tmp_path / f"s{index}/s{index}_seg.nii.gz", label)
+    with pytest.raises(DataError, match="s0 has no label"):
+        find(tmp_path)
+    with pytest.raises(DataError, match=r"unlabelled=healty: expected error or healthy"):
+        find(tmp_path, layouts={"a": replace(LAYOUT, unlabelled="healty")})
+    with pytest.raises(DataError, match=r"dataset\.unlabelled goes with dataset\.image"):
+        find(tmp_path, unlabelled="healthy")
+    own = {"layouts": {}, "image": LAYOUT.image, "label": LAYOUT.label}
+    for keys in ({"layouts": {"a": replace(LAYOUT, unlabelled="healthy")}}, own | {"unlabelled": "healthy"}):
+        data = NiftiDataModule(config(tmp_path, **keys), tmp_path / "cache")
+        cases = data.find_cases()
+        assert [case.subject for case in cases if case.label is None] == ["s0", "s2", "s4", "s6"]
+        assert [bool(data.read_case(case).labelled.any()) for case in cases[:2]] == [
+            case.label is not None for case in cases[:2]
+        ]
+
+
+def test_a_cohort_without_patterns_is_told_of_the_pattern():
+    with pytest.raises(DataError, match=r"dataset\.image is not set: give generic a pattern"):
+        modalities(load_config(["dataset=generic"]).dataset)

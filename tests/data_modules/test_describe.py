@@ -6,7 +6,7 @@ from PIL import Image
 from scipy import ndimage
 
 from data_modules.config import NiftiConfig, PictureConfig, SplitConfig
-from data_modules.describe import describe, size_bins, summarize
+from data_modules.describe import channel_names, describe, size_bins, summarize
 from data_modules.layout import Case
 from data_modules.nifti import NiftiDataModule
 from data_modules.pictures import ImageDataModule
@@ -163,3 +163,12 @@ def test_long_captions_are_cut_in_the_middle_to_their_width():
 def test_rows_are_spread_evenly():
     assert _spread(list(range(5)), 12) == [0, 1, 2, 3, 4]
     assert _spread(list(range(100)), 3) in ([0, 50, 99], [0, 49, 99])
+
+
+def test_channels_of_a_dataset_without_modality_are_those_of_its_patterns(tmp_path):
+    for image, names in (
+        ("{subject}.nii", ["image"]),
+        ({"t1": "{subject}.nii", "t2": "{subject}_2.nii"}, ["t1", "t2"]),
+    ):
+        config = NiftiConfig("mine", "nifti", "medical", root=str(tmp_path), image=image)
+        assert channel_names(NiftiDataModule(config, tmp_path)) == names

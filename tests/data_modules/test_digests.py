@@ -7,7 +7,7 @@ import time
 import pytest
 
 from data_modules import digests
-from data_modules.contents import read_contents, twins
+from data_modules.contents import read_contents, twins, with_companion
 from data_modules.digests import DigestCache
 from data_modules.errors import DataError
 from data_modules.layout import Case
@@ -139,6 +139,14 @@ def test_a_file_that_is_not_there_is_named(tmp_path, files):
         ("a.mhd", b"NDims = 3\r\nElementDataFile=a.zraw\r\n", "a.zraw"),
         ("a.hdr", b"header", "a.img"),
         ("a.hdr.img.gz", b"voxels", "a.hdr.hdr.gz"),
+        ("a.img", b"voxels", "a.mat"),
+        ("a.hdr", b"header", "a.mat"),
+        ("a.mhd", b"NDims = 3\nElementDataFile = raw/x.raw\n", "raw/x.raw"),
+        ("a.mha", b"NDims = 3\nElementDataFile = x.raw\n", "x.raw"),
+        ("a.mhd", b"ElementDataFile = LIST\nf0.raw\nf1.raw\nf2.raw\n", "f1.raw"),
+        ("a.mhd", b"ElementDataFile = LIST 2\r\nf0.raw\r\nraw/f 2.raw", "raw/f 2.raw"),
+        ("a.mhd", b"ElementDataFile = f%02d.raw 1 9 4\n", "f09.raw"),
+        ("a.mhd", b"ElementDataFile = f%02d.raw 1 9\n", "f02.raw"),
     ],
 )
 def test_voxels_beside_their_header_belong_to_the_content(tmp_path, name, content, partner):
@@ -149,6 +157,7 @@ def test_voxels_beside_their_header_belong_to_the_content(tmp_path, name, conten
         return read_contents([case], DigestCache(tmp_path / "digests.jsonl"))[0].images["flair"]
 
     seen = [digest()]
+    (tmp_path / partner).parent.mkdir(exist_ok=True)
     for voxels in (b"one", b"two"):
         (tmp_path / partner).write_bytes(voxels)
         seen.append(digest())
@@ -157,9 +166,21 @@ def test_voxels_beside_their_header_belong_to_the_content(tmp_path, name, conten
     assert digest() == seen[-1]
 
 
+@pytest.mark.parametrize("text", ["f%d.raw", "f%s.raw 1 2 1", "f%d%d.raw 1 2 1", "f%d.raw 1 2 0"])
+def test_a_pattern_of_data_files_that_cannot_be_told_is_refused(tmp_path, text):
+    (tmp_path / "a.mhd").write_text(f"ElementDataFile = {text}\n")
+    with pytest.raises(DataError, match=r"a\.mhd: ElementDataFile = .*: expected a name such as"):
+        with_companion(tmp_path / "a.mhd")
+
+
+def test_voxels_in_the_same_file_have_no_companion(tmp_path):
+    (tmp_path / "a.mha").write_bytes(b"ElementDataFile = LOCAL\n\x00\xff%d 1")
+    assert with_companion(tmp_path / "a.mha") == [tmp_path / "a.mha"]
+
+
 def test_channels_of_a_file_are_told_apart(tmp_path):
     (tmp_path / "a.nii").write_bytes(b"4D")
     cases = [Case("s", {"t1": "a.nii#0", "t2": "a.nii#1"}, root=tmp_path), Case("u", {"t1": "a.nii#2"}, root=tmp_path)]
     contents = read_contents(cases, DigestCache(tmp_path / "digests.jsonl"))
     assert len({digest for content in contents for digest in content.images.values()}) == 3
-    assert twins(contents) == []
+    assert twins([content.images for content in contents]) == []

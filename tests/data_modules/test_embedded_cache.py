@@ -8,6 +8,7 @@ import data_modules.embedded as embedded
 from data_modules.embedded import EMBEDDED, SOURCES, embedded_digest, ensure_embedded
 from data_modules.embedded.brain_anatomy import TEMPLATE_FILES
 from data_modules.errors import DataError
+from data_modules.made import publish
 
 
 class FakeGenerator:
@@ -35,6 +36,27 @@ def test_a_dataset_is_written_once_and_then_reused(tmp_path: Path, generator: Fa
     assert (first / "volume").read_text() == "2 0"
     assert ensure_embedded("tiny_brain", tmp_path) == first
     assert generator.calls == 1
+    assert list(first.parent.iterdir()) == [first]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "volume").unlink(),
+        lambda folder: (folder / "volume").write_text("2"),
+        lambda folder: (folder / "volume").rename(folder / "moved"),
+        lambda folder: (folder / "more").write_text("x"),
+        lambda folder: (folder / ".manifest").unlink(),
+        lambda folder: (folder / ".manifest").write_bytes(b""),
+    ],
+)
+def test_a_folder_that_is_not_what_was_written_is_written_again(tmp_path, generator, damage) -> None:
+    first = ensure_embedded("tiny_brain", tmp_path)
+    damage(first)
+    assert ensure_embedded("tiny_brain", tmp_path) == first
+    assert sorted(path.name for path in first.iterdir()) == [".manifest", "volume"]
+    assert (first / "volume").read_text() == "2 0"
+    assert generator.calls == 2
     assert list(first.parent.iterdir()) == [first]
 
 
@@ -77,9 +99,10 @@ def test_the_folder_of_a_process_that_was_faster_is_kept(tmp_path: Path, monkeyp
     def slow(root: Path, *, progress: object = None) -> None:
         root.mkdir()
         (root / "volume").write_text("ours")
-        theirs = tmp_path / "embedded" / f"tiny_brain-{embedded_digest('tiny_brain')}"
+        theirs = tmp_path / "theirs"
         theirs.mkdir()
         (theirs / "volume").write_text("theirs")
+        publish(theirs, tmp_path / "embedded" / f"tiny_brain-{embedded_digest('tiny_brain')}")
 
     monkeypatch.setitem(EMBEDDED, "tiny_brain", slow)
     folder = ensure_embedded("tiny_brain", tmp_path)

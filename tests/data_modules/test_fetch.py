@@ -353,6 +353,15 @@ def test_a_damaged_archive_is_downloaded_anew(server, tmp_path):
     assert (tmp_path / "set" / "noise").read_bytes() == CONTENT
 
 
+def test_a_page_in_place_of_an_archive_does_not_stay(server, tmp_path):
+    server.files["/set.tgz"] = b"<html>log in</html>"
+    with pytest.raises(DataError, match=r"the file was removed, since .* is no tar, zip or gz.* fetch again"):
+        get(server, tmp_path / "set", path="/set.tgz", unpack=True)
+    assert not work(tmp_path / "set").exists()
+    server.files["/set.tgz"] = tar_of({"noise": CONTENT})
+    assert get(server, tmp_path / "set", path="/set.tgz", unpack=True).done
+
+
 def test_two_fetches_at_once(server, tmp_path):
     lock = FileLock(tmp_path / ".set.fetch.lock")
     with lock, pytest.raises(DataError, match="another fetch is writing there; wait until it ends"):

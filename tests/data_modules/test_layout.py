@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,21 @@ def test_two_files_for_one_case_are_refused(tmp_path: Path):
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=r"m1\.png and m2\.png both match"):
         Tree(tmp_path).one("m*.png", {})
+
+
+def test_links_are_followed_but_not_round_and_round(tmp_path: Path):
+    (tmp_path / "root/a").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    for name in ("root/a/x.nii", "other/y.nii"):
+        (tmp_path / name).touch()
+    (tmp_path / "root/a/up").symlink_to(tmp_path / "root")
+    (tmp_path / "root/b").symlink_to(tmp_path / "other")
+    (tmp_path / "other/back").symlink_to(tmp_path / "other")
+    assert Tree(tmp_path / "root").files == ["a/x.nii", "b/y.nii"]
+
+
+@pytest.mark.parametrize("name", ["2", "2nd"])
+def test_a_name_that_is_none_is_refused(name: str):
+    message = f"pattern 'a/{{{name}}}.nii': {{{name}}} is no name; begin it with a letter"
+    with pytest.raises(DataError, match=re.escape(message)):
+        compile_pattern(f"a/{{{name}}}.nii")

@@ -2,13 +2,16 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import RandomSampler
 
 from data_modules import module as module_file
+from data_modules import pixel_code
 from data_modules.config import PictureConfig, SplitConfig
 from data_modules.errors import DataError
 from data_modules.pictures import ImageDataModule
@@ -69,12 +72,16 @@ def test_a_changed_file_is_decoded_and_changes_the_fingerprint(mvtec_root, cache
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"x")  # in the checksum of the last chunk, so that the pixels stay
     changed = module(mvtec_root, cache)
-    assert changed.decoded == 34
+    assert changed.decoded == 1
     assert changed.fingerprint != first.fingerprint
     path.write_bytes(other.read_bytes())
     other.write_bytes(content)
     swapped = module(mvtec_root, cache)
-    assert swapped.decoded == 34
+    assert swapped.decoded == 2
+    fresh = module(mvtec_root, cache.with_name("fresh"))
+    assert fresh.decoded == 34
+    rows = np.arange(len(fresh.store))
+    assert torch.equal(fresh.store.batch(rows)["image"], swapped.store.batch(rows)["image"])
     assert swapped.fingerprint not in (first.fingerprint, changed.fingerprint)
 
 
@@ -88,9 +95,10 @@ def test_what_changes_pixels_changes_the_store_and_what_does_not_does_not(mvtec_
     assert len(stores(cache)) == 4
 
 
-def test_another_version_of_the_code_reads_no_older_store(mvtec_root, cache, monkeypatch):
+@pytest.mark.parametrize("name", ["code_digest", "library_versions"])
+def test_another_version_of_the_code_reads_no_older_store(mvtec_root, cache, monkeypatch, name):
     first = module(mvtec_root, cache)
-    monkeypatch.setattr(module_file, "code_digest", lambda: "another")
+    monkeypatch.setattr(module_file, name, lambda: "another")
     again = module(mvtec_root, cache)
     assert again.decoded == 34
     assert again.fingerprint == first.fingerprint
@@ -107,7 +115,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(mvtec_root, cache, monk
     monkeypatch.setattr(CountingModule, "read_case", read_case)
     with pytest.raises(DataError, match=r"003\.png: changed while it was being read"):
         module(mvtec_root, cache)
-    assert stores(cache) == []
+    assert [name for name in stores(cache) if not name.startswith(".")] == []
 
 
 def test_the_same_image_in_two_splits_is_refused(mvtec_root, cache):
@@ -126,6 +134,52 @@ def test_the_same_image_in_one_split_is_taken(mvtec_root, cache):
     (mvtec_root / second).write_bytes((mvtec_root / first).read_bytes())
     data = module(mvtec_root, cache)
     assert [(a.subject, b.subject) for a, b in data.duplicates(data.cases)] == [(first, second)]
+
+
+def test_the_same_pixels_in_two_splits_are_refused(mvtec_root, cache):
+    """The same picture packed in another way."""
+    data = module(mvtec_root, cache)
+    trained, tested = (data.split[part][0] for part in ("train", "test"))
+    with Image.open(mvtec_root / trained) as picture:
+        picture.save(mvtec_root / tested, compress_level=0)
+    assert (mvtec_root / tested).read_bytes() != (mvtec_root / trained).read_bytes()
+    for _ in range(2):  # when the store is built, and when it is opened
+        with pytest.raises(DataError, match=rf"{tested} \(test\) and \S*{trained} \(train\) hold the same image"):
+            module(mvtec_root, cache)
+
+
+def test_blank_pictures_are_no_leak(mvtec_root, cache):
+    data = module(mvtec_root, cache)
+    for level, part in enumerate(("train", "test")):
+        Image.new("RGB", (32, 32), (7, 7, 7)).save(mvtec_root / data.split[part][0], compress_level=level)
+    assert module(mvtec_root, cache).split == data.split
+
+
+def test_the_code_that_decides_no_pixel_is_there_and_left_out(tmp_path, monkeypatch):
+    package = Path(pixel_code.__file__).parent
+    names = {path.stem for path in package.glob("*.py")}
+    assert set(pixel_code.NO_PIXELS) <= names
+    shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(pixel_code, "__file__", str(tmp_path / "copy/pixel_code.py"))
+    before = pixel_code.code_digest()
+    for name in sorted(names):
+        path = tmp_path / "copy" / f"{name}.py"
+        text = path.read_text()
+        path.write_text(f"{text}# changed\n")
+        assert (pixel_code.code_digest() == before) == (name in pixel_code.NO_PIXELS), name
+        path.write_text(text)
+
+
+def test_the_versions_of_libraries_are_those_installed():
+    versions = pixel_code.library_versions()
+    assert versions["numpy"] == np.__version__
+    assert set(versions) >= {"torch", "monai", "nibabel", "scipy", "isal"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden", "", "a b", "ä"])
+def test_a_name_that_is_no_file_name_is_refused(mvtec_root, cache, name):
+    with pytest.raises(DataError, match=r"dataset\.name=.*expected letters, digits"):
+        module(mvtec_root, cache, name=name)
 
 
 def test_a_held_store_trains_on_the_same_batches(mvtec_root, cache):
@@ -176,3 +230,9 @@ def test_attributes_come_from_the_cases_and_their_file_at_each_start(mvtec_root,
 def test_an_unknown_storage_names_its_key(mvtec_root, cache):
     with pytest.raises(DataError, match=r"dataset\.storage=float64: expected float16 or uint8"):
         module(mvtec_root, cache, storage="float64")
+
+
+def test_a_root_for_embedded_data_is_refused(tmp_path):
+    config = PictureConfig(name="tiny", kind="pictures", domain="natural", embedded="tiny_texture", root=str(tmp_path))
+    with pytest.raises(DataError, match=r"dataset\.root=.*: tiny is embedded; leave dataset\.root out"):
+        ImageDataModule(config, tmp_path).root()

@@ -11,7 +11,7 @@ from monai.transforms import LoadImage, Orientation
 from data_modules.config import LayoutConfig, NiftiConfig, SplitConfig, default_preprocess
 from data_modules.errors import DataError
 from data_modules.nifti import NiftiDataModule
-from data_modules.slicing import planes
+from data_modules.slicing import CHUNK, planes
 
 LAYOUT = LayoutConfig(image={"flair": "{subject}/{subject}_flair.nii.gz"}, label="{subject}/{subject}_seg.nii.gz")
 
@@ -97,7 +97,7 @@ def plainly(folder, subject, channels, size, min_foreground, step):
 
 @pytest.mark.parametrize("channels", [["flair"], ["flair", "t1"]])
 @pytest.mark.parametrize(
-    "affine", [np.diag([-1.0, -1, 1, 1]), np.array([[0, 0, 2.0, 1], [-1, 0, 0, 2], [0, 1, 0, 3], [0, 0, 0, 1]])]
+    "affine", [np.diag([-1.0, -1, 1, 1]), np.array([[0, 0, 1.0, 1], [-1, 0, 0, 2], [0, 2, 0, 3], [0, 0, 0, 1]])]
 )
 def test_slices_are_those_of_the_definition(tmp_path, cache, channels, affine):
     for seed, kind in enumerate(("flair", "t1")):
@@ -296,7 +296,7 @@ def test_bad_volumes_are_named(brats_root, cache, damage, message):
     damage(brats_root)
     with pytest.raises(DataError, match=message):
         module(brats_root, cache)
-    assert not list((cache / "stores").glob("*")) if (cache / "stores").exists() else True
+    assert not [path for path in (cache / "stores").glob("*") if not path.name.startswith(".")]
 
 
 def test_a_changed_file_is_read_again(brats_root, cache):
@@ -340,3 +340,90 @@ def test_layouts_and_channels_that_do_not_fit_are_named(brats_root, cache):
     assert module(brats_root, cache, layouts={"b": other, "a": LAYOUT}).store.anomalous.any()
     with pytest.raises(DataError, match=r"no channel 't9'; it has \['flair'\]"):
         module(brats_root, cache, modality=["t9"])
+
+
+def test_a_label_may_miss_whole_numbers_by_rounding_only(tmp_path, cache):
+    volume, label = brain(0)
+    write_volume(tmp_path / "a/a_flair.nii.gz", volume)
+    config = NiftiConfig(
+        "x", "nifti", "medical", root=str(tmp_path), layouts={"a": LAYOUT}, modality="flair", size=[16, 16]
+    )
+    config.anomalous_labels = [1]
+    data = NiftiDataModule(config, cache)
+    for value in (1.0, 0.9995, 1.0005):
+        write_volume(tmp_path / "a/a_seg.nii.gz", (label > 0) * np.float32(value) + np.float32(5e-4) * (label == 0))
+        slices = data.read_case(data.find_cases()[0])
+        assert (
+            slices.number[slices.labelled].tolist() == slices.number[slices.mask.flatten(1).any(1)].tolist() == [6, 7]
+        )
+    write_volume(tmp_path / "a/a_seg.nii.gz", (label > 0) * np.float32(0.99))
+    with pytest.raises(
+        DataError, match=r"a_seg\.nii\.gz: 18 of its voxels are no whole numbers, such as 0\.99; .*nearest"
+    ):
+        data.read_case(data.find_cases()[0])
+
+
+def test_other_pathology_is_neither_normal_nor_anomalous(tmp_path, cache):
+    for index in range(8):
+        volume, label = brain(index)
+        label[8:11, 10:13] = 0
+        label[8:11, 10:13, 3:7] = 2
+        label[12:14, 10:13, 6] = 1
+        write_volume(tmp_path / f"s{index}/s{index}_flair.nii.gz", volume)
+        write_volume(tmp_path / f"s{index}/s{index}_seg.nii.gz", label)
+    changes = {"layouts": {"a": LAYOUT}, "modality": "flair", "min_foreground": 0.1}
+    data, whole = (module(tmp_path, cache, **changes, anomalous_labels=labels, size=[26, 26]) for labels in ([1], None))
+    numbers = data.store.slice[data.indices["test"]]
+    assert {3, 4, 5}.isdisjoint(numbers)
+    assert {2, 6, 7} <= set(numbers.tolist())
+    assert {3, 4, 5} <= set(whole.store.slice[whole.indices["test"]].tolist())
+    case = data.cases[0]
+    one, other = data.read_case(case), whole.read_case(case)
+    assert torch.equal(one.image, other.image)
+    assert torch.equal(one.foreground, other.foreground & ~(other.mask & ~one.mask))
+    assert (other.mask & ~one.mask).sum() == 4 * 9  # the box of 26 pixels a side is not resized
+    assert one.foreground[one.mask].all()
+
+
+@pytest.mark.parametrize(
+    ("plane", "spacing", "refused"),
+    [
+        ("axial", (1, 1, 5), False),
+        ("axial", (0.96, 0.95, 3), False),
+        ("axial", (1, 1.09, 3), False),
+        ("axial", (1.2, 0.98, 3), True),
+        ("coronal", (1, 1, 5), True),
+        ("sagittal", (5, 1, 1), False),
+    ],
+)
+def test_pixels_that_are_not_square_are_refused(tmp_path, cache, plane, spacing, refused):
+    for kind, array in zip(("flair", "seg"), brain(0), strict=True):
+        write_volume(tmp_path / f"a/a_{kind}.nii.gz", array, np.diag([*spacing, 1.0]))
+    config = NiftiConfig(
+        "x", "nifti", "medical", root=str(tmp_path), layouts={"a": LAYOUT}, modality="flair", size=[16, 16]
+    )
+    config.plane, config.min_foreground = plane, 0.05
+    data = NiftiDataModule(config, cache)
+    if not refused:
+        assert len(data.read_case(data.find_cases()[0]).image)
+        return
+    with pytest.raises(DataError, match=r"a_flair\.nii\.gz: pixels of .* mm wide .*dataset\.preprocess\.spacing="):
+        data.read_case(data.find_cases()[0])
+    config.preprocess["spacing"] = {"use": "Spacingd", "pixdim": [1, 1, 1]}
+    data = NiftiDataModule(config, cache)
+    rows, columns = (data.read_case(data.find_cases()[0]).foreground.any(0)[0].any(axis).sum() for axis in (1, 0))
+    assert min(rows, columns) >= 5
+
+
+def test_many_slices_are_resized_as_one_batch_would_be(tmp_path, cache):
+    for seed, kind in enumerate(("flair", "t1")):
+        write_volume(tmp_path / f"a/a_{kind}.nii.gz", brain(seed, (30, 34, 70))[0])
+    layout = LayoutConfig({k: "{subject}/{subject}_" + k + ".nii.gz" for k in ("flair", "t1")})
+    config = NiftiConfig("x", "nifti", "medical", root=str(tmp_path), layouts={"a": layout}, modality=["flair", "t1"])
+    config.size, config.min_foreground = [16, 20], 0.1
+    write_volume(tmp_path / "a/a_seg.nii.gz", np.zeros((30, 34, 70), np.uint8))
+    data = NiftiDataModule(config, cache)
+    slices = data.read_case(data.find_cases()[0])
+    expected = plainly(tmp_path, "a", ["flair", "t1"], (16, 20), 0.1, 1)
+    assert len(slices.image) > 3 * CHUNK
+    assert torch.equal(slices.image, expected[0])

@@ -146,9 +146,9 @@ def kolektor_sdd(root: Path) -> Copy:
     copy = Copy(root)
     for item in (f"kos{index:02d}" for index in range(1, 9)):
         for number in range(4):
-            copy.picture(f"{item}/Part{number}.jpg", "any", grey=True, item=item, number=str(number))
+            copy.picture(f"{item}/Part{number}.jpg", "any", grey=True, item=item)
             copy.save(f"{item}/Part{number}_label.bmp", np.zeros((SIDE, SIDE), np.uint8))
-        copy.anomaly(f"{item}/Part5.jpg", f"{item}/Part5_label.bmp", item=item, number="5")
+        copy.anomaly(f"{item}/Part5.jpg", f"{item}/Part5_label.bmp", item=item)
     return copy
 
 
@@ -302,7 +302,7 @@ def test_the_masks_of_kolektor_sdd_decide_what_is_normal(tmp_path, cache):
     assert sorted(case.pool for case in cases) == ["any"] * 31 + ["test"] * 7
     damaged, missing = sorted(map(str, problems))
     assert "kos03/Part1_label.bmp: cannot be read" in damaged
-    assert "kos04/Part5.jpg: its mask is missing, expected '**/{item}/Part{number}_label.bmp'" in missing
+    assert "kos04/Part5.jpg: its mask is missing, expected '**/{item}/Part{stem}_label.bmp'" in missing
 
 
 def test_any_patterns_may_be_given_on_the_command_line(tmp_path, cache):
@@ -416,6 +416,26 @@ def test_equal_pictures_are_written_once(tmp_path):
     write_idx(tmp_path / "raw" / f"{FILES[2]}.gz", arrays[FILES[2]])
     folder = fashion_mnist_pictures(tmp_path / "raw", tmp_path, ["bag"])
     assert sorted(path.stem for path in (folder / "bag/test/good").iterdir()) == ["00000", "00004", "00006"]
+
+
+def test_equal_pictures_of_two_classes_are_written_once(tmp_path, cache):
+    arrays = write_fashion_mnist(tmp_path / "raw")
+    shirt = np.flatnonzero(arrays[FILES[3]] == CLASSES.index("shirt"))[2]
+    arrays[FILES[2]][shirt] = arrays[FILES[0]][arrays[FILES[1]] == CLASSES.index("dress")][0]
+    write_idx(tmp_path / "raw" / f"{FILES[2]}.gz", arrays[FILES[2]])
+    folder = fashion_mnist_pictures(tmp_path / "raw", tmp_path, ["shirt"])
+    assert sorted(path.stem for path in (folder / "shirt/test/good").iterdir()) == ["00000", "00004", "00006"]
+    module("fashion_mnist", tmp_path / "raw", cache, WHOLE).prepare_data()
+
+
+def test_a_converted_class_that_lacks_a_picture_is_made_again(tmp_path):
+    write_fashion_mnist(tmp_path / "raw")
+    folder = fashion_mnist_pictures(tmp_path / "raw", tmp_path, ["bag", "coat"])
+    (folder / "bag/test/good/00002.png").unlink()
+    kept = (folder / "coat").stat().st_ino
+    assert fashion_mnist_pictures(tmp_path / "raw", tmp_path, ["bag", "coat"]) == folder
+    assert (folder / "bag/test/good/00002.png").is_file()
+    assert (folder / "coat").stat().st_ino == kept
 
 
 def lose(path):

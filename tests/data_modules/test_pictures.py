@@ -1,3 +1,4 @@
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ from PIL import Image
 from data_modules.config import NiftiConfig, PictureConfig, SplitConfig
 from data_modules.errors import DataError
 from data_modules.layout import compile_pattern
-from data_modules.names import chosen_categories, dataset_category, dataset_family, dataset_name
-from data_modules.pictures import ImageDataModule, subject_name
+from data_modules.names import chosen_categories, dataset_category, dataset_family, dataset_name, normalised
+from data_modules.picture_paths import spells_out, subject_name
+from data_modules.pictures import ImageDataModule
 
 
 def config_of(root, **changes):
@@ -89,7 +91,7 @@ def test_a_category_without_a_pattern_for_it_is_an_error(mvtec_root, cache):
         )
 
 
-@pytest.mark.parametrize("category", [[], "", True, ["a", ["b"]], {"a": 1}, 1.5])
+@pytest.mark.parametrize("category", [[], "", True, ["a", ["b"]], {"a": 1}, 1.5, 1e5])
 def test_a_category_that_is_no_name_is_an_error(category):
     with pytest.raises(DataError, match=r"dataset\.category=.*: expected a name, a list of names"):
         chosen_categories(PictureConfig(name="x", category=category))
@@ -159,6 +161,86 @@ def test_pictures_without_a_mask_or_with_two_are_reported_and_left_out(mvtec_roo
 def test_a_subject_is_called_by_the_path_that_its_pattern_fixes(pattern, path, name):
     assert compile_pattern(pattern).fullmatch(path)
     assert subject_name(pattern, path) == name
+
+
+@pytest.mark.parametrize(
+    ("normal", "anomalous", "wins"),
+    [
+        ("**/MT_Free/Imgs/{stem}.jpg", "**/MT_{defect}/Imgs/{stem}.jpg", True),
+        ("{category}/test/good/{stem}.png", "{category}/test/{defect}/{stem}.png", True),
+        ("good/{stem}.*", "{defect}/{stem}.png", True),
+        ("good_{stem}.png", "{defect}_{stem}.png", True),
+        ("*/{stem}.png", "bad/{stem}.png", False),
+        ("**/{stem}.png", "bad/{defect}/{stem}.png", False),
+        ("*/{stem}.png", "{defect}/{stem}.png", False),
+        ("{kind}/{stem}.png", "{defect}/{stem}.png", False),
+        ("**/ok_{stem}.png", "bad/{stem}.png", False),
+        ("*/{stem}.png", "bad/{stem}.*", False),
+    ],
+)
+def test_normal_patterns_win_where_they_spell_out_a_name_of_the_anomalous_ones(normal, anomalous, wins):
+    assert spells_out(normal, anomalous) is wins
+
+
+def flat(root, *names):
+    """Pictures of 16 × 16 pixels, each of which would do as a mask too."""
+    for index, name in enumerate(names):
+        pixels = np.full((16, 16), index, np.uint8)
+        pixels[4:8, 4:8] = 255
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+
+
+def flat_cases(root, cache, problems=None, **patterns):
+    known = {"category": None, "train_normal": [], "test_normal": [], "mask": "{stem}_mask.png"} | patterns
+    return {case.subject: case for case in cases(root, cache, problems, **known)}
+
+
+def test_a_picture_that_is_normal_and_anomalous_is_told(tmp_path, cache):
+    flat(tmp_path, "good/1.png", "bad/2.png", "masks/2.png")
+    patterns = {"normal": ["good/{stem}.png"], "anomalous": ["bad/{stem}.png"], "mask": "masks/{stem}.png"}
+    assert set(flat_cases(tmp_path, cache, **patterns)) == {"good/1.png", "bad/2.png"}
+    with pytest.raises(
+        DataError, match=r"bad/2\.png: is normal by '\*/{stem}\.png' and anomalous by 'bad/{stem}\.png'"
+    ):
+        flat_cases(tmp_path, cache, **patterns | {"normal": ["*/{stem}.png"]})
+
+
+def test_a_mask_that_would_be_trained_on_is_told(tmp_path, cache):
+    flat(tmp_path, "good/1.png", "bad/2.png", "good/2.png")
+    patterns = {"normal": ["good/{stem}.png"], "anomalous": ["bad/{stem}.png"], "mask": "good/{stem}.png"}
+    with pytest.raises(DataError, match=r"good/2\.png: is the mask of bad/2\.png and a normal picture as well; make"):
+        flat_cases(tmp_path, cache, **patterns)
+    flat_cases(tmp_path, cache, problems := [], **patterns)
+    assert len(problems) == 1
+
+
+def test_masks_may_lie_beside_their_pictures(tmp_path, cache):
+    flat(tmp_path, "good/1.png", "good/1_mask.png", "bad/2.png", "bad/2_mask.png", "bad/3.png", "bad/3_mask.png")
+    patterns = {"normal": ["good/{stem}.png"], "anomalous": ["bad/{stem}.png"], "mask": "**/{stem}_mask.png"}
+    found = {name: case.label for name, case in flat_cases(tmp_path, cache, **patterns).items()}
+    assert found == {"good/1.png": None, "bad/2.png": "bad/2_mask.png", "bad/3.png": "bad/3_mask.png"}
+
+
+def test_a_file_name_that_is_not_utf_8_works(mvtec_root, cache):
+    train = mvtec_root / "tile/train/good"
+    (train / "003.png").rename(train / os.fsdecode(b"caf\xe9.png"))
+    data = module(mvtec_root, cache)
+    assert len(data.store) == 34
+    assert os.fsdecode(b"tile/train/good/caf\xe9.png") in data.store.subjects
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"category": ["b", "a", "b"]}, {"category": ["a", "b"]}),
+        ({"category": ["a"]}, {"category": "a"}),
+        ({"anomalous_labels": [4, 1]}, {"anomalous_labels": [1, 4]}),
+    ],
+)
+def test_settings_are_the_same_however_they_are_written(one, other):
+    assert normalised(one) == normalised(other) == other
+    assert normalised({"category": None, "anomalous_labels": None}) == {"category": None, "anomalous_labels": None}
 
 
 def save_turned(path, pixels, orientation):

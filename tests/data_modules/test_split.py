@@ -1,5 +1,7 @@
 import hashlib
 import json
+import os
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from math import ceil, floor
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from data_modules.config import SplitConfig
 from data_modules.errors import DataError
 from data_modules.layout import Case
-from data_modules.split import SPLITS, group_cases, split_cases, split_digest
+from data_modules.split import SPLITS, group_cases, split_cases, split_digest, unit_hash
 
 
 def cases(names, pool="any", **attributes):
@@ -103,7 +105,47 @@ def test_a_given_split_does_not_train_on_what_is_only_to_test_on():
     lists = SplitConfig(train_subjects=["a", "b"], val_subjects=["c"], test_subjects=["d"])
     with pytest.raises(DataError, match="trains on b, which is only to test on"):
         split_cases([*cases("acd"), *cases("b", "test")], lists)
-    assert split_cases([*cases("abc"), *cases("d", "train")], lists)["test"] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "pool", "message"),
+    [
+        ("a", "test", "trains on a, which is only to test on; put it into val or test"),
+        ("a", "val", "trains on a, which is only to validate on; put it into val"),
+        ("d", "train", "tests on d, which is only to train on; put it into train or val"),
+    ],
+)
+def test_a_given_split_keeps_to_the_pools(subject, pool, message):
+    lists = SplitConfig(train_subjects=["a", "b"], val_subjects=["c"], test_subjects=["d"])
+    others = cases(name for name in "abcd" if name != subject)
+    with pytest.raises(DataError, match=message):
+        split_cases([*others, *cases(subject, pool)], lists)
+    for allowed in {"train": "ab", "val": "cd", "test": "cd"}[pool]:
+        rest = cases(name for name in "abcd" if name != allowed)
+        assert allowed in place(split_cases([*rest, *cases(allowed, pool)], lists))
+
+
+@pytest.mark.parametrize(("pool", "parts"), [("train", {"train", "val"}), ("val", {"val"}), ("test", {"val", "test"})])
+def test_subjects_that_may_go_anywhere_go_where_the_others_of_their_group_may(pool, parts):
+    pairs = [case for i in range(200) for case in (*cases([f"s{i}_a"]), *cases([f"s{i}_b"], pool))]
+    others = [*cases([f"n{i}" for i in range(50)], "train"), *cases([f"t{i}" for i in range(50)], "test")]
+    where = place(split_cases([*pairs, *others], SplitConfig(group="(s[0-9]+)_", val=0.3, test=0.3, holdout=0.3)))
+    assert {where[case.subject] for case in pairs} == parts
+
+
+def test_a_group_whose_parentheses_found_nothing_is_the_subject_alone():
+    found = group_cases(cases(["x1", "s2", "s3"]), SplitConfig(group="(x)|s"))
+    assert {name: len(members) for name, members in found.items()} == {"x": 1, "s2": 1, "s3": 1}
+
+
+def test_a_name_is_placed_the_same_however_its_accents_are_composed_and_coded():
+    names = [f"é{i}" for i in range(30)]
+    composed, apart = (
+        split_cases(cases(unicodedata.normalize(form, name) for name in names), SplitConfig())
+        for form in ("NFC", "NFD")
+    )
+    assert {unicodedata.normalize("NFC", name): part for name, part in place(apart).items()} == place(composed)
+    assert 0 <= unit_hash("", os.fsdecode(b"caf\xe9.png")) < 1
 
 
 @pytest.mark.parametrize("config", [SplitConfig(), SplitConfig(folds=3, fold=1), SplitConfig(stratify="sex", val=0.3)])
@@ -112,7 +154,7 @@ def test_what_is_only_to_validate_on_goes_nowhere_else(config):
     where = place(split_cases(known, config))
     assert {where[f"v{i}"] for i in range(30)} == {"val"}
     with pytest.raises(DataError, match="has subjects to validate on and others"):
-        split_cases(known, replace(config, group="()"))
+        split_cases([*known, *cases("t", "train", sex="F")], replace(config, group="()"))
 
 
 def test_the_split_of_the_cases_replaces_lists_and_excludes_other_sources():

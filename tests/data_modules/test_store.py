@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 from slices import made_up, several, store_of
 
+from data_modules import gather
 from data_modules.errors import DataError
 from data_modules.gather import Held
 from data_modules.store import Slices
@@ -91,6 +92,31 @@ def test_what_a_device_holds_gives_the_same_batches(tmp_path, device, storage, k
     assert_same(batch, store.batch(ORDER))
     if device != "cpu":
         assert_same(store.hold(device).batch(ORDER), batch)
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_a_device_is_filled_piece_by_piece(tmp_path, monkeypatch, chunk):
+    store = store_of(tmp_path / "store", several())
+    monkeypatch.setattr(gather, "CHUNK", chunk)
+    unpacked = []
+    really = gather.Mapped._unpack
+    monkeypatch.setattr(gather.Mapped, "_unpack", lambda self, rows: unpacked.append(len(rows)) or really(self, rows))
+    held = Held.load(store._mapped, "cpu")
+    assert max(unpacked) <= chunk
+    assert_same(held.batch(ORDER), store.batch(ORDER))
+
+
+def test_a_device_with_too_little_memory_is_named(tmp_path, monkeypatch):
+    mapped = store_of(tmp_path / "store", several())._mapped
+    held = Held.load(mapped, "cpu")
+    needed = sum(getattr(held, name).nbytes for name in ("image", "foreground", "mask", "region", "rows", "number"))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (needed, 1 << 40))
+    gather._check_memory(torch.device("cuda:0"), needed)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (needed - 1, 1 << 40))
+    with pytest.raises(DataError, match=r"cuda:0: holding the slice store takes 0\.0 GiB, and 0\.0 GiB .* are free"):
+        Held.load(mapped, "cuda:0")
 
 
 def test_pictures_of_eight_bits_are_exact_in_uint8(tmp_path):

@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections import namedtuple
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -69,17 +70,90 @@ def test_few_cases_are_in_memory_at_once(folder, monkeypatch):
     assert counts[1] == 4
 
 
-@pytest.mark.parametrize("error", [DataError("bad.nii: damaged"), OSError(errno.ENOSPC, "No space left on device")])
-def test_an_error_of_a_case_passes_through_and_leaves_nothing(folder, error):
+def failing(error, subject):
     def read(case):
-        if case.subject == "s2":
+        if case.subject == subject:
             raise error
         return case
 
+    return read
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("bug")])
+def test_an_error_of_a_case_passes_through_and_leaves_nothing(folder, error):
     with pytest.raises(type(error)) as caught:
-        build_store(folder, HEADER, several(5), read)
+        build_store(folder, HEADER, several(5), failing(error, "s2"))
     assert caught.value is error
     assert list(folder.parent.iterdir()) == []
+
+
+def test_a_case_that_cannot_be_used_leaves_those_before_it(folder, tmp_path):
+    error, log = DataError("bad.nii: damaged"), tmp_path / "log"
+    with pytest.raises(DataError) as caught:
+        build_store(folder, HEADER, several(5), failing(error, "s0"))
+    assert list(folder.parent.iterdir()) == []
+    with pytest.raises(DataError) as caught:
+        build_store(folder, HEADER, several(5), failing(error, "s2"))
+    assert caught.value is error
+    assert list(folder.parent.iterdir()) == [partial_path(folder)]
+    store = build_store(folder, HEADER, several(5), logged(log))
+    assert sorted(log.read_text().split()) == ["s2", "s3", "s4"]
+    assert same(store, store_of(folder.with_name("made-2"), several(5)))
+
+
+REUSED = Header("made", "f", {}, reuse="settings")
+
+
+def contents(cases):
+    return [f"content of {case.subject}" for case in cases]
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+@pytest.mark.parametrize("storage", ["float16", "uint8"])
+def test_cases_of_another_store_of_the_same_settings_are_copied(folder, tmp_path, unfinished, storage):
+    header, cases, log = replace(REUSED, storage=storage), several(5), tmp_path / "log"
+    read = failing(DataError("bad"), "s3") if unfinished else lambda case: case
+    with suppress(DataError):
+        build_store(folder, header, cases, read, contents=contents(cases))
+    wanted = [made_up("s00", 9), *cases]
+    mended = [digest.replace("s3", "mended s3") for digest in contents(wanted)]
+    other = folder.with_name("made-2")
+    store = build_store(other, replace(header, fingerprint="g"), wanted, logged(log), contents=mended)
+    assert sorted(log.read_text().split()) == (["s00", "s3", "s4"] if unfinished else ["s00", "s3"])
+    assert same(store, store_of(folder.with_name("made-3"), wanted, storage=storage))
+    assert not partial_path(folder).exists()
+    assert folder.exists() != unfinished
+
+
+@pytest.mark.parametrize("name", ["image.bin", "index.bin"])
+def test_damaged_cases_of_another_store_are_not_copied(folder, tmp_path, name):
+    cases, log = several(3), tmp_path / "log"
+    path = build_store(folder, REUSED, cases, lambda case: case, contents=contents(cases)).folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    store = build_store(folder.with_name("made-2"), REUSED, cases, logged(log), contents=contents(cases))
+    assert log.read_text().split() == ["s1"]
+    assert same(store, store_of(folder.with_name("made-3"), cases))
+
+
+@pytest.mark.parametrize(
+    ("header", "same_files"), [(replace(REUSED, reuse="others"), True), (HEADER, True), (REUSED, False)]
+)
+def test_cases_of_other_settings_or_files_are_not_copied(folder, tmp_path, header, same_files):
+    cases, log = several(2), tmp_path / "log"
+    build_store(folder, REUSED if not same_files else header, cases, lambda case: case, contents=contents(cases))
+    digests = contents(cases) if same_files else ["x", "y"]
+    wanted = REUSED if header != HEADER else HEADER
+    build_store(folder.with_name("made-2"), wanted, cases, logged(log), contents=digests)
+    assert sorted(log.read_text().split()) == ["s0", "s1"]
+
+
+def test_the_size_is_said_before_the_store_is_built(folder, caplog):
+    cases = [made_up(f"s{index}", 4 * index, size=(256, 512)) for index in range(6)]
+    store = store_of(folder, cases)
+    size = sum(path.stat().st_size for path in store.folder.glob("*.bin")) / 2**20
+    assert caplog.messages == [f"preparing made: 6 subjects, about {size:.1f} MiB in {folder.parent}"]
 
 
 def test_a_disk_that_fills_up_while_writing_is_said_and_leaves_nothing(folder):

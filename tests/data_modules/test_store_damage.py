@@ -1,5 +1,6 @@
 """Whatever happens to a store on disk: it is built again, or what is there is still right; never read wrong."""
 
+import errno
 import os
 
 import numpy as np
@@ -46,6 +47,19 @@ def test_a_damaged_store_is_not_read_and_is_built_again(store, name, damage):
     assert all(torch.equal(value, before[key]) for key, value in again.batch(np.arange(12)).items())
     assert open_store(store.folder) is not None
     assert [path.name for path in store.folder.parent.iterdir()] == ["made-1"]
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_an_error_that_may_pass_removes_nothing(store, monkeypatch, code):
+    def fail(path):
+        raise OSError(code, os.strerror(code), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_modules.store.map_bytes", fail)
+        for read in (lambda: open_store(store.folder), lambda: store_of(store.folder, several())):
+            with pytest.raises(OSError, match=os.strerror(code)):
+                read()
+    assert open_store(store.folder) is not None
 
 
 def test_no_byte_of_the_journal_can_change_unseen(store):

@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 from slices import fork, logged, same, several, start, store_of
 
+from data_modules import store
 from data_modules.errors import DataError
 from data_modules.store import list_stores, lock_path, open_store, remove_store
 from data_modules.store_build import build_store
@@ -48,6 +49,23 @@ def test_who_waits_says_so_and_does_not_wait_for_the_dead(folder, caplog):
         assert len(store_of(folder, several(2)).subjects) == 2
     assert "waiting for another process that prepares the same data" in caplog.text
     process.join()
+
+
+def test_a_store_that_goes_while_they_are_listed_is_left_out(folder, tmp_path, monkeypatch):
+    store_of(folder, several(1))
+    store_of(folder.with_name("made-2"), several(1))
+    really = store._whole
+
+    def rename(path):
+        if path == folder:
+            folder.rename(tmp_path / "gone")
+        return really(path)
+
+    monkeypatch.setattr(store, "_whole", rename)
+    (made,) = list_stores(tmp_path / "cache")
+    assert made.folder.name == "made-2"
+    made.folder.rename(tmp_path / "gone too")
+    remove_store(made)
 
 
 def test_stores_are_listed_and_removed_but_not_while_they_are_written(folder, tmp_path):

@@ -262,3 +262,23 @@ def test_a_transform_that_fails_or_separates_the_grids_is_named():
         Preprocess({"x": entry})(head())
     with pytest.raises(DataError, match=r"dataset\.preprocess\.x makes NaN"):
         Preprocess({"x": {"use": "NormalizeIntensityd", "divisor": float("nan")}})(head())
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"use": "Orientationd", "axcodes": "LPS", "labels": None}, r"\(Orientationd\) leaves the image .* LPS"),
+        ({"use": "Flipd", "spatial_axis": 0}, r"\(Flipd\) leaves the image in the orientation LAS"),
+        ({"use": "Flipd", "spatial_axis": 1, "keys": ["label"]}, r"\(Flipd\) leaves the label in the orientation RPS"),
+        ({"use": "Rotate90d", "spatial_axes": [0, 1]}, r"\(Rotate90d\) leaves the image in the orientation"),
+    ],
+)
+def test_a_step_that_turns_or_mirrors_the_volume_is_refused(entry, message):
+    with pytest.raises(DataError, match=r"channel0: dataset\.preprocess\.x " + message):
+        Preprocess({"x": entry})(head())
+
+
+def test_a_label_may_become_a_mask():
+    scan = Preprocess({"x": {"use": "LabelToMaskd", "keys": ["label"], "select_labels": [1]}})(head())
+    np.testing.assert_array_equal(scan.label, head().label)
+    assert scan.label.dtype == np.uint8

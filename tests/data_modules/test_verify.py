@@ -286,3 +286,8 @@ def test_an_errors_message_comes_apart():
     problem = Problem.of(DataError("/a/b.nii: is damaged; it ends early; copy it again"), "s")
     assert problem == Problem(ERROR, "is damaged; it ends early", "copy it again", "/a/b.nii", "s")
     assert Problem.of(DataError("dataset.split lists x twice")) == Problem(ERROR, "dataset.split lists x twice")
+
+
+def test_a_missing_root_is_named(tmp_path, cache):
+    (problem,) = verify(volumes(tmp_path / "gone", cache)).problems
+    assert problem.what == f"{tmp_path / 'gone'}: no such folder"
