@@ -67,7 +67,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_pa
     monkeypatch.setattr(sweep, "run", interrupted)
     code, _, err = cli("bench", *pictures_run, "seed=0,1,2")
     assert code == 130
-    assert "finished runs are kept" in err
+    assert "what was finished is kept" in err
     code, out, _ = cli("bench", *pictures_run, "seed=0,1,2")
     assert code == 0
     assert calls == [0, 1, 1, 2]
@@ -95,7 +95,7 @@ def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_pat
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "finished runs are kept" in err
+    assert "what was finished is kept" in err
     assert "Traceback" not in err
 
 
