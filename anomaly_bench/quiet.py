@@ -22,14 +22,16 @@ SILENCED = (
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No advertisement, no accelerator report, no advice on workers while a trainer is at work.
+    """No advertisement, no accelerator report, no advice on workers while a trainer is at work; a warning is its words alone.
 
     The trainer turns Ctrl-C into a silent exit and ignores the signal from then on; here it is KeyboardInterrupt again.
     """
     handler = signal.getsignal(signal.SIGINT)
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
+    form = warnings.formatwarning
     with warnings.catch_warnings():
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
         for category, message in SILENCED:
             warnings.filterwarnings("ignore", message, category)
         for logger in loggers:
@@ -40,5 +42,6 @@ def quiet() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from ended
         finally:
+            warnings.formatwarning = form
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

@@ -210,7 +210,11 @@ def _subjects(items: Sequence[Item], maps: Path, expression: str | None) -> list
         pattern = re.compile(expression)
     except re.error as error:
         raise ConfigError(f"--per-subject {expression}: is no regular expression ({error})") from error
-    found = {item.map: pattern.search(item.map.relative_to(maps).as_posix()) for item in items}
-    if lost := [str(path) for path, match in found.items() if match is None]:
-        raise DataError(f"--per-subject {expression}: finds no subject in {', '.join(lost[:10])} ({len(lost)} in all)")
-    return [match.group(1) if match.groups() else match.group() for match in found.values() if match]
+    matches = {item.map: pattern.search(item.map.relative_to(maps).as_posix()) for item in items}
+    found = {path: match and (match.group(1) if match.groups() else match.group()) for path, match in matches.items()}
+    if lost := [str(path) for path, name in found.items() if not name]:
+        raise DataError(
+            f"--per-subject {expression}: finds no subject in {', '.join(lost[:10])} ({len(lost)} in all); "
+            "the first parentheses, or else the whole expression, have to find its name in the path of every map"
+        )
+    return [name for name in found.values() if name]

@@ -38,10 +38,17 @@ def add_score_verb(verbs: Any, make: Make) -> None:
     add("--missing-mask", choices=("stop", "normal"), default="stop", help="what a map without a mask is, default stop")
     add("--per-subject", metavar="REGEX", help="finds the subject in a map's path; default: each file is a subject")
     add("--image-share", type=_share, default=0.01, metavar="SHARE", help="of top pixels in an image's score")
-    add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap over subjects, 0 for none")
+    add("--resamples", type=_count, default=1000, metavar="N", help="of the bootstrap over subjects, 0 for none")
     add("--exact", action="store_true", help="store and sort all scores: no bounds, 4 bytes of memory per pixel")
     add("--json", type=Path, metavar="FILE", help="write everything as JSON")
     add("--csv", type=Path, metavar="FILE", help="write the table as CSV")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
+    return number
 
 
 def score_verb(options: argparse.Namespace) -> int:

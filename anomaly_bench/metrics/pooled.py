@@ -17,6 +17,7 @@ BIN = np.dtype(
 )
 TOTALS = ("images", "pixels", "anomalous_pixels", "hits", "called")
 BOOTSTRAPPED = ("auroc", "ap", "dice_oracle", "aupro", "dice")
+RESOLVED = 0.02  # the widest certified interval at the reduced resolution with which a bootstrap is worth giving
 _CELLS = 1 << 20  # resamples times bins that are looked at together
 
 
@@ -117,12 +118,15 @@ class SubjectHistograms:
         """Percentile intervals of BOOTSTRAPPED over resampled subjects, of the resamples where a metric is defined.
 
         Pixels of a subject are not independent, so whole subjects are drawn with replacement. None where no resample
-        defines the metric, or with fewer than two subjects.
+        defines the metric, with fewer than two subjects, or where the reduced bins are too coarse for these scores: where
+        they leave the metric itself uncertain by more than RESOLVED.
         """
         if len(self._totals) < 2:
             return dict.fromkeys(BOOTSTRAPPED)
         values = self.resampled(resampling_weights(len(self._totals), resamples, seed))
-        return {name: percentile_interval(drawn, level) for name, drawn in values.items()}
+        whole = self.pooled()
+        resolved = {name: one is not None and one.high - one.low <= RESOLVED for name, one in whole.items()}
+        return {name: percentile_interval(drawn, level) if resolved[name] else None for name, drawn in values.items()}
 
     def to_arrays(self) -> dict[str, Array]:
         """Everything as plain arrays, for `numpy.savez` and `from_arrays`."""

@@ -162,3 +162,14 @@ def test_reading_needs_no_torch() -> None:
         "assert not {'pytorch_lightning', 'monai', 'numba'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_bins_too_coarse_for_the_scores_give_no_interval_rather_than_a_wrong_one():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(8, 1, 32, 32, dtype=torch.bool)
+    mask[:, :, 4:10, 4:10] = True
+    scores = torch.randn(8, 1, 32, 32, generator=generator) + 2 * mask
+    for offset, known in ((0.0, True), (1000.0, False)):
+        subjects = SubjectCurves()
+        subjects.update(scores + offset, mask, None, torch.arange(8), pivot=0.0, threshold_bin=None)
+        assert (subjects.bootstrap(50)["auroc"] is not None) == known
