@@ -93,11 +93,19 @@ def pair(
 
 
 def partners(names: Iterable[str], found: dict[str, Path]) -> dict[str, Path]:
-    """The file of each name that has one: by its whole path, else by its last part where that is unique on both sides."""
+    """The file of each name that has one: by its whole path, else by its last part where that is unique on both sides.
+
+    A file in a folder that the names have too belongs to the name in that folder, and to no other.
+    """
     names = list(names)
     by_last = _unique({name: Path(name).name for name in found})
     ours = _unique({name: Path(name).name for name in names})
-    last = {full: found[by_last[short]] for short, full in ours.items() if short in by_last}
+    folders = {Path(name).parent for name in names} - {Path()}
+    last = {
+        full: found[by_last[short]]
+        for short, full in ours.items()
+        if short in by_last and Path(by_last[short]).parent not in folders
+    }
     return last | {name: found[name] for name in names if name in found}
 
 
@@ -175,6 +183,8 @@ def _read_picture(path: Path) -> Array:
         planes = [np.array(frame) for frame in ImageSequence.Iterator(picture)]
         alpha = picture.mode in ("LA", "RGBA", "PA")
     for at, plane in enumerate(planes):
+        if alpha and (plane[..., -1] != plane[0, 0, -1]).any():
+            raise DataError(f"{path}: its transparency differs from pixel to pixel; store one channel without it")
         colours = plane[..., :-1] if alpha else plane
         if plane.ndim == 3 and (colours != colours[..., :1]).any():
             raise DataError(f"{path}: is a coloured picture; expected one channel: store the scores, not a rendering")

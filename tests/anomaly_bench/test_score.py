@@ -247,3 +247,33 @@ def test_the_verb_prints_a_table_and_writes_files(tmp_path: Path, capsys: pytest
     assert "--normal-maps" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         call(*arguments, "--fpr", 1.5)
+
+
+def test_a_map_is_never_scored_with_the_mask_of_another_folder(tmp_path: Path) -> None:
+    scores, mask = picture(0)
+    for name in ("good/005", "bad/001"):
+        save(tmp_path / f"maps/{name}.npy", scores)
+    for name in ("bad/005", "bad/001"):
+        save(tmp_path / f"masks/{name}_mask.npy", mask)
+    with pytest.raises(DataError, match=r"1 masks without a map: \S*bad/005_mask\.npy"):
+        score(tmp_path / "maps", tmp_path / "masks", normal=["good/*"], resamples=0)
+
+
+def test_a_mask_in_the_transparency_is_refused(tmp_path: Path) -> None:
+    scores, mask = picture(0)
+    save(tmp_path / "maps/a.npy", scores)
+    (tmp_path / "masks").mkdir()
+    alpha = np.zeros((*mask.shape[-2:], 4), np.uint8)
+    alpha[..., 3] = mask.reshape(mask.shape[-2:]) * 255
+    Image.fromarray(alpha).save(tmp_path / "masks/a.png")
+    with pytest.raises(DataError, match=r"a\.png: its transparency differs"):
+        score(tmp_path / "maps", tmp_path / "masks", resamples=0)
+
+
+def test_a_subject_has_to_be_found_by_the_parentheses(tmp_path: Path) -> None:
+    scores, mask = picture(0)
+    for name in ("a1", "a2"):
+        save(tmp_path / f"maps/{name}.npy", scores)
+        save(tmp_path / f"masks/{name}.npy", mask)
+    with pytest.raises(DataError, match=r"finds no subject in \S*a2\.npy"):
+        score(tmp_path / "maps", tmp_path / "masks", per_subject="(a1)|a2", resamples=0)
