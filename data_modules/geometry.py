@@ -78,13 +78,6 @@ def square_box(foreground: Tensor, margin: float = 0.04) -> tuple[int, int, int]
     return (top + bottom + 1 - side) // 2, (left + right + 1 - side) // 2, side
 
 
-def crop(images: Tensor, box: tuple[int, int, int]) -> Tensor:
-    """The box (top, left, side) of images (N, C, h, w), zero where the box reaches outside."""
-    top, left, side = box
-    height, width = images.shape[-2:]
-    return F.pad(images, (-left, left + side - width, -top, top + side - height))
-
-
 def region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
     """1/size of the 8-connected anomalous region a pixel lies in, 0 elsewhere; masks and result are (N, 1, H, W)."""
     weights = np.zeros(masks.shape, dtype=np.float32)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from data_modules.geometry import crop, region_weights, resize_anomalies, resize_images, resize_masks, square_box
+from data_modules.geometry import region_weights, resize_anomalies, resize_images, resize_masks, square_box
 
 
 def test_region_weights_sum_to_one_per_region_and_join_diagonal_neighbours():
@@ -40,11 +40,8 @@ def test_no_anomalous_region_vanishes_by_resizing():
 def test_the_square_box_holds_the_foreground_and_may_reach_outside():
     foreground = torch.zeros(3, 1, 20, 30, dtype=torch.bool)
     foreground[1, 0, 2:18, 0:10] = True
-    top, left, side = square_box(foreground, margin=0.0)
-    assert side == 16
-    cut = crop(foreground.float(), (top, left, side))
-    assert cut.shape == (3, 1, 16, 16)
-    assert cut.sum() == foreground.sum()
+    assert square_box(foreground, margin=0.0) == (2, -3, 16)
+    assert square_box(foreground, margin=0.125) == (0, -5, 20)
 
 
 @pytest.mark.parametrize("size", [(5, 7), (16, 16), (40, 50)])
