@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .batch import AnomalyBatch
 from .errors import DataError
+from .scan import plain
 from .steps import Step, build_steps
 
 KEY = "dataset.augment"
@@ -55,9 +56,5 @@ class _Augment:
                         f"{step.key}: {step.use} makes {tuple(data[key].shape)} of the {key}'s {tuple(before.shape)}; "
                         "training images must keep their size"
                     )
-        inside = _plain(data["foreground"]) > 0.5
-        return _plain(data["image"]).float() * inside, inside
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().as_subclass(Tensor)
+        inside = plain(data["foreground"]) > 0.5
+        return plain(data["image"]).float() * inside, inside

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from .batch import AnomalyBatch
 from .config import DatasetConfig
-from .contents import Content, check_leakage, read_contents, twins, with_companion
+from .contents import Content, check_leakage, read_contents, with_companion
 from .digests import DigestCache
 from .embedded import ensure_embedded
 from .errors import DataError, Report, stop
@@ -122,11 +122,6 @@ class AnomalyDataModule(pl.LightningDataModule):
     def hold(self, device: Device) -> None:
         """Load the whole store into the memory of a device, where batches, otherwise the same, then come from."""
         self.store.hold(device)
-
-    def duplicates(self, cases: Sequence[Case]) -> list[tuple[Case, Case]]:
-        """Pairs of cases of which an image file has the same content; of several, each with the first."""
-        contents = read_contents(cases, self._digests, self.progress)
-        return [(cases[first], cases[other]) for first, other in twins([content.images for content in contents])]
 
     def root(self) -> Path:
         """The folder that holds the data; embedded data is made on first use."""

@@ -68,7 +68,7 @@ def _check_grids(scan: Scan, key: str) -> None:
                 f"{scan.sources[0]}: {key} leaves the {name} with {array.shape} voxels, the image with {scan.shape}; "
                 "give it the keys image, label and brain"
             )
-    if not np.isfinite(np.stack(scan.image)).all():
+    if not all(np.isfinite(channel).all() for channel in scan.image):
         raise DataError(f"{scan.sources[0]}: {key} makes NaN or infinite voxels; change its arguments")
 
 

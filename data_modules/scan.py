@@ -115,13 +115,14 @@ class Scan:
         image, label, brain = (tensors.get(key) for key in ("image", "label", "brain"))
         assert image is not None
         return Scan(
-            image=list(_plain(image).float().numpy()),
+            image=list(plain(image).float().numpy()),
             affine=np.asarray(image.affine, dtype=np.float64) if isinstance(image, MetaTensor) else self.affine,
             sources=self.sources,
-            label=None if label is None else _plain(label)[0].float().round().to(torch.uint8).numpy(),
-            brain=None if brain is None else (_plain(brain)[0] > 0.5).numpy(),
+            label=None if label is None else plain(label)[0].float().round().to(torch.uint8).numpy(),
+            brain=None if brain is None else (plain(brain)[0] > 0.5).numpy(),
         )
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
+    """The tensor without what MONAI keeps beside it."""
     return tensor.detach().as_subclass(Tensor)
