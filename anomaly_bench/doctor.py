@@ -15,13 +15,11 @@ from .config import load_config
 from .errors import OutputError
 from .options import config_dirs, options_of
 from .output import check_writable
-from .record import VERSIONED
+from .versions import VERSIONED
 
 
 def examine() -> int:
     """Print what was found; 1 if something stands in the way of a run, else 0."""
-    import torch
-
     console = Console(highlight=False)
     console.print(f"python      {platform.python_version()}")
     sound = True
@@ -31,6 +29,8 @@ def examine() -> int:
         except PackageNotFoundError:
             console.print(f"{name:<18}missing: run `make setup`")
             sound = False
+    import torch  # takes seconds: what is above is printed before
+
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     console.print(f"{'device':<18}{device}")
     console.print(f"{'configs':<18}{', '.join(str(folder) for folder in config_dirs())}", soft_wrap=True)

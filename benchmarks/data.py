@@ -1,52 +1,51 @@
 """How quick the data wing is, as ratios to what it cannot beat, each pair measured side by side in one run.
 
 Run it by hand: `python benchmarks/data.py`, on volumes made up after BraTS (240×240×155; 2 MB of FLAIR and a label),
-or with a dataset's overrides on real ones: `python benchmarks/data.py dataset=open_ms data_dir=FOLDER`. It prints
+or with a dataset's overrides on real ones: `python benchmarks/data.py dataset=open_ms data_dir=FOLDER`. All of its parts
+take a quarter of an hour on two idle cores; `--only epoch,slices` chooses some, `--rounds 3` is quicker and less sure.
 
-- preparing a cohort, over decompressing the same files on all cores with the quickest decoder that is installed;
-- the memory that preparing takes, in volumes (float32) per core;
-- random slices from the store, over a bare copy of the same slices within memory;
-- a training epoch from the store, over the same epoch on tensors in memory;
+- prepare: preparing a cohort, over decompressing the same files on all cores with each decoder that is installed;
+- memory: what preparing takes, in volumes (all modalities of a subject as float32) per core: of one modality, of one and of
+  four at another spacing, and of four;
+- slices: random slices from the store, over a bare copy of the same slices within memory;
+- epoch: a training epoch from the store, over the same epoch on tensors in memory;
+- monai: MONAI's CacheDataset and PersistentDataset beside prepare and slices.
 
-and MONAI's CacheDataset and PersistentDataset beside them.
+Each ratio is the median of the rounds, with their range; after it, what the project wants of it, and whether it is met.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import importlib
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from data_beside import BATCH, DECODERS, decompress, monai_slices, monai_volumes
+from timing import ROUNDS, goal, timed
 
 from anomaly_bench.config import load_config
 from anomaly_bench.schema import RunConfig
 from data_modules.build import build_module
 from data_modules.digests import usable_cpus
 from data_modules.module import AnomalyDataModule
-from data_modules.store import SliceStore
 from data_modules.store_build import single_threaded
 
 SUBJECTS, SHAPE = 10, (240, 240, 155)
-ROUNDS, BATCHES, BATCH = 9, 50, 32
-DECODERS = {
-    "isal": ("isal.isal_zlib", lambda module, data: module.decompress(data, wbits=31)),
-    "zlib-ng": ("zlib_ng.zlib_ng", lambda module, data: module.decompress(data, wbits=31)),
-    "libdeflate": ("deflate", lambda module, data: module.gzip_decompress(data)),
-    "zlib": ("zlib", lambda module, data: module.decompress(data, wbits=31)),
-}
+FOUR = ["dataset.modality=[flair,t1,t1ce,t2]"]
+SPACING = ["dataset.preprocess.spacing={use: Spacingd, pixdim: [1.5,1.5,1.5]}"]
+BATCHES = 50
+MEMORY = "measure-memory"  # the argument by which it calls itself, for a process that has done nothing else
+PARTS = ("prepare", "memory", "slices", "epoch", "monai")
 
 
 def write_cohort(root: Path) -> list[str]:
@@ -65,35 +64,14 @@ def write_cohort(root: Path) -> list[str]:
         image = inside * (coarse + rng.normal(0, 30, SHAPE)) + lesion * 200
         folder = root / f"BraTS2021_{index:05d}"
         folder.mkdir(parents=True)
-        for name, array in (("flair", image.clip(0).astype(np.int16)), ("seg", lesion.astype(np.uint8))):
-            path = folder / f"{folder.name}_{name}.nii.gz"
-            path.write_bytes(gzip.compress(nib.Nifti1Image(array, np.eye(4)).to_bytes(), 6))
+        for names, array in (
+            (("flair", "t1", "t1ce", "t2"), image.clip(0).astype(np.int16)),
+            (("seg",), lesion.astype(np.uint8)),
+        ):
+            packed = gzip.compress(nib.Nifti1Image(array, np.eye(4)).to_bytes(), 6)
+            for name in names:
+                (folder / f"{folder.name}_{name}.nii.gz").write_bytes(packed)
     return [folder.name for folder in sorted(root.iterdir())]
-
-
-@dataclass(frozen=True)
-class Times:
-    """Seconds of tasks that took turns, per task one of each round."""
-
-    seconds: dict[str, list[float]]
-
-    def median(self, name: str) -> float:
-        return statistics.median(self.seconds[name])
-
-    def ratio(self, name: str, floor: str) -> float:
-        """How many times as long as the floor: the median of the rounds, as the machine's load changes between them."""
-        return statistics.median(a / b for a, b in zip(self.seconds[name], self.seconds[floor], strict=True))
-
-
-def timed(tasks: Mapping[str, Callable[[], Any]]) -> Times:
-    """Run the tasks in turn, for several rounds after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(ROUNDS + 1):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            seconds[name].append(time.perf_counter() - start)
-    return Times({name: own[1:] for name, own in seconds.items()})
 
 
 def prepared(config: RunConfig, cache: Path | None = None) -> AnomalyDataModule:
@@ -105,8 +83,8 @@ def prepared(config: RunConfig, cache: Path | None = None) -> AnomalyDataModule:
         return data
 
 
-def measure_preparing(config: RunConfig, cache: Path) -> None:
-    """Preparing over decompressing; what MONAI needs to fill a CacheDataset with the same volumes."""
+def measure_preparing(config: RunConfig, cache: Path, rounds: int, monai: bool) -> None:
+    """Preparing over decompressing, and what MONAI needs to fill a CacheDataset with the same volumes."""
     cases = prepared(config, cache).cases
     files = [file for case in cases for file in case.files]
     tasks: dict[str, Callable[[], Any]] = {"preparing": lambda: prepared(config)}
@@ -117,42 +95,22 @@ def measure_preparing(config: RunConfig, cache: Path) -> None:
             except ImportError:
                 continue
             tasks[name] = lambda decoder=decoder, decode=decode: decompress(packed, decoder, decode)
-    tasks["MONAI CacheDataset"] = lambda: monai_volumes(cases)
-    times = timed(tasks)
+    if monai:
+        tasks["MONAI CacheDataset"] = lambda: monai_volumes(cases)
+    times = timed(tasks, rounds)
     decoders = [name for name in tasks if name in DECODERS]
-    floor = min(decoders, key=times.median, default="preparing")
     for name in tasks:
-        each = times.median(name) / len(cases) * 1000
-        print(f"{len(cases)} subjects, {name}: {each:.0f} ms per subject, {times.ratio(name, floor):.2f} × {floor}")
-
-
-def decompress(files: Sequence[Path], module: Any, decode: Callable[[Any, bytes], bytes]) -> None:
-    """Decompress the files on all cores, and keep nothing."""
-
-    def one(file: Path) -> int:
-        return len(decode(module, file.read_bytes()))
-
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        list(pool.map(one, files))
-
-
-def monai_volumes(cases: Sequence[Any]) -> Any:
-    """The cohort as a CacheDataset of volumes, scaled as the literature does."""
-    from monai.data import CacheDataset
-    from monai.transforms import Compose, LoadImaged, Orientationd, ScaleIntensityRangePercentilesd
-
-    items = [{"image": str(case.files[0]), "label": str(case.files[-1])} for case in cases]
-    keys = ["image", "label"]
-    steps = [
-        LoadImaged(keys, ensure_channel_first=True),
-        Orientationd(keys, axcodes="RAS", labels=None),
-        ScaleIntensityRangePercentilesd(["image"], 1, 99, 0, 1),
-    ]
-    return CacheDataset(items, Compose(steps), num_workers=usable_cpus(), progress=False)
+        print(f"{len(cases)} subjects, {name}: {times.median(name) / len(cases) * 1000:.0f} ms per subject")
+    for name in decoders:
+        print(f"  preparing is {times.shown('preparing', name)} × {name}")
+    if decoders:
+        goal("preparing over decompressing", times.ratio("preparing", min(decoders, key=times.median)), 1.3)
 
 
 def measure_memory(config: RunConfig) -> None:
     """The peak of anonymous memory while preparing, over what there was before, in a process of its own."""
+    import nibabel as nib
+
     import data_modules.preprocess  # noqa: F401 (what is imported on the way is not the data's)
 
     peak, done = 0, threading.Event()
@@ -172,16 +130,23 @@ def measure_memory(config: RunConfig) -> None:
     data = prepared(config)
     done.set()
     watcher.join()
-    voxels = [int(np.prod(geometry["shape"])) for geometry in data.store.geometry]
-    volume, workers = 4 * max(voxels), usable_cpus()
+    voxels = [int(np.prod(nib.load(case.files[0]).shape[:3])) for case in data.cases]  # as read, not as resampled
+    volume, workers = 4 * max(voxels) * data.image_shape[0], usable_cpus()
+    each = (peak - before) / volume / workers
     print(
-        f"peak memory while preparing: {(peak - before) / 2**20:.0f} MiB more than before, "
-        f"{(peak - before) / volume / workers:.2f} volumes of {volume / 2**20:.0f} MiB per core ({workers} cores)"
+        f"peak memory while preparing {data.image_shape[0]} modalities{' at another spacing' * _resamples(config)}: "
+        f"{(peak - before) / 2**20:.0f} MiB more than before, {each:.2f} volumes of {volume / 2**20:.0f} MiB per core "
+        f"({workers} cores)"
     )
+    goal("volumes per core", each, 2)
     print(f"  of the process in all: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
-def measure_slices(config: RunConfig, cache: Path) -> None:
+def _resamples(config: RunConfig) -> bool:
+    return bool(getattr(config.dataset, "preprocess", {}).get("spacing"))
+
+
+def measure_slices(config: RunConfig, cache: Path, rounds: int, monai: bool) -> None:
     """Random batches from the store, and copies of the same rows of tensors in memory, by one thread each."""
     store, held = prepared(config, cache).store, prepared(config, cache).store.hold("cpu")
     everything = store.batch(np.arange(len(store)))
@@ -198,41 +163,19 @@ def measure_slices(config: RunConfig, cache: Path) -> None:
             "copy of images": lambda chosen=chosen: [tensors[0].index_select(0, row) for row in chosen],
         }
         with single_threaded():
-            times = timed(tasks)
+            times = timed(tasks, rounds)
         speed = BATCH * BATCHES / times.median("store")
         print(
             f"{kind} slices of {'×'.join(map(str, store.shape))}: {speed:,.0f} per second from the store, "
-            f"{1 / times.ratio('store', 'copy'):.2f} of a bare copy of the same slices ({1 / times.ratio('held', 'copy'):.2f} "
-            f"if held in memory); images alone {1 / times.ratio('images of the store', 'copy of images'):.2f}"
+            f"{times.shown('copy', 'store')} of a bare copy of the same slices, {times.shown('copy', 'held')} if held in "
+            f"memory; images alone {times.shown('copy of images', 'images of the store')}"
         )
-    monai_slices(store, np.flatnonzero(store.normal))
+        goal("of a bare copy", times.ratio("copy", "store"), 0.8, least=True)
+    if monai:
+        monai_slices(store, np.flatnonzero(store.normal), rounds)
 
 
-def monai_slices(store: SliceStore, rows: np.ndarray) -> None:
-    """Random batches of the same slices from MONAI's datasets, whose items are collated."""
-    from monai.data import CacheDataset, PersistentDataset, list_data_collate
-
-    def item(row: int) -> dict[str, Any]:
-        return {key: value[0] for key, value in store.batch(np.array([row])).items()}  # type: ignore[index]
-
-    chosen = [int(row) for row in rows[:256]]
-    draws = np.random.default_rng(0).integers(len(chosen), size=(10, BATCH))
-    with tempfile.TemporaryDirectory() as folder:
-        datasets = {
-            "CacheDataset": CacheDataset(chosen, item, progress=False),
-            "PersistentDataset": PersistentDataset(chosen, item, folder),
-        }
-        times = timed(
-            {
-                name: lambda dataset=dataset: [list_data_collate([dataset[int(at)] for at in draw]) for draw in draws]
-                for name, dataset in datasets.items()
-            }
-        )
-    for name in datasets:
-        print(f"  MONAI {name}: {draws.size / times.median(name):,.0f} per second")
-
-
-def measure_epoch(config: RunConfig, cache: Path) -> None:
+def measure_epoch(config: RunConfig, cache: Path, rounds: int) -> None:
     """An epoch of the default VAE on batches of the store's loader, and on rows of a tensor in memory."""
     from anomaly_bench.models import VAE
 
@@ -256,29 +199,44 @@ def measure_epoch(config: RunConfig, cache: Path) -> None:
         for rows in torch.randperm(len(images)).split(BATCH)[: len(loader)]:
             step(images.index_select(0, rows))
 
-    times = timed({"store": from_store, "memory": from_memory, "loading": lambda: [None for _ in loader]})
+    times = timed({"store": from_store, "memory": from_memory, "loading": lambda: [None for _ in loader]}, rounds)
     print(
         f"a training epoch of {len(loader)} steps: {times.median('store'):.2f} s from the store, "
-        f"{times.ratio('store', 'memory'):.3f} of that from memory; loading alone takes "
+        f"{times.shown('store', 'memory', 3)} of that from memory; loading alone takes "
         f"{times.ratio('loading', 'store'):.2%} of it"
     )
+    goal("an epoch over one from memory", times.ratio("store", "memory"), 1.05)
 
 
 def main() -> None:
-    """All measurements in turn, on the overrides' dataset or on volumes that are made up."""
+    """The chosen measurements in turn, on the overrides' dataset or on volumes that are made up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(PARTS), metavar="PARTS", help="some of %(default)s")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is timed (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="a dataset with its keys")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--only {','.join(sorted(unknown))}: expected some of {','.join(PARTS)}")
     with tempfile.TemporaryDirectory() as folder:
-        overrides, cache = sys.argv[1:], Path(folder) / "cache"
+        overrides, cache = options.overrides, Path(folder) / "cache"
         if not overrides:
             names = write_cohort(Path(folder) / "brats")
             splits = {"train": names[:-3], "val": names[-3:-2], "test": names[-2:]}
             overrides = ["dataset=brats", f"dataset.root={folder}/brats"]
             overrides += [f"dataset.split.{split}_subjects=[{','.join(own)}]" for split, own in splits.items()]
-        measure_preparing(load_config(overrides), cache)
-        subprocess.run([sys.executable, __file__, "memory", *overrides], check=True)
-        measure_slices(load_config(overrides), cache)
-        measure_slices(load_config([*overrides, "dataset.size=[240,240]"]), cache)
-        measure_epoch(load_config(overrides), cache)
+        config, monai = load_config(overrides), "monai" in parts
+        if "prepare" in parts:
+            measure_preparing(config, cache, options.rounds, monai)
+        if "memory" in parts:
+            for more in [[], SPACING, FOUR, [*FOUR, *SPACING]] if not options.overrides else [[]]:
+                subprocess.run([sys.executable, __file__, MEMORY, *overrides, *more], check=True)
+        if "slices" in parts:
+            measure_slices(config, cache, options.rounds, monai)
+            measure_slices(load_config([*overrides, "dataset.size=[240,240]"]), cache, options.rounds, monai)
+        if "epoch" in parts:
+            measure_epoch(config, cache, options.rounds)
 
 
 if __name__ == "__main__":
-    measure_memory(load_config(sys.argv[2:])) if sys.argv[1:2] == ["memory"] else main()
+    measure_memory(load_config(sys.argv[2:])) if sys.argv[1:2] == [MEMORY] else main()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from .config import DatasetConfig, PictureConfig
+from .digests import Progress
 from .module import AnomalyDataModule
 from .nifti import NiftiDataModule
 from .pictures import ImageDataModule
-from .store import Progress
 
 
 def build_module(

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .build import build_module
+from .cohort import find_volumes, modalities
 from .config import DatasetConfig, NiftiConfig, PictureConfig
-from .embedded import embedded_digest
-from .errors import DataError
+from .errors import DataError, Report
+from .layout import Case
 from .names import dataset_name
+from .picture_cases import find_pictures
+from .places import dataset_root, embedded_root, healthy_root
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ def look(option: str, config: DatasetConfig, cache_dir: Path, data_dir: Path) ->
     state: tuple[str, int | None, str]
     try:
         root = _root(config, cache_dir, data_dir)
-        state = _state(config, root, cache_dir, data_dir)
+        if isinstance(config, NiftiConfig):
+            modalities(config)
+        state = _state(config, root, data_dir)
     except DataError as error:
         root, state = data_dir / config.name, ("incomplete", None, str(error))
     return Entry(
@@ -71,23 +75,27 @@ def _healthy(config: DatasetConfig) -> str:
 
 
 def _root(config: DatasetConfig, cache_dir: Path, data_dir: Path) -> Path:
-    if config.embedded:
-        return cache_dir / "embedded" / f"{config.embedded}-{embedded_digest(config.embedded)}"
-    return build_module(config, cache_dir, data_dir).root()
+    return embedded_root(config.embedded, cache_dir) if config.embedded else dataset_root(config, data_dir)
 
 
-def _state(config: DatasetConfig, root: Path, cache_dir: Path, data_dir: Path) -> tuple[str, int | None, str]:
+def _state(config: DatasetConfig, root: Path, data_dir: Path) -> tuple[str, int | None, str]:
     if not root.is_dir():
         return ("on first use" if config.embedded else "missing"), None, ""
-    if isinstance(config, PictureConfig):
-        # the masks are not opened for this, and nothing is converted
-        config = replace(config, empty_mask_is_normal=False)
-        if config.convert is not None:
-            return "here", None, ""
+    if isinstance(config, PictureConfig) and config.convert is not None:
+        return "here", None, ""  # nothing is converted for this
     problems: list[DataError] = []
     try:
-        cases = build_module(config, cache_dir, data_dir).find_cases(problems.append)
+        cases = _cases(config, root, data_dir, problems.append)
     except DataError as error:
         return "unfit", None, str(error)
     note = f"{len(problems)} left out, the first: {problems[0]}" if problems else ""
     return "here", len(cases), note
+
+
+def _cases(config: DatasetConfig, root: Path, data_dir: Path, report: Report) -> list[Case]:
+    if isinstance(config, NiftiConfig):
+        healthy = healthy_root(config.healthy, data_dir) if config.healthy else None
+        return find_volumes(config, root, healthy, modalities(config), report)
+    assert isinstance(config, PictureConfig)
+    # the masks are not opened for this
+    return find_pictures(replace(config, empty_mask_is_normal=False), root, report)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from .config import HealthyConfig, LayoutConfig, NiftiConfig
 from .errors import DataError, Report, stop
+from .hints import did_you_mean
 from .layout import Case, Tree
 
 SUBJECT = "{subject}"
@@ -34,6 +35,31 @@ class _Found:
 
     files: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+
+
+def find_volumes(
+    config: NiftiConfig, root: Path, healthy_root: Path | None, channels: list[str], report: Report = stop
+) -> list[Case]:
+    """Subjects of the layout that fits, and those of the healthy cohort, whose folder is healthy_root.
+
+    With a healthy cohort, its subjects, named `<its name>/<subject>`, go to train and val, and those of the dataset
+    itself to test (and val, see split.holdout). Raises DataError if no layout fits, or several do.
+    """
+    cases = find_subjects(main_cohort(config), Tree(root), channels, report)
+    healthy = config.healthy
+    if healthy is None or healthy_root is None:
+        return cases
+    tree = Tree(healthy_root, "dataset.healthy.root")
+    others = find_subjects(healthy_cohort(healthy), tree, channels, report)
+    return [replace(case, pool="test") for case in cases] + [
+        replace(
+            case,
+            pool="train",
+            subject=f"{healthy.name}/{case.subject}",
+            group=healthy_group(healthy, case.subject) if healthy.group else None,
+        )
+        for case in others
+    ]
 
 
 def main_cohort(config: NiftiConfig) -> Cohort:
@@ -93,6 +119,13 @@ def modalities(config: NiftiConfig) -> list[str]:
     return names
 
 
+def known_modalities(config: NiftiConfig) -> list[str]:
+    """The modalities that every layout of the dataset, and of its healthy cohort, has a pattern for."""
+    cohorts = [main_cohort(config), *([healthy_cohort(config.healthy)] if config.healthy else [])]
+    layouts = [layout for cohort in cohorts for layout in _chosen(cohort).values()]
+    return [name for name in layouts[0].image if all(name in layout.image for layout in layouts)]
+
+
 def _check_image(config: NiftiConfig) -> None:
     if config.image is None and not config.layouts:
         raise DataError(f"dataset.image is not set: give {config.name} a pattern such as '{SUBJECT}/*_FLAIR.nii.gz'")
@@ -125,8 +158,7 @@ def _chosen(cohort: Cohort) -> Mapping[str, LayoutConfig]:
     if cohort.layout is None:
         return cohort.layouts
     if cohort.layout not in cohort.layouts:
-        close = difflib.get_close_matches(cohort.layout, cohort.layouts, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(cohort.layouts)}"
+        hint = did_you_mean(cohort.layout, cohort.layouts)
         raise DataError(f"{cohort.key}.layout={cohort.layout}: {cohort.name} has no such layout; {hint}")
     return {cohort.layout: cohort.layouts[cohort.layout]}
 
@@ -134,9 +166,8 @@ def _chosen(cohort: Cohort) -> Mapping[str, LayoutConfig]:
 def _check_layout(cohort: Cohort, layout: LayoutConfig, channels: list[str]) -> None:
     for channel in channels:
         if channel not in layout.image:
-            raise DataError(
-                f"dataset.modality: {cohort.name} has no channel '{channel}'; it has {sorted(layout.image)}"
-            )
+            hint = did_you_mean(channel, sorted(layout.image))
+            raise DataError(f"dataset.modality={channel}: {cohort.name} has no such modality; {hint}")
     if layout.unlabelled not in UNLABELLED:
         raise DataError(f"{cohort.key}: unlabelled={layout.unlabelled}: expected {' or '.join(UNLABELLED)}")
     for pattern in (*layout.image.values(), layout.label, layout.brain_mask):

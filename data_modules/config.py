@@ -125,7 +125,8 @@ class NiftiConfig(DatasetConfig):
     anomalous_labels: the label values that are anomalous; null: all. A slice with other values alone is in no split, and
     pixels with them are no foreground: they are neither normal nor anomalous.
     preprocess: MONAI dictionary transforms of the volumes, `name: {use: ClassName, **arguments}`, in order; null leaves one
-    out, a new name comes last. plane: axial, coronal or sagittal.
+    out, a new name comes last. plane: axial, coronal or sagittal. affine_tolerance: how many millimetres the headers of a
+    subject's files may put the same voxel apart; voxels then belong together by their place in the arrays.
     """
 
     layouts: dict[str, LayoutConfig] = field(default_factory=dict)
@@ -138,6 +139,7 @@ class NiftiConfig(DatasetConfig):
     healthy: HealthyConfig | None = None
     plane: str = "axial"
     anomalous_labels: list[int] | None = None
+    affine_tolerance: float = 0.05
     preprocess: dict[str, Any] = field(default_factory=default_preprocess)
     min_foreground: float = 0.2
     slice_step: int = 1

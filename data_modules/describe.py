@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from .batch import AnomalyBatch
 from .cohort import modalities
 from .config import NiftiConfig
+from .digests import Progress
 from .layout import Case
 from .module import AnomalyDataModule
-from .names import dataset_name
+from .names import dataset_name, unit_of
+from .sources import header_size
 from .split import SPLITS
-from .store import Progress, SliceStore
+from .store import SliceStore
 
 BINS, CHUNK, FEW = 64, 256, 8
 UNKNOWN = ("", "nan", "n/a", "na", "none")
@@ -57,8 +59,9 @@ class Description:
 
     parts: 'all' and every split; regions: for each size in pixels how many 8-connected anomalous regions have it, in a
     slice; attributes: per attribute either the counts of its values or {min, median, max} of its numbers, and 'missing';
-    sources: shapes (and spacings) of the grids that are sliced, or of the pictures, the most frequent first, with counts;
-    dropped: the share of the anomalous voxels in slices that were left out.
+    sources: sizes of the files, of volumes with their spacing, the most frequent first, with counts; grids: the same of what
+    preprocessing makes of volumes and is sliced; dropped: the share of the anomalous voxels in slices that were left out;
+    unit: what the subjects are, 'subject' or 'picture'.
     """
 
     dataset: str
@@ -71,7 +74,9 @@ class Description:
     intensities: list[Intensities]
     attributes: dict[str, dict[str, Any]]
     sources: dict[str, int] = field(default_factory=dict)
+    grids: dict[str, int] = field(default_factory=dict)
     dropped: float = 0.0
+    unit: str = "subject"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -107,8 +112,10 @@ def describe(data: AnomalyDataModule, progress: Progress | None = None) -> Descr
         regions={size: int(pixels) // size for size, pixels in sorted(tally.region_pixels.items())},
         intensities=[one.result(name) for one, name in zip(histograms, channels, strict=True)],
         attributes=summarize(data.cases),
-        sources=dict(Counter(map(_source, store.geometry)).most_common()),
+        sources=_counts(_sources(data)),
+        grids=_counts(map(_grid, store.geometry)) if isinstance(data.config, NiftiConfig) else {},
         dropped=store.dropped,
+        unit=unit_of(data.config),
     )
 
 
@@ -216,11 +223,20 @@ def _parts(data: AnomalyDataModule, tally: _Tally) -> dict[str, Part]:
     }
 
 
-def _source(geometry: dict[str, Any]) -> str:
-    """The size of a volume in voxels and millimetres, or of a picture in pixels, as it was read."""
+def _sources(data: AnomalyDataModule) -> list[str]:
+    """The size of each subject's file: of a volume as its header says, of a picture in pixels, height first."""
+    if isinstance(data.config, NiftiConfig):
+        return [header_size(case.root / next(iter(case.images.values()))) for case in data.cases]
+    return [f"{'×'.join(str(side) for side in geometry.get('shape', ()))} pixels" for geometry in data.store.geometry]
+
+
+def _counts(texts: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(texts).most_common())
+
+
+def _grid(geometry: dict[str, Any]) -> str:
+    """The size of a volume as it is sliced, in RAS."""
     size = "×".join(str(side) for side in geometry.get("shape", ()))
-    if "affine" not in geometry:
-        return f"{size} pixels"
     sides = np.linalg.norm(np.array(geometry["affine"])[:3, :3], axis=0)
     return f"{size} voxels of {'×'.join(f'{side:.3g}' for side in sides)} mm"
 

@@ -7,12 +7,14 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from .config import DownloadConfig
 from .errors import DataError
@@ -78,12 +80,19 @@ def download(
             part.replace(path)
         except (*BROKEN, _TryAgainError) as error:
             failures = 1 if _size(part) > before else failures + 1
-            reason = str(error)
+            reason = _reason(error, source.url)
+            if _unknown_host(error):
+                raise DataError(
+                    f"{urlsplit(source.url).hostname}: the name of this host cannot be looked up; connect this machine to the "
+                    "network (or set HTTPS_PROXY) and fetch again, or download it elsewhere and set dataset.root to it"
+                ) from error
             asked = error.seconds if isinstance(error, _TryAgainError) else 0.0
             if failures < patience.attempts:
                 time.sleep(min(max(patience.wait * 2 ** (failures - 1), asked), patience.longest_wait))
         except requests.RequestException as error:
-            raise DataError(f"{source.url}: cannot be asked for ({error}); correct about.downloads") from error
+            raise DataError(
+                f"{source.url}: cannot be asked for ({_reason(error, source.url)}); correct about.downloads"
+            ) from error
     if not path.exists():
         raise DataError(
             f"{source.url}: does not come through ({reason}), tried {patience.attempts} times; {_size(part)} bytes are "
@@ -157,6 +166,33 @@ def _verified(source: DownloadConfig, path: Path) -> dict[str, str]:
                 f"fetch again, and if it stays so the file was replaced there: look at it and correct about.downloads.{name}"
             )
     return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _unknown_host(error: BaseException) -> bool:
+    return any(isinstance(one, NameResolutionError) for one in _causes(error))
+
+
+def _reason(error: BaseException, url: str) -> str:
+    """Why a request failed, in a few words; the libraries nest up to four errors, each with the text of the next."""
+    host = urlsplit(url).hostname
+    for one in _causes(error):
+        if isinstance(one, ReadTimeoutError | ConnectTimeoutError) and not isinstance(one, NewConnectionError):
+            return f"{host} does not answer"
+        if isinstance(one, OSError) and one.strerror:
+            return f"{host}: {one.strerror.lower()}"
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it was made from, the innermost last."""
+    seen: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and one not in seen:
+            seen.append(one)
+            yield one
+            waiting += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
 
 
 def _check_status(url: str, answer: requests.Response) -> None:

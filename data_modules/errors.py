@@ -15,3 +15,7 @@ Report = Callable[[DataError], None]
 def stop(error: DataError) -> None:
     """The report of a run: the first problem ends it. The doctor of `anomaly-bench data verify` collects them instead."""
     raise error
+
+
+class NoSpaceError(DataError):
+    """The disk would not hold what is to be written: nothing is wrong with the data."""

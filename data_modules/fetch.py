@@ -24,6 +24,7 @@ from .unpack import DamagedArchiveError, unpack
 ACCESS = ("embedded", "free", "licence", "registration")
 MARKER = ".fetch.json"
 Progress = Callable[[int, int], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def fetch(
     accept: bool = False,
     progress: Progress | None = None,
     patience: Patience = PATIENCE,
+    tell: Tell | None = None,
 ) -> FetchReport:
     """Download and unpack what `config.about` lists into the folder target (see fetch_about)."""
     if config.embedded:
@@ -51,7 +53,7 @@ def fetch(
         raise DataError(
             f"{config.name}: its YAML has no 'about', so nothing is known on how to get it; set dataset.root"
         )
-    return fetch_about(config.name, config.about, target, accept, progress, patience)
+    return fetch_about(config.name, config.about, target, accept, progress, patience, tell)
 
 
 def fetch_about(
@@ -61,10 +63,12 @@ def fetch_about(
     accept: bool = False,
     progress: Progress | None = None,
     patience: Patience = PATIENCE,
+    tell: Tell | None = None,
 ) -> FetchReport:
     """Download and unpack about.downloads into the folder target; a second call finds everything there and does nothing.
 
-    accept: the licence is accepted; progress: told of bytes so far and bytes in all (0: the servers do not say).
+    accept: the licence is accepted; progress: told of bytes so far and bytes in all (0: the servers do not say); tell:
+    told in a sentence what is about to be downloaded.
     The report is not done where a person has to act: a registration, or no address to download from.
     Raises DataError for a licence that is not accepted, another fetch into the same folder, a folder with files that
     fetch did not put there, a full disk, and for what `download` and `unpack` refuse; what was finished stays and a
@@ -89,7 +93,10 @@ def fetch_about(
     try:
         with _only_one(target) as work, requests.Session() as session:
             missing = [source for source in about.downloads if not _is_there(target, source)]
-            _get_all(missing, target, work, session, patience, progress)
+            sizes = [remote_size(source.url, session, patience) for source in missing]
+            if tell and missing:
+                tell(_announcement(name, about, missing, sizes, target))
+            _get_all(missing, sizes, target, work, session, patience, progress)
     except OSError as error:
         raise DataError(
             f"{target}: cannot be written ({error}); free the disk or set data_dir to another folder"
@@ -101,6 +108,7 @@ def fetch_about(
 
 def _get_all(
     sources: list[DownloadConfig],
+    sizes: list[int | None],
     target: Path,
     work: Path,
     session: requests.Session,
@@ -111,7 +119,6 @@ def _get_all(
         raise DataError(
             f"{target}: holds files that fetch did not put there; move them away, or set dataset.root if they are the dataset"
         )
-    sizes = [remote_size(source.url, session, patience) for source in sources]
     files = [work / f"{blake2b(source.url.encode(), digest_size=4).hexdigest()}-{_name(source)}" for source in sources]
     there = sum(path.stat().st_size for path in work.iterdir() if path.is_file())
     packed = sum(size or 0 for source, size in zip(sources, sizes, strict=True) if source.unpack)
@@ -126,6 +133,14 @@ def _get_all(
         if progress:
             progress(done, total)
         _install(source, path, target, work, digests)
+
+
+def _announcement(
+    name: str, about: AboutConfig, sources: list[DownloadConfig], sizes: list[int | None], target: Path
+) -> str:
+    size = "of unknown size" if None in sizes else f"{sum(size or 0 for size in sizes) / 2**30:.2f} GiB"
+    files = f"{len(sources)} file{'' if len(sources) == 1 else 's'}"
+    return f"{name}: downloading {files}, {size}, into {target} ({about.licence}); Ctrl-C stops it, the same command goes on"
 
 
 def _install(source: DownloadConfig, path: Path, target: Path, work: Path, digests: dict[str, str]) -> None:

@@ -20,17 +20,19 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from .batch import AnomalyBatch
 from .config import DatasetConfig
 from .contents import Content, check_leakage, read_contents, with_companion
-from .digests import DigestCache
+from .digests import DigestCache, Progress
 from .embedded import ensure_embedded
 from .errors import DataError, Report, stop
 from .gather import Device
 from .layout import Case
 from .names import dataset_name, normalised
 from .pixel_code import code_digest, library_versions
+from .places import dataset_root
 from .split import SPLITS, split_cases, split_digest
-from .store import Progress, Slices, SliceStore, open_store
+from .store import SliceStore, open_store
 from .store_build import build_store
-from .store_format import FORMAT, STORAGES, Header
+from .store_format import STORAGES, Slices
+from .store_journal import FORMAT, Header
 from .subjects import attach_attributes
 
 UNHASHED = ("root", "embedded", "split", "domain", "about", "subjects_file", "augment")
@@ -131,10 +133,7 @@ class AnomalyDataModule(pl.LightningDataModule):
                     f"dataset.root={self.config.root}: {self.config.name} is embedded; leave dataset.root out"
                 )
             return ensure_embedded(self.config.embedded, self.cache_dir, self.progress)
-        if self.config.root is not None:
-            return Path(self.config.root).expanduser()
-        about = self.config.about
-        return self.data_dir / (about.folder if about and about.folder else self.config.name)
+        return dataset_root(self.config, self.data_dir)
 
     def describe(self) -> str:
         """A line on what was found: subjects and slices of every split, and what was left out."""

@@ -22,6 +22,11 @@ def chosen_categories(config: DatasetConfig) -> list[str] | None:
     return sorted({str(name) for name in names})
 
 
+def unit_of(config: DatasetConfig) -> str:
+    """What is split and counted: a subject (of a cohort) or a picture."""
+    return "picture" if isinstance(config, PictureConfig) else "subject"
+
+
 def dataset_family(config: DatasetConfig) -> str:
     """The benchmark that the dataset is the whole of, or some categories of: mvtec_ad."""
     return config.name

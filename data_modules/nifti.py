@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .cohort import find_subjects, healthy_cohort, healthy_group, main_cohort, modalities
+from .augment import check_augment
+from .checks import check_arguments
+from .cohort import find_volumes, modalities
 from .config import NiftiConfig
 from .errors import DataError, Report, stop
-from .layout import Case, Tree
+from .hints import did_you_mean
+from .layout import Case
 from .module import AnomalyDataModule
+from .places import healthy_root
 from .preprocess import Preprocess
 from .scan import ANOMALOUS, OTHER, Scan, blank
 from .slicing import PLANES, Grid, Slicing, cut
-from .store import Slices
+from .store_format import Slices
 from .volumes import Volume, check_grid, read_volumes, whole_numbers
 
 
@@ -29,27 +30,10 @@ class NiftiDataModule(AnomalyDataModule):
     """
 
     def find_cases(self, report: Report = stop) -> list[Case]:
-        """Subjects of the layout that fits, and those of the healthy cohort.
-
-        With a healthy cohort, its subjects, named `<its name>/<subject>`, go to train and val, and those of the dataset
-        itself to test (and val, see split.holdout). Raises DataError if no layout fits, or several do.
-        """
-        config = self._config
-        cases = find_subjects(main_cohort(config), Tree(self.root()), self._channels, report)
-        healthy = config.healthy
-        if healthy is None:
-            return cases
-        tree = Tree(self.healthy_root(), "dataset.healthy.root")
-        others = find_subjects(healthy_cohort(healthy), tree, self._channels, report)
-        return [replace(case, pool="test") for case in cases] + [
-            replace(
-                case,
-                pool="train",
-                subject=f"{healthy.name}/{case.subject}",
-                group=healthy_group(healthy, case.subject) if healthy.group else None,
-            )
-            for case in others
-        ]
+        """Every subject of the dataset, and of its healthy cohort if it has one; see find_volumes."""
+        healthy = self._config.healthy
+        beside = healthy_root(healthy, self.data_dir) if healthy else None
+        return find_volumes(self._config, self.root(), beside, self._channels, report)
 
     def read_case(self, case: Case) -> Slices:
         """Slices of one subject; may be called from several threads at once."""
@@ -65,7 +49,7 @@ class NiftiDataModule(AnomalyDataModule):
         extra = [file for file in (case.label, case.brain_mask) if file is not None]
         volumes = read_volumes([str(case.root / file) for file in (*files, *extra)])
         for volume in volumes[1:]:
-            check_grid(volume, volumes[0])
+            check_grid(volume, volumes[0], self._config.affine_tolerance)
         images, masks = volumes[: len(files)], volumes[len(files) :]
         return Scan(
             image=[volume.voxels for volume in images],
@@ -89,14 +73,6 @@ class NiftiDataModule(AnomalyDataModule):
     def _config(self) -> NiftiConfig:
         return cast(NiftiConfig, self.config)
 
-    def healthy_root(self) -> Path:
-        """The folder of the healthy cohort, if there is one."""
-        healthy = self._config.healthy
-        assert healthy is not None
-        if healthy.root is not None:
-            return Path(healthy.root).expanduser()
-        return self.data_dir / (healthy.about.folder if healthy.about and healthy.about.folder else healthy.name)
-
     def _settings(self) -> dict[str, Any]:
         """Preprocessing as the list that it is: mappings are hashed without their order."""
         entries = [entry for entry in self._config.preprocess.values() if entry is not None]
@@ -111,8 +87,11 @@ class NiftiDataModule(AnomalyDataModule):
         super()._check_config()
         config = self._config
         if config.plane not in PLANES:
-            close = difflib.get_close_matches(str(config.plane), PLANES, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise DataError(f"dataset.plane={config.plane}: expected {', '.join(PLANES)}{hint}")
+            raise DataError(f"dataset.plane={config.plane}: no such plane; {did_you_mean(str(config.plane), PLANES)}")
+        if not config.affine_tolerance >= 0:
+            raise DataError(f"dataset.affine_tolerance={config.affine_tolerance}: expected millimetres, 0 or more")
         self._channels = modalities(config)
+        check_arguments(config.preprocess, "dataset.preprocess", axes=3)
         self._preprocess = Preprocess(config.preprocess)
+        if config.augment:
+            check_augment(config.augment, (len(self._channels), config.size[0], config.size[1]))

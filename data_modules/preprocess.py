@@ -18,6 +18,7 @@ from .steps import Step, build_steps
 from .transforms import ScanTransform
 
 KEY = "dataset.preprocess"
+RESAMPLING = ("Spacingd", "Resized", "Zoomd")  # which take modalities alike, in 64 bits and with a grid of coordinates
 
 
 class Preprocess:
@@ -40,14 +41,23 @@ class Preprocess:
             if isinstance(step.transform, ScanTransform):
                 step.transform.apply(scan)
                 continue
-            tensors = step(cast(dict[str, Any], scan.tensors()), scan.sources[0])
-            _check_axes(tensors, scan.sources[0], step)
-            after = scan.replaced(tensors)
+            made = [
+                step(cast(dict[str, Any], part), scan.sources[0])
+                for part in (scan.parts() if _takes_parts(step) else [scan.tensors()])
+            ]
+            for tensors in made:
+                _check_axes(tensors, scan.sources[0], step)
+            after = scan.replaced(*made)
             _check_grids(after, step.key)
             if scan.label is not None and after.label is not None:
                 _keep_regions(scan.label, scan.affine, after)
             scan = after
         return scan
+
+
+def _takes_parts(step: Step) -> bool:
+    """Whether one modality after the other gives the same as all at once, for a fraction of the memory."""
+    return step.use in RESAMPLING and bool(getattr(step.transform, "allow_missing_keys", False))
 
 
 def _check_axes(tensors: Mapping[str, Any], source: str, step: Step) -> None:

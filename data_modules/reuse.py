@@ -12,8 +12,10 @@ import numpy as np
 from filelock import Timeout
 
 from .sealed import crc32
-from .store import DAMAGE, PARTIAL, final_name, locked
-from .store_format import FILES, Block, Entry, Header, read_journal
+from .store import DAMAGE
+from .store_folders import PARTIAL, final_name, locked
+from .store_format import Block
+from .store_journal import FILES, Entry, Header, read_journal
 
 
 class Finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -100,22 +101,36 @@ class Scan:
     def tensors(self) -> dict[str, MetaTensor]:
         """{image: (C, X, Y, Z) float32, label: (1, X, Y, Z) uint8, brain: (1, X, Y, Z) bool}, what is known of them."""
         self.settle()
-        image = np.stack([np.asarray(array, np.float32) for array in self.image])
-        known = {"image": image} | {
-            key: array[None] for key, array in (("label", self.label), ("brain", self.brain)) if array is not None
-        }
-        affine = torch.from_numpy(self.affine.copy())
-        return {
-            key: MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=affine)
-            for key, array in known.items()
-        }
+        image = np.empty((len(self.image), *self.shape), np.float32)
+        for own, array in zip(image, self.image, strict=True):
+            own[...] = array
+        return {"image": self._tensor(image), **self._masks()}
 
-    def replaced(self, tensors: dict[str, Tensor]) -> Scan:
-        """The scan with what a transform made of `tensors()`; label and brain get back their types."""
+    def parts(self) -> Iterator[dict[str, MetaTensor]]:
+        """`tensors()` in parts, one for each modality, the first with label and brain; gives each modality away.
+
+        What the scan held of a modality is freed before the next one is made, if the taker keeps nothing of it.
+        """
+        self.settle()
+        masks = self._masks()
+        while self.image:
+            image = np.ascontiguousarray(self.image.pop(0)[None], np.float32)
+            yield {"image": self._tensor(image), **masks}
+            masks = {}
+
+    def _masks(self) -> dict[str, MetaTensor]:
+        masks = (("label", self.label), ("brain", self.brain))
+        return {key: self._tensor(np.ascontiguousarray(mask[None])) for key, mask in masks if mask is not None}
+
+    def _tensor(self, array: NDArray[Any]) -> MetaTensor:
+        return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(self.affine.copy()))
+
+    def replaced(self, tensors: Mapping[str, Tensor], *more: Mapping[str, Tensor]) -> Scan:
+        """The scan with what a transform made of `tensors()`, or of all `parts()`; label and brain get back their types."""
         image, label, brain = (tensors.get(key) for key in ("image", "label", "brain"))
         assert image is not None
         return Scan(
-            image=list(plain(image).float().numpy()),
+            image=[channel for part in (tensors, *more) for channel in plain(part["image"]).float().numpy()],
             affine=np.asarray(image.affine, dtype=np.float64) if isinstance(image, MetaTensor) else self.affine,
             sources=self.sources,
             label=None if label is None else plain(label)[0].float().round().to(torch.uint8).numpy(),

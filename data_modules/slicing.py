@@ -12,7 +12,7 @@ from torch import Tensor
 from .errors import DataError
 from .geometry import resize_anomalies, resize_images, resize_masks, square_box
 from .scan import ANOMALOUS, OTHER, Scan, forward
-from .store import Slices
+from .store_format import Slices
 from .transforms import bounding_box
 
 PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}  # axes of (X, Y, Z): slice, row, column
@@ -69,20 +69,20 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
     window = _window(box, brain.shape[1:])
     foreground = np.zeros((len(number), 1, side, side), bool)
     foreground[:, 0, window.rows, window.columns] = brain[number, window.slice_rows, window.slice_columns]
-    mask, other = np.zeros_like(foreground), np.zeros_like(foreground)
     labelled, anomalous = np.zeros(len(brain), bool), np.zeros(len(brain), np.int64)
+    small_mask = torch.zeros(len(number), 1, *slicing.size, dtype=torch.bool)
+    small_other = torch.zeros_like(small_mask)
     if scan.label is not None:
         label = planes(scan.label, slicing.plane)
         labelled = _count(label) > 0
         for index in np.flatnonzero(labelled):
             anomalous[index] = np.count_nonzero(label[index] == ANOMALOUS)
-        for row in np.flatnonzero(labelled[number]):
-            inside = label[number[row], window.slice_rows, window.slice_columns]
-            mask[row, 0, window.rows, window.columns] = inside == ANOMALOUS
-            other[row, 0, window.rows, window.columns] = inside == OTHER
-    small_mask = resize_anomalies(torch.from_numpy(mask), slicing.size)
+        rows = np.flatnonzero(labelled[number])
+        square = np.zeros((len(rows), 1, side, side), np.uint8)
+        square[:, 0, window.rows, window.columns] = label[number[rows], window.slice_rows, window.slice_columns]
+        small_mask[rows] = resize_anomalies(torch.from_numpy(square == ANOMALOUS), slicing.size)
+        small_other[rows] = resize_masks(torch.from_numpy(square == OTHER), slicing.size)
     small_brain = resize_masks(torch.from_numpy(foreground), slicing.size) | small_mask
-    small_other = resize_masks(torch.from_numpy(other), slicing.size)
     geometry, shift = _geometry(scan, source, slicing.plane, box)
     return Slices(
         subject=subject,

@@ -7,21 +7,15 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Sequence
 from math import floor
-from pathlib import Path
 
 from .config import SplitConfig
 from .errors import DataError
 from .layout import Case
-
-SPLITS = ("train", "val", "test")
-FORBIDDEN = (  # to a subject of this pool in this split
-    ("train", "test", "trains on {}, which is only to test on; put it into val or test"),
-    ("train", "val", "trains on {}, which is only to validate on; put it into val"),
-    ("test", "train", "tests on {}, which is only to train on; put it into train or val"),
-)
+from .split_check import check_filled, check_folds, check_settings
+from .split_given import SPLITS as SPLITS
+from .split_given import follow, given_split
 
 
 def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
@@ -43,19 +37,23 @@ def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
     that misses or repeats a subject, divides a group, puts a subject where its pool forbids it or comes with folds or
     stratify, and for an empty split.
     """
-    _check_settings(config)
+    check_settings(config)
     groups = group_cases(cases, config)
-    given = _given(cases, config)
-    split = _follow(cases, given) if given else _by_hash(groups, config)
+    given = given_split(cases, config)
+    if given is None:
+        testable = sum(_pool(name, members) not in ("train", "val") for name, members in groups.items())
+        check_folds(testable, config)
+    split = _by_hash(groups, config) if given is None else follow(cases, given)
     part_of = {name: part for part in SPLITS for name in split[part]}
     for group, members in groups.items():
         if len({part_of[case.subject] for case in members}) > 1:
             raise DataError(
                 f"dataset.split divides the group {group}, of which {members[0].subject} is one; keep it together"
             )
-    for part in SPLITS:
-        if not split[part]:
-            raise DataError(f"none of {len(cases)} subjects falls into '{part}': {_remedy(part, config)}")
+    if given is None:
+        check_filled(split, len(groups), config, lambda other: _by_hash(groups, other))
+    elif empty := [part for part in SPLITS if not split[part]]:
+        raise DataError(f"dataset.split gives none of {len(cases)} subjects to '{empty[0]}'; give it at least one")
     return split
 
 
@@ -167,96 +165,3 @@ def _value(members: list[Case], attribute: str) -> str:
                 "give it a value in a CSV of subjects (dataset.subjects_file) or stratify by another"
             )
     return "+".join(sorted({case.attributes[attribute] for case in members}))
-
-
-def _remedy(part: str, config: SplitConfig) -> str:
-    lists = "or list the subjects (dataset.split.file)"
-    if config.folds is not None and part == "test":
-        return f"lower dataset.split.folds (there are {config.folds}), change dataset.split.salt, {lists}"
-    return f"raise dataset.split.{part if part != 'train' else 'val'}, change dataset.split.salt, {lists}"
-
-
-def _check_settings(config: SplitConfig) -> None:
-    try:
-        if config.group and re.compile(config.group).groups < 1:
-            raise DataError(f"dataset.split.group={config.group}: expected parentheses around what names the group")
-    except re.error as error:
-        raise DataError(f"dataset.split.group={config.group}: no regular expression ({error})") from error
-    for key in ("val", "test", "holdout"):
-        share = getattr(config, key)
-        if not 0 <= share < 1:
-            raise DataError(f"dataset.split.{key}={share}: expected a share from 0 up to (not including) 1")
-    if config.folds is None and config.val + config.test >= 1:
-        raise DataError(
-            f"dataset.split.val + dataset.split.test = {config.val + config.test}: nothing is left to train on"
-        )
-    if config.folds is not None and config.folds < 2:
-        raise DataError(f"dataset.split.folds={config.folds}: expected at least 2 folds, or null for a single split")
-    if config.fold != 0 and config.folds is None:
-        raise DataError(
-            f"dataset.split.fold={config.fold}: there are no folds; set dataset.split.folds to their number"
-        )
-    if config.folds is not None and not 0 <= config.fold < config.folds:
-        raise DataError(f"dataset.split.fold={config.fold}: expected 0 to {config.folds - 1} (dataset.split.folds)")
-
-
-def _given(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]] | None:
-    """The split that the CSV of subjects, the file or the lists give, in this order; None if there is none."""
-    lists = (config.train_subjects, config.val_subjects, config.test_subjects)
-    by_csv = any(case.split for case in cases)
-    if by_csv and config.file:
-        raise DataError(
-            f"dataset.split.file={config.file} and the column 'split' of dataset.subjects_file both give the split; "
-            "set one of them to null"
-        )
-    source = "the column 'split' of dataset.subjects_file" if by_csv else "dataset.split.file"
-    if not by_csv and not config.file:
-        if not any(lists):
-            return None
-        source = "dataset.split.train_subjects, val_subjects and test_subjects"
-    for key in ("folds", "stratify"):
-        if getattr(config, key) is not None:
-            raise DataError(
-                f"dataset.split.{key}={getattr(config, key)}: the split is given already by {source}; "
-                f"take that away (empty lists: []) or set dataset.split.{key}=null"
-            )
-    if by_csv:
-        return {part: [case.subject for case in cases if case.split == part] for part in SPLITS}
-    if config.file:
-        return _read(config.file)
-    return {part: list(names) for part, names in zip(SPLITS, lists, strict=True)}
-
-
-def _read(file: str) -> dict[str, list[str]]:
-    if Path(file).suffix.lower() in (".csv", ".tsv"):
-        raise DataError(
-            f"dataset.split.file={file}: expected JSON; give a CSV with the columns subject and split as dataset.subjects_file"
-        )
-    try:
-        loaded = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
-        if not all(isinstance(loaded[part], list) for part in SPLITS):
-            raise TypeError("a split is no list")
-        return {part: [str(name) for name in loaded[part]] for part in SPLITS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"dataset.split.file={file}: cannot be read ({error}); expected JSON with lists under train, val, test"
-        ) from error
-
-
-def _follow(cases: Sequence[Case], given: dict[str, list[str]]) -> dict[str, list[str]]:
-    pool_of, listed = (
-        {case.subject: case.pool for case in cases},
-        Counter(name for part in SPLITS for name in given[part]),
-    )
-    if twice := sorted(name for name, times in listed.items() if times > 1):
-        raise DataError(f"dataset.split lists {twice[0]} twice; a subject belongs to one split")
-    if unknown := sorted(set(listed) - set(pool_of)):
-        raise DataError(
-            f"dataset.split lists {unknown[0]}, which is not in the data; there are {sorted(pool_of)[:5]} …"
-        )
-    if missing := sorted(set(pool_of) - set(listed)):
-        raise DataError(f"dataset.split says nothing about {missing[0]} ({len(missing)} in all); list every subject")
-    for part, pool, problem in FORBIDDEN:
-        if wrong := sorted(name for name in given[part] if pool_of[name] == pool):
-            raise DataError(f"dataset.split {problem.format(wrong[0])}")
-    return {part: sorted(names) for part, names in given.items()}

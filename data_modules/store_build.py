@@ -19,25 +19,14 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from .digests import usable_cpus
-from .errors import DataError
+from .digests import Progress, usable_cpus
+from .errors import DataError, NoSpaceError
 from .reuse import Finished
 from .sealed import seal
-from .store import DAMAGE, Progress, SliceStore, locked, open_store, partial_path
-from .store_format import (
-    FILES,
-    JOURNAL,
-    Block,
-    Entry,
-    Header,
-    Slices,
-    as_record,
-    encode,
-    intact,
-    last_line,
-    map_bytes,
-    read_journal,
-)
+from .store import DAMAGE, SliceStore, open_store
+from .store_folders import locked, partial_path
+from .store_format import Block, Slices, encode, intact, map_bytes
+from .store_journal import FILES, JOURNAL, Entry, Header, as_record, last_line, read_journal
 
 logger = logging.getLogger(__name__)
 MIB, GIB = 1 << 20, 1 << 30
@@ -51,10 +40,6 @@ class Named(Protocol):
 
 
 C = TypeVar("C", bound=Named)
-
-
-class NoSpaceError(DataError):
-    """The disk would not hold the store."""
 
 
 def build_store(
@@ -197,7 +182,7 @@ def _check_space(folder: Path, name: str, needed: float) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NoSpaceError(
-            f"{folder.parent}: preparing {name} takes about {needed / GIB:.1f} GiB more, and {free / GIB:.1f} GiB are free; "
+            f"{folder.parent}: preparing {name} takes about {_size(needed)} more, and {_size(free)} are free; "
             "free some, choose another folder (cache_dir=FOLDER, or ANOMALY_BENCH_CACHE=FOLDER), or store less "
             "(dataset.storage=uint8, a smaller dataset.size, a larger dataset.slice_step for volumes)"
         )

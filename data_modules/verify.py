@@ -2,95 +2,64 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
+from .build import build_module
+from .cohort import known_modalities, modalities
 from .config import NiftiConfig
-from .digests import usable_cpus
+from .digests import Progress, usable_cpus
 from .errors import DataError
+from .findings import ERROR, LEVELS, NOTE, WARNING, Examined, Findings, Problem
 from .layout import Case
 from .module import AnomalyDataModule
-from .names import dataset_name
+from .names import dataset_name, unit_of
 from .split import SPLITS, split_cases
-from .store import Progress, Slices
 from .store_build import single_threaded
+from .store_format import Slices
 from .subjects import attach_attributes
 
-ERROR, WARNING, NOTE = "error", "warning", "note"
-LEVELS = (ERROR, WARNING, NOTE)
 FILLED = 0.85  # share of non-zero voxels above which a volume is hardly a stripped brain
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong. level: an error stops or falsifies a run, a warning may; a note only says what is unusual."""
-
-    level: str
-    what: str
-    remedy: str = ""
-    file: str = ""
-    subject: str = ""
-
-    @classmethod
-    def of(cls, error: DataError, subject: str = "") -> Problem:
-        """The error's message, `FILE: what is wrong; the remedy`, in its parts."""
-        text, _, remedy = str(error).rpartition("; ") if "; " in str(error) else (str(error), "", "")
-        file = re.match(r"([^:;]*[/\\][^:;]*): ", text)
-        return cls(ERROR, text[file.end() :] if file else text, remedy, file.group(1) if file else "", subject)
-
-
-@dataclass
-class Examined:
-    """One subject: its problems and what can be judged beside the other subjects only.
-
-    contents: digests of the voxels or pixels of its images, as far as they can be read; normal, anomalous: how many of its
-    slices a run would use as such; facts: values that a cohort should agree on, by name; labels: the values in its label;
-    brain: the share of voxels that are not 0, where no mask says what is brain.
-    """
-
-    case: Case
-    problems: list[Problem] = field(default_factory=list)
-    contents: list[str] = field(default_factory=list)
-    normal: int = 0
-    anomalous: int = 0
-    facts: dict[str, str] = field(default_factory=dict)
-    labels: set[int] = field(default_factory=set)
-    brain: float | None = None
-
-    def add(self, level: str, file: Path | str, what: str, remedy: str) -> None:
-        """Note a problem of one of the subject's files."""
-        self.problems.append(Problem(level, what, remedy, str(file), self.case.subject))
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the doctor found in a dataset: how much it looked at, and the problems, the worst first."""
-
-    dataset: str
-    root: str
-    subjects: int
-    files: int
-    problems: list[Problem]
-
-    def count(self, level: str) -> int:
-        """How many problems are of the level."""
-        return sum(problem.level == level for problem in self.problems)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-def verify(data: AnomalyDataModule, progress: Progress | None = None, workers: int | None = None) -> Findings:
+def verify(
+    data: AnomalyDataModule,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    all_modalities: bool = False,
+) -> Findings:
     """Read every file of every subject in `workers` threads (default: one for each core) and collect what is wrong.
 
+    all_modalities: not the files of dataset.modality alone; each of the others is then read as a run of it alone would.
     Never stops at a problem: whatever a DataError says becomes one of the findings.
     """
+    config = data.config
+    read, others = [], []
+    if isinstance(config, NiftiConfig):
+        read = modalities(config)
+        others = [name for name in known_modalities(config) if name not in read]
+    problems, cases = _examine(data, progress, workers)
+    for name in others if all_modalities else []:
+        alone = build_module(replace(config, modality=[name]), data.cache_dir, data.data_dir)  # type: ignore[call-arg]
+        found, of_it = _examine(alone, progress, workers)
+        problems, cases = [*problems, *found], [*cases, *of_it]
+    return Findings(
+        dataset=dataset_name(config),
+        root=str(data.root()),
+        subjects=len({case.subject for case in cases}),
+        files=len({file for case in cases for file in case.files}),
+        problems=sorted(dict.fromkeys(problems), key=_rank),
+        unit=unit_of(config),
+        read=read + others if all_modalities else read,
+        unread=[] if all_modalities else others,
+    )
+
+
+def _examine(
+    data: AnomalyDataModule, progress: Progress | None, workers: int | None
+) -> tuple[list[Problem], list[Case]]:
     from .verify_pictures import examine_picture
     from .verify_volumes import examine_volumes
 
@@ -105,7 +74,7 @@ def verify(data: AnomalyDataModule, progress: Progress | None = None, workers: i
         problem = Problem.of(error)
         if problem.file == str(data.root()):  # not a file of the dataset: the text is to name the folder
             problem = replace(problem, what=f"{problem.file}: {problem.what}")
-        return _findings(data, [], [*problems, problem])
+        return [*problems, problem], []
     cases = sorted(found, key=lambda case: case.subject)
     examine = examine_volumes if isinstance(data.config, NiftiConfig) else examine_picture
     examined = _examine_all(data, cases, examine, progress, workers or usable_cpus())
@@ -117,7 +86,7 @@ def verify(data: AnomalyDataModule, progress: Progress | None = None, workers: i
         problems += _empty_splits(examined, part_of)
     except DataError as error:
         problems.append(Problem.of(error))
-    return _findings(data, cases, [*problems, *_duplicates(examined, part_of), *_disagreements(examined)])
+    return [*problems, *_duplicates(examined, part_of), *_disagreements(examined)], cases
 
 
 def examine_as_a_run_would(found: Examined, data: AnomalyDataModule) -> Slices | None:
@@ -152,10 +121,8 @@ def _examine_all(
     return [job.result() for job in jobs]
 
 
-def _findings(data: AnomalyDataModule, cases: Sequence[Case], problems: list[Problem]) -> Findings:
-    files = {file for case in cases for file in case.files}
-    ordered = sorted(problems, key=lambda one: (LEVELS.index(one.level), one.subject, one.file, one.what))
-    return Findings(dataset_name(data.config), str(data.root()), len(cases), len(files), ordered)
+def _rank(problem: Problem) -> tuple[int, str, str, str]:
+    return LEVELS.index(problem.level), problem.subject, problem.file, problem.what
 
 
 def _duplicates(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from .errors import DataError
+from .findings import WARNING, Examined, Problem
 from .layout import Case
 from .module import AnomalyDataModule
 from .picture_files import read_picture
-from .verify import WARNING, Examined, Problem, examine_as_a_run_would
+from .verify import examine_as_a_run_would
 
 HALF_A_LEVEL = 0.5 / 255  # of grey: resizing rounds what was one value
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from .config import NiftiConfig
 from .errors import DataError
+from .findings import ERROR, WARNING, Examined, Problem
 from .layout import Case
 from .module import AnomalyDataModule
-from .verify import ERROR, WARNING, Examined, Problem, examine_as_a_run_would
-from .volumes import AFFINE_TOLERANCE, Volume, read_volume, split_source, whole_numbers
+from .verify import examine_as_a_run_would
+from .volumes import Volume, grid_problem, read_volume, spacing, split_source, whole_numbers
 
 OUTSIDE = 0.01  # share of the labelled voxels outside the brain that is worth a warning
-ONE_GRID = "images, label and brain mask of a subject must share one grid: resample it first, or repair the header"
 
 
 def examine_volumes(data: AnomalyDataModule, case: Case) -> Examined:
@@ -33,14 +33,17 @@ def examine_volumes(data: AnomalyDataModule, case: Case) -> Examined:
         if volume.voxels.min() == volume.voxels.max():
             what = f"every voxel is {float(volume.voxels.flat[0]):g}"
             found.add(ERROR, volume.source, what, "the volume is empty: copy it again or remove the subject")
-    _check_grids(found, list(whole.values()))
+    config = cast(NiftiConfig, data.config)
+    for volume in list(whole.values())[1:]:
+        if problem := grid_problem(volume, next(iter(whole.values())), config.affine_tolerance):
+            found.add(ERROR, volume.source, *problem)
     _check_orientations(found, list(whole.values()))
     label, brain_mask = (whole.get(file) if file else None for file in (case.label, case.brain_mask))
     if label:
-        _check_label(found, label, cast(NiftiConfig, data.config))
+        _check_label(found, label, config)
     found.contents = [_digest(volume) for volume in images]
     if images:
-        found.facts = {"spacing (mm)": _spacing(images[0])}
+        found.facts = {"spacing (mm)": spacing(images[0])}
     if not any(problem.level == ERROR for problem in found.problems):
         _check_brain(found, images, label, brain_mask)
         examine_as_a_run_would(found, data)
@@ -53,23 +56,6 @@ def _read(found: Examined, file: str) -> Volume | None:
     except DataError as error:
         found.problems.append(Problem.of(error, found.case.subject))
     return None
-
-
-def _check_grids(found: Examined, volumes: Sequence[Volume]) -> None:
-    """All volumes of a subject beside its first."""
-    for volume in volumes[1:]:
-        first, name = volumes[0], Path(volumes[0].source).name
-        away = np.abs(volume.affine - first.affine)
-        if volume.voxels.shape != first.voxels.shape:
-            what = f"{volume.voxels.shape} voxels, but {name} has {first.voxels.shape}"
-        elif _spacing(volume) != _spacing(first):
-            what = f"its voxels are {_spacing(volume)} mm, those of {name} {_spacing(first)} mm"
-        elif away.max() > AFFINE_TOLERANCE:
-            shift = float(np.linalg.norm(away[:3, 3]))
-            what = f"its affine puts its voxels elsewhere than {name}: its first voxel is {shift:.1f} mm away"
-        else:
-            continue
-        found.add(ERROR, volume.source, what, ONE_GRID)
 
 
 def _check_orientations(found: Examined, volumes: Sequence[Volume]) -> None:
@@ -115,10 +101,6 @@ def _digest(volume: Volume) -> str:
     """Of the values, whatever the file's type, axes and compression."""
     voxels: NDArray[Any] = np.ascontiguousarray(volume.voxels, dtype=np.float32)
     return hashlib.blake2b(voxels.tobytes(), digest_size=16).hexdigest()
-
-
-def _spacing(volume: Volume) -> str:
-    return "×".join(f"{side:.3g}" for side in np.linalg.norm(volume.affine[:3, :3], axis=0))
 
 
 def _axes(source: str) -> str:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
 from monai.data.utils import correct_nifti_header_if_necessary
 from nibabel.arrayproxy import ArrayProxy
-from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from .errors import DataError
+from .frames import CHUNK, read_frames
 
-AFFINE_TOLERANCE = 0.05  # millimetres: what releases round differently in the headers of one subject
+ONE_GRID = "images, label and brain mask of a subject must share one grid: resample it first"
 WHOLE = 1e-3  # how far a label's value may be from a whole number
-CHUNK = 1 << 22  # bytes that are read, and converted where needed, at a time
-COMPRESSED = (".gz", ".mgz")
 UNREADABLE = (
     OSError,
     EOFError,
@@ -81,17 +78,37 @@ def split_source(source: str) -> tuple[str, int | None]:
     return file, int(channel)
 
 
-def check_grid(volume: Volume, reference: Volume) -> None:
-    """Raises DataError if the two do not share shape and affine (within 0.05 mm)."""
-    if volume.voxels.shape != reference.voxels.shape:
-        reason = f"{volume.voxels.shape} voxels, but {reference.source} has {reference.voxels.shape}"
-    elif not np.allclose(volume.affine, reference.affine, atol=AFFINE_TOLERANCE):
-        reason = f"its affine puts its voxels elsewhere than {reference.source}"
-    else:
-        return
-    raise DataError(
-        f"{volume.source}: {reason}; images, label and brain mask of a subject must share one grid: resample it first"
+def check_grid(volume: Volume, reference: Volume, tolerance: float) -> None:
+    """Raises DataError if the two do not share shape and affine (within `tolerance` mm)."""
+    if problem := grid_problem(volume, reference, tolerance):
+        raise DataError(f"{volume.source}: {problem[0]}; {problem[1]}")
+
+
+def grid_problem(volume: Volume, reference: Volume, tolerance: float) -> tuple[str, str] | None:
+    """What keeps a volume from lying on the grid of another one, and the remedy; None if it lies there.
+
+    tolerance: millimetres that their affines may put a voxel apart; the farthest one is at a corner.
+    """
+    name, shape = Path(reference.source).name, reference.voxels.shape
+    if volume.voxels.shape != shape:
+        return f"{volume.voxels.shape} voxels, but {name} has {shape}", ONE_GRID
+    corners = np.array([*product(*((0, side - 1) for side in shape))])
+    difference = volume.affine - reference.affine
+    away = float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
+    if away <= tolerance:
+        return None
+    what = f"its affine puts its voxels elsewhere than {name}, up to {away:.2g} mm away"
+    if spacing(volume) != spacing(reference):
+        what = f"its voxels are {spacing(volume)} mm, those of {name} {spacing(reference)} mm"
+    return (
+        what,
+        f"{ONE_GRID}, or repair its header (dataset.affine_tolerance={tolerance:g} says how many mm may differ)",
     )
+
+
+def spacing(volume: Volume) -> str:
+    """Millimetres from voxel to voxel along each axis."""
+    return "×".join(f"{side:.3g}" for side in np.linalg.norm(volume.affine[:3, :3], axis=0))
 
 
 def whole_numbers(label: Volume) -> NDArray[Any]:
@@ -139,21 +156,13 @@ def _read_nibabel(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], N
     if not isinstance(proxy, ArrayProxy) or proxy.order != "F" or file.endswith((".bz2", ".zst")):
         array = np.asarray(proxy, dtype=np.float32).reshape(*image.shape[:3], -1)
         return [_finite(array[..., frame], path) for frame in frames], image.affine
-    with _open(file) as stream:
-        stream.seek(proxy.offset)
-        arrays: dict[int, NDArray[Any]] = {}
-        position = 0
-        for frame in sorted(set(frames)):
-            stream.seek((frame - position) * int(np.prod(image.shape[:3])) * proxy.dtype.itemsize, 1)
-            arrays[frame] = _read_frame(stream, proxy, path).reshape(image.shape[:3], order="F")
-            position = frame + 1
-        while file.endswith(COMPRESSED) and stream.read(CHUNK):
-            pass  # the checksum is at the end
-    return [arrays[frame] for frame in frames], image.affine
-
-
-def _open(file: str) -> BinaryIO:
-    return cast(BinaryIO, igzip.open(file, "rb")) if file.endswith(COMPRESSED) else Path(file).open("rb")
+    if proxy.dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: expected one number per voxel, found the type {proxy.dtype}; split its components first"
+        )
+    arrays = read_frames(file, proxy, frames)
+    shaped = {frame: _finite(array, path).reshape(image.shape[:3], order="F") for frame, array in arrays.items()}
+    return [shaped[frame] for frame in frames], image.affine
 
 
 def _frames(path: Path, shape: tuple[int, ...], channels: Channels) -> list[int]:
@@ -170,39 +179,9 @@ def _frames(path: Path, shape: tuple[int, ...], channels: Channels) -> list[int]
     return [channel or 0 for channel in channels]
 
 
-def _read_frame(stream: BinaryIO, proxy: Any, path: Path) -> NDArray[Any]:
-    """The next volume of a stream, flat."""
-    count, dtype = int(np.prod(proxy.shape[:3])), proxy.dtype
-    if dtype.kind not in "iuf":
-        raise DataError(f"{path}: expected one number per voxel, found the type {dtype}; split its components first")
-    scaled = (proxy.slope, proxy.inter) != (1, 0)
-    small = dtype.kind in "iu" and dtype.itemsize <= 2
-    as_it_is = dtype.isnative and not scaled and (small or dtype == np.float32)
-    out = np.empty(count, dtype if as_it_is else np.float32)
-    step = CHUNK // max(dtype.itemsize, 4)
-    buffer = None if as_it_is else np.empty(min(step, count), dtype)
-    for start in range(0, count, step):
-        part = out[start : start + step]
-        raw = part if buffer is None else buffer[: len(part)]
-        _fill(stream, memoryview(raw.view(np.uint8).data))
-        if buffer is not None:
-            part[:] = apply_read_scaling(raw, proxy.slope, proxy.inter) if scaled else raw
-        _finite(part, path)
-    return out
-
-
-def _fill(stream: BinaryIO, view: memoryview) -> None:
-    readinto = cast(Callable[[memoryview], int], stream.readinto)  # type: ignore[attr-defined]
-    done = 0
-    while done < len(view):
-        got = readinto(view[done:])
-        if not got:
-            raise EOFError("the file ends before its last voxel")
-        done += got
-
-
 def _finite(voxels: NDArray[Any], path: Path) -> NDArray[Any]:
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+    flat = voxels.ravel(order="K") if voxels.dtype.kind == "f" else voxels[:0]
+    if not all(np.isfinite(flat[start : start + CHUNK]).all() for start in range(0, len(flat), CHUNK)):
         raise DataError(f"{path}: holds NaN or infinite voxels; repair the volume or remove the subject")
     return voxels
 

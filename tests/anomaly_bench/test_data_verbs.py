@@ -1,9 +1,11 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ import yaml
 
 from anomaly_bench.cli import main
 from anomaly_bench.config import load_config
-from anomaly_bench.data_tables import findings_list, human_bytes, sparkline
+from anomaly_bench.data_tables import human_bytes
+from anomaly_bench.description_tables import sparkline
 from anomaly_bench.errors import ConfigError
+from anomaly_bench.finding_tables import findings_list
 from anomaly_bench.options import CONFIG_DIR_VARIABLE, config_dir, options_of, searching
 from data_modules import fetch
 from data_modules.fetch import FetchReport
-from data_modules.store import list_stores, locked
-from data_modules.verify import Findings, Problem
+from data_modules.findings import Findings, Problem
+from data_modules.store_folders import list_stores, locked
 
 VERBS = ("list", "describe", "verify", "prepare", "fetch", "ls", "rm")
 
@@ -78,7 +82,7 @@ def test_list_names_every_dataset_and_where_it_is_expected(cli, cache, brats_roo
     assert "here, 8" in line
     assert str(brats_root) in line
     monkeypatch.setattr("anomaly_bench.options.options_of", lambda group: ["brats", "tiny_brain"])
-    code, out, _ = cli("data", "list", f"data_dir={tmp_path}", "--json")
+    code, out, _ = cli("data", "list", f"data_dir={tmp_path}", "--json", "-")
     entries = {entry["option"]: entry for entry in json.loads(out)}
     assert entries["brats"]["state"] == "here"
     assert entries["brats"]["subjects"] == 8
@@ -86,14 +90,13 @@ def test_list_names_every_dataset_and_where_it_is_expected(cli, cache, brats_roo
 
 
 def test_describe_prints_numbers_and_writes_pictures(cli, brats, tmp_path):
-    code, out, err = cli("data", "describe", *brats, "--out", str(tmp_path / "out"), "--json")
+    code, out, err = cli(
+        "data", "describe", *brats, "--out", str(tmp_path / "out"), "--json", str(tmp_path / "found.json")
+    )
     assert code == 0, err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "describe.json",
-        "histograms.png",
-        "sheet.png",
-    ]
-    plain = json.loads((tmp_path / "out/describe.json").read_text())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["histograms.png", "sheet.png"]
+    (plain,) = json.loads((tmp_path / "found.json").read_text())
+    assert plain["pictures"] == [str(tmp_path / "out/sheet.png"), str(tmp_path / "out/histograms.png")]
     assert f"{plain['parts']['all']['share']:.3%}" in out
     assert plain["fingerprint"] in out
     assert str(tmp_path / "out/sheet.png") in out
@@ -118,7 +121,7 @@ def test_verify_names_all_problems_and_exits_with_1(cli, brats, brats_root, tmp_
     assert "BraTS2021_00001" in out
     assert "BraTS2021_00002/BraTS2021_00002_flair.nii.gz\n" in out
     assert "→ " in out
-    found = json.loads((tmp_path / "found.json").read_text())
+    (found,) = json.loads((tmp_path / "found.json").read_text())
     assert [problem["level"] for problem in found["problems"]].count("error") == 2
     assert "not fit for a run: 2 errors" in out
 
@@ -161,7 +164,7 @@ def test_ls_and_rm(cli, brats, cache):
     code, out, _ = cli("data", "ls")
     assert code == 0
     assert out.count("whole") == 2
-    assert {entry["name"] for entry in json.loads(cli("data", "ls", "--json")[1])} == {first.name}
+    assert {entry["name"] for entry in json.loads(cli("data", "ls", "--json", "-")[1])} == {first.name}
     assert "2 slice stores" in cli("data", "rm", "--all", "--dry-run")[1]
     assert len(list_stores(cache)) == 2
     code, out, _ = cli("data", "rm", first.folder.name)
@@ -169,7 +172,7 @@ def test_ls_and_rm(cli, brats, cache):
     assert [info.folder for info in list_stores(cache)] == [second.folder]
     os.utime(second.folder, (time.time() - 40 * 86400,) * 2)
     assert "0 slice stores" in cli("data", "rm", "--unused-for", "50")[1]
-    assert "1 slice stores" in cli("data", "rm", "--unused-for", "30")[1]
+    assert "1 slice store," in cli("data", "rm", "--unused-for", "30")[1]
     assert list_stores(cache) == []
     code, _, err = cli("data", "rm", "nothing")
     assert code == 2
@@ -191,7 +194,7 @@ def test_rm_keeps_a_store_that_is_in_use_and_says_so(cli, brats, cache):
 def test_fetch_passes_on_what_was_asked_and_says_what_happened(cli, cache, tmp_path, monkeypatch, done):
     calls = []
 
-    def fake(config, target, accept=False, progress=None):
+    def fake(config, target, accept=False, progress=None, tell=None):
         calls.append((config.name, target, accept))
         progress(1, 2)
         return FetchReport(done, "so it is", target)
@@ -206,7 +209,7 @@ def test_fetch_passes_on_what_was_asked_and_says_what_happened(cli, cache, tmp_p
 def test_fetch_gets_the_healthy_cohort_too(cli, cache, tmp_path, monkeypatch):
     got = []
 
-    def fake(name, about, target, accept=False, progress=None, patience=None):
+    def fake(name, about, target, accept=False, progress=None, patience=None, tell=None):
         got.append((name, target))
         return FetchReport(True, f"{name} is there", target)
 
@@ -216,6 +219,83 @@ def test_fetch_gets_the_healthy_cohort_too(cli, cache, tmp_path, monkeypatch):
     assert [name for name, _ in got] == ["ixi_brats", "ixi"]
     assert got[1][1] == tmp_path / "ixi"
     assert "ixi is there" in out
+    assert "ixi_brats is two datasets: one to test on" in " ".join(err.split())
+
+
+def test_the_steps_to_a_dataset_fit_the_terminal(cli, cache, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.width", property(lambda self: 60))
+    code, out, _ = cli("data", "fetch", "oasis1")
+    assert code == 1
+    assert max(len(line) for line in out.splitlines() if " " in line) <= 60
+    (found,) = json.loads(cli("data", "fetch", "oasis1", "--json", "-")[1])
+    assert (found["done"], found["fetched"]) == (False, [])
+    assert found["message"].split() == out.split()
+
+
+@pytest.mark.parametrize("override", ["seed=1", "dataset=brats", "data_dir=a,b"])
+def test_list_takes_folders_alone(cli, override):
+    code, _, err = cli("data", "list", override)
+    assert code == 2
+    assert f"{override}: `anomaly-bench data list` lists all datasets and takes data_dir=FOLDER and cache_dir" in err
+
+
+def test_a_store_that_cannot_be_removed_is_kept_and_named(cli, brats, cache, monkeypatch):
+    cli("data", "prepare", *brats)
+    (store,) = list_stores(cache)
+    monkeypatch.setattr(shutil, "rmtree", Mock(side_effect=OSError(errno.EROFS, "Read-only file system")))
+    code, out, err = cli("data", "rm", "--all")
+    assert (code, "0 slice stores" in out) == (1, True)
+    assert f"kept {store.folder}: cannot be removed (Read-only file system); remove it as a user who may write" in err
+
+
+def test_a_full_disk_is_no_problem_of_the_data(cli, brats, cache, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Mock(free=0))
+    code, _, err = cli("data", "prepare", *brats)
+    assert code == 2
+    assert "and 0.0 MiB are free; free some" in err
+    assert "data verify" not in err
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_description_fits_the_terminal(cli, brats, cache, tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = cli("data", "describe", *brats, "--out", str(tmp_path / "out"))
+    bars = [line for line in out.splitlines() if set(line) & set("▁▂▃▄▅▆▇█")]
+    assert len(bars) == 3
+    assert max(map(len, bars)) <= columns
+    assert min(len(line) for line in bars if "normal" in line) > columns // 3
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_json_on_standard_output_stands_alone_and_is_a_list(cli, verb, brats, cache, monkeypatch):
+    monkeypatch.setattr("anomaly_bench.options.options_of", lambda group: ["brats"])
+    arguments = {
+        "describe": [*brats, "--out", str(cache / "pictures")],
+        "verify": brats,
+        "prepare": brats,
+        "fetch": ["brats"],
+        "rm": ["--all", "--dry-run"],
+    }
+    found = json.loads(cli("data", verb, *arguments.get(verb, []), "--json", "-")[1])
+    assert isinstance(found, list)
+    assert all(isinstance(one, dict) for one in found)
+
+
+def test_verbs_that_read_no_pixel_load_no_torch(tmp_path):
+    code = """
+import sys
+from anomaly_bench.cli import main
+import anomaly_bench.options
+anomaly_bench.options.options_of = lambda group: ["brats", "mvtec_ad", "tiny_brain"]
+for arguments in (["list"], ["ls"], ["rm", "--all"], ["fetch", "oasis1"], ["fetch", "--help"]):
+    try:
+        main(["data", *arguments])
+    except SystemExit:
+        pass
+    assert "torch" not in sys.modules, arguments
+"""
+    environment = {**os.environ, "ANOMALY_BENCH_CACHE": str(tmp_path), "ANOMALY_BENCH_DATA": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
 
 
 def test_an_unknown_dataset_is_one_line_and_exit_code_2(cli, cache):
@@ -229,7 +309,7 @@ def test_an_unknown_dataset_is_one_line_and_exit_code_2(cli, cache):
 def test_overrides_may_stand_on_both_sides_of_an_option(cli, brats, brats_root, tmp_path):
     code, _, err = cli("data", "verify", brats[0], "--json", str(tmp_path / "f.json"), *brats[1:])
     assert code == 0, err
-    assert json.loads((tmp_path / "f.json").read_text())["root"] == str(brats_root)
+    assert json.loads((tmp_path / "f.json").read_text())[0]["root"] == str(brats_root)
     with pytest.raises(SystemExit):
         main(["data", "verify", "--jsn=1", "dataset=brats"])
 

@@ -1,8 +1,11 @@
 import pytest
 import torch
+from cohorts import pictures_config, volumes_config
 
 from data_modules.augment import build_augment
 from data_modules.errors import DataError
+from data_modules.nifti import NiftiDataModule
+from data_modules.pictures import ImageDataModule
 
 FLIP = {"use": "RandFlipd", "prob": 0.5, "spatial_axis": 1}
 NOISE = {"use": "RandGaussianNoised", "prob": 1.0, "std": 0.1}
@@ -99,3 +102,18 @@ def test_another_size_is_refused():
     crop = {"use": "RandSpatialCropd", "roi_size": [8, 8], "random_size": False}
     with pytest.raises(DataError, match=r"dataset\.augment\.x: RandSpatialCropd makes \(2, 8, 8\) of the image's"):
         build_augment({"x": crop}, 0)(batch())
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"use": "RandFlipd", "prob": 0.5, "spatial_axis": 5}, r"dataset\.augment\.x \(RandFlipd\) failed"),
+        ({"use": "RandFlipd", "prob": 1.5}, r"dataset\.augment\.x\.prob=1\.5: expected a probability from 0 to 1"),
+        ({"use": "RandZoomd", "min_zoom": 1.2, "max_zoom": 0.9}, r"min_zoom=1\.2 is not below max_zoom=0\.9"),
+        ({"use": "RandSpatialCropd", "roi_size": [8, 8], "random_size": False}, "training images must keep their size"),
+    ],
+)
+def test_an_entry_that_fails_does_so_when_the_module_is_built(entry, message, tmp_path):
+    for kind, config in ((NiftiDataModule, volumes_config), (ImageDataModule, pictures_config)):
+        with pytest.raises(DataError, match=message):
+            kind(config(tmp_path, augment={"x": entry}), tmp_path)

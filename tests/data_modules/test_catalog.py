@@ -1,20 +1,14 @@
 from dataclasses import replace
 
+from cohorts import pictures_config, volumes_config
+
 from data_modules.catalog import look
-from data_modules.config import AboutConfig, NiftiConfig, PictureConfig
+from data_modules.config import AboutConfig, NiftiConfig
 
 ABOUT = AboutConfig(
     title="Brains", homepage="h", citation="c", licence="CC0", access="free", folder="brats", downloads=[]
 )
-VOLUMES = NiftiConfig(
-    name="mine",
-    kind="nifti",
-    domain="medical",
-    about=ABOUT,
-    image={"flair": "{subject}/{subject}_flair.nii.gz"},
-    label="{subject}/{subject}_seg.nii.gz",
-    modality=["flair"],
-)
+VOLUMES = volumes_config(None, name="mine", about=ABOUT)
 
 
 def test_an_entry_says_what_it_is_where_it_is_expected_and_how_many_subjects_are_there(brats_root, tmp_path):
@@ -50,17 +44,7 @@ def test_embedded_data_is_not_made_for_a_look(tmp_path):
 
 
 def test_pictures_are_counted_without_opening_their_masks(mvtec_root, tmp_path):
-    config = PictureConfig(
-        name="tiles",
-        kind="pictures",
-        domain="natural",
-        root=str(mvtec_root),
-        train_normal=["{category}/train/good/{stem}.png"],
-        test_normal=["{category}/test/good/{stem}.png"],
-        anomalous=["{category}/test/{defect}/{stem}.png"],
-        mask="{category}/ground_truth/{defect}/{stem}_mask.png",
-        empty_mask_is_normal=True,
-    )
+    config = pictures_config(mvtec_root, empty_mask_is_normal=True)
     for mask in (mvtec_root / "tile/ground_truth").rglob("*.png"):
         mask.write_bytes(b"no picture")
     assert look("tiles", config, tmp_path, tmp_path).subjects == 34

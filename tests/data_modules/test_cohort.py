@@ -82,7 +82,7 @@ def test_patterns_by_modality_are_the_channels_in_their_order(tmp_path):
             {"layouts": {}, "image": "{subject}.nii", "label": "l.nii", "modality": "image"},
             r"'l\.nii' has no \{subject\}",
         ),
-        ({"modality": "t9"}, r"no channel 't9'; it has \['flair'\]"),
+        ({"modality": "t9"}, r"modality=t9: cohort has no such modality; there are flair"),
     ],
 )
 def test_patterns_that_cannot_be_are_named(tmp_path, keys, message):
@@ -166,7 +166,7 @@ def test_a_healthy_cohort_that_is_missing_or_lacks_the_modality_is_named(tmp_pat
         find(tmp_path, healthy=HealthyConfig("well", layouts={"h": HEALTHY}))
     touch(tmp_path, "well/x-y-T1.nii.gz")
     only_t1 = LayoutConfig({"t1": HEALTHY.image["t1"]})
-    with pytest.raises(DataError, match=r"dataset\.modality: well has no channel 'flair'; it has \['t1'\]"):
+    with pytest.raises(DataError, match=r"dataset\.modality=flair: well has no such modality; there are t1"):
         find(tmp_path, healthy=HealthyConfig("well", str(tmp_path / "well"), layouts={"h": only_t1}))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from anomaly_bench.cli import build_parser
-from anomaly_bench.config import expand, load_config
+from anomaly_bench.config import load_config
+from anomaly_bench.grid import load_grid
 from anomaly_bench.options import options_of
 from data_modules.fetch import ACCESS
 
@@ -50,8 +51,7 @@ def test_every_command_is_understood(command: list[str]):
     options = build_parser().parse_args(command[1:])
     overrides = getattr(options, "overrides", [])
     assert overrides or "dataset=" not in " ".join(command)
-    for combination in expand(overrides):
-        load_config(combination)
+    load_grid(overrides)
     if command[1:3] == ["data", "fetch"]:
         assert options.name in options_of("dataset")
 

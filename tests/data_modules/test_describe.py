@@ -2,30 +2,25 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from cohorts import pictures_config, volumes_config
 from PIL import Image
 from scipy import ndimage
 
-from data_modules.config import NiftiConfig, PictureConfig, SplitConfig
+from data_modules.config import NiftiConfig, default_preprocess
 from data_modules.describe import channel_names, describe, size_bins, summarize
+from data_modules.histograms import draw_histograms
 from data_modules.layout import Case
 from data_modules.nifti import NiftiDataModule
 from data_modules.pictures import ImageDataModule
-from data_modules.sheet import OUTLINE, _cut, _font, _outlined, _spread, contact_sheet, draw_histograms
+from data_modules.sheet import _cut, _font, _spread, contact_sheet
+from data_modules.slicing import planes
+from data_modules.tiles import ANOMALY, DIRECTIONS, fit, marked, pointers
 
 
 @pytest.fixture
 def volumes(brats_root, cache):
-    config = NiftiConfig(
-        name="brats",
-        kind="nifti",
-        domain="medical",
-        root=str(brats_root),
-        image={"flair": "{subject}/{subject}_flair.nii.gz"},
-        label="{subject}/{subject}_seg.nii.gz",
-        modality=["flair"],
-        size=[16, 20],
-        split=SplitConfig(val=0.3, test=0.3, salt="b"),
-    )
+    config = volumes_config(brats_root, size=[16, 20])
     data = NiftiDataModule(config, cache)
     data.prepare_data()
     data.setup()
@@ -34,19 +29,7 @@ def volumes(brats_root, cache):
 
 @pytest.fixture
 def pictures(mvtec_root, cache):
-    config = PictureConfig(
-        name="tiles",
-        kind="pictures",
-        domain="natural",
-        root=str(mvtec_root),
-        train_normal=["{category}/train/good/{stem}.png"],
-        test_normal=["{category}/test/good/{stem}.png"],
-        anomalous=["{category}/test/{defect}/{stem}.png"],
-        mask="{category}/ground_truth/{defect}/{stem}_mask.png",
-        size=[16, 16],
-        split=SplitConfig(val=0.2, holdout=0.3),
-    )
-    data = ImageDataModule(config, cache)
+    data = ImageDataModule(pictures_config(mvtec_root), cache)
     data.prepare_data()
     data.setup()
     return data
@@ -103,8 +86,16 @@ def test_progress_ends_at_its_total_and_the_description_is_json(pictures):
     assert plain["attributes"]["category"] == {"counts": {"tile": 34}, "missing": 0}
 
 
-def test_volumes_say_their_size_and_spacing(volumes):
-    assert describe(volumes).sources == {"20×24×10 voxels of 1×1×1 mm": 8}
+def test_volumes_say_the_size_of_their_files_and_of_what_is_sliced(volumes, brats_root, cache):
+    found = describe(volumes)
+    assert found.sources == found.grids == {"20×24×10 voxels of 1×1×1 mm": 8}
+    steps = {**default_preprocess(), "spacing": {"use": "Spacingd", "pixdim": [2.0, 2.0, 1.0]}}
+    data = NiftiDataModule(volumes_config(brats_root, preprocess=steps, min_foreground=0.05), cache)
+    data.prepare_data()
+    data.setup()
+    found = describe(data)
+    assert found.sources == {"20×24×10 voxels of 1×1×1 mm": 8}
+    assert all(size.endswith(" voxels of 2×2×1 mm") for size in found.grids)
 
 
 def test_attributes_are_counted_or_summed_up_as_numbers():
@@ -128,27 +119,49 @@ def test_the_sheet_has_a_row_per_subject_or_folder_and_outlines_anomalies(kind, 
     contact_sheet(data, tmp_path / "sheet.png")
     draw_histograms(describe(data), tmp_path / "histograms.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    blue = (sheet == np.array(OUTLINE)).all(-1)
-    outlined_rows = np.flatnonzero(blue[80:].any(1))
+    outlined_rows = np.flatnonzero((sheet == np.array(ANOMALY)).all(-1)[80:].any(1))
     assert len(outlined_rows) > 0
     rows = {"volumes": 8, "pictures": 3}[kind]
-    heights = {"volumes": 141, "pictures": 176}[kind] + 32
+    heights = {"volumes": 166, "pictures": 208}[kind] + 32
     assert sheet.shape[0] == pytest.approx(98 + rows * heights, abs=rows)
     assert Image.open(tmp_path / "histograms.png").size[0] > 400
 
 
 def test_the_outline_surrounds_the_region_and_covers_none_of_it():
-    import torch
-
     picture = np.full((16, 16, 3), 100, np.uint8)
     mask = torch.zeros(16, 16, dtype=torch.bool)
     mask[4:6, 7] = True
-    drawn = _outlined(picture, mask, (160, 160))
-    region = np.zeros((160, 160), bool)
-    region[40:60, 70:80] = True
-    line = (drawn == np.array(OUTLINE)).all(-1)
-    assert (drawn[region] == 100).all()
-    assert (line == (ndimage.binary_dilation(region, iterations=2) & ~region)).all()
+    drawn, scale = marked(picture, mask), fit((16, 16))[0] // 16
+    region = np.zeros(drawn.shape[:2], bool)
+    region[4 * scale : 6 * scale, 7 * scale : 8 * scale] = True
+    line = (drawn == np.array(ANOMALY)).all(-1)
+    near = ndimage.binary_dilation(region)
+    assert (drawn[near] == 100).all()
+    assert (line == (ndimage.binary_dilation(region, iterations=3) & ~near)).all()
+
+
+def test_arrows_point_at_the_middle_of_few_small_anomalies_alone():
+    mask = torch.zeros(104, 104, dtype=torch.bool)  # of which a tile makes 208 x 208
+    mask[10:12, 20:24] = True
+    mask[50, 60] = True
+    assert pointers(mask) == [(44, 22), (121, 101)]
+    mask[80:90, 80:84] = True
+    assert pointers(mask) == []
+    assert pointers(torch.zeros(8, 8, dtype=torch.bool)) == []
+
+
+def test_the_directions_on_a_slice_are_those_of_its_affine():
+    """A bright voxel at the right front top ends in the corner that the letters name."""
+    volume = np.zeros((4, 5, 6), np.float32)
+    volume[-1, -1, -1] = 1.0  # RAS: the last index is the right, the front, the top
+    for plane, letters in DIRECTIONS.items():
+        rows, columns = np.nonzero(planes(volume, plane)[-1])
+        seen = planes(volume, plane).shape[1:]
+        side = letters[0] if columns[0] == 0 else letters[1]
+        end = letters[2] if rows[0] == 0 else letters[3]
+        assert columns[0] in (0, seen[1] - 1)
+        assert side in "RA"
+        assert end in "AS"
 
 
 def test_long_captions_are_cut_in_the_middle_to_their_width():

@@ -4,6 +4,7 @@ import io
 import json
 import random
 import re
+import socket
 import tarfile
 import threading
 import time
@@ -134,9 +135,11 @@ def tar_of(files, mode="w:gz"):
     return out.getvalue()
 
 
-def get(server, target, *, access="free", accept=False, progress=None, path="/raw.bin", unpack=False, **checksum):
+def get(
+    server, target, *, access="free", accept=False, progress=None, path="/raw.bin", unpack=False, tell=None, **checksum
+):
     source = DownloadConfig(server.url(path), unpack=unpack, **checksum)
-    return fetch_about("set", about(source, access=access), target, accept, progress, QUICK)
+    return fetch_about("set", about(source, access=access), target, accept, progress, QUICK, tell)
 
 
 def work(target):
@@ -279,17 +282,41 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server, tmp_path):
 def test_a_server_that_falls_silent_is_not_waited_for(server, tmp_path):
     server.pause = 1.0
     start = time.monotonic()
-    with pytest.raises(DataError, match=r"timed out.*tried 3 times"):
+    with pytest.raises(DataError, match=r"127.0.0.1 does not answer.*tried 3 times"):
         get(server, tmp_path / "set")
     assert time.monotonic() - start < 3
 
 
 def test_no_server_at_all(tmp_path):
     source = DownloadConfig("http://127.0.0.1:9/x.bin", unpack=False)
-    with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/x\.bin: does not come through .*refused"):
+    with pytest.raises(DataError, match=r":9/x\.bin: does not come through \(127\.0\.0\.1: connection refused\)"):
         fetch_about("set", about(source), tmp_path / "set", patience=QUICK)
     with pytest.raises(DataError, match=r"file:///etc/passwd: expected an address that begins with http"):
         fetch_about("set", about(DownloadConfig("file:///etc/passwd")), tmp_path / "set", patience=QUICK)
+
+
+def test_a_host_that_cannot_be_looked_up_is_one_sentence_at_once(tmp_path, monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    source, start = DownloadConfig("http://data.nowhere.example/set/x.bin", unpack=False), time.monotonic()
+    with pytest.raises(DataError) as raised:
+        fetch_about("set", about(source), tmp_path / "set")
+    text = str(raised.value)
+    assert text.startswith("data.nowhere.example: the name of this host cannot be looked up; connect this machine")
+    assert "Max retries" not in text
+    assert len(text) < 250
+    assert time.monotonic() - start < 5
+
+
+def test_what_is_about_to_be_downloaded_is_told_before(server, tmp_path):
+    told = []
+    get(server, tmp_path / "set", tell=told.append, md5=md5(CONTENT))
+    (text,) = told
+    assert text.startswith(f"set: downloading 1 file, 0.00 GiB, into {tmp_path / 'set'} (")
+    get(server, tmp_path / "set", tell=told.append, md5=md5(CONTENT))
+    assert len(told) == 1
 
 
 def test_sizes_that_are_not_stated_are_no_obstacle(server, tmp_path):

@@ -215,7 +215,7 @@ def test_a_volume_of_a_4d_file_is_a_channel(tmp_path, cache):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"plane": "axail"}, r"dataset\.plane=axail: expected axial, coronal, sagittal; did you mean axial\?"),
+        ({"plane": "axail"}, r"dataset\.plane=axail: no such plane; did you mean axial\?"),
         ({"modality": []}, "dataset.modality is empty"),
         ({"modality": None}, "dataset.modality is empty"),
         ({"modality": ["flair", "flair"]}, "names one twice"),
@@ -299,6 +299,24 @@ def test_bad_volumes_are_named(brats_root, cache, damage, message):
     assert not [path for path in (cache / "stores").glob("*") if not path.name.startswith(".")]
 
 
+def test_a_label_whose_header_lies_beside_its_image_is_read_where_the_tolerance_allows(brats_root, cache):
+    sound, shifted = module(brats_root, cache), np.diag([-1.0, -1.0, 1.0, 1.0])
+    shifted[0, 3] = 0.4
+    for subject in brats_root.iterdir():
+        write_volume(subject / f"{subject.name}_seg.nii.gz", brain(int(subject.name[-1]))[1], shifted)
+    with pytest.raises(
+        DataError, match=r"_seg\.nii\.gz: its affine puts .* 0\.4 mm away; .*dataset\.affine_tolerance=0\.05"
+    ):
+        module(brats_root, cache)
+    data = module(brats_root, cache, affine_tolerance=0.5)
+    rows = np.arange(len(sound.store))
+    for name, values in sound.store.batch(rows).items():
+        torch.testing.assert_close(data.store.batch(rows)[name], values, rtol=0, atol=0)
+    assert module(brats_root, cache, affine_tolerance=0.6).fingerprint != data.fingerprint
+    with pytest.raises(DataError, match=r"dataset\.affine_tolerance=-1: expected millimetres, 0 or more"):
+        module(brats_root, cache, affine_tolerance=-1)
+
+
 def test_a_changed_file_is_read_again(brats_root, cache):
     before = module(brats_root, cache).fingerprint
     assert module(brats_root, cache).fingerprint == before
@@ -338,7 +356,7 @@ def test_layouts_and_channels_that_do_not_fit_are_named(brats_root, cache):
     with pytest.raises(DataError, match="no file fits a layout of dataset brats; tried b"):
         module(brats_root, cache, layouts={"b": other})
     assert module(brats_root, cache, layouts={"b": other, "a": LAYOUT}).store.anomalous.any()
-    with pytest.raises(DataError, match=r"no channel 't9'; it has \['flair'\]"):
+    with pytest.raises(DataError, match=r"modality=t9: brats has no such modality; there are flair"):
         module(brats_root, cache, modality=["t9"])
 
 

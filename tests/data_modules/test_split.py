@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import replace
@@ -72,7 +73,7 @@ def test_the_salt_changes_the_split_and_its_digest():
         (SplitConfig(folds=3, fold=3), r"dataset\.split\.fold=3: expected 0 to 2"),
         (SplitConfig(folds=3, fold=-1), r"dataset\.split\.fold=-1: expected 0 to 2"),
         (SplitConfig(fold=1), r"dataset\.split\.fold=1: there are no folds"),
-        (SplitConfig(folds=300), "falls into 'test': lower dataset.split.folds"),
+        (SplitConfig(folds=300), r"folds=300: there are 30 subjects .*choose 2 to 30 folds"),
         (SplitConfig(folds=3, file="x.json"), r"folds=3: the split is given already by dataset\.split\.file"),
         (
             SplitConfig(stratify="sex", train_subjects=["s1"]),
@@ -332,3 +333,47 @@ def test_a_group_with_an_anomaly_is_never_trained_on():
 def test_a_bad_group_says_which_key(config, message):
     with pytest.raises(DataError, match=message):
         split_cases(cases(["g1", "g2", "s"]), config)
+
+
+def refusal(known, config):
+    try:
+        split_cases(known, config)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def test_a_cohort_too_small_for_a_split_is_told_its_counts_and_a_salt_that_fills_it():
+    few = cases(["a", "b", "c"])
+    message = next(filter(None, (refusal(few, SplitConfig(salt=f"x {number}")) for number in range(100))))
+    assert "none of 3 subjects falls into '" in message
+    salt = re.search(r"dataset\.split\.salt=\"([^\"]+)\"", message).group(1)
+    assert all(split_cases(few, SplitConfig(salt=salt)).values())
+    counts = [int(n) for n in re.search(r"\(train (\d), val (\d), test (\d),", message).groups()]
+    assert sum(counts) == 3
+    assert min(counts) == 0
+
+
+def test_an_empty_fold_is_named_with_the_sizes_of_all():
+    known = cases([f"s{number}" for number in range(6)])
+    refused = {
+        (salt, fold): refusal(known, SplitConfig(folds=5, fold=fold, salt=str(salt)))
+        for salt in range(9)
+        for fold in range(5)
+    }
+    (_, fold), message = next(item for item in refused.items() if "falls into 'test'" in item[1])
+    assert f"in fold {fold} of 5" in message
+    sizes = [int(size) for size in re.search(r"folds test ([\d, ]+)\)", message).group(1).split(", ")]
+    assert (len(sizes), sum(sizes), sizes[fold]) == (5, 6, 0)
+    assert "lower dataset.split.folds=5" in message
+
+
+def test_more_folds_than_subjects_to_test_on_are_refused():
+    known = [*cases(["a", "b", "c"], pool="test"), *cases([f"h{n}" for n in range(20)], pool="train")]
+    with pytest.raises(DataError, match=r"folds=5: there are 3 subjects .* choose 2 to 3 folds"):
+        split_cases(known, SplitConfig(folds=5))
+
+
+def test_two_subjects_are_too_few_whatever_the_salt():
+    with pytest.raises(DataError, match=r"2 subjects .* cannot be divided into train, val and test; 3 are the least"):
+        split_cases(cases(["a", "b"]), SplitConfig())

@@ -11,7 +11,7 @@ from slices import made_up, several, store_of
 from data_modules import gather
 from data_modules.errors import DataError
 from data_modules.gather import Held
-from data_modules.store import Slices
+from data_modules.store_format import Slices
 
 ORDER = np.array([5, 0, 9, 11, 5, 2])
 

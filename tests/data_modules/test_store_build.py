@@ -17,9 +17,10 @@ from slices import logged, made_up, same, several, start, store_of
 from data_modules import store_build
 from data_modules.errors import DataError
 from data_modules.sealed import seal
-from data_modules.store import list_stores, open_store, partial_path
+from data_modules.store import open_store
 from data_modules.store_build import build_store
-from data_modules.store_format import Header
+from data_modules.store_folders import list_stores, partial_path
+from data_modules.store_journal import Header
 
 HEADER = Header("made", "f", {})
 
@@ -191,7 +192,8 @@ def test_a_disk_that_would_not_hold_the_store_is_said_before(folder, monkeypatch
             assert len(store_of(folder, same_size).subjects) == cases
         else:
             with pytest.raises(
-                DataError, match=rf"{folder.parent}: preparing made takes about 0\.0 GiB more.*cache_dir"
+                DataError,
+                match=rf"{folder.parent}: preparing made takes about .* more, and 0\.0 MiB are free.*cache_dir",
             ):
                 store_of(folder, same_size)
             assert not folder.exists()

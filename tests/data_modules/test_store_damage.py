@@ -9,7 +9,8 @@ import torch
 from slices import several, store_of
 
 from data_modules.sealed import read_sealed, seal, unseal
-from data_modules.store import list_stores, open_store
+from data_modules.store import open_store
+from data_modules.store_folders import list_stores
 
 FILES = ["image.bin", "foreground.bin", "mask.bin", "region.bin", "index.bin", "journal.jsonl"]
 

@@ -9,11 +9,12 @@ import pytest
 from filelock import FileLock
 from slices import fork, logged, same, several, start, store_of
 
-from data_modules import store
+from data_modules import store_folders
 from data_modules.errors import DataError
-from data_modules.store import list_stores, lock_path, open_store, remove_store
+from data_modules.store import open_store
 from data_modules.store_build import build_store
-from data_modules.store_format import Header
+from data_modules.store_folders import list_stores, lock_path, remove_store
+from data_modules.store_journal import Header
 
 HEADER = Header("made", "f", {})
 
@@ -54,14 +55,14 @@ def test_who_waits_says_so_and_does_not_wait_for_the_dead(folder, caplog):
 def test_a_store_that_goes_while_they_are_listed_is_left_out(folder, tmp_path, monkeypatch):
     store_of(folder, several(1))
     store_of(folder.with_name("made-2"), several(1))
-    really = store._whole
+    really = store_folders.read_whole
 
     def rename(path):
         if path == folder:
             folder.rename(tmp_path / "gone")
         return really(path)
 
-    monkeypatch.setattr(store, "_whole", rename)
+    monkeypatch.setattr(store_folders, "read_whole", rename)
     (made,) = list_stores(tmp_path / "cache")
     assert made.folder.name == "made-2"
     made.folder.rename(tmp_path / "gone too")

@@ -1,50 +1,28 @@
 import gzip
 import json
 import shutil
-from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
+from cohorts import pictures_config, volumes_config
 from fakes import brain, write_volume
 from PIL import Image
 
-from data_modules.config import NiftiConfig, PictureConfig, SplitConfig
+from data_modules.config import SplitConfig
 from data_modules.errors import DataError
+from data_modules.findings import ERROR, NOTE, WARNING, Problem
 from data_modules.nifti import NiftiDataModule
 from data_modules.pictures import ImageDataModule
-from data_modules.verify import ERROR, NOTE, WARNING, Problem, verify
+from data_modules.verify import verify
 
 
 def volumes(root, cache, **changes):
-    config = NiftiConfig(
-        name="brats",
-        kind="nifti",
-        domain="medical",
-        root=str(root),
-        image={"flair": "{subject}/{subject}_flair.nii.gz"},
-        label="{subject}/{subject}_seg.nii.gz",
-        modality=["flair"],
-        size=[16, 16],
-        split=SplitConfig(val=0.3, test=0.3, salt="b"),
-    )
-    return NiftiDataModule(replace(config, **changes), cache)
+    return NiftiDataModule(volumes_config(root, **changes), cache)
 
 
 def pictures(root, cache):
-    config = PictureConfig(
-        name="tiles",
-        kind="pictures",
-        domain="natural",
-        root=str(root),
-        train_normal=["{category}/train/good/{stem}.png"],
-        test_normal=["{category}/test/good/{stem}.png"],
-        anomalous=["{category}/test/{defect}/{stem}.png"],
-        mask="{category}/ground_truth/{defect}/{stem}_mask.png",
-        size=[16, 16],
-        split=SplitConfig(val=0.2, holdout=0.3),
-    )
-    return ImageDataModule(config, cache)
+    return ImageDataModule(pictures_config(root), cache)
 
 
 def flair(root, index):
@@ -122,7 +100,7 @@ DAMAGES = {
         "resample",
     ),
     "spacing": (stretch, "its voxels are 1×1×2 mm", "resample"),
-    "affine": (mirror, "its affine puts its voxels elsewhere", "repair the header"),
+    "affine": (mirror, "its affine puts its voxels elsewhere", "repair its header"),
     "blurred label": (
         lambda root: rewrite(seg(root, 3), lambda array: array * np.float32(0.7)),
         "no whole numbers, such as 1.4",
@@ -291,3 +269,19 @@ def test_an_errors_message_comes_apart():
 def test_a_missing_root_is_named(tmp_path, cache):
     (problem,) = verify(volumes(tmp_path / "gone", cache)).problems
     assert problem.what == f"{tmp_path / 'gone'}: no such folder"
+
+
+def test_the_modalities_that_were_not_read_are_named_or_read(brats_root, cache):
+    for index in range(8):
+        shutil.copy(flair(brats_root, index), str(flair(brats_root, index)).replace("flair", "t1"))
+    broken = flair(brats_root, 3).with_name("BraTS2021_00003_t1.nii.gz")
+    rewrite(broken, lambda array: array[:-1])
+    image = {name: f"{{subject}}/{{subject}}_{name}.nii.gz" for name in ("flair", "t1")}
+    data = volumes(brats_root, cache, image=image)
+    found = verify(data)
+    assert (found.read, found.unread, found.files, found.count(ERROR)) == (["flair"], ["t1"], 16, 0)
+    found = verify(data, all_modalities=True)
+    assert (found.read, found.unread, found.files, found.subjects) == (["flair", "t1"], [], 24, 8)
+    (problem,) = [problem for problem in found.problems if problem.level == ERROR]
+    assert "00003" in problem.subject
+    assert "voxels, but" in problem.what

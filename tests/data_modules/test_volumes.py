@@ -173,14 +173,27 @@ def test_what_is_no_volume_is_named(tmp_path, array, channel, message):
         read_volume(f"{tmp_path / 'v.nii'}{channel}")
 
 
-def test_volumes_on_different_grids_are_refused():
-    def volume(shape, shift):
-        affine = np.eye(4)
-        affine[0, 3] = shift
-        return Volume(np.zeros(shape), affine, f"file{shift}")
+@pytest.mark.parametrize(
+    ("change", "away"),
+    [
+        (lambda affine: affine.__setitem__((slice(3), 3), [0.3, 0, 0.4]), 0.5),  # shifted
+        (lambda affine: affine.__setitem__((0, 0), 1.001), 0.1),  # wider: 0.001 mm in each of 100 steps
+        (lambda affine: affine.__setitem__((1, 0), 0.001), 0.1),  # sheared
+    ],
+    ids=["shift", "spacing", "shear"],
+)
+def test_grids_may_differ_by_the_tolerance_at_their_farthest_corner(change, away):
+    moved = np.eye(4)
+    change(moved)
+    reference = Volume(np.zeros((101, 3, 4)), np.eye(4), "folder/first")
+    check_grid(Volume(reference.voxels, moved, "other"), reference, 1.001 * away)
+    with pytest.raises(DataError, match=rf"other: its affine .* than first, up to {away} mm away; .*affine_tolerance"):
+        check_grid(Volume(reference.voxels, moved, "other"), reference, 0.999 * away)
 
-    check_grid(volume((2, 3, 4), 0.04), volume((2, 3, 4), 0))
-    with pytest.raises(DataError, match=r"file1: its affine puts its voxels elsewhere than file0"):
-        check_grid(volume((2, 3, 4), 1), volume((2, 3, 4), 0))
-    with pytest.raises(DataError, match=r"file1: \(2, 3, 5\) voxels, but file0 has \(2, 3, 4\)"):
-        check_grid(volume((2, 3, 5), 1), volume((2, 3, 4), 0))
+
+def test_volumes_of_other_shapes_or_spacings_are_refused():
+    reference = Volume(np.zeros((2, 3, 4)), np.eye(4), "first")
+    with pytest.raises(DataError, match=r"other: \(2, 3, 5\) voxels, but first has \(2, 3, 4\); .*resample"):
+        check_grid(Volume(np.zeros((2, 3, 5)), np.eye(4), "other"), reference, 9)
+    with pytest.raises(DataError, match=r"its voxels are 1×1×2 mm, those of first 1×1×1 mm; .*resample"):
+        check_grid(Volume(reference.voxels, np.diag([1.0, 1, 2, 1]), "other"), reference, 2)

@@ -1,0 +1,116 @@
+"""The volumes of a file whose header nibabel has read, as flat arrays, with no copy to spare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from nibabel.volumeutils import apply_read_scaling
+from numpy.typing import NDArray
+
+from .gzipped import decompressed, open_gzip
+
+CHUNK = 1 << 22  # bytes that are read, and converted where needed, at a time
+COMPRESSED = (".gz", ".mgz")
+
+
+def read_frames(file: str, proxy: Any, frames: list[int]) -> dict[int, NDArray[Any]]:
+    """Some of the volumes along the last axis of a file of numbers in Fortran order, each flat, in that order.
+
+    proxy: nibabel's ArrayProxy of the file. Voxels are of the type in the file if that is an integer of at most 16 bits
+    without scaling, else float32. Raises OSError, EOFError, RuntimeError or zlib.error if the file is damaged.
+    """
+    return _unpacked(file, proxy, frames) or _streamed(file, proxy, frames)
+
+
+def _unpacked(file: str, proxy: Any, frames: list[int]) -> dict[int, NDArray[Any]]:
+    """The frames of a compressed file, flat, out of the memory that it was decompressed to, where that saves a copy.
+
+    Nothing if the file would take more memory than what is wanted of it as float32, or has to be read as a stream.
+    """
+    count, bytes_each = _per_frame(proxy)
+    total = int(np.prod(proxy.shape)) * proxy.dtype.itemsize
+    if not file.endswith(COMPRESSED) or total > 4 * count * len(set(frames)):
+        return {}
+    content = decompressed(Path(file), proxy.offset + total)
+    if content is None:
+        return {}
+    arrays = {}
+    for frame in sorted(set(frames)):
+        raw = np.frombuffer(content, proxy.dtype, count, proxy.offset + frame * bytes_each)
+        arrays[frame] = raw if _is_kept(proxy) else _converted(raw, proxy)
+    return arrays
+
+
+def _converted(raw: NDArray[Any], proxy: Any) -> NDArray[np.float32]:
+    """Voxels as float32, in the memory of what was read if that is as wide."""
+    out = raw.view(np.float32) if raw.dtype.itemsize == 4 else np.empty(len(raw), np.float32)
+    step = CHUNK // 4
+    for start in range(0, len(raw), step):
+        out[start : start + step] = _scaled(raw[start : start + step], proxy).astype(np.float32)
+    return out
+
+
+def _streamed(file: str, proxy: Any, frames: list[int]) -> dict[int, NDArray[Any]]:
+    """The frames of a file, flat, in a single pass that reads a compressed one to its end, where the checksum is."""
+    _, bytes_each = _per_frame(proxy)
+    arrays: dict[int, NDArray[Any]] = {}
+    compressed = file.endswith(COMPRESSED)
+    with open_gzip(file) if compressed else Path(file).open("rb") as stream:
+        stream.seek(proxy.offset)
+        position = 0
+        for frame in sorted(set(frames)):
+            stream.seek((frame - position) * bytes_each, 1)
+            arrays[frame] = _read_frame(stream, proxy)
+            position = frame + 1
+        while compressed and stream.read(CHUNK):
+            pass
+    return arrays
+
+
+def _per_frame(proxy: Any) -> tuple[int, int]:
+    """Voxels and bytes of a frame."""
+    count = int(np.prod(proxy.shape[:3]))
+    return count, count * int(proxy.dtype.itemsize)
+
+
+def _is_kept(proxy: Any) -> bool:
+    """Whether voxels stay of the type in the file: small integers and float32 without scaling."""
+    small = proxy.dtype.kind in "iu" and proxy.dtype.itemsize <= 2
+    return bool(proxy.dtype.isnative and not _has_scale(proxy) and (small or proxy.dtype == np.float32))
+
+
+def _has_scale(proxy: Any) -> bool:
+    return bool((proxy.slope, proxy.inter) != (1, 0))
+
+
+def _scaled(raw: NDArray[Any], proxy: Any) -> NDArray[Any]:
+    scaled: NDArray[Any] = apply_read_scaling(raw, proxy.slope, proxy.inter) if _has_scale(proxy) else raw
+    return scaled
+
+
+def _read_frame(stream: BinaryIO, proxy: Any) -> NDArray[Any]:
+    """The next volume of a stream, flat."""
+    count, dtype = _per_frame(proxy)[0], proxy.dtype
+    out = np.empty(count, dtype if _is_kept(proxy) else np.float32)
+    step = CHUNK // max(dtype.itemsize, 4)
+    buffer = None if _is_kept(proxy) else np.empty(min(step, count), dtype)
+    for start in range(0, count, step):
+        part = out[start : start + step]
+        raw = part if buffer is None else buffer[: len(part)]
+        _fill(stream, memoryview(raw.view(np.uint8).data))
+        if buffer is not None:
+            part[:] = _scaled(raw, proxy)
+    return out
+
+
+def _fill(stream: BinaryIO, view: memoryview) -> None:
+    readinto = cast(Callable[[memoryview], int], stream.readinto)  # type: ignore[attr-defined]
+    done = 0
+    while done < len(view):
+        got = readinto(view[done:])
+        if not got:
+            raise EOFError("the file ends before its last voxel")
+        done += got
