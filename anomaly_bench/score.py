@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data_modules.errors import DataError
 
 from .errors import ConfigError
-from .metrics import (
-    Certified,
-    LesionDetection,
-    LocalizationCurve,
-    SubjectCurves,
-    find_regions,
-    image_ap,
-    image_auroc,
-    image_f1_oracle,
-    region_weight,
-    top_k_mean,
-)
-from .score_files import Item, find, pair, partners, read_map, read_mask
+from .metrics import Certified, LocalizationCurve
+from .score_counts import Batch, Counts
+from .score_files import SHOWN, Folders, Item, pair, raise_all
+from .score_read import Array, read_map, read_mask
 
 Progress = Callable[[int, int], None]
-Batch = tuple[Tensor, Tensor, Tensor]  # scores, mask and foreground, each (planes, H, W)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -38,8 +29,10 @@ class ScoreReport:
 
     metrics: each with its certified bounds, None where it is undefined. intervals: 95 % bootstrap intervals over
     subjects, of the metrics that have one. subjects: rows as `SubjectCurves.rows` gives them, with names. lesions: rows
-    as `LesionDetection.rows` gives them, empty without a threshold. threshold: the least score that is called
-    anomalous, from normal maps, or None. counts: files, images, pixels, anomalous_pixels.
+    as `LesionDetection.rows` gives them, empty without a threshold. threshold: the least float32 score that is called
+    anomalous in `dice` and `iou`, from normal maps, or None. oracle_threshold: the same of `dice_oracle`. Calling
+    `map.astype(float32) >= threshold` anomalous gives that Dice exactly. counts: files, subjects, images (planes with
+    foreground), anomalous_images, pixels and anomalous_pixels in the foreground, and anomalous_outside it, which count nowhere.
     """
 
     metrics: dict[str, Certified | None]
@@ -47,6 +40,7 @@ class ScoreReport:
     subjects: list[dict[str, str | int | float | None]]
     lesions: list[dict[str, int | None]]
     threshold: float | None
+    oracle_threshold: float | None
     counts: dict[str, int]
 
     def rows(self) -> list[dict[str, str | float | None]]:
@@ -59,49 +53,6 @@ class ScoreReport:
                 {"metric": name, "value": value, "low": low, "high": high, "ci_low": ci_low, "ci_high": ci_high}
             )
         return rows
-
-
-@dataclass
-class _Counts:
-    """Everything that is counted of the maps."""
-
-    curve: LocalizationCurve
-    threshold: int | None
-    image_share: float
-    subjects: SubjectCurves = field(init=False)
-    lesions: LesionDetection = field(default_factory=LesionDetection)
-    scores: list[float] = field(default_factory=list)
-    labels: list[bool] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.subjects = SubjectCurves(full_bits=self.curve.bits)
-
-    def update(self, batch: Batch, subject: int) -> None:
-        scores, mask, foreground = batch
-        weight = region_weight(mask)
-        self.curve.update(scores, mask, foreground, weight)
-        if bool(self.curve.pivot.isnan()):
-            return  # no file has had a pixel in the foreground so far
-        ids = torch.full((len(scores),), subject)
-        self.subjects.update(scores, mask, foreground, ids, float(self.curve.pivot), self.threshold, weight)
-        if self.threshold is not None:
-            called = torch.zeros_like(mask)
-            called[foreground] = self.curve.keys(scores[foreground]) >= self.threshold
-            self.lesions.update(called, find_regions(mask).within(foreground))
-        seen = foreground.flatten(1).any(1)
-        self.scores += top_k_mean(scores[seen], foreground[seen], self.image_share).tolist() if bool(seen.any()) else []
-        self.labels += (mask & foreground)[seen].flatten(1).any(1).tolist()
-
-    def metrics(self) -> dict[str, Certified | None]:
-        exact = {
-            "dice": None if self.threshold is None else self.curve.dice_at(self.threshold),
-            "iou": None if self.threshold is None else self.curve.iou_at(self.threshold),
-            "image_auroc": image_auroc(self.scores, self.labels),
-            "image_ap": image_ap(self.scores, self.labels),
-            "image_f1_oracle": image_f1_oracle(self.scores, self.labels),
-        }
-        certain = {name: None if value is None else Certified(value, value, value) for name, value in exact.items()}
-        return self.curve.compute() | certain
 
 
 def score(
@@ -122,8 +73,9 @@ def score(
     """Score a folder of maps against a folder of masks, one file at a time.
 
     Args:
-        maps, masks, foreground: folders; see `score_files.pair` for names, `score_files.read_map` for what files hold.
-            A mask's pixels that are not zero are anomalous, a foreground's are those that count (all if not given).
+        maps, masks, foreground: folders; see `score_files.pair` for names, `score_read.read_map` for what files hold.
+            A mask's pixels that are not zero are anomalous. A foreground's are those that count (all if not given);
+            outside it a pixel is neither normal nor anomalous, also for the label of its image.
         normal_maps: maps of other normal images. They set the threshold behind `dice`, `iou` and the lesions: the
             lowest at which at most the share `fpr` of their pixels is called anomalous.
         normal, missing_normal: which maps may lack a mask, for being normal.
@@ -135,71 +87,114 @@ def score(
         progress: told files done and in all.
 
     Raises:
-        DataError: names the files that are missing, cannot be read, do not fit each other, or hold NaN.
+        DataError: names all files (the first 10) that are missing, cannot be read, do not fit each other, hold NaN or
+            have no foreground; or nothing is anomalous, or nothing normal.
         ConfigError: the regular expression or a number is none.
     """
-    items = pair(maps, masks, foreground, normal, missing_normal)
+    _check_numbers(fpr, image_share, resamples)
+    items, calm = pair(Folders(maps, masks, foreground, normal_maps), normal, missing_normal)
     names = _subjects(items, maps, per_subject)
-    calm = _normal_items(normal_maps, foreground) if normal_maps else []
-    report, total = progress or (lambda done, total: None), len(items) + len(calm)
+    ids = {name: at for at, name in enumerate(sorted(set(names)))}
+    subject = {item.map: ids[name] for item, name in zip(items, names, strict=True)}
     curve, threshold = LocalizationCurve(exact=exact), None
-    if calm:
-        for done, batch in enumerate(_batches(calm), start=1):
-            curve.update(*batch)
-            report(done, total)
-        if not int(sum(curve.called_at(0)[:2])):
-            raise DataError(f"{normal_maps}: no pixel of these maps lies in the foreground; check --foreground")
+    work = _Work(len(items) + len(calm), progress or (lambda done, total: None), [])
+    work.through(calm, lambda item, batch: curve.update(*batch))
+    if calm and not work.problems:
         threshold = curve.threshold_at_fpr(fpr)
         curve.reset()
-    counts = _Counts(curve, threshold, image_share)
-    ids = {name: at for at, name in enumerate(sorted(set(names)))}
-    files = images = 0
-    for batch, name in zip(_batches(items), names, strict=True):
-        counts.update(batch, ids[name])
-        files, images = files + 1, images + len(batch[0])
-        report(len(calm) + files, total)
-    back = dict(enumerate(ids))
-    subjects = [{**row, "subject": back[int(row["subject"] or 0)]} for row in counts.subjects.rows()]
-    pixels, anomalous = (sum(int(row[key] or 0) for row in subjects) for key in ("pixels", "anomalous_pixels"))
+    counts = Counts(curve, threshold, image_share)
+    work.through(items, lambda item, batch: counts.update(batch, subject[item.map], item.map), len(calm))
+    raise_all(work.problems)
+    anomalous, healthy, _ = curve.called_at(0)
+    if not (anomalous and healthy):
+        said = "no pixel that counts is anomalous" if healthy else "every pixel that counts is anomalous"
+        raise DataError(f"--masks {masks}: {said}, so nothing can be scored; check that masks are 0 where normal alone")
+    return _report(counts, list(ids), resamples, len(items))
+
+
+class _Work(NamedTuple):
+    """Files to go through, and what is wrong with them."""
+
+    total: int
+    progress: Progress
+    problems: list[DataError]
+
+    def through(self, items: Sequence[Item], use: Callable[[Item, Batch], None], before: int = 0) -> None:
+        """Hand what is in every item to `use`; after the first problem only look for more, up to SHOWN."""
+        for done, item in enumerate(items, start=before + 1):
+            if len(self.problems) >= SHOWN:
+                return
+            try:
+                batch = _load(item)
+                if not self.problems:
+                    use(item, batch)
+            except DataError as error:
+                self.problems.append(error)
+            self.progress(done, self.total)
+
+
+def _load(item: Item) -> Batch:
+    """Scores, mask and foreground of an item. Raises DataError naming the file."""
+    values = read_map(item.map, item.mask)
+    scores = torch.from_numpy(_as_counted(values, item.map))
+    mask, inside = torch.zeros(scores.shape, dtype=torch.bool), torch.ones(scores.shape, dtype=torch.bool)
+    if item.mask is not None:
+        mask = torch.from_numpy(np.ascontiguousarray(read_mask(item.mask, item.map, values.shape)))
+    if item.foreground is not None:
+        pixels = read_mask(item.foreground, item.map, values.shape, item.mask or item.map)
+        if not pixels.any():
+            remedy = f"set some, or leave {item.map} out"
+            raise DataError(f"{item.foreground}: no pixel is set, so nothing of its map would count; {remedy}")
+        inside = torch.from_numpy(np.ascontiguousarray(pixels))
+    bad = scores.isnan() & inside
+    if bool(bad.any()):
+        plane, row, column = bad.nonzero()[0].tolist()
+        raise DataError(
+            f"{item.map}: holds {int(bad.sum())} NaN, the first in plane {plane} at row {row}, column {column}; "
+            "mend the map, or leave these pixels out of the foreground"
+        )
+    return scores, mask, inside
+
+
+def _as_counted(values: Array, path: Path) -> Array:
+    """Scores as floats that rank as the file's numbers do, in this machine's order of bytes.
+
+    Floats keep their type, whole numbers become the float32 or float64 that holds them. Raises DataError for finite
+    scores that are infinite in float32.
+    """
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    kept = np.dtype(np.float64 if size > (4 if kind == "f" else 2) else np.float32)
+    if kind == "f" and size <= 4:
+        kept = values.dtype.newbyteorder("=")
+    scores = np.array(values, dtype=kept, order="C")
+    if scores.dtype == np.float64 and bool((np.isfinite(scores) & (np.abs(scores) > LARGEST)).any()):
+        raise DataError(
+            f"{path}: holds finite scores beyond ±{LARGEST:.2g}, which cannot be ranked; take their logarithm"
+        )
+    return scores
+
+
+def _report(counts: Counts, names: list[str], resamples: int, files: int) -> ScoreReport:
+    rows = counts.subjects.rows()
+    pixels, anomalous = (sum(int(row[key] or 0) for row in rows) for key in ("pixels", "anomalous_pixels"))
+    curve, threshold = counts.curve, counts.threshold
     return ScoreReport(
         metrics=counts.metrics(),
         intervals=dict(counts.subjects.bootstrap(resamples)) if resamples else {},
-        subjects=subjects,
+        subjects=[{**row, "subject": names[int(row["subject"] or 0)]} for row in rows],
         lesions=[] if threshold is None else counts.lesions.rows(),
         threshold=None if threshold is None else curve.score_of(threshold),
-        counts={"files": files, "images": images, "pixels": pixels, "anomalous_pixels": anomalous},
+        oracle_threshold=curve.dice_oracle_threshold(),
+        counts={
+            "files": files,
+            "subjects": len(names),
+            "images": len(counts.labels),
+            "anomalous_images": sum(counts.labels),
+            "pixels": pixels,
+            "anomalous_pixels": anomalous,
+            "anomalous_outside": counts.outside,
+        },
     )
-
-
-def _normal_items(folder: Path, foreground: Path | None) -> list[Item]:
-    found = find(folder, "maps")
-    inside = partners(found, find(foreground, "foreground")) if foreground else {}
-    if foreground and (outside := [str(path) for name, path in found.items() if name not in inside]):
-        raise DataError(f"{folder}: no foreground in {foreground} for {', '.join(outside[:10])}; name them alike")
-    return [Item(name, path, None, inside.get(name)) for name, path in found.items()]
-
-
-def _batches(items: Sequence[Item]) -> Iterator[Batch]:
-    """Scores, mask and foreground of each item. Raises DataError naming the file."""
-    for item in items:
-        values = read_map(item.map)
-        # A map of floats keeps its type: float16 is exact, and float64 is rounded where it is counted.
-        kept = values.dtype if values.dtype in (np.float16, np.float32) else np.float32
-        scores = torch.from_numpy(np.array(values, dtype=kept, order="C"))
-        mask = torch.zeros(scores.shape, dtype=torch.bool)
-        if item.mask is not None:
-            mask = torch.from_numpy(np.ascontiguousarray(read_mask(item.mask, item.map, values.shape)))
-        inside = torch.ones_like(mask)
-        if item.foreground is not None:
-            inside = torch.from_numpy(np.ascontiguousarray(read_mask(item.foreground, item.map, values.shape)))
-        bad = scores.isnan() & inside
-        if bool(bad.any()):
-            plane, row, column = bad.nonzero()[0].tolist()
-            raise DataError(
-                f"{item.map}: holds {int(bad.sum())} NaN, the first in plane {plane} at row {row}, column {column}; "
-                "mend the map, or leave these pixels out of the foreground"
-            )
-        yield scores, mask, inside
 
 
 def _subjects(items: Sequence[Item], maps: Path, expression: str | None) -> list[str]:
@@ -209,12 +204,22 @@ def _subjects(items: Sequence[Item], maps: Path, expression: str | None) -> list
     try:
         pattern = re.compile(expression)
     except re.error as error:
-        raise ConfigError(f"--per-subject {expression}: is no regular expression ({error})") from error
+        raise ConfigError(
+            f"--per-subject {expression}: is no regular expression ({error}); for folders per subject: '^[^/]+'"
+        ) from error
     matches = {item.map: pattern.search(item.map.relative_to(maps).as_posix()) for item in items}
     found = {path: match and (match.group(1) if match.groups() else match.group()) for path, match in matches.items()}
     if lost := [str(path) for path, name in found.items() if not name]:
         raise DataError(
-            f"--per-subject {expression}: finds no subject in {', '.join(lost[:10])} ({len(lost)} in all); "
+            f"--per-subject {expression}: finds no subject in {', '.join(lost[:SHOWN])} ({len(lost)} in all); "
             "the first parentheses, or else the whole expression, have to find its name in the path of every map"
         )
     return [name for name in found.values() if name]
+
+
+def _check_numbers(fpr: float, image_share: float, resamples: int) -> None:
+    for name, value in (("fpr", fpr), ("image_share", image_share)):
+        if not 0 < value <= 1:
+            raise ConfigError(f"{name}: expected a share in (0, 1], got {value}; give 0.05, say")
+    if resamples < 0:
+        raise ConfigError(f"resamples: expected 0 or more, got {resamples}; give 0 for no intervals")

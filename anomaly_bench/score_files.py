@@ -1,26 +1,24 @@
-"""Maps and masks in folders: which belong together, and what is in them."""
+"""Maps, masks and foregrounds in folders: which files there are, and which belong together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from data_modules.errors import DataError, Report
 
-from data_modules.errors import DataError
+from .score_read import ENDINGS
 
-Array = NDArray[Any]
-
-NUMPY, NIFTI, PICTURES = (".npy", ".npz"), (".nii", ".nii.gz"), (".png", ".tif", ".tiff", ".bmp")
-ENDINGS = (*NIFTI, *NUMPY, *PICTURES)
 DECORATIONS = {
-    "maps": ("_anomaly_map", "_anomaly", "_heatmap", "_map", "_scores", "_score"),
+    "maps": ("_anomaly_map", "_anomaly", "_heatmap", "_amap", "_map", "_scores", "_score", "_pred"),
     "masks": ("_ground_truth", "_mask", "_label", "_labels", "_seg", "_gt"),
     "foreground": ("_foreground", "_brain_mask", "_brain", "_mask"),
 }
+DECORATIONS["normal-maps"] = DECORATIONS["maps"]
 SHOWN = 10
 
 
@@ -33,37 +31,17 @@ class Item(NamedTuple):
     foreground: Path | None
 
 
-def find(folder: Path, role: str) -> dict[str, Path]:
-    """The files of a folder and its subfolders by name: the path without its ending, and without a usual suffix.
+class Folders(NamedTuple):
+    """Where maps, masks, foregrounds and the maps of other normal images lie; None: not given."""
 
-    role: 'maps', 'masks' or 'foreground', whose suffixes are DECORATIONS.
-
-    Raises:
-        DataError: there is no such folder or no file in it, or two files have one name.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of {role}, found none; check the path after --{role}")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
-        ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
-        if ending is None or not path.is_file() or any(part.startswith(".") for part in below.parts):
-            continue
-        bare = below.as_posix()[: -len(ending)]
-        suffix = next((end for end in DECORATIONS[role] if bare.endswith(end) and Path(bare).name != end), "")
-        name = bare.removesuffix(suffix)
-        if name in found:
-            raise DataError(f"{path}: has the same name '{name}' as {found[name]}; leave one of the two in {folder}")
-        found[name] = path
-    if not found:
-        raise DataError(f"{folder}: holds no {role}; expected files that end in {', '.join(ENDINGS)}")
-    return found
+    maps: Path
+    masks: Path
+    foreground: Path | None = None
+    normal_maps: Path | None = None
 
 
-def pair(
-    maps: Path, masks: Path, foreground: Path | None = None, normal: Iterable[str] = (), missing_normal: bool = False
-) -> list[Item]:
-    """Every map with its mask and foreground, by name.
+def pair(folders: Folders, normal: Iterable[str] = (), missing_normal: bool = False) -> tuple[list[Item], list[Item]]:
+    """Every map with its mask and foreground by name, and the same of the normal maps.
 
     Names agree as paths below their folders, or as file names alone where these are unique on both sides.
 
@@ -72,24 +50,59 @@ def pair(
         missing_normal: any map without a mask is normal.
 
     Raises:
-        DataError: names every map without a mask, every mask without a map, every map without a foreground.
+        DataError: names everything that is wrong at once: folders that are missing or empty, two files of one name,
+            every map without a mask, every mask without a map, every map without a foreground, maps that are both
+            normal maps and maps.
     """
-    scored, known, patterns = find(maps, "maps"), find(masks, "masks"), list(normal)
-    partner = partners(scored, known)
-    allowed = {name for name, path in scored.items() if missing_normal or _fits(path.relative_to(maps), patterns)}
-    lacking = [scored[name] for name in scored if name not in partner and name not in allowed]
-    problems = [_named("maps without a mask", lacking)] if lacking else []
-    used = set(partner.values())
-    if unused := [path for path in known.values() if path not in used]:
-        problems.append(_named("masks without a map", unused))
-    inside = partners(scored, find(foreground, "foreground")) if foreground else {}
-    if foreground and (outside := [path for name, path in scored.items() if name not in inside]):
-        problems.append(_named("maps without a foreground", outside))
-    if problems:
-        normal_too = ", or say which maps are normal by --normal GLOB or --missing-mask normal" if lacking else ""
-        remedy = f"name them alike{normal_too}"
-        raise DataError(f"{maps}: {'; '.join(problems)}; {remedy}")
-    return [Item(name, path, partner.get(name), inside.get(name)) for name, path in scored.items()]
+    problems: list[DataError] = []
+    report = problems.append
+    scored, known = find(folders.maps, "maps", report), find(folders.masks, "masks", report)
+    inside = find(folders.foreground, "foreground", report) if folders.foreground else None
+    calm = find(folders.normal_maps, "normal-maps", report) if folders.normal_maps else {}
+    raise_all(problems)
+    masks = partners(scored, known)
+    patterns = list(normal)
+    allowed = {name for name, path in scored.items() if _fits(path.relative_to(folders.maps), patterns)}
+    _check_masks(folders, scored, known, masks, set(scored) if missing_normal else allowed, report)
+    items = _items(folders.maps, scored, masks, folders.foreground, inside, report)
+    normals = _items(folders.normal_maps or Path(), calm, {}, folders.foreground, inside, report)
+    tested = {path.resolve() for path in scored.values()}
+    if both := [path for path in calm.values() if path.resolve() in tested]:
+        said = f"{len(both)} of these maps lie in --maps too: {_listed(both)}"
+        remedy = "no threshold may be set on images that are scored: give maps of other normal images"
+        report(DataError(f"--normal-maps {folders.normal_maps}: {said}; {remedy}"))
+    raise_all(problems)
+    return items, normals
+
+
+def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
+    """The files of a folder and its subfolders by name: the path without its ending, and without a usual suffix.
+
+    role: one of DECORATIONS, which has the suffixes. Reports a DataError if there is no such folder or no file in it,
+    and for two files of one name.
+    """
+    if not folder.is_dir():
+        report(DataError(f"--{role} {folder}: is no folder; check the path after --{role}"))
+        return {}
+    found: dict[str, Path] = {}
+    others: Counter[str] = Counter()
+    for path in sorted(folder.rglob("*")):
+        below = path.relative_to(folder)
+        if not path.is_file() or any(part.startswith(".") for part in below.parts):
+            continue
+        ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
+        if ending is None:
+            others[path.suffix.lower() or path.name] += 1
+            continue
+        name = _bare(below.as_posix()[: -len(ending)], role)
+        if name in found:
+            both = f"{path} and {found[name]} have one name, '{name}'"
+            report(DataError(f"--{role}: {both}; leave one of them in the folder"))
+        found[name] = path
+    if not found:
+        seen = ", ".join(f"{count} {kind}" for kind, count in others.most_common(3)) or "no file at all"
+        report(DataError(f"--{role} {folder}: expected files that end in {', '.join(ENDINGS)}; found {seen}"))
+    return found
 
 
 def partners(names: Iterable[str], found: dict[str, Path]) -> dict[str, Path]:
@@ -109,105 +122,78 @@ def partners(names: Iterable[str], found: dict[str, Path]) -> dict[str, Path]:
     return last | {name: found[name] for name in names if name in found}
 
 
-def read_map(path: Path) -> Array:
-    """The scores in a file, (planes, H, W): a picture is one plane, a volume has its slices along the last axis.
-
-    NumPy arrays are (H, W), (planes, H, W) or (planes, 1, H, W).
-
-    Raises:
-        DataError: the file cannot be read, or holds something else.
-    """
-    try:
-        values = _reader(path)(path)
-    except DataError:
-        raise
-    except Exception as error:  # whatever a library makes of a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
-    if values.dtype.kind not in "fiub":
-        raise DataError(f"{path}: holds {values.dtype} values; expected real numbers")
-    if not values.size:
-        raise DataError(f"{path}: is empty, of shape {values.shape}; leave it out")
-    return values
+def raise_all(problems: Sequence[DataError]) -> None:
+    """Raise all problems as one DataError, if there are any."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        more = f"\n- and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        lines = "".join(f"\n- {problem}" for problem in problems[:SHOWN])
+        raise DataError(f"{len(problems)} problems:{lines}{more}")
 
 
-def read_mask(path: Path, of: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The pixels of a mask file that are not zero, (planes, H, W) bool.
-
-    Raises:
-        DataError: it cannot be read, holds NaN, or its size is not `shape`, that of the map `of`.
-    """
-    values = read_map(path)
-    if values.shape != shape:
-        sizes = f"{_size(values.shape)}, and its map {of} is {_size(shape)}"
-        raise DataError(f"{path}: is {sizes} (planes × height × width); resize the map to its mask")
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        raise DataError(f"{path}: holds NaN; expected zero for normal pixels and another number for anomalous ones")
-    return values != 0
-
-
-def _reader(path: Path) -> Callable[[Path], Array]:
-    name = path.name.lower()
-    return _read_nifti if name.endswith(NIFTI) else _read_numpy if name.endswith(NUMPY) else _read_picture
-
-
-def _read_numpy(path: Path) -> Array:
-    values = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-    if not isinstance(values, np.ndarray):
-        if len(values.files) != 1:
-            raise DataError(
-                f"{path}: holds the arrays {values.files}; expected one: store each map in a file of its own"
-            )
-        values = values[values.files[0]]
-    if values.ndim == 4 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim not in (2, 3):
-        raise DataError(f"{path}: has shape {values.shape}; expected (H, W), (planes, H, W) or (planes, 1, H, W)")
-    return values if values.ndim == 3 else values[None]
+def _check_masks(
+    folders: Folders,
+    scored: dict[str, Path],
+    known: dict[str, Path],
+    masks: dict[str, Path],
+    allowed: set[str],
+    report: Report,
+) -> None:
+    """Report maps without a mask that are not allowed to lack one, and masks without a map."""
+    lacking = {name: path for name, path in scored.items() if name not in masks and name not in allowed}
+    used = set(masks.values())
+    unused = {name: path for name, path in known.items() if path not in used}
+    if lacking:
+        remedy = "name them alike, or say which maps are normal by --normal GLOB or --missing-mask normal"
+        said = f"{len(lacking)} maps without a mask: {_listed(lacking.values())}"
+        near = _nearest(next(iter(lacking)), unused, "mask")
+        report(DataError(f"--maps {folders.maps}: {said}; {near}{remedy}"))
+    if unused:
+        said = f"{len(unused)} masks without a map: {_listed(unused.values())}"
+        near = "" if lacking else _nearest(next(iter(unused)), scored, "map")
+        report(DataError(f"--masks {folders.masks}: {said}; {near}name them alike, or leave these masks out"))
 
 
-def _read_nifti(path: Path) -> Array:
-    import nibabel
+def _items(
+    folder: Path,
+    maps: dict[str, Path],
+    masks: dict[str, Path],
+    foreground: Path | None,
+    found: dict[str, Path] | None,
+    report: Report,
+) -> list[Item]:
+    inside = {} if found is None else partners(maps, found)
+    if found is not None and (outside := [path for name, path in maps.items() if name not in inside]):
+        said = f"{len(outside)} maps without a foreground in {foreground}: {_listed(outside)}"
+        report(DataError(f"{folder}: {said}; name them alike"))
+    return [Item(name, path, masks.get(name), inside.get(name)) for name, path in maps.items()]
 
-    values: Array = np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-    values = values.reshape(values.shape[:3]) if values.size == np.prod(values.shape[:3]) else values
-    if values.ndim not in (2, 3):
-        raise DataError(f"{path}: has shape {values.shape}; expected a picture or a volume, without time or channels")
-    return np.moveaxis(values, -1, 0) if values.ndim == 3 else values[None]
+
+def _bare(name: str, role: str) -> str:
+    """The name without its first decoration, unless nothing would be left."""
+    fitting = (end for end in DECORATIONS[role] if name.lower().endswith(end) and len(Path(name).name) > len(end))
+    return name[: -len(next(fitting, "")) or None]
 
 
-def _read_picture(path: Path) -> Array:
-    from PIL import Image, ImageSequence
-
-    with Image.open(path) as picture:
-        planes = [np.array(frame) for frame in ImageSequence.Iterator(picture)]
-        alpha = picture.mode in ("LA", "RGBA", "PA")
-    for at, plane in enumerate(planes):
-        if alpha and (plane[..., -1] != plane[0, 0, -1]).any():
-            raise DataError(f"{path}: its transparency differs from pixel to pixel; store one channel without it")
-        colours = plane[..., :-1] if alpha else plane
-        if plane.ndim == 3 and (colours != colours[..., :1]).any():
-            raise DataError(f"{path}: is a coloured picture; expected one channel: store the scores, not a rendering")
-        planes[at] = colours[..., 0] if plane.ndim == 3 else plane
-    return np.stack(planes)
+def _nearest(name: str, found: dict[str, Path], kind: str) -> str:
+    """A hint at the file that may have been meant."""
+    shorts = {Path(full).name.lower(): path for full, path in found.items()}
+    close = difflib.get_close_matches(Path(name).name.lower(), list(shorts), 1)
+    return f"the nearest {kind} to {name} is {shorts[close[0]]}; " if close else ""
 
 
 def _unique(shorts: dict[str, str]) -> dict[str, str]:
     """Short names that stand for one long name alone."""
-    counts: dict[str, list[str]] = {}
-    for full, short in shorts.items():
-        counts.setdefault(short, []).append(full)
-    return {short: full[0] for short, full in counts.items() if len(full) == 1}
+    counts = Counter(shorts.values())
+    return {short: full for full, short in shorts.items() if counts[short] == 1}
 
 
 def _fits(path: Path, patterns: list[str]) -> bool:
     return any(fnmatch(path.as_posix(), pattern) for pattern in patterns)
 
 
-def _named(title: str, paths: list[Path]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return f"{len(paths)} {title}: {', '.join(map(str, paths[:SHOWN]))}{more}"
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
+def _listed(paths: Iterable[Path]) -> str:
+    all_of_them = list(paths)
+    more = f" and {len(all_of_them) - SHOWN} more" if len(all_of_them) > SHOWN else ""
+    return f"{', '.join(map(str, all_of_them[:SHOWN]))}{more}"

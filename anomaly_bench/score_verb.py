@@ -1,58 +1,77 @@
-"""The verb `anomaly-bench score`: its arguments, its table, its files. Imports nothing heavy until it runs."""
+"""The verb `anomaly-bench score`: its arguments and its files. Imports nothing heavy until it runs."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import ConfigError
+
 if TYPE_CHECKING:
-    from .score import Progress, ScoreReport
+    from .score import Progress
 
 Make = Callable[..., argparse.ArgumentParser]
+
+ABOUT = """How well anomaly maps localize anomalies, whatever model made them.
+
+Maps and masks are two folders of files with the same names: NumPy (.npy, .npz),
+NIfTI, PNG, TIFF or BMP. In a map, higher is more anomalous, on any scale; in a
+mask, not zero is anomalous. docs/score.md has more."""
+EXAMPLES = """example: maps/a.npy, maps/b.npy … and masks/a.png, masks/b.png …
+  anomaly-bench score --maps maps --masks masks
+
+with normal images without masks, as in MVTec AD:
+  anomaly-bench score --maps out/test --masks bottle/ground_truth \\
+      --normal 'good/*' --csv bottle.csv
+with several files per patient, and other, normal patients for a threshold:
+  anomaly-bench score --maps maps --masks masks --normal-maps val_maps \\
+      --per-subject '(sub-[0-9]+)' --json scores.json
+"""
 
 
 def add_score_verb(verbs: Any, make: Make) -> None:
     """Register `score`; make: how the command line makes the parser of a verb."""
     verb = make(verbs, "score", score_verb, "how well maps that another model made localize anomalies")
     verb.formatter_class = argparse.RawDescriptionHelpFormatter
-    verb.epilog = (
-        "examples:\n"
-        "  anomaly-bench score --maps maps --masks masks\n"
-        "  anomaly-bench score --maps out/test --masks bottle/ground_truth --normal 'good/*'\n"
-        "  anomaly-bench score --maps maps --masks masks --normal-maps val_maps --per-subject '(sub-[0-9]+)' --json s.json"
-    )
-    add = verb.add_argument
-    add("--maps", type=Path, required=True, metavar="DIR", help="npy, npz, NIfTI, PNG or TIFF; higher = more anomalous")
-    add("--masks", type=Path, required=True, metavar="DIR", help="of the same names; not zero = anomalous")
-    add("--foreground", type=Path, metavar="DIR", help="of the same names; not zero = counts. Default: all pixels")
-    add("--normal-maps", type=Path, metavar="DIR", help="maps of other, normal images: they set the threshold of dice")
+    verb.description, verb.epilog = ABOUT, EXAMPLES
+    add = verb.add_argument_group("files").add_argument
+    add("--maps", type=Path, required=True, metavar="DIR", help="anomaly maps; higher = more anomalous")
+    add("--masks", type=Path, required=True, metavar="DIR", help="masks of the same names; not zero = anomalous")
+    add("--normal", action="append", default=[], metavar="GLOB", help="maps at these paths are normal, without a mask")
+    add("--missing-mask", choices=("stop", "normal"), default="stop", help="what a map without a mask means")
+    add("--foreground", type=Path, metavar="DIR", help="masks of the pixels that count, e.g. brains; default: all do")
+    add("--normal-maps", type=Path, metavar="DIR", help="maps of other, normal images; they set the threshold of dice")
+    add = verb.add_argument_group("scoring").add_argument
     add("--fpr", type=_share, default=0.05, metavar="SHARE", help="of normal pixels above that threshold, default 0.05")
-    add("--normal", action="append", default=[], metavar="GLOB", help="maps of these paths are normal without a mask")
-    add("--missing-mask", choices=("stop", "normal"), default="stop", help="what a map without a mask is, default stop")
     add("--per-subject", metavar="REGEX", help="finds the subject in a map's path; default: each file is a subject")
-    add("--image-share", type=_share, default=0.01, metavar="SHARE", help="of top pixels in an image's score")
-    add("--resamples", type=_count, default=1000, metavar="N", help="of the bootstrap over subjects, 0 for none")
-    add("--exact", action="store_true", help="store and sort all scores: no bounds, 4 bytes of memory per pixel")
-    add("--json", type=Path, metavar="FILE", help="write everything as JSON")
-    add("--csv", type=Path, metavar="FILE", help="write the table as CSV")
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
-    return number
+    add(
+        "--image-share",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="of top pixels in an image's score, default 0.01",
+    )
+    add("--resamples", type=_whole, default=1000, metavar="N", help="of subjects for the 95 %% intervals; 0 for none")
+    add("--exact", action="store_true", help="sort all scores: no bounds, but 4 bytes of memory per pixel")
+    add = verb.add_argument_group("output").add_argument
+    add("--json", type=Path, metavar="FILE", help="write everything: metrics, subjects, lesions, thresholds")
+    add("--csv", type=Path, metavar="FILE", help="write the table")
+    add("--overwrite", action="store_true", help="replace FILE if it is there already")
 
 
 def score_verb(options: argparse.Namespace) -> int:
     """Score, print the table, write the files."""
+    from .score_output import as_csv, as_json, check_free, print_report, write_whole
+
+    files = [path for path in (options.json, options.csv) if path is not None]
+    if len(files) == 2 and files[0].resolve() == files[1].resolve():
+        raise ConfigError(f"--csv {options.csv}: is the file of --json too; give it another name")
+    for path in files:
+        check_free(path, options.overwrite)
     from .score import score
 
     with _bar() as progress:
@@ -71,81 +90,24 @@ def score_verb(options: argparse.Namespace) -> int:
             progress=progress,
         )
     print_report(report)
-    for path, text in ((options.json, as_json), (options.csv, as_csv)):
-        if path is not None:
-            _write(path, text(report))
+    told = {name: value for name, value in vars(options).items() if name not in UNTOLD}
+    if options.json is not None:
+        write_whole(options.json, as_json(report, told))
+    if options.csv is not None:
+        write_whole(options.csv, as_csv(report))
+    for path in files:
+        print(f"written: {path}")
     return 0
 
 
-def as_json(report: ScoreReport) -> str:
-    """Metrics by name, subjects, lesions, threshold and counts as strict JSON; an undefined metric's value is null."""
-    metrics = {row.pop("metric"): row for row in report.rows()}
-    threshold = report.threshold
-    if threshold is not None and abs(threshold) == float("inf"):
-        threshold = None
-    document = {
-        "metrics": metrics,
-        "threshold": threshold,
-        "counts": report.counts,
-        "lesions": report.lesions,
-        "subjects": report.subjects,
-    }
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+UNTOLD = ("verb", "debug", "json", "csv", "overwrite")
 
 
-def as_csv(report: ScoreReport) -> str:
-    """One line per metric; an undefined value is empty."""
-    stream, rows = io.StringIO(), report.rows()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def print_report(report: ScoreReport) -> None:
-    """The table of metrics, and of lesions if there is a threshold."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console, counts = Console(), report.counts
-    share = counts["anomalous_pixels"] / max(counts["pixels"], 1)
-    line = f"{counts['files']} maps, {counts['images']} images, {counts['pixels']} pixels, {share:.2%} anomalous"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-    table = Table("metric", *(_right(title) for title in ("value", "certified", "95 % over subjects")))
-    for row in report.rows():
-        if row["value"] is not None or row["metric"] not in ("dice", "iou") or report.threshold is not None:
-            texts = (_number(row["value"]), _range(row["low"], row["high"]), _range(row["ci_low"], row["ci_high"]))
-            table.add_row(str(row["metric"]), *texts)
-    console.print(table)
-    if report.threshold is None:
-        text = "no dice at a threshold: give --normal-maps, maps of normal images that are not in the test set"
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-        return
-    found = Table("lesion size in pixels", *(_right(title) for title in ("lesions", "detected", "rate")))
-    for lesion in report.lesions:
-        total, detected = int(lesion["lesions"] or 0), int(lesion["detected"] or 0)
-        size = (
-            f"{lesion['smallest']} or more"
-            if lesion["largest"] is None
-            else f"{lesion['smallest']}-{lesion['largest']}"
-        )
-        found.add_row(size, str(total), str(detected), f"{detected / total:.3f}" if total else "-")
-    console.print(found)
-    console.print(f"threshold {report.threshold:.6g}", highlight=False, markup=False)
-
-
-def _right(title: str) -> Any:
-    from rich.table import Column
-
-    return Column(title, justify="right")
-
-
-def _number(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _range(low: Any, high: Any) -> str:
-    return "-" if low is None else f"{low:.4f}-{high:.4f}"
+def _whole(text: str) -> int:
+    """A whole number of 0 or more, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 0 or more")
+    return int(text)
 
 
 def _share(text: str) -> float:
@@ -159,14 +121,6 @@ def _share(text: str) -> float:
     return value
 
 
-def _write(path: Path, text: str) -> None:
-    from .output import explained
-
-    with explained(path.parent, "choose another file"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
 @contextmanager
 def _bar() -> Iterator[Progress | None]:
     """A progress bar on standard error, if that is a terminal."""
@@ -176,7 +130,12 @@ def _bar() -> Iterator[Progress | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("maps"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("maps", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+        def show(done: int, total: int) -> None:
+            title = "maps" if done < total else "intervals"
+            bars.update(task, completed=done, total=total, description=title)
+
+        yield show

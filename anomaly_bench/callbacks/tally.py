@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from data_modules.batch import AnomalyBatch
@@ -74,6 +76,36 @@ class Tally:
         self.owners += batch["subject"].tolist()
         self.seconds += seconds
 
+    def merge(self, other: Tally) -> None:
+        """Add what another process counted of other images with the same predictor.
+
+        Raises:
+            ValueError: its bins, pivot or threshold differ.
+        """
+        mine, theirs = (self.name, self.threshold), (other.name, other.threshold)
+        if mine != theirs:
+            raise ValueError(f"expected a tally of (predictor, threshold) {mine}, got {theirs}")
+        self.curve.merge_state(other.curve)
+        self.subjects.merge(other.subjects)
+        self.lesions.merge(other.lesions)
+        self.scores += other.scores
+        self.labels += other.labels
+        self.owners += other.owners
+        self.seconds += other.seconds
+
+    def gathered(self) -> Tally:
+        """Of a distributed run, what all its processes counted, the same in each, which have to call this together."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, self)
+        # A curve that syncs would add up the processes again when its metrics are read.
+        curve = LocalizationCurve(self.curve.bits, sync_on_compute=False)
+        whole = Tally(self.name, curve, self.image_share, self.threshold, self.per_subject)
+        for part in parts:
+            whole.merge(part)
+        return whole
+
     def measures(self, resamples: int = 0) -> dict[str, Measure]:
         """Every metric of the images counted so far; an undefined one has no value.
 
@@ -125,6 +157,18 @@ class Tally:
             **{name: _measure(certified) for name, certified in self.subjects.pooled(members).items()},
             **_image_measures([self.scores[at] for at in images], [self.labels[at] for at in images]),
         }
+
+
+def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
+    """The batch in main memory, where histograms are counted: in float64, which not every device has."""
+    return AnomalyBatch(
+        image=batch["image"].cpu(),
+        mask=batch["mask"].cpu(),
+        foreground=batch["foreground"].cpu(),
+        region_weight=batch["region_weight"].cpu(),
+        subject=batch["subject"].cpu(),
+        slice=batch["slice"].cpu(),
+    )
 
 
 def groups_of(ids: Sequence[int], attributes: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[int]]]:

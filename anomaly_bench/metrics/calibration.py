@@ -39,4 +39,4 @@ class Calibration:
         Raises:
             ValueError: a score is NaN.
         """
-        return self.shares[score_keys(scores, self.pivot, self.bits)[0]]
+        return self.shares[score_keys(scores, self.pivot, self.bits)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from anomaly_bench.metrics.accelerate import loops_for
 from anomaly_bench.metrics.curves import Array
 from anomaly_bench.metrics.histogram import default_pivot, score_keys
-from anomaly_bench.metrics.kernel import CpuPlanes, Planes, on_cpu
+from anomaly_bench.metrics.kernel import CpuPlanes, Planes, by_class, on_cpu
 from anomaly_bench.metrics.localization import LocalizationCurve
 
 BITS, PIVOT = 32, 0.0  # keys of whole float32 scores
@@ -23,7 +23,8 @@ class ExactCurve(LocalizationCurve):
     """A LocalizationCurve that stores every score: no bins, zero width, and the same methods.
 
     `bits` and `pivot` are 32 and 0, whatever is given. Its states are lists that merge by concatenation. Memory: 4
-    bytes per pixel, and as much again while the scores of a new update are put in order.
+    bytes per pixel, 8 of float64 maps, and as much again while the scores of a new update are put in order. All
+    processes of a distributed run must score in the same type.
     """
 
     normal_scores: list[Tensor]  # one Tensor each while synced
@@ -44,7 +45,7 @@ class ExactCurve(LocalizationCurve):
     def normal_histogram(self) -> tuple[float, int, Tensor]:
         scores = torch.from_numpy(self._normal())
         pivot = float(default_pivot(scores))
-        return pivot, COARSE, score_keys(scores, pivot, COARSE)[0].bincount(minlength=2**COARSE)
+        return pivot, COARSE, score_keys(scores, pivot, COARSE).bincount(minlength=2**COARSE)
 
     def _add_states(self, pivot: Tensor) -> None:
         del pivot
@@ -99,17 +100,13 @@ def in_order(parts: list[Tensor] | Tensor) -> Tensor:
 def _split(planes: Planes, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Scores of the normal and of the anomalous foreground pixels, and the weights of these, in pieces."""
     if not on_cpu(planes.scores, torch.empty(0, device=device)):
-        for scores, mask, weight, _ in planes.pixels(device):
-            yield scores[~mask] + 0.0, scores[mask] + 0.0, weight[mask]
+        for scores, mask, weight in planes.pixels(device):
+            scores = (scores if scores.dtype == torch.float64 else scores.float()) + 0.0
+            yield scores[~mask], scores[mask], weight[mask]
         return
     loops = loops_for(planes.scores.numel())
     for group in CpuPlanes.of(planes).groups():
-        values, hit, foreground, given, sparse = group.flat(loops)
-        inside = foreground if foreground.size else np.ones_like(hit)
-        own = given if sparse else given[hit]
-        # Adding zero makes negative zero and zero one score.
-        parts = (values[~hit & inside] + 0.0, values[hit & inside] + 0.0, own[inside[hit]])
-        normal, anomalous, weights = (torch.from_numpy(part) for part in parts)
+        normal, anomalous, weights = (torch.from_numpy(part) for part in by_class(*group.flat(loops)))
         yield normal, anomalous, weights
 
 
@@ -120,8 +117,8 @@ def tie_groups(normal: Array, anomalous: Array, weight: Array) -> tuple[Array, A
     changes no metric.
 
     Args:
-        normal: (N,) float32, ascending.
-        anomalous, weight: (P,) float32 scores and region weights of the anomalous pixels, in any common order.
+        normal: (N,) float32 or float64, ascending.
+        anomalous, weight: (P,) scores and region weights of the anomalous pixels, in any common order.
     """
     order = np.argsort(anomalous)
     values, starts = np.unique(anomalous[order], return_index=True)
@@ -155,4 +152,4 @@ def at_or_above(scores: Array, threshold: int) -> int:
 
 
 def _key(score: float) -> int:
-    return int(score_keys(torch.tensor([float(score)]), PIVOT, BITS)[0])
+    return int(score_keys(torch.tensor(float(score)), PIVOT, BITS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import struct
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -11,15 +11,19 @@ import torch
 from torch import Tensor
 
 SIGNLESS = 0x7FFFFFFF
-EMPTY, MIXED = -1, SIGNLESS
+LEAST, EMPTY, MIXED = -(1 << 63), 0, -1
+INFINITE = 0x7F800000  # the bit pattern of infinity
 PIVOT_SAMPLE = 1 << 16
+SPIKE = 0.05  # of the pixels that all have one score: only around the pivot is such a score alone in its bin
 
 
 class Histograms(NamedTuple):
     """Per bin (bins,): counts of pixels, summed region weights of the anomalous ones, and whether all tie.
 
-    normal, anomalous: int64. region: float64. tie: int32, what the bin leaves out of the key of its pixels if that is
-    the same for all of them, MIXED if not, EMPTY if there are none. Any partition of the pixels adds up to the same.
+    normal, anomalous: int64. region: float64. tie: int64, the `score_codes` of its pixels if that is the same for all
+    of them, MIXED if not, EMPTY if there are none. Any partition of the pixels adds up to the same counts and ties. So
+    it does for the weights, as long as (pixels of the largest region) x (regions in the bin) stays below 2**30:
+    float64 holds such sums of float32 weights without rounding; beyond, the order may show in the last digit.
     """
 
     normal: Tensor
@@ -31,47 +35,46 @@ class Histograms(NamedTuple):
     def empty(cls, bins: int, device: torch.device | None = None) -> Histograms:
         """No pixel counted."""
         # Zeros of NumPy take no memory before they are written to, and most bins never are.
-        normal, anomalous, region = (
-            torch.from_numpy(np.zeros(bins, kind)) for kind in (np.int64, np.int64, np.float64)
-        )
-        tie = torch.from_numpy(np.full(bins, EMPTY, dtype=np.int32))
-        return cls(*(part if device is None else part.to(device) for part in (normal, anomalous, region, tie)))
+        parts = (torch.from_numpy(np.zeros(bins, kind)) for kind in (np.int64, np.int64, np.float64, np.int64))
+        return cls(*(part if device is None else part.to(device) for part in parts))
 
-    def add(self, bins: Tensor, low: Tensor, anomalous: Tensor, weight: Tensor) -> None:
-        """Count pixels in place: `bins` int64, `low` int32, `anomalous` bool and `weight` float32, each (N,)."""
+    def add(self, bins: Tensor, codes: Tensor, anomalous: Tensor, weight: Tensor) -> None:
+        """Count pixels in place: `bins` and `codes` int64, `anomalous` bool and `weight` float32, each (N,)."""
         # scatter_add_ is as quick as bincount, needs no second histogram and keeps to CUDA's deterministic mode.
         one = torch.ones_like(bins)
         self.normal.scatter_add_(0, bins, one - anomalous.long())
         hits = bins[anomalous]
         self.anomalous.scatter_add_(0, hits, one[: len(hits)])
-        # float64 holds these sums of float32 weights without rounding, so their order does not show.
         self.region.index_add_(0, hits, weight[anomalous].double())
         fresh = self.tie[bins] == EMPTY
         # Whichever pixel of a bin is written last: one that differs from it is found in the next line.
-        self.tie[bins[fresh]] = low[fresh]
-        self.tie[bins[self.tie[bins] != low]] = MIXED
+        self.tie[bins[fresh]] = codes[fresh]
+        self.tie[bins[self.tie[bins] != codes]] = MIXED
 
 
 def merged_ties(ties: Tensor) -> Tensor:
     """The `tie` of all histograms together, of theirs, (histograms, bins)."""
-    highest = ties.amax(0)
-    lowest = ties.masked_fill(ties == EMPTY, MIXED).amin(0)
-    return highest.where((highest == EMPTY) | (lowest == highest), torch.full_like(highest, MIXED))
+    empty = ties == EMPTY
+    highest, lowest = ties.masked_fill(empty, LEAST).amax(0), ties.masked_fill(empty, -LEAST - 1).amin(0)
+    return highest.where(highest == lowest, MIXED).masked_fill(empty.all(0), EMPTY)
 
 
-def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> tuple[Tensor, Tensor]:
-    """The bin of each score and the bits below it; both grow with the score, and have its shape.
+def score_codes(scores: Tensor) -> Tensor:
+    """What tells a score from every other: int64, equal where two scores are, −0.0 and +0.0 too; none EMPTY or MIXED."""
+    # The pattern of -0.0, which adding zero leaves no score with, becomes EMPTY; that of a NaN is MIXED.
+    return (scores.double() + 0.0).view(torch.int64) ^ LEAST
 
-    Scores become float32 (a float64 map may tie there, or overflow to ±inf), and lose the pivot in float32: scores that
-    differ by less than the rounding of that subtraction, about 6e-8 of the pivot, become one score. −0.0 and +0.0 tie.
+
+def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> Tensor:
+    """The bin of each score: int64 in [0, 2**bits), the same shape; it never falls while the score grows.
+
+    Scores become float32 (beyond its range ±inf), and lose the pivot in float32, so that scores closer than about 6e-8
+    of the pivot share a bin whatever `bits` is.
 
     Args:
         scores: floating, any shape; ±inf allowed.
         pivot: finite; bins are finest around it.
         bits: how many of the 32 bits name the bin.
-
-    Returns:
-        int64 bins in [0, 2**bits), and the int32 remainders in [0, 2**(32 - bits)).
 
     Raises:
         ValueError: a score is NaN.
@@ -84,25 +87,31 @@ def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> tuple[Tensor
         )
     pattern = shifted.view(torch.int32)
     ordered = pattern ^ ((pattern >> 31) & SIGNLESS)
-    remaining = 32 - bits
-    return (ordered >> remaining).long() + (1 << (bits - 1)), ordered & ((1 << remaining) - 1)
+    return (ordered >> (32 - bits)).long() + (1 << (bits - 1))
 
 
 def bin_lower_edge(index: int, pivot: float, bits: int) -> float:
-    """The least score of bin `index`, up to the rounding of the pivot's addition; ±inf beyond the finite floats."""
-    ordered = (index << (32 - bits)) - (1 << 31)
-    if ordered > SIGNLESS:
-        return math.inf
-    pattern = ordered if ordered >= 0 else ordered ^ SIGNLESS
-    edge: float = struct.unpack("<f", struct.pack("<i", pattern))[0]
-    return math.copysign(math.inf, ordered) if math.isnan(edge) else edge + pivot
+    """The least float32 score of bin `index` or above: `scores >= edge` is `score_keys(scores) >= index`, for float32.
+
+    inf if no score is as high.
+    """
+
+    def score(rank: int) -> float:
+        """The float32 numbers in their order, rank 0 being zero."""
+        return float(np.array(abs(rank), np.int32).view(np.float32)) * (1 if rank >= 0 else -1)
+
+    # The pivot's addition rounds: only a search finds the very score where its subtraction begins to reach the bin.
+    ranks = range(-INFINITE, INFINITE + 1)
+    at = bisect_left(ranks, index, key=lambda rank: int(score_keys(torch.tensor(score(rank)), pivot, bits)))
+    return score(ranks[at]) if at < len(ranks) else math.inf
 
 
 def default_pivot(scores: Tensor, foreground: Tensor | None = None) -> Tensor:
-    """The median of the finite foreground scores (of two, the lower one), () float32 on the CPU; 0 when there are none.
+    """Where scores crowd most: () float32 on the CPU, 0 when there is no finite foreground score.
 
-    Also 0 for float16 and bfloat16, whose scores then have a bin of 20 bits each: every metric is exact. Of more than
-    PIVOT_SAMPLE pixels, evenly spread ones stand for the others.
+    The most frequent score if a share of SPIKE has it, such as the zeros of a clamped map, or else the median (of two,
+    the lower one). Also 0 for float16 and bfloat16, whose scores then have a bin of 20 bits each: every metric is exact.
+    Of more than PIVOT_SAMPLE pixels, evenly spread ones stand for the others.
     """
     scores = scores.flatten()
     # Odd, or it would meet the same columns in every row of most images.
@@ -115,5 +124,8 @@ def default_pivot(scores: Tensor, foreground: Tensor | None = None) -> Tensor:
     finite = values[np.isfinite(values)]
     if scores.dtype in (torch.float16, torch.bfloat16) or not len(finite):
         return torch.tensor(0.0)
-    middle = (len(finite) - 1) // 2
-    return torch.tensor(np.partition(finite, middle)[middle])
+    distinct, counts = np.unique(finite, return_counts=True)
+    most = int(counts.argmax())
+    if counts[most] > max(SPIKE * len(finite), 1):
+        return torch.tensor(distinct[most])
+    return torch.tensor(distinct[np.searchsorted(counts.cumsum(), (len(finite) + 1) // 2)])

@@ -19,7 +19,8 @@ def top_k_mean(maps: Tensor, foreground: Tensor, share: float = 0.01) -> Tensor:
         share: in (0, 1].
 
     Raises:
-        ValueError: `share` is outside (0, 1], shapes differ, or an image has no foreground.
+        ValueError: `share` is outside (0, 1], shapes differ, an image has no foreground, or its highest scores hold
+            NaN, or both inf and -inf, and so have no mean.
     """
     if not 0 < share <= 1:
         raise ValueError(f"expected a share in (0, 1], got {share}")
@@ -32,9 +33,16 @@ def top_k_mean(maps: Tensor, foreground: Tensor, share: float = 0.01) -> Tensor:
         )
     k = (size * share).round().long().clamp(min=1)
     scores = maps.float().masked_fill(~foreground, -torch.inf).flatten(1)
-    top = scores.topk(int(k.max()), dim=1).values
-    counted = torch.arange(top.shape[1], device=top.device) < k[:, None]
-    return top.where(counted, 0.0).sum(1) / k
+    # On the CPU, where there is float64, so that large scores do not overflow in their sum.
+    top, k = scores.topk(int(k.max()), dim=1).values.cpu().double(), k.cpu()
+    mean = top.where(torch.arange(top.shape[1]) < k[:, None], 0.0).sum(1) / k
+    if bool(mean.isnan().any()):
+        images = mean.isnan().nonzero()[:, 0].tolist()
+        raise ValueError(
+            f"expected highest scores that have a mean, got NaN or both inf and -inf in images {images}; "
+            "clip the maps to finite scores"
+        )
+    return mean.float().to(maps.device)
 
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:

@@ -39,8 +39,7 @@ class LesionDetection:
             called: bool, of the shape of the mask: the pixels called anomalous, e.g. `curve.keys(scores) >= threshold`.
             regions: of that mask, `find_regions(mask).within(foreground)`: once per batch, for all predictors.
         """
-        if len(regions.pixels) and regions.pixels[-1] >= called.numel():
-            raise ValueError(f"expected regions of a mask of shape {tuple(called.shape)}, got those of a larger one")
+        regions.check(called, "called pixels")
         hit = called.detach().cpu().flatten().numpy()[regions.pixels]
         found = np.bincount(regions.owner, weights=hit, minlength=len(regions.sizes))
         detected = found / regions.sizes >= self.share

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from anomaly_bench.metrics import thresholds
 from anomaly_bench.metrics.curves import Array, Certified
@@ -22,6 +24,10 @@ from anomaly_bench.metrics.histogram import (
 )
 from anomaly_bench.metrics.kernel import Planes, checked, count
 from anomaly_bench.metrics.readoffs import ReadOffs, read_all
+
+MOST_BITS = 24
+CERTIFIED = ("auroc", "ap", "dice_oracle", "aupro")  # whose bounds compute() looks at
+WIDE = 0.005  # a half-width that would change what a table shows
 
 
 def _common_pivot(pivots: Tensor) -> Tensor:
@@ -39,10 +45,11 @@ def _common_pivot(pivots: Tensor) -> Tensor:
 class LocalizationCurve(ReadOffs, Metric):
     """Histograms of normal and anomalous foreground pixels, from which every localization metric is read.
 
-    A torchmetrics Metric whose states are sums, so it adds up exactly over batches, curves and processes. Memory: 24
-    bytes per bin, 24 MB at 20 bits, whatever is counted. The pivot is the median of the first batch unless given, and
-    outlives `reset`.
-    Processes of a distributed run need a given pivot: syncing or merging different ones raises ValueError. `compute`
+    A torchmetrics Metric whose states are sums, so it adds up exactly over batches, curves and processes. Memory: 32
+    bytes per bin, at most 32 MB at 20 bits, whatever is counted. The pivot is where the scores of the first batch
+    crowd (`default_pivot`) unless given, and outlives `reset`.
+    The processes of a distributed run agree on the first one's pivot in their first `update`, which each of them has to
+    call, unless it is given or `sync_on_compute` is off. Syncing or merging different ones raises ValueError. `compute`
     syncs by itself; around the other methods use `with curve.sync_context():`. Keep the curve on the CPU when a device
     has no float64; maps come to the curve's device by themselves.
 
@@ -62,21 +69,22 @@ class LocalizationCurve(ReadOffs, Metric):
 
     def __new__(cls, *args: Any, exact: bool = False, **kwargs: Any) -> LocalizationCurve:
         """An ExactCurve if it is to be exact."""
-        kind: type[LocalizationCurve] = cls
-        if exact:
-            from anomaly_bench.metrics.exact import ExactCurve
+        if not exact:
+            return super().__new__(cls)
+        from anomaly_bench.metrics.exact import ExactCurve
 
-            kind = ExactCurve
-        return super().__new__(kind)
+        if cls is not LocalizationCurve and not issubclass(cls, ExactCurve):
+            raise TypeError(f"expected {cls.__name__} without exact=True, as it keeps histograms; subclass ExactCurve")
+        return super().__new__(ExactCurve if cls is LocalizationCurve else cls)
 
     def __init__(self, bits: int = 20, pivot: float | None = None, *, exact: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 2 <= bits <= 24:
-            raise ValueError(f"expected bits in 2..24, got {bits}")
+        if not 2 <= bits <= MOST_BITS:
+            raise ValueError(f"expected bits in 2..{MOST_BITS}, got {bits}")
         fixed = torch.tensor(torch.nan if pivot is None else pivot, dtype=torch.float32)
         if pivot is not None and not bool(fixed.isfinite()):
             raise ValueError(f"expected a pivot that is finite in float32, got {pivot}")
-        self.bits, self.exact = bits, exact
+        self.bits, self.exact, self._warned = bits, exact, False
         self._add_states(fixed)
 
     def _add_states(self, pivot: Tensor) -> None:
@@ -94,7 +102,8 @@ class LocalizationCurve(ReadOffs, Metric):
         """Count the foreground pixels of a batch; every argument is (B, 1, H, W), (B, H, W) or (H, W), all alike.
 
         Args:
-            scores: floating, higher = more anomalous, cast to float32; ±inf allowed.
+            scores: higher = more anomalous; ±inf allowed. Bins are of float32; scores of float64 or integers that are
+                one number there count as tied only if they were equal before.
             mask: bool, the anomalous pixels.
             foreground: bool, the pixels that count; the others may hold anything, even NaN. All count if not given.
             region_weight: float32, 1/size of the anomalous region of a pixel, 0 elsewhere. If not given, the
@@ -104,13 +113,21 @@ class LocalizationCurve(ReadOffs, Metric):
             ValueError: a foreground score is NaN, or shapes or types do not fit; nothing has been counted then.
         """
         planes = checked(scores, mask, foreground, region_weight)
-        if not planes.scores.numel() or (planes.foreground is not None and not bool(planes.foreground.any())):
-            return
-        self._count(planes)
+        empty = not planes.scores.numel() or (planes.foreground is not None and not bool(planes.foreground.any()))
+        if bool(self.pivot.isnan()):
+            found = torch.tensor(torch.nan) if empty else default_pivot(planes.scores, planes.foreground)
+            self.pivot = self._agreed(found.to(self.pivot.device))
+        if not empty:
+            self._count(planes)
+
+    def _agreed(self, pivot: Tensor) -> Tensor:
+        """The pivot of the first process that has one; NaN is none."""
+        if not (self.sync_on_compute and self.distributed_available_fn and self.distributed_available_fn()):
+            return pivot
+        pivots = (self.dist_sync_fn or gather_all_tensors)(pivot, group=self.process_group)
+        return next((one for one in pivots if not bool(one.isnan())), pivot)
 
     def _count(self, planes: Planes) -> None:
-        if bool(self.pivot.isnan()):
-            self.pivot = default_pivot(planes.scores, planes.foreground).to(self.pivot.device)
         count(self._histograms(), planes, float(self.pivot), self.bits)
 
     def compute(self) -> dict[str, Certified | None]:
@@ -119,9 +136,18 @@ class LocalizationCurve(ReadOffs, Metric):
         `auroc`, `ap`, `dice_oracle`, `iou_oracle`; `aupro` and `aupro_05`: AUPRO up to a false-positive rate of 0.3 and
         0.05; `fpr95`: the false-positive rate at a recall of 0.95, the only one where lower is better;
         `sensitivity_90`, `_95`, `_99`: the recall at that specificity in percent. Without an anomalous pixel all are
-        None; without a normal one all but `ap`, `dice_oracle` and `iou_oracle`.
+        None; without a normal one all but `ap`, `dice_oracle` and `iou_oracle`. Warns once if bounds are wide.
         """
-        return read_all(*self.descending())
+        found = read_all(*self.descending())
+        widths = {name: (one.high - one.low) / 2 for name in CERTIFIED if (one := found[name]) is not None}
+        if not self._warned and (worst := max(widths, key=widths.__getitem__, default=None)) and widths[worst] > WIDE:
+            self._warned = True
+            warnings.warn(
+                f"{worst} is known to ±{widths[worst]:.2g} only, as many scores share a bin; for narrower bounds give "
+                f"LocalizationCurve(bits={MOST_BITS}), a pivot= where the scores crowd, or exact=True",
+                stacklevel=3,  # of who called torchmetrics' `compute`
+            )
+        return found
 
     def descending(self) -> tuple[Array, Array, Array, Array]:
         """Normal, anomalous, region and tied of the filled bins, highest score first: what `curves` takes."""
@@ -150,10 +176,10 @@ class LocalizationCurve(ReadOffs, Metric):
         """
         if bool(self.pivot.isnan()):
             raise ValueError("expected a curve with a pivot; call update first, or give LocalizationCurve(pivot=...)")
-        return score_keys(scores, self.pivot, self.bits)[0]
+        return score_keys(scores, self.pivot, self.bits)
 
     def score_of(self, threshold_bin: int) -> float:
-        """The least score of a bin, for people to read; decide with `keys`, which no rounding touches."""
+        """The least score of a bin: of float32 maps, `scores >= score_of(bin)` is `keys(scores) >= bin`."""
         return bin_lower_edge(threshold_bin, float(self.pivot), self.bits)
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:

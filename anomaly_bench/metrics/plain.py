@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_bench.metrics.curves import Array
+from anomaly_bench.metrics.patterns import COUNTS, bin_names
 
 _SIGNLESS, _SIGN = np.int32(0x7FFFFFFF), np.uint32(0x80000000)
-_EMPTY, _MIXED = np.int32(-1), np.int32(0x7FFFFFFF)
+_LEAST, _EMPTY, _MIXED = np.int64(-(1 << 63)), np.int64(0), np.int64(-1)
 _BLOCK = 1 << 17  # pixels that are looked at together: what is known of them stays in the cache
 # 8-connected within a plane, not connected to other planes.
 _WITHIN_PLANE = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], dtype=bool)
@@ -27,7 +28,7 @@ def count(
     tie: Array,
 ) -> None:
     """As `compiled.count`."""
-    shift, below, passed = np.uint32(32 - bits), np.uint32((1 << (32 - bits)) - 1), 0
+    passed = 0
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
         hit, found = mask[block], int(mask[block].sum())
@@ -37,14 +38,14 @@ def count(
         if foreground.size:
             inside = foreground[block]
             own, hit, values = own[inside[hit]], hit[inside], values[inside]
-        key = _keys(values, pivot)
-        index, low = (key >> shift).astype(np.intp), (key & below).astype(np.int32)
+        index = (_keys(values, pivot) >> np.uint32(32 - bits)).astype(np.intp)
+        codes = (values.astype(np.float64) + 0.0).view(np.int64) ^ _LEAST
         held = tie[index]
-        odd = np.flatnonzero((held != low) & (held != _MIXED))
+        odd = np.flatnonzero((held != codes) & (held != _MIXED))
         fresh = odd[held[odd] == _EMPTY]
         # Whichever pixel of a bin is written last: one that differs from it is found in the next line.
-        tie[index[fresh]] = low[fresh]
-        tie[index[odd[tie[index[odd]] != low[odd]]]] = _MIXED
+        tie[index[fresh]] = codes[fresh]
+        tie[index[odd[tie[index[odd]] != codes[odd]]]] = _MIXED
         positive = index[hit]
         np.add.at(normal, index[~hit], normal.dtype.type(1))
         np.add.at(anomalous, positive, anomalous.dtype.type(1))
@@ -65,6 +66,22 @@ def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bit
     return totals
 
 
+def fold(bins: Array, order: Array, bits: int, whole: Array) -> int:
+    """As `compiled.fold`."""
+    if not len(bins):
+        return 0
+    keys = bins["key"][order]
+    names = bin_names(keys, bits)
+    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    out = whole[: len(starts)]
+    out["key"] = keys[starts]
+    out["mixed"] = keys[starts] != keys[np.append(starts[1:], len(keys)) - 1]
+    out["mixed"] |= np.logical_or.reduceat(bins["mixed"][order], starts)
+    for name in COUNTS:
+        out[name] = np.add.reduceat(bins[name][order], starts)
+    return len(starts)
+
+
 def label(pixels: Array, height: int, width: int, owner: Array) -> int:
     """As `compiled.label`."""
     from scipy import ndimage  # here, for those who never look for regions
@@ -80,5 +97,7 @@ def label(pixels: Array, height: int, width: int, owner: Array) -> int:
 
 def _keys(scores: Array, pivot: np.float32) -> Array:
     """The 32-bit key of each score, uint32."""
-    pattern = ((scores - pivot) + np.float32(0.0)).view(np.int32)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite
+        shifted = scores.astype(np.float32, copy=False) - pivot
+    pattern = (shifted + np.float32(0.0)).view(np.int32)
     return (pattern ^ ((pattern >> np.int32(31)) & _SIGNLESS)).view(np.uint32) ^ _SIGN

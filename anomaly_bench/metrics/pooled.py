@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -9,33 +10,37 @@ import numpy as np
 
 from anomaly_bench.metrics import curves
 from anomaly_bench.metrics.curves import Array, Certified
+from anomaly_bench.metrics.patterns import BIN, FULL
 from anomaly_bench.metrics.readoffs import read_all
+from anomaly_bench.metrics.resampling import SharedBins
+from anomaly_bench.metrics.subject_bins import NO_BINS, combined, finest, weighted
 
-MIXED = 0x7FFFFFFF
-BIN = np.dtype(
-    [("subject", "i8"), ("bin", "i4"), ("tie", "i4"), ("normal", "i8"), ("anomalous", "i8"), ("region", "f8")]
-)
 TOTALS = ("images", "pixels", "anomalous_pixels", "hits", "called")
 BOOTSTRAPPED = ("auroc", "ap", "dice_oracle", "aupro", "dice")
-RESOLVED = 0.02  # the widest certified interval at the reduced resolution with which a bootstrap is worth giving
-_CELLS = 1 << 20  # resamples times bins that are looked at together
+RESOLVED = 0.02  # the widest certified interval of a metric with which a bootstrap is worth giving
+LIMIT = 1 << 20  # bins of all subjects together: 35 MB
+_WAITING = 1 << 18  # bins that may wait to be added up
 
 
 class SubjectHistograms:
-    """One predictor's reduced histograms and exact confusion counts, by subject id (any int64).
+    """One predictor's histograms and exact confusion counts, by subject id (any int64).
 
-    Memory: 40 bytes per filled bin of a subject, typically below 1,000 of the 2**bits.
+    Bins hold one score each until all subjects together have more than `limit`; then they are halved in resolution
+    until these fit. What they end as depends on the pixels alone, not on batches, processes or their order. Memory: 33
+    bytes per filled bin, 35 MB at most, and less than 100 MB in all while resamples are read.
 
     Args:
-        bits: resolution of the histograms.
         full_bits: resolution of the threshold, the `bits` of the curve that set it.
+        limit: the most filled bins, of all subjects together; one each is kept whatever it is.
     """
 
-    def __init__(self, bits: int = 14, full_bits: int = 20) -> None:
-        self.bits, self.full_bits = bits, full_bits
+    def __init__(self, full_bits: int = 20, limit: int = LIMIT) -> None:
+        self.full_bits, self.limit = full_bits, limit
+        self._bits = FULL
         self._totals: dict[int, Array] = {}
-        self._merged = np.empty(0, dtype=BIN)
-        self._pending: list[Array] = []
+        self._bins: dict[int, Array] = {}
+        self._pending: dict[int, list[Array]] = {}
+        self._waiting = 0
         self._rule: tuple[float, int | None] | None = None
 
     @property
@@ -47,28 +52,31 @@ class SubjectHistograms:
         """Add what another process or batch counted.
 
         Raises:
-            ValueError: its bits, pivot or threshold differ.
+            ValueError: its bits, limit, pivot or threshold differ.
         """
-        mine, theirs = (self.bits, self.full_bits, self._rule), (other.bits, other.full_bits, other._rule)
+        mine, theirs = (self.full_bits, self.limit, self._rule), (other.full_bits, other.limit, other._rule)
         if mine[:2] != theirs[:2] or (None not in (self._rule, other._rule) and mine != theirs):
-            raise ValueError(f"expected bits, full bits and (pivot, threshold) {mine}, got {theirs}")
+            raise ValueError(f"expected full bits, limit and (pivot, threshold) {mine}, got {theirs}")
         self._rule = self._rule or other._rule
         for name, count in other._totals.items():
             self._totals[name] = self._totals.get(name, 0) + count
-        self._append(other._consolidated())
+        theirs_settled = other._settled()
+        self._coarsen(other._bits)
+        for name, bins in theirs_settled.items():
+            self._append(name, bins)
 
     def rows(self) -> list[dict[str, int | float | None]]:
         """One row per subject, by id: subject, images, pixels, anomalous_pixels, dice, ap.
 
         Pixels are those of the foreground. `dice` is exact at the threshold, and None if there is none; `ap` is the
-        estimate at the reduced resolution. Both are None for a subject without an anomalous pixel.
+        estimate, exact while bins hold one score each: `pooled([subject])["ap"]` gives its bounds. Both are None for a
+        subject without an anomalous pixel.
         """
-        bins = self._consolidated()
+        bins = self._settled()
         rows: list[dict[str, int | float | None]] = []
         for name in self.subjects:
-            first, last = np.searchsorted(bins["subject"], [name, name + 1])
-            own = bins[first:last][::-1]
-            ap = curves.average_precision(own["normal"], own["anomalous"], own["tie"] != MIXED)
+            own = bins.get(name, NO_BINS)[::-1]
+            ap = curves.average_precision(own["normal"], own["anomalous"], ~own["mixed"])
             counts = dict(zip(TOTALS[:3], self._totals[name][:3].tolist(), strict=True))
             dice = self._dice(self._totals[name])
             rows.append({"subject": name} | counts | {"dice": dice and dice.value, "ap": ap and ap.value})
@@ -77,8 +85,8 @@ class SubjectHistograms:
     def pooled(self, subjects: Iterable[int] | None = None) -> dict[str, Certified | None]:
         """The metrics over all pixels of some subjects (or all), each as often as it is named.
 
-        CURVE_METRICS at the reduced resolution, whose intervals are wider than those of a full curve, then `dice` at
-        the threshold, exact. None where a class is missing among these subjects.
+        CURVE_METRICS with the bounds that these bins leave, then `dice` at the threshold, exact. None where a class is
+        missing among these subjects.
 
         Raises:
             ValueError: a subject has not been counted.
@@ -86,31 +94,22 @@ class SubjectHistograms:
         names = self.subjects if subjects is None else list(subjects)
         if unknown := sorted(set(names) - set(self._totals)):
             raise ValueError(f"expected subjects that have been counted, got {unknown}")
-        bins, ids = self._consolidated(), np.array(self.subjects, dtype=np.int64)
-        times = np.bincount(np.searchsorted(ids, np.array(names, dtype=np.int64)), minlength=len(ids))
-        own = np.searchsorted(ids, bins["subject"])
-        chosen = bins[times[own] > 0].copy()
-        for part in ("normal", "anomalous", "region"):
-            chosen[part] *= times[own[times[own] > 0]].astype(chosen[part].dtype)
-        chosen["subject"] = 0
-        whole = _combined(chosen)[::-1]
-        read = read_all(whole["normal"], whole["anomalous"], whole["region"], whole["tie"] != MIXED)
+        bins = self._settled()
+        drawn = [(bins[name], times) for name, times in Counter(names).items() if name in bins]
+        whole = weighted(drawn, self._bits)[::-1]
+        read = read_all(whole["normal"], whole["anomalous"], whole["region"], ~whole["mixed"])
         return read | {"dice": self._dice(sum((self._totals[name] for name in names), np.zeros(len(TOTALS))))}
 
     def resampled(self, weights: Array) -> dict[str, Array]:
         """BOOTSTRAPPED over all pixels of many multisets of subjects: (resamples,) each, NaN where undefined.
 
-        Values, as `pooled` estimates them. With the same weights, two predictors' differences are paired.
+        Values, as `pooled` estimates them, or about so: more than 2,048 filled bins become about as many of equal share
+        that all subjects have in common. With the same weights, two predictors' differences are paired.
 
         Args:
             weights: (resamples, subjects), how often each of `subjects` is drawn.
         """
-        if weights.ndim != 2 or weights.shape[1] != len(self._totals):
-            raise ValueError(f"expected weights (resamples, {len(self._totals)}), got shape {weights.shape}")
-        counts, tied = self._dense()
-        each = max(_CELLS // max(len(tied), 1), 1)
-        parts = [self._resampled(weights[at : at + each], counts, tied) for at in range(0, len(weights), each)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in BOOTSTRAPPED}
+        return self._resampled(weights)[0]
 
     def bootstrap(
         self, resamples: int = 1000, seed: int = 0, level: float = 0.95
@@ -118,42 +117,50 @@ class SubjectHistograms:
         """Percentile intervals of BOOTSTRAPPED over resampled subjects, of the resamples where a metric is defined.
 
         Pixels of a subject are not independent, so whole subjects are drawn with replacement. None where no resample
-        defines the metric, with fewer than two subjects, or where the reduced bins are too coarse for these scores: where
-        they leave the metric itself uncertain by more than RESOLVED.
+        defines the metric, with fewer than two subjects, or where the bins are too coarse for these scores: where they
+        leave the metric itself uncertain by more than RESOLVED.
         """
-        if len(self._totals) < 2:
+        count = len(self._totals)
+        if count < 2:
             return dict.fromkeys(BOOTSTRAPPED)
-        values = self.resampled(resampling_weights(len(self._totals), resamples, seed))
-        whole = self.pooled()
-        resolved = {name: one is not None and one.high - one.low <= RESOLVED for name, one in whole.items()}
-        return {name: percentile_interval(drawn, level) if resolved[name] else None for name, drawn in values.items()}
+        weights = np.concatenate([np.ones((1, count), np.int64), resampling_weights(count, resamples, seed)])
+        values, widths = self._resampled(weights)
+        resolved = {name: not widths[name][0] > RESOLVED for name in BOOTSTRAPPED}
+        return {
+            name: percentile_interval(drawn[1:], level) if resolved[name] else None for name, drawn in values.items()
+        }
 
     def to_arrays(self) -> dict[str, Array]:
         """Everything as plain arrays, for `numpy.savez` and `from_arrays`."""
-        bins, subjects = self._consolidated(), self.subjects
+        bins, subjects = self._settled(), self.subjects
         totals = np.array([self._totals[name] for name in subjects], dtype=np.int64).reshape(-1, len(TOTALS))
         pivot, threshold = self._rule or (np.nan, None)
         known = threshold is not None
-        settings = [self.bits, self.full_bits, int(self._rule is not None), int(known), threshold if known else 0]
+        ruled = self._rule is not None
+        settings = [self.full_bits, self.limit, self._bits, int(ruled), int(known), threshold if known else 0]
+        parts = [bins.get(name, NO_BINS) for name in subjects]
+        whole = np.concatenate([NO_BINS, *parts])
         return {
             "settings": np.array(settings, dtype=np.int64),
             "pivot": np.array(pivot, dtype=np.float64),
             "subjects": np.array(subjects, dtype=np.int64),
             "totals": totals,
-        } | {f"bins_{name}": bins[name].copy() for name in BIN.names or ()}
+            "bins": np.array([len(part) for part in parts], dtype=np.int64),
+        } | {f"bins_{name}": whole[name].copy() for name in BIN.names or ()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
         """What `to_arrays` gave, e.g. from `numpy.load`."""
-        bits, full_bits, ruled, known, threshold = np.asarray(arrays["settings"]).tolist()
-        histograms = cls(bits, full_bits)
+        full_bits, limit, bits, ruled, known, threshold = np.asarray(arrays["settings"]).tolist()
+        histograms = cls(full_bits, limit)
         histograms._rule = (float(arrays["pivot"]), threshold if known else None) if ruled else None
         names = np.asarray(arrays["subjects"]).tolist()
         histograms._totals = dict(zip(names, np.asarray(arrays["totals"]), strict=True))
-        merged = np.empty(len(arrays["bins_bin"]), dtype=BIN)
+        whole = np.empty(len(arrays["bins_key"]), dtype=BIN)
         for name in BIN.names or ():
-            merged[name] = arrays[f"bins_{name}"]
-        histograms._merged = merged
+            whole[name] = arrays[f"bins_{name}"]
+        parts = np.split(whole, np.cumsum(arrays["bins"])[:-1]) if names else []
+        histograms._bits, histograms._bins = bits, dict(zip(names, parts, strict=True))
         return histograms
 
     def _dice(self, totals: Array) -> Certified | None:
@@ -162,45 +169,45 @@ class SubjectHistograms:
             return None
         return Certified(*(3 * (2 * hits / (called + positives),)))
 
-    def _dense(self) -> tuple[Array, Array]:
-        """Counts (3, subjects, bins) float64 of normal, anomalous and region, descending, and tied (bins,)."""
-        bins = self._consolidated()
-        filled, column = np.unique(-bins["bin"], return_inverse=True)
-        row = np.searchsorted(np.array(self.subjects, dtype=np.int64), bins["subject"])
-        counts = np.zeros((3, len(self._totals), len(filled)))
-        for part, name in enumerate(("normal", "anomalous", "region")):
-            counts[part, row, column] = bins[name]
-        least, most = np.full(len(filled), MIXED), np.full(len(filled), -1)
-        np.minimum.at(least, column, bins["tie"])
-        np.maximum.at(most, column, bins["tie"])
-        return counts, (least == most) & (most != MIXED)
+    def _resampled(self, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Values of BOOTSTRAPPED, and the widths of their certified intervals: (resamples,) each."""
+        if weights.ndim != 2 or weights.shape[1] != len(self._totals):
+            raise ValueError(f"expected weights (resamples, {len(self._totals)}), got shape {weights.shape}")
+        bins = self._settled()
+        values = {name: np.full(len(weights), np.nan) for name in BOOTSTRAPPED}
+        widths = {name: np.zeros(len(weights)) for name in BOOTSTRAPPED}
+        at = 0
+        for drawn, read in SharedBins([bins.get(name, NO_BINS) for name in self.subjects], self._bits).read(weights):
+            rows = slice(at, at := at + len(drawn))
+            for name, (value, low, high) in read.items():
+                values[name][rows], widths[name][rows] = value, high - low
+        if self._rule is not None and self._rule[1] is not None:
+            totals = weights @ np.array([self._totals[name] for name in self.subjects], dtype=np.float64)
+            _, _, positives, hits, called = totals.T
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values["dice"] = np.where(positives > 0, 2 * hits / (called + positives), np.nan)
+        return values, widths
 
-    def _resampled(self, weights: Array, counts: Array, tied: Array) -> dict[str, Array]:
-        normal, anomalous, region = weights.astype(np.float64) @ counts
-        totals = weights @ np.array([self._totals[name] for name in self.subjects], dtype=np.float64)
-        _, _, positives, hits, called = totals.T
-        ruled = self._rule is not None and self._rule[1] is not None
-        with np.errstate(invalid="ignore", divide="ignore"):
-            dice = np.where(positives > 0, 2 * hits / (called + positives), np.nan) if ruled else positives * np.nan
-        return {
-            "auroc": curves.auroc_rows(normal, anomalous, tied)[0],
-            "ap": curves.average_precision_rows(normal, anomalous, tied)[0],
-            "dice_oracle": curves.dice_oracle_rows(normal, anomalous, tied)[0],
-            "aupro": curves.aupro_rows(normal, region, tied)[0],
-            "dice": dice,
-        }
+    def _append(self, name: int, block: Array) -> None:
+        """Keep a subject's block; add blocks up when many wait, so the work stays linear in them."""
+        self._pending.setdefault(name, []).append(block)
+        self._waiting += len(block)
+        if self._waiting > _WAITING:
+            self._settled()
 
-    def _append(self, block: Array) -> None:
-        """Keep a block; consolidate when the pending ones outgrow the rest, so the work stays linear in the blocks."""
-        self._pending.append(block)
-        if sum(map(len, self._pending)) > max(len(self._merged), 2**18):
-            self._consolidated()
+    def _settled(self) -> dict[int, Array]:
+        """The bins of each subject with all blocks added up, as fine as the limit allows."""
+        for name, blocks in self._pending.items():
+            self._bins[name] = combined([self._bins.get(name, NO_BINS), *blocks], self._bits)
+        self._pending, self._waiting = {}, 0
+        if sum(map(len, self._bins.values())) > self.limit:
+            self._coarsen(finest(self._bins.values(), self._bits, self.limit))
+        return self._bins
 
-    def _consolidated(self) -> Array:
-        """All blocks as one, sorted by subject and bin, each pair once."""
-        if self._pending:
-            self._merged, self._pending = _combined(np.concatenate([self._merged, *self._pending])), []
-        return self._merged
+    def _coarsen(self, bits: int) -> None:
+        if bits < self._bits:
+            self._bits = bits
+            self._bins = {name: combined([bins], bits) for name, bins in self._bins.items()}
 
 
 def resampling_weights(subjects: int, resamples: int, seed: int) -> Array:
@@ -215,19 +222,3 @@ def percentile_interval(drawn: Array, level: float = 0.95) -> tuple[float, float
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return low, high
-
-
-def _combined(bins: Array) -> Array:
-    """Bins (n,) sorted by subject and bin, those of the same subject and bin added up."""
-    bins = bins[np.lexsort((bins["bin"], bins["subject"]))]
-    new = np.ones(len(bins), dtype=bool)
-    new[1:] = (bins["bin"][1:] != bins["bin"][:-1]) | (bins["subject"][1:] != bins["subject"][:-1])
-    starts = np.flatnonzero(new)
-    if len(starts) == len(bins):
-        return bins
-    whole = bins[starts]
-    for name in ("normal", "anomalous", "region"):
-        whole[name] = np.add.reduceat(bins[name], starts)
-    differs = np.minimum.reduceat(bins["tie"], starts) != np.maximum.reduceat(bins["tie"], starts)
-    whole["tie"][differs] = MIXED
-    return whole

@@ -62,7 +62,7 @@ def fill(root: Path, map_name: str, mask_name: str, count: int = 6, planes: int 
         ("crack/{k}.tiff", "crack/{k}_mask.png", 1),
         ("deep/folder/{k}.tif", "{k}_gt.bmp", 1),
         ("{k}.nii.gz", "{k}_seg.nii", 5),
-        ("{k}.nii", "{k}.npy", 1),
+        ("{k}.nii", "{k}.nii.gz", 1),
     ],
 )
 def test_every_format_and_naming_equals_scikit_learn(
@@ -76,9 +76,12 @@ def test_every_format_and_naming_equals_scikit_learn(
     assert report.metrics["ap"].value == pytest.approx(average_precision_score(labels, scores), abs=1e-9)
     assert report.counts == {
         "files": 6,
+        "subjects": 6,
         "images": 6 * planes,
+        "anomalous_images": 6 * planes,
         "pixels": len(labels),
         "anomalous_pixels": int(labels.sum()),
+        "anomalous_outside": 0,
     }
     low, high = report.intervals["auroc"]
     assert low < report.metrics["auroc"].value < high
@@ -192,10 +195,10 @@ def broken(kind: str, root: Path) -> str:
         return r"maps/1\.png: is a coloured picture"
     if kind == "twice":
         save(root / "maps/1.png", np.zeros((1, 20, 24)))
-        return r"maps/1\.png: has the same name '1'"
+        return r"maps/1\.png and .*maps/1\.npy have one name, '1'"
     for path in (root / "masks").iterdir():
         path.unlink()
-    return r"masks: holds no masks"
+    return r"--masks .*masks: expected files that end in .*found no file at all"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,15 @@ def test_the_verb_prints_a_table_and_writes_files(tmp_path: Path, capsys: pytest
     assert call(*arguments, "--json", tmp_path / "out/s.json", "--csv", tmp_path / "out/s.csv") == 0
     shown = capsys.readouterr().out
     expected = roc_auc_score(labels, scores)
-    for word in ("6 maps", "auroc", f"{expected:.4f}", "fpr95", "lesion size", "10-99", "threshold"):
+    for word in (
+        "6 maps",
+        "auroc",
+        f"{expected:.4f}",
+        "fpr95",
+        "lesion size",
+        "10-99",
+        "found on the normal maps: score >= ",
+    ):
         assert word in shown
     document = json.loads((tmp_path / "out/s.json").read_text())
     assert document["metrics"]["auroc"]["value"] == pytest.approx(expected, abs=1e-9)
@@ -243,7 +254,15 @@ def test_the_verb_prints_a_table_and_writes_files(tmp_path: Path, capsys: pytest
         rows = {row["metric"]: row for row in csv.DictReader(stream)}
     assert float(rows["ap"]["value"]) == document["metrics"]["ap"]["value"]
     assert rows["fpr95"]["ci_low"] == ""
-    assert call(*arguments[:4], "--resamples", 0) == 0
+    with pytest.raises(ConfigError, match=r"s\.json: is there already; .*--overwrite"):
+        call(*arguments, "--json", tmp_path / "out/s.json")
+    with pytest.raises(ConfigError, match=r"s\.csv: is the file of --json too"):
+        call(*arguments, "--json", tmp_path / "s.csv", "--csv", tmp_path / "s.csv")
+    with pytest.raises(ConfigError, match="is a folder"):
+        call(*arguments, "--json", tmp_path / "out")
+    assert call(*arguments[:4], "--resamples", 0, "--json", tmp_path / "out/s.json", "--overwrite") == 0
+    assert json.loads((tmp_path / "out/s.json").read_text())["settings"]["resamples"] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["s.csv", "s.json"]
     assert "--normal-maps" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         call(*arguments, "--fpr", 1.5)

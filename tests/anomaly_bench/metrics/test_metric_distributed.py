@@ -20,10 +20,14 @@ scores, subject = torch.randn(mask.shape) + 1.5 * mask, torch.arange(7) // 2
 mine = torch.arange(7) % 3 < 2 if rank else torch.arange(7) % 3 == 2
 for curve, whole in (
     (LocalizationCurve(pivot=0.1), LocalizationCurve(pivot=0.1, sync_on_compute=False)),
+    (LocalizationCurve(), LocalizationCurve(pivot=float(scores[2].median()), sync_on_compute=False)),
     (LocalizationCurve(exact=True), LocalizationCurve(exact=True, sync_on_compute=False)),
 ):
     whole.update(scores, mask)
-    curve.update(scores[mine], mask[mine])
+    for at in mine.nonzero()[:, 0].tolist():
+        curve.update(scores[at], mask[at])
+    if not rank:
+        curve.update(scores[:0], mask[:0])
     assert curve.compute() == whole.compute()
     with curve.sync_context():
         threshold = curve.threshold_at_fpr(0.1)
@@ -37,6 +41,17 @@ assert lone.compute() == whole.compute()
 parts, everything = SubjectCurves(), SubjectCurves()
 parts.update(scores[mine], mask[mine], None, subject[mine], 0.1, 550_000)
 everything.update(scores, mask, None, subject, 0.1, 550_000)
+nothing = LocalizationCurve()
+nothing.update(scores, mask, torch.full_like(mask, bool(rank)))
+assert nothing.pivot == scores.median()
+mismatch = LocalizationCurve(pivot=float(rank))
+mismatch.update(scores, mask)
+try:
+    mismatch.compute()
+except ValueError as error:
+    assert "curves of one pivot, got [0.0, 1.0]" in str(error)
+else:
+    raise AssertionError("pivots that differ")
 gathered = [None, None]
 dist.all_gather_object(gathered, parts)
 gathered[0].merge(gathered[1])

@@ -7,7 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomaly_bench.metrics.histogram import PIVOT_SAMPLE, bin_lower_edge, default_pivot, score_keys
+from anomaly_bench.metrics.histogram import (
+    EMPTY,
+    MIXED,
+    PIVOT_SAMPLE,
+    bin_lower_edge,
+    default_pivot,
+    merged_ties,
+    score_codes,
+    score_keys,
+)
 from anomaly_bench.metrics.thresholds import dice_at, mid_cdf, threshold_at_fpr
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnormal=True)
@@ -18,27 +27,40 @@ counts = st.lists(st.integers(0, 5), min_size=8, max_size=8)
 @given(
     st.lists(floats, min_size=2, max_size=20), st.sampled_from([8, 14, 20, 32]), st.sampled_from([0.0, -0.0, 0.5, -3e4])
 )
-def test_keys_order_and_tie_as_floats_do(values: list[float], bits: int, pivot: float) -> None:
+def test_keys_order_as_floats_do(values: list[float], bits: int, pivot: float) -> None:
     scores = torch.tensor([*values, -0.0, 0.0, 1e-45, -1e-45])
-    bins, low = score_keys(scores, pivot, bits)
+    bins, whole = score_keys(scores, pivot, bits), score_keys(scores, pivot, 32)
     shifted = scores - torch.tensor(pivot)
-    whole = bins * 2 ** (32 - bits) + low
     assert torch.equal(whole[:, None] < whole, shifted[:, None] < shifted)
-    assert torch.equal(whole[:, None] == whole, shifted[:, None] == shifted)
+    assert torch.equal(bins, whole >> (32 - bits))
     assert 0 <= int(bins.min()) <= int(bins.max()) < 2**bits
 
 
-@settings(max_examples=200, deadline=None)
-@given(floats, st.sampled_from([6, 14, 20]))
-def test_lower_edge_is_the_least_score_of_its_bin(value: float, bits: int) -> None:
-    index = int(score_keys(torch.tensor([value]), 0.0, bits)[0])
-    edge = bin_lower_edge(index, 0.0, bits)
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(allow_nan=False), min_size=2, max_size=20))
+def test_codes_are_equal_where_scores_are(values: list[float]) -> None:
+    scores = torch.tensor([*values, -0.0, 0.0, 1e-45, -1e-45, 0.1, math.inf, -math.inf], dtype=torch.float64)
+    scores = torch.cat([scores, scores.float().double()])
+    codes = score_codes(scores)
+    assert torch.equal(codes[:, None] == codes, scores[:, None] == scores)
+    assert not bool(((codes == EMPTY) | (codes == MIXED)).any())
+
+
+def test_merged_ties() -> None:
+    zero, one = score_codes(torch.tensor([0.0, -1.0])).tolist()
+    ties = torch.tensor([[EMPTY, zero, EMPTY, one, MIXED, one, EMPTY], [EMPTY, EMPTY, one, one, one, zero, MIXED]])
+    assert merged_ties(ties).tolist() == [EMPTY, zero, one, one, MIXED, MIXED, MIXED]
+
+
+@settings(max_examples=150, deadline=None)
+@given(floats, st.sampled_from([6, 14, 20]), st.sampled_from([0.0, 1.0, -1.0, 0.3, 1000.25, -3e38]))
+def test_lower_edge_parts_scores_as_their_bins_do(value: float, bits: int, pivot: float) -> None:
+    index = int(score_keys(torch.tensor([value]), pivot, bits))
+    edge = torch.tensor([bin_lower_edge(index, pivot, bits)])
     assert edge <= value
-    assert int(score_keys(torch.tensor([edge]), 0.0, bits)[0]) == index
-    if math.isfinite(edge):
-        below = torch.nextafter(torch.tensor([edge]), torch.tensor(-math.inf))
-        assert int(score_keys(below, 0.0, bits)[0]) == index - 1 or edge == 0
-        assert bin_lower_edge(index, 2.0, bits) == edge + 2.0
+    assert int(score_keys(edge, pivot, bits)) == index
+    if edge > -math.inf:
+        assert int(score_keys(torch.nextafter(edge, torch.tensor(-math.inf)), pivot, bits)) < index or edge == 0
 
 
 def test_edges_beyond_the_floats_are_infinite() -> None:

@@ -32,6 +32,12 @@ def test_top_k_mean_refuses_what_has_no_mean() -> None:
         top_k_mean(maps, foreground, 0)
     with pytest.raises(ValueError, match="shape"):
         top_k_mean(maps[:1], foreground)
+    both = torch.tensor([[1.0, 2.0, 3.0], [torch.inf, -torch.inf, 0.0], [torch.inf, 1.0, 2.0]]).view(3, 1, 1, 3)
+    with pytest.raises(ValueError, match=r"both inf and -inf in images \[1\]; clip"):
+        top_k_mean(both, torch.ones_like(both, dtype=torch.bool), 1.0)
+    assert top_k_mean(both[2:], torch.ones(1, 1, 1, 3, dtype=torch.bool), 1.0) == math.inf
+    large = torch.full((1, 1, 1, 2), 3e38)
+    assert top_k_mean(large, torch.ones_like(large, dtype=torch.bool), 1.0) == large[0, 0, 0, 0]
     foreground[1] = False
     with pytest.raises(ValueError, match=r"images \[1\]"):
         top_k_mean(maps, foreground)

@@ -58,5 +58,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="sizes and share"):
         LesionDetection().merge(LesionDetection(share=0.1))
     whole = torch.ones(1, 1, 5, 5, dtype=torch.bool)
-    with pytest.raises(ValueError, match="larger one"):
-        LesionDetection().update(whole[..., :4], find_regions(whole))
+    regions = find_regions(whole)
+    for other in (whole[..., :4], torch.ones(1, 1, 8, 8, dtype=torch.bool), torch.ones(2, 1, 5, 5, dtype=torch.bool)):
+        with pytest.raises(ValueError, match=r"called pixels of \(1, 5, 5\)"):
+            LesionDetection().update(other, regions)
+        with pytest.raises(ValueError, match=r"a foreground of \(1, 5, 5\)"):
+            regions.within(other)

@@ -1,6 +1,7 @@
 """LocalizationCurve from maps to numbers, against scikit-learn and a loop over regions."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from scipy.ndimage import label
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from anomaly_bench.metrics import CURVE_METRICS, Calibration, LocalizationCurve
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* is known to:UserWarning")
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=True)
 tricky = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-40, 0.5, 0.50000006, 0.5001, 0.6, 3e38])
@@ -191,3 +194,110 @@ def test_threshold_dice_and_calibration_follow_the_pixels() -> None:
     normal = scores[~mask]
     lower = (normal[:, None, None, None, None] < scores).float().mean(0)
     torch.testing.assert_close(Calibration.of(curve)(scores), lower, atol=3 / len(normal), rtol=0)
+
+
+def test_a_tie_is_of_the_scores_as_they_came() -> None:
+    scores = torch.ones(1, 10, 10)
+    scores[0, 0], scores[0, 1] = 1e-9, 2e-9  # one number after the pivot, 1, is subtracted
+    mask = torch.zeros(scores.shape, dtype=torch.bool)
+    mask[0, 1] = True
+    exact, curve, flat = LocalizationCurve(exact=True), LocalizationCurve(), LocalizationCurve()
+    for one in (exact, curve):
+        one.update(scores, mask)
+    assert curve.pivot == 1
+    for name, certified in exact.compute().items():
+        assert curve.compute()[name].low <= certified.value <= curve.compute()[name].high, name
+    assert curve.compute()["auroc"].low < curve.compute()["auroc"].high
+    flat.update(scores.clamp(min=2e-9), mask)
+    assert flat.compute()["auroc"].low == flat.compute()["auroc"].high
+
+
+@pytest.mark.parametrize(
+    ("scores", "apart"),
+    [
+        (torch.tensor([0.5, 0.5 + 1e-12], dtype=torch.float64), True),
+        (torch.tensor([0.1, 0.1], dtype=torch.float64), False),
+        (torch.tensor([2**24, 2**24 + 1]), True),
+        (torch.tensor([2**24 + 1, 2**24 + 1]), False),
+        (torch.tensor([7, 8], dtype=torch.uint8), True),
+    ],
+)
+def test_what_float32_makes_one_is_not_certified_as_a_tie(scores: torch.Tensor, apart: bool) -> None:
+    mask, expected = torch.tensor([[False, True]]), 1.0 if apart else 0.5
+    exact, curve = LocalizationCurve(exact=True), LocalizationCurve()
+    exact.update(scores[None], mask)
+    curve.update(scores[None], mask)
+    assert exact.compute()["auroc"] == (expected,) * 3
+    got = curve.compute()["auroc"]
+    assert got.low <= expected <= got.high
+    merged = apart and scores.float()[0] == scores.float()[1]
+    assert (got.low < got.high) == bool(merged)
+
+
+def test_integers_that_no_float_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"below 2\*\*53 in size, got 9007199254740992"):
+        LocalizationCurve().update(torch.tensor([[0, -(2**53)]]), torch.zeros(1, 2, dtype=torch.bool))
+
+
+def test_arrays_of_any_layout() -> None:
+    rng = np.random.default_rng(0)
+    scores, mask = rng.random((3, 8, 8)).astype(np.float32), rng.random((3, 8, 8)) < 0.3
+    straight, turned = LocalizationCurve(), LocalizationCurve()
+    straight.update(scores, mask)
+    turned.update(scores.astype(">f4")[::-1, :, ::-1], mask[::-1, :, ::-1])
+    assert turned.compute() == straight.compute()
+
+
+def test_the_best_threshold_calls_the_pixels_of_its_bin() -> None:
+    scores = torch.tensor([[-1e-9, -0.5, -0.6, -0.7]])
+    mask = torch.tensor([[True, False, False, False]])
+    curve = LocalizationCurve(pivot=-1.0)
+    curve.update(scores, mask)
+    assert torch.equal(scores >= curve.dice_oracle_threshold(), mask)
+
+
+def test_wide_bounds_warn_once_and_say_what_to_do() -> None:
+    torch.manual_seed(0)
+    mask = torch.rand(40, 40) < 0.3
+    curve = LocalizationCurve(pivot=0.0)
+    curve.update(1000 + 1e-2 * (torch.rand(40, 40) + mask), mask)
+    with pytest.warns(UserWarning, match=r"auroc is known to ±0\.\d+ only.*bits=24.*exact=True"):
+        curve.compute()
+    curve.update(torch.rand(40, 40), mask)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curve.compute()
+
+
+def test_a_subclass_with_histograms_cannot_be_exact() -> None:
+    class Own(LocalizationCurve):
+        pass
+
+    with pytest.raises(TypeError, match="subclass ExactCurve"):
+        Own(exact=True)
+    assert Own().bits == 20
+    assert type(Own()) is Own
+
+
+def test_a_region_that_the_foreground_cuts_counts_by_its_share_inside() -> None:
+    mask = torch.zeros(1, 4, 8, dtype=torch.bool)
+    mask[0, 0, :4] = mask[0, 2, :4] = True
+    scores, foreground = torch.zeros(1, 4, 8), torch.ones(1, 4, 8, dtype=torch.bool)
+    scores[0, 0, :4], foreground[0, 0, 1:4] = 1.0, False  # found, but 3 of its 4 pixels do not count
+    curve = LocalizationCurve()
+    curve.update(scores, mask, foreground)
+    # At no false positive the overlap is 1/4 of 5/4 regions; it then rises to 1 at a false-positive rate of 1.
+    assert curve.aupro(1.0) == pytest.approx([0.2 + 0.8 / 2] * 3)
+
+
+def test_a_frequent_score_is_alone_in_its_bin() -> None:
+    """Clamped maps: around the median, the zeros would share a bin with the scores just above them."""
+    torch.manual_seed(0)
+    mask = torch.rand(4, 128, 128) < 0.03
+    scores = (torch.randn(mask.shape) + mask + 0.3).clamp(min=0)
+    for pivot, narrow in ((None, True), (float(scores.median()), False)):
+        curve = LocalizationCurve(20, pivot)
+        curve.update(scores, mask)
+        found = curve.compute()["fpr95"]
+        assert found is not None
+        assert (found.high - found.low < 1e-9) == narrow

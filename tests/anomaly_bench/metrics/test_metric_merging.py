@@ -7,6 +7,8 @@ import torch
 
 from anomaly_bench.metrics import LocalizationCurve
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is known to:UserWarning")
+
 Maps = tuple[torch.Tensor, ...]
 
 
@@ -68,8 +70,11 @@ def test_curves_that_differ_do_not_merge(maps: Maps) -> None:
 
 
 def test_processes_sync_their_counts_and_must_share_the_pivot(maps: Maps) -> None:
-    same = LocalizationCurve(distributed_available_fn=lambda: True)
+    same = LocalizationCurve(
+        dist_sync_fn=lambda state, group: [state.new_tensor(torch.nan), state], distributed_available_fn=lambda: True
+    )
     same.update(*maps)
+    assert same.pivot == maps[0].median()
     tie = same.tie.clone()
     with same.sync_context(dist_sync_fn=lambda state, group: [state, state]):
         assert int((same.normal + same.anomalous).sum()) == 2 * maps[0].numel()
