@@ -49,6 +49,11 @@ class Evidence:
         return self._decoded[0].detach()
 
     @property
+    def error(self) -> Tensor:
+        """|x − x̂|, (B, C, H, W)."""
+        return self._once("error", lambda: (self.image - self.reconstruction).abs_())
+
+    @property
     def variance(self) -> Tensor:
         """The variance of p(x|z) at each pixel: (B, C, H, W), or a single number where all pixels share it."""
         return self._once("variance", self._likelihood_variance)
@@ -183,14 +188,17 @@ def standard_normal(number: int, batch: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(model: VAE) -> Iterator[None]:
-    """Evaluation mode, gradients enabled, no weight taking any; everything as before on leaving."""
+    """Evaluation mode, gradients enabled, no weight taking any, full precision; everything as before on leaving.
+
+    Full precision also inside of torch.autocast: half of it moves the KL gradient by up to a quarter of its range.
+    """
     training = model.training
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(model.device.type, enabled=False):
             yield
     finally:
         for parameter in trainable:

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from data_modules.batch import AnomalyBatch
-from leaderboard.record import Measure, PredictorResult
+from leaderboard.record import Measure, PredictorResult, SubsetChoice
 
 from ..evidence import Evidence, frozen
 from ..metrics import Calibration, LocalizationCurve, find_regions
 from ..models import VAE
 from ..predictors import Suite
 from ..schema import LocalizationConfig
-from .panels import Sample, draw_panels
-from .tally import Tally
+from .panels import Sample, draw_model, draw_panels, samples_of
+from .search import Searches, settled
+from .surroundings import Surroundings
+from .tally import Tally, on_cpu
 
 ENSEMBLE_PIVOT = 1.0  # calibrated scores crowd below 1, where the anomalies are
 
@@ -28,8 +30,10 @@ class LocalizationCallback(pl.Callback):
     """Localizes anomalies with every predictor of a suite, whenever the trainer validates or tests.
 
     phase: 'monitor' while fitting (the cheap predictors on a few images, every few epochs; it selects nothing), then in
-    this order 'calibrate' (single predictors on normal validation images: score distributions and thresholds),
-    'validate' (all predictors on all validation images) and 'test'. Whoever runs the trainer sets it.
+    this order 'calibrate' (single predictors on normal validation images: score distributions and thresholds), 'search' if
+    the suite has searches (their members on all validation images: which ones to combine), 'validate' (all predictors on
+    all validation images) and 'test'. Whoever runs the trainer sets it.
+    choices: what each search chose; from then on `suite` has ordinary ensembles in their place.
     subjects and attributes: names of all subjects by id, and what is known of each.
     picks: positions of the test images that pictures are drawn of.
     """
@@ -45,22 +49,29 @@ class LocalizationCallback(pl.Callback):
     ) -> None:
         self.suite, self.config, self.subjects, self.attributes = suite, config, subjects, attributes
         self.pictures, self.picks = pictures, picks
-        self.phase: Literal["monitor", "calibrate", "validate", "test"] = "monitor"
+        self.phase: Literal["monitor", "calibrate", "search", "validate", "test"] = "monitor"
+        self.searches = Searches(suite.searches)
+        self.choices: dict[str, SubsetChoice] = {}
         self.calibration: dict[str, Calibration] = {}
         self.thresholds: dict[str, int] = {}
         self.validation: dict[str, dict[str, Measure]] = {}
         self.tallies: dict[str, Tally] = {}
         self.samples: list[Sample] = []
+        self.surroundings = Surroundings()
         self._names: list[str] = []
         self._seen: dict[int, int] = {}
 
     def results(self) -> dict[str, PredictorResult]:
         """What every shown predictor reached; after the test."""
         about = self.subjects, self.attributes, self.config.resamples
-        return {name: self.tallies[name].result(self.validation[name], *about) for name in self.suite.shown}
+        results = {name: self.tallies[name].result(self.validation[name], *about) for name in self.suite.shown}
+        chosen = {name: results[name].model_copy(update={"choice": choice}) for name, choice in self.choices.items()}
+        return results | chosen
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.phase != "monitor":
+        if self.phase == "search":
+            self.tallies = {}
+        elif self.phase != "monitor":
             self._start(list(self.suite.single))
         elif self._looking(trainer):
             self._start(self.suite.cheap())
@@ -76,10 +87,15 @@ class LocalizationCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.tallies:
+        if self.phase == "search":
+            self.searches.update(pl_module, self.suite, self.calibration, batch)
+        elif self.tallies:
             self._count(pl_module, batch, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.phase == "validate" and len(self._seen) < 2:
+            self._set_thresholds(list(self.suite.ensembles))
+        self._gather()
         if self.phase == "monitor" and self.tallies:
             for name, measures in self._measures().items():
                 for metric in ("auroc", "ap"):
@@ -89,6 +105,9 @@ class LocalizationCallback(pl.Callback):
         elif self.phase == "calibrate":
             self.calibration = {name: Calibration.of(tally.curve) for name, tally in self.tallies.items()}
             self._set_thresholds(self._names)
+        elif self.phase == "search":
+            self.choices = trainer.strategy.broadcast(self.searches.choose())  # one for all processes: the first's
+            self.suite = settled(self.suite, self.choices)
         elif self.phase == "validate":
             self.validation = self._measures()
 
@@ -97,20 +116,16 @@ class LocalizationCallback(pl.Callback):
         self._start(list(self.suite.single))
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
-        self._count(pl_module, batch, dataloader_idx)
+        self._count(pl_module, batch, 0)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._gather()
         for name, measures in self._measures().items():
             pl_module.log_dict({f"test/{name}/{key}": m.value for key, m in measures.items() if m.value is not None})
         draw_panels(self.samples, self.pictures)
+        draw_model(self.samples, pl_module, self.pictures)
 
     def _looking(self, trainer: pl.Trainer) -> bool:
         every = self.config.monitor_every
@@ -134,6 +149,8 @@ class LocalizationCallback(pl.Callback):
     def _count(self, model: pl.LightningModule, batch: AnomalyBatch, loader: int) -> None:
         assert isinstance(model, VAE)
         seen = self._seen.get(loader, 0)
+        if self.phase == "validate" and loader and not seen:
+            self._set_thresholds(list(self.suite.ensembles))
         if self.phase == "monitor" and seen >= self.config.monitor_images:
             return
         self._seen[loader] = seen + len(batch["image"])
@@ -149,50 +166,35 @@ class LocalizationCallback(pl.Callback):
             regions = find_regions(counted["mask"]).within(counted["foreground"]) if self.phase == "test" else None
             for name, (score, seconds) in maps.items():
                 self.tallies[name].update(score, seconds, counted, regions)
-            self._sample(
-                evidence, batch, {name: maps[name][0] for name in maps if name in self.suite.shown}, seen, loader
+            if self.phase == "test":
+                error = evidence.error.mean(1, keepdim=True).cpu()
+                self.surroundings.update(error, counted["mask"], counted["foreground"])
+            shown = {name: maps[name][0] for name in maps if name in self.suite.shown}
+            self.samples += samples_of(
+                batch, evidence, shown, self._picked(len(batch["image"]), seen, loader), self.subjects
             )
-        if self.phase == "validate" and loader == 0:
-            self._set_thresholds(list(self.suite.ensembles))
 
     def _set_thresholds(self, names: list[str]) -> None:
-        """From normal validation pixels alone, as long as nothing else has been counted."""
+        """From normal validation pixels alone, those of all processes, as long as nothing else has been counted."""
         for name in names:
-            self.thresholds[name] = self.tallies[name].curve.threshold_at_fpr(self.config.fpr)
-            self.tallies[name].threshold = self.thresholds[name]
+            tally = self.tallies[name]
+            with tally.curve.sync_context(should_sync=tally.curve.sync_on_compute):
+                self.thresholds[name] = tally.threshold = tally.curve.threshold_at_fpr(self.config.fpr)
+
+    def _gather(self) -> None:
+        """One predictor after the other, so that no process holds the histograms of all processes together."""
+        self.tallies = {name: tally.gathered() for name, tally in self.tallies.items()}
 
     def _measures(self) -> dict[str, dict[str, Measure]]:
         return {name: tally.measures() for name, tally in self.tallies.items() if name in self.suite.shown}
 
-    def _sample(
-        self, evidence: Evidence, batch: AnomalyBatch, maps: dict[str, Tensor], first: int, loader: int
-    ) -> None:
-        """Keep what the pictures show: the picked test images, or the first anomalous ones while monitoring."""
-        count = len(batch["image"])
+    def _picked(self, count: int, first: int, loader: int) -> list[int]:
+        """Which of a batch's images the pictures show: the picked test images, or the first anomalous ones while monitoring."""
         if self.phase == "test":
-            chosen = [pick - first for pick in self.picks if first <= pick < first + count]
-        elif self.phase == "monitor" and loader == 1:
-            chosen = list(range(count))[: self.config.pictures - len(self.samples)]
-        else:
-            return
-        for index in chosen:
-            caption = f"{self.subjects[int(batch['subject'][index])]} · {int(batch['slice'][index])}"
-            parts = (batch["image"], batch["mask"], evidence.reconstruction)
-            image, mask, reconstruction = (part[index].detach().cpu() for part in parts)
-            shown = {name: score[index, 0].cpu() for name, score in maps.items()}
-            self.samples.append(Sample(caption, image, mask[0], reconstruction, shown))
-
-
-def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
-    """The batch in main memory, where histograms are counted: in float64, which not every device has."""
-    return AnomalyBatch(
-        image=batch["image"].cpu(),
-        mask=batch["mask"].cpu(),
-        foreground=batch["foreground"].cpu(),
-        region_weight=batch["region_weight"].cpu(),
-        subject=batch["subject"].cpu(),
-        slice=batch["slice"].cpu(),
-    )
+            return [pick - first for pick in self.picks if first <= pick < first + count]
+        if self.phase == "monitor" and loader == 1:
+            return list(range(count))[: self.config.pictures - len(self.samples)]
+        return []
 
 
 def pick_samples(anomalous: Tensor, count: int) -> list[int]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytorch_lightning as pl
+import torch
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 from torch import Tensor
+
+from data_modules.batch import AnomalyBatch
+
+from ..evidence import Evidence
+from ..models import VAE, pictures
 
 TILE, GAP, HEADER, MARGIN, BAR = 144, 6, 26, 10, 60
 INK, PAPER, OUTLINE = (32, 32, 32), (255, 255, 255), (64, 224, 255)
@@ -27,6 +36,24 @@ class Sample:
     mask: Tensor
     reconstruction: Tensor
     maps: dict[str, Tensor]
+
+
+def samples_of(
+    batch: AnomalyBatch,
+    evidence: Evidence,
+    maps: Mapping[str, Tensor],
+    chosen: Sequence[int],
+    subjects: Sequence[str],
+) -> list[Sample]:
+    """The chosen images of a batch, by position, with the maps (B, 1, H, W) of each predictor; subjects: all names by id."""
+    samples = []
+    for index in chosen:
+        caption = f"{subjects[int(batch['subject'][index])]} · {int(batch['slice'][index])}"
+        parts = (batch["image"], batch["mask"], evidence.reconstruction)
+        image, mask, reconstruction = (part[index].detach().cpu() for part in parts)
+        shown = {name: score[index, 0].cpu() for name, score in maps.items()}
+        samples.append(Sample(caption, image, mask[0], reconstruction, shown))
+    return samples
 
 
 def draw_panels(samples: Sequence[Sample], folder: Path) -> None:
@@ -49,9 +76,27 @@ def draw_panels(samples: Sequence[Sample], folder: Path) -> None:
         "reconstruction": [_tile(_grey(sample.reconstruction)) for sample in samples],
     }
     captions = [sample.caption for sample in samples]
+    named = PngInfo()
+    named.add_itxt(
+        "captions", json.dumps(captions)
+    )  # the leaderboard's report tells by them which row is which subject
     for name in names:
-        _montage({**common, name: columns[name]}, captions, ranges[name]).save(folder / f"{name}.png")
-    _montage({**common, **columns}, captions).save(folder / "overview.png")
+        _montage({**common, name: columns[name]}, captions, ranges[name]).save(folder / f"{name}.png", pnginfo=named)
+    _montage({**common, **columns}, captions).save(folder / "overview.png", pnginfo=named)
+
+
+def draw_model(samples: Sequence[Sample], model: pl.LightningModule, folder: Path) -> None:
+    """Write `model.png`: the images of the samples beside their reconstructions and as many decoded samples of the prior.
+
+    Nothing without samples.
+    """
+    if not samples:
+        return
+    assert isinstance(model, VAE)
+    images = torch.stack([sample.image for sample in samples])
+    columns = {"image": images} | pictures(model, images.to(model.device), len(images))
+    tiles = {title: [_tile(_grey(picture.cpu())) for picture in column] for title, column in columns.items()}
+    _montage(tiles, [sample.caption for sample in samples]).save(folder / "model.png")
 
 
 def _map_column(samples: Sequence[Sample], name: str) -> list[Picture]:

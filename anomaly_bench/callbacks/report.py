@@ -19,11 +19,13 @@ class ReportCallback(pl.Callback):
     """
 
     def __init__(self, reporter: Reporter, batches: int) -> None:
-        self.reporter, self.batches, self.left = reporter, batches, 0
+        self.reporter, self.batches, self.left = reporter, batches, -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.left = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
-        self.reporter.stage("", self.left + LOCALIZING * self.batches)
+        batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 1
+        self.reporter.stage("", batches * epochs + LOCALIZING * self.batches)
+        self.left = batches * (epochs - trainer.current_epoch)
+        self.reporter.advance(batches * trainer.current_epoch)  # those of an interrupted run
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.left -= 1
@@ -36,6 +38,11 @@ class ReportCallback(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.reporter.advance(self.left)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.left < 0:  # the training was over before an interruption
+            self.left = 0
+            self.reporter.stage("", LOCALIZING * self.batches)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:

@@ -13,7 +13,7 @@ def warmup(step: int, steps: int) -> float:
 def cyclical(step: int, cycle: int, cycles: int, ramp: float) -> float:
     """`cycles` times from 0 linearly to 1 during the share `ramp` of `cycle` steps and 1 for their rest; then 1.
 
-    Fu et al. 2019 (arXiv 1903.10145), equations 6 and 7; there M = 4 cycles and R = 0.5 is the ramp.
+    Fu et al. 2019 (arXiv 1903.10145): M cycles, of which the share R is the ramp; 4 and 0.5 are what its users take.
     """
     if step >= cycles * cycle:
         return 1.0

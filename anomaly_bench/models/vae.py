@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -35,7 +36,7 @@ class VAE(pl.LightningModule):
     path of another function like them. likelihood, sigma, variance: see Likelihood. noise, masks, mask_size: how the
     encoder's input is corrupted in training (see Corruption), while the loss is that of the clean image: a denoising
     model (Vincent et al. 2008; Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with
-    many channels and on GPUs; numbers agree to 1e-4 of their range.
+    many channels and on GPUs; numbers agree to 1e-4 of their range. lr, weight_decay: of Adam; the decay is an L2 penalty.
 
     latent: how many latent units an image has; latent_shape: their shape, (latent,) or (latent, h, w).
     rec_levels: the percentiles 0 to 100 of rec over normal training images, NaN until they are estimated.
@@ -61,13 +62,18 @@ class VAE(pl.LightningModule):
         masks: int = 0,
         mask_size: float = 0.5,
         channels_last: bool = False,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= weight_decay < math.inf:
+            raise ConfigError(
+                f"model.weight_decay={weight_decay}: expected 0 for none, or Adam's L2 penalty, such as 1e-5"
+            )
         if latent < 1 or (channels is not None and (not channels or min(channels) < 1)):
             shown = None if channels is None else list(channels)
             raise ConfigError(f"model.latent={latent}, model.channels={shown}: expected sizes of at least 1")
         self.save_hyperparameters()
-        self.shape, self.lr = shape, lr
+        self.shape, self.lr, self.weight_decay = shape, lr, weight_decay
         self.corrupted = Corruption(noise, masks, mask_size)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         density = Likelihood(likelihood, sigma, variance)
@@ -175,7 +181,7 @@ class VAE(pl.LightningModule):
         """Nothing of its own: the LocalizationCallback does the testing."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
+        return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
 
 
 def find_network(name: str) -> Network:

@@ -22,7 +22,7 @@ class BetaVAE(VAE):
     cyclical: it does so `cycles` times, each within the share `ramp` of `cycle_epochs`, and stays at beta for the rest of
     them and after them (Fu et al. 2019, arXiv 1903.10145).
     capacity: the term is beta · |KL − C|, and C grows linearly from 0 to `capacity` nats over `warmup_epochs` (Burgess et al.
-    2018, arXiv 1804.03599, equation 8, where beta is called gamma). `beta` is the weight of the KL above C, and so is that
+    2018, arXiv 1804.03599, where beta is called gamma). `beta` is the weight of the KL above C, and so is that
     of the KL in the ELBO gradient of a predictor: the sign that it has for an image whose KL exceeds C.
     Other arguments as for VAE.
     """

@@ -7,7 +7,7 @@ from .projection import Projection
 from .restoration import Restoration
 from .sampling import LatentVariance
 from .single import Combination, Gradient, Reconstruction
-from .subsets import PixelSample, best_subset
+from .subsets import PixelSample, SubsetSearch, best_subset
 from .suite import Suite, build_suite
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Reconstruction",
     "Restoration",
     "SeedEnsemble",
+    "SubsetSearch",
     "Suite",
     "best_subset",
     "build_suite",

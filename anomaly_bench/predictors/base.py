@@ -30,8 +30,8 @@ class Predictor(ABC):
     1706.03825, who take 50). noise: their noise's standard deviation, as a share of the image's range; the paper: 0.1 to 0.2.
     latent_samples: the map is averaged over so many posterior samples in place of the posterior mean.
     smooth: standard deviation of the Gaussian that smooths the map. median: side of the median filter's window, odd (Baur et
-    al. 2021, arXiv 2004.03271: 5). min_pool: side of the window whose least score a pixel gets, odd: removes thin responses
-    such as edges, and shrinks the rest.
+    al. 2021, arXiv 2004.03271; 5 as public reimplementations have it). min_pool: side of the window whose least score a pixel
+    gets, odd: removes thin responses such as edges, and shrinks the rest.
     erode: pixels this close to the background get the least score in the image's foreground (Baur et al. 2021), as errors at
     the brain's rim are seldom anomalies. They still count in every metric.
 
@@ -163,7 +163,7 @@ def one_of(argument: str, value: str, options: tuple[str, ...]) -> None:
 
 def channel_mean(values: Tensor) -> Tensor:
     """(B, C, H, W) to (B, 1, H, W): how every map reduces channels."""
-    return values.mean(dim=1, keepdim=True)
+    return values if values.shape[1] == 1 else values.mean(dim=1, keepdim=True)
 
 
 def mean_of(tensors: Iterable[Tensor]) -> Tensor:

@@ -40,8 +40,7 @@ class LocalContrast(Predictor):
 
     Local contrast normalisation (Jarrett et al. 2009, ICCV, "What is the best multi-stage architecture for object
     recognition?"), c being the image's mean of s. Surroundings are foreground pixels under a Gaussian window.
-    window: its side in pixels, odd; 9 as in the paper, which leaves the Gaussian's standard deviation sigma open: a quarter of
-    the side is ours.
+    window, sigma: its side in pixels, odd, and the Gaussian's standard deviation, a quarter of the side; both are our choice.
 
     Good at small spots and scratches on a smooth surface, as in pictures of products. Bad at anomalies larger than its window,
     of which it sees the edge alone, and at normal images with contours or a strong texture.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..evidence import Evidence
-from .base import Predictor, one_of, register
+from .base import one_of, register
 
 Calibrate = Callable[[str, Tensor], Tensor]
+TimedMap = tuple[Tensor, float]
 
 WAYS = ("mean", "product", "max")
 
@@ -34,7 +34,7 @@ class Ensemble:
 
     mean: good where members err in different places. product: demands that all agree; a single one that is blind to an
     anomaly loses it. max: one is enough, so it finds the most kinds of anomalies and collects all false alarms. Bad
-    when most members are bad: see `best_subset`.
+    when most members are bad: see `SubsetSearch`.
     """
 
     members: Sequence[str] = field(default_factory=list)
@@ -64,24 +64,27 @@ class SeedEnsemble:
     def __post_init__(self) -> None:
         one_of("how", self.how, WAYS)
 
-    def maps(
-        self,
-        predictors: Mapping[str, Predictor],
-        evidence: Sequence[Evidence],
-        calibrate: Sequence[Calibrate],
-    ) -> dict[str, tuple[Tensor, float]]:
+    def maps(self, models: Iterable[Mapping[str, TimedMap]]) -> dict[str, TimedMap]:
         """The ensemble's map (B, 1, H, W) of each predictor, in [0, 1], with its seconds: all models' together.
 
-        evidence: one per model, all on the same images, each model `frozen`; calibrate: each model's own, in the same order.
-        Raises ValueError unless there are at least two models and a calibration for each.
+        models: of each, its calibrated maps of the same images by predictor; only one model's are held at a time. Raises
+        ValueError unless there are at least two, of the same predictors.
         """
-        if len(evidence) < 2 or len(calibrate) != len(evidence):
-            raise ValueError(
-                f"expected at least two models and a calibration for each, got {len(evidence)} and {len(calibrate)}"
-            )
-        out = {}
-        for name, predictor in predictors.items():
-            timed = [one.timed(predictor) for one in evidence]
-            scores = [own(name, score) for own, (score, _) in zip(calibrate, timed, strict=True)]
-            out[name] = combine(scores, self.how), sum(seconds for _, seconds in timed)
-        return out
+        total: dict[str, TimedMap] = {}
+        count = 0
+        for count, maps in enumerate(models, 1):
+            if count > 1 and maps.keys() != total.keys():
+                raise ValueError(f"expected maps of {', '.join(total)} from every model, got {', '.join(maps)}")
+            total = {
+                name: (self._joined(total[name][0], score), total[name][1] + seconds) if count > 1 else (score, seconds)
+                for name, (score, seconds) in maps.items()
+            }
+        if count < 2:
+            raise ValueError(f"expected at least two models, got {count}")
+        share = count if self.how == "mean" else 1
+        return {name: (score / share, seconds) for name, (score, seconds) in total.items()}
+
+    def _joined(self, one: Tensor, other: Tensor) -> Tensor:
+        if self.how == "max":
+            return torch.maximum(one, other)
+        return one * other if self.how == "product" else one + other

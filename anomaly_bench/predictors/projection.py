@@ -41,8 +41,8 @@ class Projection(Difference):
     start: image for x_0 = x, or reconstruction for x_0 = x̂(x), which starts with less of the anomaly, but without the
     detail that x̂ lacks. masked: false leaves out the factor (x_t − x̂)², which steers the update to what is reconstructed badly.
     constant: treat x̂ as constant in the gradient, as a public reimplementation does: no backward pass through the networks,
-    another method. error: of x and x_T: l1, l2 or ssim (the paper's); see Difference for its window.
-    The paper has step 0.5, l1 0.05 and SSIM; our smaller step is for a rec in nats at sigma 0.1.
+    another method. error: of x and x_T: l1, l2 or ssim; see Difference for its window.
+    A public reimplementation has step 0.5, l1 0.05, stop 0 and a binary cross-entropy; our smaller step is for sigma 0.1.
 
     Good at textures and sharp pictures: it keeps the normal detail that a reconstruction blurs, and so has fewer false alarms
     at edges. Bad where the stop level is loose (nothing moves) and where the anomaly itself is reconstructed well; costs a
@@ -106,11 +106,14 @@ def stop_level(model: VAE, share: float) -> float:
 
 
 def project(energy: Energy, image: Tensor, start: Tensor, iterations: int, step: float, level: float) -> Tensor:
-    """x_T of images (B, C, H, W) from x_0 = start, each by its own path: those whose rec is at most `level` leave the batch."""
+    """x_T of images (B, C, H, W) from x_0 = start, each by its own path: those whose rec is at most `level` leave the batch.
+
+    NaN for an image whose rec at the start is no finite number.
+    """
     point = energy(start, image)
     steps = torch.full_like(point.energy, step)
     result = start.where(point.rec.isfinite().view(-1, 1, 1, 1), torch.nan)
-    active = (point.rec > level).nonzero().flatten()
+    active = ((point.rec > level) & point.rec.isfinite()).nonzero().flatten()
     point, steps = _select(point, active), steps[active]
     for _ in range(iterations):
         if len(active) == 0:

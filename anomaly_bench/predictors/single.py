@@ -65,8 +65,10 @@ class Reconstruction(Difference):
 
     def score(self, evidence: Evidence) -> Tensor:
         if self.error == "weighted":
-            return channel_mean((evidence.image - evidence.reconstruction).square() / evidence.variance)
-        return self.difference(evidence.image, evidence.reconstruction)
+            return channel_mean(evidence.error.square().div_(evidence.variance))
+        if self.error == "ssim":
+            return self.difference(evidence.image, evidence.reconstruction)
+        return channel_mean(evidence.error if self.error == "l1" else evidence.error.square())
 
 
 @register("gradient")
@@ -127,11 +129,10 @@ class Combination(Predictor):
             raise ConfigError(f"weight={self.weight}: expected the KL gradient's weight in the sum, above 0")
 
     def score(self, evidence: Evidence) -> Tensor:
-        error, gradient = (evidence.image - evidence.reconstruction).abs(), evidence.grad_kl.abs()
         if self.how == "product":
-            return channel_mean(error * gradient)
-        foreground = evidence.foreground
-        return to_unit(channel_mean(error), foreground) + self.weight * to_unit(channel_mean(gradient), foreground)
+            return channel_mean((evidence.error * evidence.grad_kl).abs_())
+        error, gradient = channel_mean(evidence.error), channel_mean(evidence.grad_kl.abs())
+        return to_unit(error, evidence.foreground) + self.weight * to_unit(gradient, evidence.foreground)
 
 
 def to_unit(score: Tensor, foreground: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
@@ -11,9 +12,39 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
+from .base import one_of, register
 from .ensemble import WAYS, combine
 
 EXHAUSTIVE = 12  # members: beyond, 2^n subsets take too long
+
+
+@register("subset_search")
+@dataclass(frozen=True)
+class SubsetSearch:
+    """An ensemble whose members and way of combining are searched on validation images (Zhou et al. 2020, arXiv 2005.10686).
+
+    Every subset of at least two `members` in every way of `how` is tried (see `best_subset`), on at most `pixels` normal and
+    as many anomalous pixels, and the one of the highest average precision is then an ordinary `Ensemble`: its threshold
+    comes from normal validation pixels and test images have no part in it.
+
+    Good where some members are bad for this dataset or this model, as it leaves them out. Bad where validation has few
+    anomalies or of other kinds than test: it uses labels, which no single predictor does, and it overfits them.
+    """
+
+    members: Sequence[str] = field(default_factory=list)
+    how: Sequence[str] = WAYS
+    pixels: int = 100_000
+
+    def __post_init__(self) -> None:
+        for way in self.how:
+            one_of("how", way, WAYS)
+        if not self.how:
+            raise ConfigError(f"how=[]: expected at least one of {', '.join(WAYS)}")
+        if len(set(self.members)) < 2:
+            raise ConfigError(f"members={list(self.members)}: a search needs at least two to choose from")
+        if self.pixels < 1:
+            raise ConfigError(f"pixels={self.pixels}: expected at least 1")
 
 
 class PixelSample:
@@ -63,11 +94,12 @@ class PixelSample:
 
 
 class Choice(NamedTuple):
-    """Members of an ensemble, how they are combined, and the average precision they reach on the sample."""
+    """Members of an ensemble, how they are combined, the average precision they reach on the sample, and of how many tried."""
 
     members: tuple[str, ...]
     how: str
     ap: float
+    tried: int = 1
 
 
 def best_subset(sample: PixelSample, ways: Sequence[str] = WAYS, exhaustive: int = EXHAUSTIVE) -> Choice:
@@ -92,8 +124,8 @@ def best_subset(sample: PixelSample, ways: Sequence[str] = WAYS, exhaustive: int
         return Choice(names, how, average_precision(combined, labels, weights))
 
     search = _all_subsets if len(sample.names) <= exhaustive else _greedy_subsets
-    found = (search(len(sample.names), partial(reached, how=how)) for how in ways)
-    return max(found, key=attrgetter("ap"))
+    found = [search(len(sample.names), partial(reached, how=how)) for how in ways]
+    return max(found, key=attrgetter("ap"))._replace(tried=sum(choice.tried for choice in found))
 
 
 def average_precision(scores: Tensor, labels: Tensor, weights: Tensor) -> float:
@@ -108,7 +140,7 @@ def average_precision(scores: Tensor, labels: Tensor, weights: Tensor) -> float:
 
 def _all_subsets(count: int, reached: Callable[[Sequence[int]], Choice]) -> Choice:
     subsets = (subset for size in range(2, count + 1) for subset in itertools.combinations(range(count), size))
-    return max(map(reached, subsets), key=attrgetter("ap"))
+    return max(map(reached, subsets), key=attrgetter("ap"))._replace(tried=2**count - count - 1)
 
 
 def _greedy_subsets(count: int, reached: Callable[[Sequence[int]], Choice]) -> Choice:
@@ -123,4 +155,4 @@ def _greedy_subsets(count: int, reached: Callable[[Sequence[int]], Choice]) -> C
         if tried[chosen].ap <= tried[best].ap:
             break
         best = chosen
-    return tried[best]
+    return tried[best]._replace(tried=len(tried))

@@ -1,14 +1,18 @@
 """The callback against a literal recomputation of what it is meant to do."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from small_vae import images, trained
 
 from anomaly_bench.callbacks import pick_samples
+from anomaly_bench.callbacks.panels import GAP, HEADER, MARGIN, TILE, Sample, draw_model
 from anomaly_bench.callbacks.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.config import load_config
 from anomaly_bench.evidence import Evidence, frozen
 from anomaly_bench.metrics import LocalizationCurve, find_regions
-from anomaly_bench.models import build_model
+from anomaly_bench.models import build_model, pictures
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.progress import Reporter
 from anomaly_bench.run import build_data, run
@@ -107,3 +111,21 @@ def test_only_a_category_may_have_very_many_values():
     attributes = [{"category": str(at), "age": str(at), "site": "one"} for at in range(MAX_GROUPS + 1)]
     assert list(groups_of(range(MAX_GROUPS + 1), attributes)) == ["category"]
     assert list(groups_of(range(3), attributes)) == ["category", "age"]
+
+
+def test_the_models_picture_shows_its_reconstructions_and_samples_of_its_prior(tmp_path):
+    model, batch, state = trained(), images(2), torch.get_rng_state()
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    draw_model([Sample("one", image, mask, image, {}) for image in batch], model, tmp_path)
+    assert torch.equal(state, torch.get_rng_state())
+    drawn = np.asarray(Image.open(tmp_path / "model.png"))
+    for column, shown in enumerate((batch, *pictures(model, batch, 2).values())):
+        for row, one in enumerate(shown):
+            top, left = MARGIN + HEADER + row * (TILE + HEADER), MARGIN + column * (TILE + GAP)
+            expected = (one.mean(0).clamp(0, 1) * 255).byte()
+            tile = drawn[top : top + TILE, left : left + TILE, 0]
+            assert np.array_equal(
+                tile, np.asarray(Image.fromarray(expected.numpy()).resize((TILE, TILE), Image.Resampling.NEAREST))
+            )
+    draw_model([], model, tmp_path / "none")
+    assert not (tmp_path / "none").exists()

@@ -316,10 +316,10 @@ def wrong(spec):
 
 @pytest.fixture
 def own_package(tmp_path, monkeypatch):
-    """A package outside the checkout with the examples of docs/models.md in it, and a network that does not fit."""
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 2
+    """A package outside the checkout with the examples of the documentation in it, and a network that does not fit."""
+    root = Path(__file__).parents[2]
+    (network,) = re.findall(r"```python\n(.*?)```", (root / "docs/models.md").read_text(), re.DOTALL)
+    examples = [*re.findall(r"```python\n(.*?)```", (root / "CONTRIBUTING.md").read_text(), re.DOTALL), network]
     assert max(len(example.splitlines()) for example in examples) < 25
     (tmp_path / "their_package").mkdir()
     (tmp_path / "their_package" / "__init__.py").write_text("\n\n".join(examples) + WRONG)

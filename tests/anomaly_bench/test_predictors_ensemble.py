@@ -1,17 +1,15 @@
 """Ensembles over predictors and seeds, and the search for the best subset of members."""
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
-from small_vae import blobs, evidence_of, images, maps, trained
 
 from anomaly_bench.errors import ConfigError
-from anomaly_bench.evidence import frozen
-from anomaly_bench.models import BetaVAE
-from anomaly_bench.predictors import Ensemble, Gradient, PixelSample, Reconstruction, SeedEnsemble, best_subset
+from anomaly_bench.predictors import Ensemble, PixelSample, SeedEnsemble, best_subset
 from anomaly_bench.predictors.ensemble import combine
 from anomaly_bench.predictors.subsets import average_precision
 
@@ -26,27 +24,32 @@ def test_ensembles_combine_calibrated_maps(how, expected):
 
 
 @pytest.mark.parametrize("how", WAYS)
-def test_a_seed_ensemble_combines_each_predictors_maps_as_each_model_calibrates_them(how):
-    torch.manual_seed(0)
-    other = BetaVAE((2, 32, 32), latent=4, channels=(8, 8)).eval()
-    batch, predictors = blobs(images(3)), {"rec": Reconstruction(), "grad": Gradient(of="kl", smooth=1.0)}
-    calibrations = [lambda name, score: score / (score + 1), lambda name, score: score / (score + len(name))]
-    with frozen(trained()), frozen(other):
-        evidence = [evidence_of(model, batch) for model in (trained(), other)]
-        found = SeedEnsemble(how).maps(predictors, evidence, calibrations)
-    for name, predictor in predictors.items():
-        raw = [maps(model, batch, predictor) for model in (trained(), other)]
-        expected = WAYS[how](np.stack([own(name, one) for own, one in zip(calibrations, raw, strict=True)]), axis=0)
+def test_a_seed_ensemble_combines_each_predictors_maps_and_holds_one_models_at_a_time(how):
+    models = [{name: (torch.rand(2, 1, 4, 4), 0.5) for name in ("rec", "grad")} for _ in range(3)]
+    alive = []
+
+    def lazily():
+        for maps in models:
+            alive.append(len([one for one in held if one() is not None]))
+            fresh = {name: (score.clone(), seconds) for name, (score, seconds) in maps.items()}
+            held.append(weakref.ref(fresh["rec"][0]))
+            yield fresh
+
+    held = []
+    found = SeedEnsemble(how).maps(lazily())
+    for name in ("rec", "grad"):
+        expected = WAYS[how](np.stack([maps[name][0] for maps in models]), axis=0)
         assert np.allclose(found[name][0], expected, atol=1e-6)
-        assert found[name][1] > 0
+        assert found[name][1] == 1.5
+    assert max(alive) <= 2
 
 
-def test_a_seed_ensemble_needs_several_models_and_a_calibration_for_each():
-    evidence = [evidence_of(trained(), images(1))]
-    with pytest.raises(ValueError, match="at least two models and a calibration for each, got 1 and 1"):
-        SeedEnsemble().maps({}, evidence, [lambda name, score: score])
-    with pytest.raises(ValueError, match="got 2 and 1"):
-        SeedEnsemble().maps({}, evidence * 2, [lambda name, score: score])
+def test_a_seed_ensemble_needs_several_models_with_the_same_predictors():
+    maps = {"rec": (torch.rand(1, 1, 2, 2), 0.1)}
+    with pytest.raises(ValueError, match="at least two models, got 1"):
+        SeedEnsemble().maps([maps])
+    with pytest.raises(ValueError, match="expected maps of rec from every model, got grad"):
+        SeedEnsemble().maps([maps, {"grad": maps["rec"]}])
     with pytest.raises(ConfigError, match="how=median: expected one of mean, product, max"):
         SeedEnsemble("median")
 
@@ -120,6 +123,7 @@ def test_all_subsets_are_searched_and_the_best_one_is_chosen():
     assert choice.ap == pytest.approx(max(reached.values()))
     assert reached[choice.members, choice.how] == pytest.approx(choice.ap)
     assert "d" not in choice.members
+    assert choice.tried == len(reached)
     only = best_subset(sample, ways=["max"])
     assert only.how == "max"
     assert only.ap == pytest.approx(max(value for (_, how), value in reached.items() if how == "max"))
@@ -142,6 +146,7 @@ def test_the_greedy_search_starts_from_the_best_pair_and_only_adds_what_helps():
     assert found.members == tuple("abcdef"[at] for at in chosen)
     assert found.ap == pytest.approx(value(chosen))
     assert found.ap <= best_subset(sample, ways=["mean"]).ap + 1e-12
+    assert found.tried >= 15 + 4
 
 
 def test_a_search_without_anomalous_pixels_or_members_says_so():

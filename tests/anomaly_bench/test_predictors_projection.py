@@ -184,6 +184,16 @@ def flat_model():
     return model.double()
 
 
+def test_an_image_without_a_finite_energy_gets_a_nan_map():
+    model, image = flat_model(), torch.tensor([1.0, 1e200], dtype=torch.float64).view(2, 1, 1, 1).expand(2, 1, 8, 8)
+    everything = torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    with frozen(model):
+        projected = project(Energy(model, 0.05), image, image, 5, 0.1, -math.inf)
+        restored = restore(model, image, everything, 5, 0.005, 2.2)
+    for found in (projected, restored):
+        assert found.isnan().flatten(1).all(1).tolist() == [False, True]
+
+
 def test_restoration_of_a_flat_model_minimises_squares_plus_total_variation():
     """E = ‖x_t − 0.5‖² + tv · TV(x_t − x). A square of 16 pixels, 1 above the rest, whose border has length 16, loses a, and
     the other 48 pixels lose b: 2 · 16 (1 − a) = 16 tv and 2 · 48 b = 16 tv, or a = b where these would cross."""
