@@ -7,6 +7,7 @@ one run (one model for all). The two are different settings and never share a ro
 import csv as csv_module
 import io
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leaderboard.aggregate import Statistic, beta_text, facts, summarise
-from leaderboard.record import RunResult
+from leaderboard.record import METRICS
+from leaderboard.runs import Run
+from leaderboard.settings import beta_text
+from leaderboard.statistic import Statistic, summarise
 from leaderboard.tables import COLUMNS, cell, escape
 
 TRAINED = {True: "one model for all categories", False: "one model per category"}
@@ -43,36 +46,41 @@ class CategoryRow:
     mean: Statistic
 
 
-def by_category(results: list[RunResult], metric: str) -> list[CategoryRow]:
+def by_category(results: list[Run], metric: str) -> list[CategoryRow]:
     """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more."""
     values: dict[tuple[str, str, float, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
     for result in results:
-        for predictor, category, joint, value in _values(result, metric):
-            key = (result.family, result.model, result.beta, _setting(result), joint, predictor)
+        if result.ensemble_of:
+            continue
+        found = _values(result, metric)
+        setting = _setting(result) if found else ""
+        for predictor, category, joint, value in found:
+            key = (result.family, result.model, result.beta, setting, joint, predictor)
             values[key].setdefault(category, {})[result.seed] = value
-    rows = [_row(*key, found) for key, found in values.items() if len(found) > 1]
+    rows = [_row(*key, by_seed) for key, by_seed in values.items() if len(by_seed) > 1]
     return sorted(
         rows, key=lambda row: (row.family, row.model, row.beta, row.setting, -(row.mean.mean or 0.0), row.predictor)
     )
 
 
-def _values(result: RunResult, metric: str) -> list[tuple[str, str, bool, float]]:
+def _values(result: Run, metric: str) -> list[tuple[str, str, bool, float]]:
     """(predictor, category, joint, value) of everything that a run says of a single category."""
+    column = METRICS.index(metric)
+    tables = result.groups.get("category", {})
+    joint = len(tables) > 1
+    if not joint:
+        tables = {} if result.category is None else {result.category: result.test}
     found = []
-    for name, predictor in result.predictors.items():
-        groups = {category: measures.get(metric) for category, measures in predictor.groups.get("category", {}).items()}
-        joint = len(groups) > 1
-        if not joint and result.category is not None:
-            groups = {result.category: predictor.test[metric]}
-        found += [
-            (name, category, joint, one.value) for category, one in groups.items() if one and one.value is not None
-        ]
+    for category, table in tables.items():
+        for name, value in zip(result.predictors, table[:, column].tolist(), strict=True):
+            if not math.isnan(value):
+                found.append((name, category, joint, value))
     return found
 
 
-def _setting(result: RunResult) -> str:
+def _setting(result: Run) -> str:
     """What the run shares with those of other categories and seeds."""
-    shared = {key: value for key, value in facts(result).items() if key not in OWN}
+    shared = {key: value for key, value in result.facts.items() if key not in OWN}
     return json.dumps(shared, sort_keys=True)
 
 

@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from leaderboard.aggregate import Row, Statistic, beta_text
+from leaderboard.aggregate import Row
 from leaderboard.record import (
     LOWER_IS_BETTER,
     METRICS,
@@ -22,14 +18,14 @@ from leaderboard.record import (
     read_document,
     write_document,
 )
+from leaderboard.settings import beta_text
+from leaderboard.statistic import Statistic
 
 MINIMAL_TOLERANCE = 0.02
-KEY_WIDTH = 16  # keys fold no narrower; on a smaller console the lines run over the edge
 BASELINE_REMEDY = "Restore it from version control, or make it anew from a trusted run with the `command` it names."
 Status = Literal["worse", "missing", "undefined", "fewer seeds", "better", "new", "same"]
 FAILURES: tuple[Status, ...] = ("worse", "missing", "undefined", "fewer seeds")
 STATUSES: tuple[Status, ...] = (*FAILURES, "better", "new", "same")
-COLOURS = {"better": "green", "new": "cyan", "same": ""}
 ADVICE: dict[Status, str] = {
     "worse": "the mean fell by more than is allowed",
     "missing": "no such row in the results; was the run left out, did it fail?",
@@ -57,13 +53,17 @@ class Expectation(Document):
 
 
 class Baseline(Document):
-    """Expected means of one metric on one dataset, by `<model>|beta=<b>|<predictor>`; `command` produced them."""
+    """Expected means of one metric on one dataset, by `<model>|beta=<b>|<predictor>`; `command` produced them.
+
+    `settings`: by `<model>|beta=<b>` the config and data that they were reached with; older baselines have none.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     dataset: str
     metric: Annotated[str, AfterValidator(_gated)]
     command: str
     predictors: dict[str, Expectation] = Field(min_length=1)
+    settings: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,27 @@ class Verdict:
     def failed(self) -> bool:
         """Whether this verdict fails the check."""
         return self.status in FAILURES
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A baseline, the verdicts on it, and how the settings differ from its own (`setting_changes`)."""
+
+    baseline: Baseline
+    verdicts: list[Verdict]
+    changes: list[str]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any verdict fails the check."""
+        return any(verdict.failed for verdict in self.verdicts)
+
+    @property
+    def outcome(self) -> str:
+        """One line: how many of the checked predictors failed."""
+        failures = sum(verdict.failed for verdict in self.verdicts)
+        checked = sum(verdict.status != "new" for verdict in self.verdicts)
+        return f"FAILED: {failures} of {checked} checked predictors" if failures else f"passed: {checked} predictors"
 
 
 def row_key(row: Row) -> str:
@@ -124,7 +145,13 @@ def make_baseline(rows: Sequence[Row], command: str, metric: str = "auroc") -> B
                 "a baseline needs all. Finish the sweep (`make bench`) first."
             )
         predictors[row_key(row)] = Expectation(mean=found.mean, sd=found.sd, n=found.n, tolerance=tolerance(found))
-    document = {"dataset": datasets[0], "metric": metric, "command": command, "predictors": predictors}
+    document = {
+        "dataset": datasets[0],
+        "metric": metric,
+        "command": command,
+        "predictors": predictors,
+        "settings": _settings(rows),
+    }
     return Baseline.model_validate(document)
 
 
@@ -162,35 +189,24 @@ def _judge(expected: Expectation, found: Statistic | None) -> Status:
     return "better" if change > expected.tolerance else "same"
 
 
-def diff_table(verdicts: Sequence[Verdict], console: Console) -> None:
-    """Print a line per verdict, what each kind of verdict asks for, and a count of the failures.
-
-    `allowed` is the tolerance, `seeds` are those found of those in the baseline. Long keys fold, numbers are never cut.
-    """
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    for name in ("verdict", "predictor", "baseline", "now", "change", "allowed", "seeds"):
-        table.add_column(name, overflow="fold", no_wrap=name != "predictor")
-    for verdict in verdicts:
-        table.add_row(*map(Text, _cells(verdict)), style=COLOURS.get(verdict.status, "bold red"))
-    natural = console.measure(table, options=console.options.update(width=10_000)).maximum
-    foldable = max((len(verdict.key) - KEY_WIDTH for verdict in verdicts), default=0)
-    table.width = max(natural - max(foldable, 0), min(natural, console.width))
-    console.print(table, crop=False)
-    present = {verdict.status for verdict in verdicts}
-    for status, advice in ADVICE.items():
-        if status in present:
-            console.print(Text(f"{status}: {advice}"))
-    failures = sum(verdict.failed for verdict in verdicts)
-    checked = sum(verdict.status != "new" for verdict in verdicts)
-    outcome = f"FAILED: {failures} of {checked} checked predictors" if failures else f"passed: {checked} predictors"
-    console.print(Text(outcome, style="bold red" if failures else "bold green"))
+def setting_changes(rows: Sequence[Row], baseline: Baseline) -> list[str]:
+    """What the settings of the rows differ in from those that the baseline records: `<setting>: key old → new`."""
+    changes = []
+    for name, settings in _settings(rows).items():
+        before = baseline.settings.get(name)
+        if before is not None:
+            keys = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
+            changes += [f"{name}: {key} {before.get(key, 'absent')} → {settings.get(key, 'absent')}" for key in keys]
+    return changes
 
 
-def _cells(verdict: Verdict) -> list[str]:
-    expected, found = verdict.expected, verdict.found
-    before, now = expected.mean if expected else None, found.mean if found else None
-    change = "–" if before is None or now is None else f"{now - before:+.3f}"
-    numbers = ["–" if value is None else f"{value:.3f}" for value in (before, now)]
-    allowed = f"{expected.tolerance:.3f}" if expected else "–"
-    seeds = f"{found.n if found else 0}/{expected.n if expected else '–'}"
-    return [verdict.status, verdict.key, *numbers, change, allowed, seeds]
+def _settings(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """By `<model>|beta=<b>` the flattened config and the digests of data and split; not the seed, not the code's digest."""
+    found = {}
+    for row in rows:
+        if row.samples is not None:
+            facts = row.samples.runs[0].facts
+            found[f"{row.label}|beta={beta_text(row.beta)}"] = {
+                key: facts[key] for key in sorted(facts) if key not in ("seed", "provenance.source_digest")
+            }
+    return found

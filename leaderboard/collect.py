@@ -1,7 +1,10 @@
 """From a runs folder to results: what finished, what failed, what is damaged, and what was planned."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import cpu_count, get_context
 from pathlib import Path
 from typing import Literal
 
@@ -11,15 +14,15 @@ from leaderboard.record import (
     SCHEMA_VERSION,
     Document,
     ResultError,
-    RunResult,
     read_document,
-    read_result,
     write_document,
 )
+from leaderboard.runs import Run, read_run, without_cycles
 
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.txt"
 SWEEPS_FOLDER = "sweeps"
+MANY = 1000  # results from which on a second process is worth its start
 SWEEP_REMEDY = "Without the plan n/N would be wrong: start the sweep again (`make bench`), or delete the file."
 
 
@@ -49,7 +52,7 @@ class Collection:
     `failed` maps the run id (or, for a run in no plan, its folder relative to the runs folder) to the reason.
     """
 
-    results: list[RunResult]
+    results: list[Run]
     damaged: list[str] = field(default_factory=list)
     planned: list[PlannedRun] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -126,29 +129,42 @@ def _merge_plans(root: Path) -> dict[str, PlannedRun]:
     return plan
 
 
-def _read_results(root: Path, wanted: Callable[[Path], bool]) -> tuple[dict[str, RunResult], list[str]]:
+def _read_results(root: Path, wanted: Callable[[Path], bool]) -> tuple[dict[str, Run], list[str]]:
     """Results by run id, and a message for each damaged one, from the folders that are `wanted`."""
-    results: dict[str, RunResult] = {}
-    places: dict[str, Path] = {}
+    results: dict[str, Run] = {}
     damaged: list[str] = []
-    for path in sorted(root.rglob(RESULT_FILE)):
-        if not wanted(path.parent):
-            continue
-        try:
-            result = read_result(path)
-        except ResultError as error:
-            damaged.append(str(error))
-            continue
-        if result.run_id in results:
-            raise ResultError(
-                f"{path}: run {result.run_id} lies also in {places[result.run_id]}; it would count twice. "
-                "Move one of the two folders away."
-            )
-        results[result.run_id], places[result.run_id] = result, path.parent
+    paths = [path for path in sorted(root.rglob(RESULT_FILE)) if wanted(path.parent)]
+    with without_cycles():
+        for path, run in zip(paths, _read_all(paths), strict=True):
+            if isinstance(run, str):
+                damaged.append(run)
+                continue
+            if run.run_id in results:
+                raise ResultError(
+                    f"{path}: run {run.run_id} lies also in {results[run.run_id].folder}; it would count twice. "
+                    "Move one of the two folders away."
+                )
+            results[run.run_id] = run
     return results, damaged
 
 
-def _check_against_plan(results: dict[str, RunResult], plan: dict[str, PlannedRun], root: Path) -> None:
+def _read_all(paths: list[Path]) -> Iterable[Run | str]:
+    """Each file's run, or what is wrong with it; many files are shared among processes."""
+    workers = min(cpu_count(), len(paths) // MANY)
+    if workers < 2:
+        return map(_read, paths)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
+        return list(pool.map(_read, paths, chunksize=64))
+
+
+def _read(path: Path) -> Run | str:
+    try:
+        return read_run(path)
+    except ResultError as error:
+        return str(error)
+
+
+def _check_against_plan(results: dict[str, Run], plan: dict[str, PlannedRun], root: Path) -> None:
     """ResultError when a result is not the run that its plan says: its group would be counted wrongly."""
     for run_id in results.keys() & plan.keys():
         for name in ("setting_id", "dataset", "model", "beta", "seed"):

@@ -90,6 +90,21 @@ class LesionRow(Document):
     detected: NonNegativeInt
 
 
+class SubsetChoice(Document):
+    """Which members of an ensemble a search on validation chose, how they are combined, and what it was chosen from.
+
+    `ap`: average precision over the `pixels` sampled there, `anomalous_pixels` of them anomalous: the highest of the `tried`
+    combinations, hence optimistic.
+    """
+
+    members: list[str] = Field(min_length=2)
+    how: str
+    ap: float
+    pixels: int = Field(ge=1)
+    anomalous_pixels: int = Field(ge=1)
+    tried: int = Field(ge=1)
+
+
 def _known_metrics(measures: dict[str, Measure]) -> dict[str, Measure]:
     unknown = sorted(set(measures) - set(METRICS))
     if unknown:
@@ -111,7 +126,8 @@ AllMeasures = Annotated[SomeMeasures, AfterValidator(_all_metrics)]
 class PredictorResult(Document):
     """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject.
 
-    `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value.
+    `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
+    ensemble whose members were searched on validation.
     """
 
     test: AllMeasures
@@ -120,6 +136,7 @@ class PredictorResult(Document):
     groups: dict[str, dict[str, SomeMeasures]] = {}
     lesions: list[LesionRow] = []
     seconds_per_image: float = Field(ge=0)
+    choice: SubsetChoice | None = None
 
 
 def _utc(created: str) -> str:
@@ -166,7 +183,9 @@ class RunResult(Document):
     `setting_id` is the hash of everything that defines the run but its seed: runs are averaged only within it. `beta`
     is in the raw unit (loss sums over pixels and latents), `beta_normalised` in that of Higgins et al. 2017 (by latent
     size / input size). `pixels` says which pixels the metrics count: PIXELS. `family` is the benchmark that the dataset
-    is one or several categories of (mvtec_ad of mvtec_ad_bottle), `category` these, or None for a whole dataset.
+    is one or several categories of (mvtec_ad of mvtec_ad_bottle), `category` these, or None for a whole dataset. `ensemble_of`:
+    the ids of the runs whose models an ensemble over seeds combines, all of this `setting_id`, `seed` being the first
+    one's; empty for an ordinary run.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -184,6 +203,7 @@ class RunResult(Document):
     training: dict[str, float | int | None]
     pixels: str = Field(min_length=1)
     predictors: dict[str, PredictorResult]
+    ensemble_of: list[str] = []
 
 
 D = TypeVar("D", bound=Document)

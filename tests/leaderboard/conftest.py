@@ -6,16 +6,31 @@ from typing import Any
 import pytest
 
 from leaderboard.record import METRICS, PIXELS, RunResult
+from leaderboard.runs import Run, run_of
 
 
-def _predictor(value: float | None) -> dict[str, Any]:
-    measure = {"value": value, "low": value, "high": value}
-    subject = {"subject": "p1", "images": 3, "pixels": 100, "anomalous_pixels": 7, "dice": 0.5, "ap": None}
-    test = dict.fromkeys(METRICS, measure)
-    return {"test": test, "validation": {"dice": measure}, "subjects": [subject], "seconds_per_image": 0.25}
+def _measure(value: float | None) -> dict[str, float | None]:
+    return {"value": value, "low": value, "high": value}
 
 
-def _result(seed: int = 0, predictors: dict[str, float | None] | None = None, **changes: Any) -> RunResult:
+def _predictor(given: float | dict[str, Any] | None) -> dict[str, Any]:
+    """From the value of all metrics, or a dict of `value`, `validation`, `subjects` (dice and AP of each) and other fields."""
+    given = dict(given) if isinstance(given, dict) else {"value": given}
+    value = given.pop("value", 0.5)
+    validation = given.pop("validation", None)
+    pairs = given.pop("subjects", [(0.5, None)])
+    pairs = [pair if isinstance(pair, tuple) else (pair, pair) for pair in pairs]
+    names = given.pop("names", [f"p{at + 1}" for at in range(len(pairs))])
+    subjects = [
+        {"subject": name, "images": 3, "pixels": 100, "anomalous_pixels": 7, "dice": dice, "ap": ap}
+        for name, (dice, ap) in zip(names, pairs, strict=True)
+    ]
+    measured = {"dice": _measure(value)} if validation is None else dict.fromkeys(METRICS, _measure(validation))
+    test = dict.fromkeys(METRICS, _measure(value))
+    return {"test": test, "validation": measured, "subjects": subjects, "seconds_per_image": 0.25} | given
+
+
+def _result(seed: int = 0, predictors: dict[str, Any] | None = None, **changes: Any) -> RunResult:
     setting = changes.get("setting_id", "aaaa0000")
     provenance = {
         "created": "2026-01-02T03:04:05+00:00",
@@ -47,5 +62,11 @@ def _result(seed: int = 0, predictors: dict[str, float | None] | None = None, **
 
 @pytest.fixture(scope="session")
 def make_result() -> Callable[..., RunResult]:
-    """A function from seed, {predictor: value of all its metrics} and changed fields to a valid result."""
+    """A function from seed, {predictor: value of all its metrics, or a dict} and changed fields to a valid result."""
     return _result
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Run]:
+    """`make_result`, as the leaderboard keeps it."""
+    return lambda *arguments, **changes: run_of(_result(*arguments, **changes))

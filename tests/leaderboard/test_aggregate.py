@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from leaderboard.aggregate import NO_RESULT, aggregate, beta_text, summarise
+from leaderboard.aggregate import NO_RESULT, aggregate
 from leaderboard.collect import Collection, PlannedRun
 from leaderboard.record import METRICS, ResultError
+from leaderboard.settings import beta_text
+from leaderboard.statistic import summarise
 
 
 def planned(seed, setting="aaaa0000", **changes) -> PlannedRun:
@@ -33,10 +35,10 @@ def test_summary_of_one_and_of_none():
     assert (none.mean, none.sd, none.low, none.high, none.n) == (None, None, None, None, 0)
 
 
-def test_rows_average_over_seeds_and_are_sorted(make_result):
+def test_rows_average_over_seeds_and_are_sorted(make_run):
     values = {"a": [0.5, 0.6, 0.7], "b": [0.9, 0.8, 0.7]}
-    runs = [make_result(seed, {name: row[seed] for name, row in values.items()}) for seed in range(3)]
-    runs += [make_result(0, beta=0.5, setting_id="half"), make_result(0, dataset="alpha", setting_id="alpha")]
+    runs = [make_run(seed, {name: row[seed] for name, row in values.items()}) for seed in range(3)]
+    runs += [make_run(0, beta=0.5, setting_id="half"), make_run(0, dataset="alpha", setting_id="alpha")]
     rows = aggregate(Collection(runs))
     places = [(row.dataset, row.beta, row.predictor) for row in rows]
     assert places == [("alpha", 1, "grad_kl"), ("tiny", 0.5, "grad_kl"), ("tiny", 1, "b"), ("tiny", 1, "a")]
@@ -47,37 +49,37 @@ def test_rows_average_over_seeds_and_are_sorted(make_result):
     assert all(set(row.test) == set(row.validation) == set(METRICS) for row in rows)
 
 
-def test_undefined_values_come_last_and_shrink_the_metric_not_the_row(make_result):
-    runs = [make_result(0, {"a": None, "b": 0.1, "c": None}), make_result(1, {"a": None, "b": 0.3, "c": 0.05})]
+def test_undefined_values_come_last_and_shrink_the_metric_not_the_row(make_run):
+    runs = [make_run(0, {"a": None, "b": 0.1, "c": None}), make_run(1, {"a": None, "b": 0.3, "c": 0.05})]
     rows = aggregate(Collection(runs))
     assert [row.predictor for row in rows] == ["b", "c", "a"]
     assert [(row.n, row.test["auroc"].n) for row in rows] == [(2, 2), (2, 1), (2, 0)]
 
 
-def test_missing_predictors_and_seeds_show_as_n_of_planned(make_result):
-    runs = [make_result(0, {"a": 0.5, "b": 0.6}), make_result(1, {"a": 0.5})]
+def test_missing_predictors_and_seeds_show_as_n_of_planned(make_run):
+    runs = [make_run(0, {"a": 0.5, "b": 0.6}), make_run(1, {"a": 0.5})]
     by_name = {row.predictor: row for row in aggregate(Collection(runs, planned=[planned(seed) for seed in (0, 1, 2)]))}
     assert (by_name["a"].n, by_name["a"].planned, by_name["a"].complete) == (2, 3, False)
     assert (by_name["b"].n, by_name["b"].planned) == (1, 3)
 
 
-def test_a_seed_beyond_the_plan_raises_the_number_of_seeds(make_result):
-    runs = [make_result(0), make_result(9)]
+def test_a_seed_beyond_the_plan_raises_the_number_of_seeds(make_run):
+    runs = [make_run(0), make_run(9)]
     assert aggregate(Collection(runs, planned=[planned(0), planned(1)]))[0].planned == 3
 
 
-def test_a_planned_group_without_results_is_shown(make_result):
+def test_a_planned_group_without_results_is_shown(make_run):
     plan = [planned(seed, "bbbb", beta=4.0) for seed in (0, 1)]
-    rows = aggregate(Collection([make_result(0)], planned=plan))
+    rows = aggregate(Collection([make_run(0)], planned=plan))
     assert (rows[1].predictor, rows[1].beta, rows[1].n, rows[1].planned) == (NO_RESULT, 4.0, 0, 2)
 
 
-def test_settings_are_never_averaged_and_their_differences_named(make_result):
+def test_settings_are_never_averaged_and_their_differences_named(make_run):
     def config(seed, latent):
         return {"seed": seed, "model": {"latent": latent, "act": "relu"}, "out": f"folder{seed}-{latent}"}
 
-    runs = [make_result(seed, {"a": 0.2}, config=config(seed, 16)) for seed in (0, 1)]
-    runs += [make_result(0, {"a": 0.8}, config=config(0, 32), setting_id="bbbb0000", provenance={"source_digest": "t"})]
+    runs = [make_run(seed, {"a": 0.2}, config=config(seed, 16)) for seed in (0, 1)]
+    runs += [make_run(0, {"a": 0.8}, config=config(0, 32), setting_id="bbbb0000", provenance={"source_digest": "t"})]
     first, second = aggregate(Collection(runs))
     assert [(row.label, row.model, row.test["ap"].mean, row.n) for row in (first, second)] == [
         ("vae#aaaa", "vae", 0.2, 2),
@@ -89,15 +91,15 @@ def test_settings_are_never_averaged_and_their_differences_named(make_result):
     )
 
 
-def test_suffixes_grow_until_they_differ_and_unfinished_settings_count(make_result):
+def test_suffixes_grow_until_they_differ_and_unfinished_settings_count(make_run):
     plan = [planned(0, "aaaa1111")]
-    first, second = aggregate(Collection([make_result(0)], planned=plan))
+    first, second = aggregate(Collection([make_run(0)], planned=plan))
     assert [first.label, second.label] == ["vae#aaaa0", "vae#aaaa1"]
     assert "nothing that their results record (no result yet: #aaaa1)" in first.note
 
 
-def test_a_seed_twice_within_a_setting_is_refused(make_result):
-    runs = [make_result(0), make_result(0, run_id="again")]
+def test_a_seed_twice_within_a_setting_is_refused(make_run):
+    runs = [make_run(0), make_run(0, run_id="again")]
     with pytest.raises(ResultError, match=r"seed 0 lies in two runs, aaaa0000-0 and again\. It would count twice"):
         aggregate(Collection(runs))
 

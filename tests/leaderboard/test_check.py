@@ -1,24 +1,36 @@
 """The gate passes what is as good, and fails on anything worse, missing or measured over fewer seeds."""
 
 import io
+from xml.etree import ElementTree
 
 import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from leaderboard.aggregate import aggregate, summarise
-from leaderboard.check import Baseline, compare, diff_table, make_baseline, read_baseline, tolerance, write_baseline
+from leaderboard.aggregate import aggregate
+from leaderboard.check import (
+    Baseline,
+    Checked,
+    compare,
+    make_baseline,
+    read_baseline,
+    setting_changes,
+    tolerance,
+    write_baseline,
+)
+from leaderboard.check_report import diff_table, junit, step_summary
 from leaderboard.collect import Collection, PlannedRun
 from leaderboard.record import ResultError
+from leaderboard.statistic import summarise
 
 KEY = "vae|beta=1|grad_kl"
 
 
 @pytest.fixture
-def rows(make_result):
+def rows(make_run):
     def _rows(shift=0.0, seeds=3, value=0.8, **changes):
         values = {"grad_kl": None if value is None else value + shift, "intensity": 0.5}
-        return aggregate(Collection([make_result(seed, values, **changes) for seed in range(seeds)]))
+        return aggregate(Collection([make_run(seed, values, **changes) for seed in range(seeds)]))
 
     return _rows
 
@@ -60,7 +72,7 @@ def test_the_mean_is_held_against_the_tolerance(rows, shift, status, fails):
     assert any(verdict.failed for verdict in verdicts) == fails
 
 
-def test_missing_rows_undefined_values_and_fewer_seeds_fail(rows, make_result):
+def test_missing_rows_undefined_values_and_fewer_seeds_fail(rows, make_run):
     baseline = make_baseline(rows(), "c")
     assert all(verdict.failed for verdict in compare([], baseline))
     assert set(statuses([], baseline).values()) == {"missing"}
@@ -71,8 +83,8 @@ def test_missing_rows_undefined_values_and_fewer_seeds_fail(rows, make_result):
     assert all(verdict.failed for verdict in compare(rows(seeds=2), baseline))
 
 
-def test_new_predictors_are_mentioned_and_do_not_fail(rows, make_result):
-    baseline = make_baseline(aggregate(Collection([make_result(0)])), "c")
+def test_new_predictors_are_mentioned_and_do_not_fail(rows, make_run):
+    baseline = make_baseline(aggregate(Collection([make_run(0)])), "c")
     found = compare(rows(value=0.9), baseline)
     assert [(verdict.key, verdict.status, verdict.failed) for verdict in found] == [
         ("vae|beta=1|intensity", "new", False),
@@ -98,10 +110,10 @@ def test_datasets_must_match(rows):
         make_baseline([], "c")
 
 
-def test_a_baseline_needs_all_planned_seeds_and_values(rows, make_result):
+def test_a_baseline_needs_all_planned_seeds_and_values(rows, make_run):
     plan = PlannedRun(run_id="x", setting_id="aaaa0000", dataset="tiny", model="vae", beta=1.0, seed=9, folder="x")
     with pytest.raises(ResultError, match=r"has auroc for 1 of 2 planned seeds; a baseline needs all.*make bench"):
-        make_baseline(aggregate(Collection([make_result(0)], planned=[plan])), "c")
+        make_baseline(aggregate(Collection([make_run(0)], planned=[plan])), "c")
     with pytest.raises(ResultError, match="has auroc for 0 of 3 planned seeds"):
         make_baseline(rows(value=None), "c")
 
@@ -118,8 +130,8 @@ def test_a_baseline_that_could_not_fail_is_refused(tmp_path):
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_the_diff_says_what_failed_and_what_to_do(rows, width):
     stream = io.StringIO()
-    verdicts = compare(rows(-0.1, seeds=2)[:1], make_baseline(rows(), "c"))
-    diff_table(verdicts, Console(file=stream, width=width))
+    baseline = make_baseline(rows(), "c")
+    diff_table(Checked(baseline, compare(rows(-0.1, seeds=2)[:1], baseline), []), Console(file=stream, width=width))
     text = stream.getvalue()
     assert "0.800    0.700 -0.100 0.020   2/3" in text
     assert "0.500    –     –      0.020   0/3" in text
@@ -130,6 +142,36 @@ def test_the_diff_says_what_failed_and_what_to_do(rows, width):
 
 def test_the_diff_of_a_pass_says_so_and_asks_for_a_new_baseline_when_better(rows):
     stream = io.StringIO()
-    diff_table(compare(rows(0.1), make_baseline(rows(), "c")), Console(file=stream, width=80))
+    baseline = make_baseline(rows(), "c")
+    diff_table(Checked(baseline, compare(rows(0.1), baseline), []), Console(file=stream, width=80))
     assert "better: update the baseline" in stream.getvalue()
     assert stream.getvalue().strip().endswith("passed: 2 predictors")
+
+
+def test_changed_settings_are_flagged_and_the_code_is_not(rows):
+    baseline = make_baseline(rows(config={"seed": 0, "model": {"latent": 16}}), "c")
+    changed = rows(config={"seed": 0, "model": {"latent": 32}, "new": 1}, provenance={"source_digest": "other"})
+    assert setting_changes(rows(config={"seed": 1, "model": {"latent": 16}}), baseline) == []
+    assert setting_changes(changed, baseline) == ["vae|beta=1: model.latent 16 → 32", "vae|beta=1: new absent → 1"]
+    assert setting_changes(changed, baseline.model_copy(update={"settings": {}})) == []
+
+
+def test_junit_and_step_summary_say_what_the_table_says(rows):
+    baseline = make_baseline(rows(), "c")
+    broken = Checked(baseline, compare(rows(-0.1), baseline), ["vae|beta=1: model.latent 16 → 32"])
+    root = ElementTree.fromstring(junit([broken], ["runs/a<b>/result.json: damaged JSON"]))
+    suite, damaged = root.findall("testsuite")
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("tiny.auroc", "2", "1")
+    case = suite.find("testcase[@name='vae|beta=1|grad_kl']/failure")
+    assert case.get("message") == "worse: baseline 0.800, now 0.700, change -0.100, allowed 0.020, seeds 3/3"
+    assert damaged.get("errors") == "1"
+    assert damaged.find("testcase/error").get("message") == "runs/a<b>/result.json: damaged JSON"
+    text = step_summary([broken], ["runs/x: damaged"])
+    assert "### ❌ tiny, auroc: FAILED: 1 of 2 checked predictors" in text
+    assert r"| worse | vae\|beta=1\|grad_kl | 0.800 | 0.700 | -0.100 | 0.020 | 3/3 |" in text
+    assert "settings differ from the baseline's: vae\\|beta=1: model.latent 16 → 32" in text
+    assert "<details><summary>1 unchanged</summary>" in text
+    assert "left out: runs/x: damaged" in text
+    assert "✅ tiny, auroc: passed: 2 predictors" in step_summary(
+        [Checked(baseline, compare(rows(), baseline), [])], []
+    )

@@ -1,0 +1,131 @@
+"""How long a leaderboard of many runs takes: seconds and peak memory of reading, aggregating and of the whole board.
+
+    python benchmarks/leaderboards.py --runs 10000 --predictors 20
+
+Writes made-up results with a known structure (a level per predictor and dataset, an optimum of beta, noise per seed and per
+subject) to a temporary folder, or with --out to a folder to look at with `anomaly-bench leaderboard`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leaderboard.aggregate import aggregate
+from leaderboard.board import build
+from leaderboard.collect import collect
+from leaderboard.record import METRICS, PIXELS
+
+NAMES = (
+    *("rec_l1", "rec_l2", "rec_ssim", "grad_rec", "grad_kl", "grad_elbo", "combination", "projection", "ensemble_mean"),
+    *("intensity", "rec_l1_smooth", "rec_l2_smooth", "restoration", "smoothgrad", "latent_variance", "local_contrast"),
+    *("kl_map", "projection_l2", "projection_fast", "ensemble_max"),
+)
+BETAS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+SEEDS = 10
+
+
+def measure(value: float) -> dict[str, float]:
+    """A metric's value with bounds around it."""
+    return {"value": value, "low": value, "high": value, "ci_low": value - 0.02, "ci_high": value + 0.02}
+
+
+def predictor(level: float, seconds: float, subjects: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
+    """One predictor's measures around a level, each subject's around its own."""
+    test = {name: measure(float(np.clip(level + 0.01 * random.normal(), 0, 1))) for name in METRICS}
+    values = np.clip(level + subjects + 0.03 * random.normal(size=(2, len(subjects))), 0, 1).tolist()
+    rows = [
+        {"subject": f"p{at:03d}", "images": 30, "pixels": 4000, "anomalous_pixels": 90, "dice": dice, "ap": ap}
+        for at, (dice, ap) in enumerate(zip(*values, strict=True))
+    ]
+    lesions = [{"smallest": 1, "largest": 10, "lesions": 20, "detected": int(20 * level**2)},
+               {"smallest": 11, "largest": None, "lesions": 9, "detected": int(9 * level)}]  # fmt: skip
+    return {
+        "test": test,
+        "validation": {name: measure(float(np.clip(level + 0.01 * random.normal(), 0, 1))) for name in METRICS},
+        "subjects": rows,
+        "groups": {"sex": {sex: {"auroc": measure(level), "ap": measure(level / 2)} for sex in ("f", "m")}},
+        "lesions": lesions,
+        "seconds_per_image": seconds * float(1 + 0.1 * random.random()),
+    }
+
+
+def result(index: int, names: list[str], subjects: int) -> dict[str, Any]:
+    """The made-up result of one run: seed fastest, then beta, then dataset, then model."""
+    seed, beta, rest = index % SEEDS, BETAS[index // SEEDS % len(BETAS)], index // (SEEDS * len(BETAS))
+    dataset, model = rest % 10, f"vae{rest // 10}"
+    random = np.random.default_rng(index)
+    spread = np.random.default_rng(dataset).normal(0, 0.08, subjects)
+    levels = np.random.default_rng(99).uniform(0.55, 0.85, len(names)) + np.random.default_rng(dataset).normal(
+        0, 0.03, len(names)
+    )
+    level = levels - 0.004 * (np.log2(beta) - dataset % 4) ** 2 + 0.008 * random.normal()
+    domain = "medical" if dataset % 2 else "natural"
+    setting = f"{model}-{dataset}-{beta:g}"
+    config = {
+        "dataset": {"name": f"data{dataset}", "domain": domain, "size": [64, 64], "split": {"val": 0.15, "test": 0.3}},
+        "model": {"name": model, "beta": beta, "latent": 64, "sigma": 0.1, "channels": [16, 32, 64, 64]},
+        "predictors": {
+            "members": {"ensemble_mean": {"use": "ensemble", "members": ["rec_l1", "grad_kl", "projection"]}}
+        },
+        "trainer": {"max_epochs": 30, "patience": 10, "batch_size": 32, "precision": "32-true"},
+    }
+    provenance = {
+        "created": "2026-01-02T03:04:05+00:00", "versions": {"torch": "2.8"}, "git_revision": None, "source_digest": "s",
+        "device": "cpu", "threads": 2, "data_fingerprint": f"d{dataset}", "split_digest": "p", "durations": {"fit": 1.5},
+    }  # fmt: skip
+    return {
+        "schema_version": 1, "run_id": f"{setting}-{seed}", "setting_id": setting, "dataset": f"data{dataset}", "model": model,
+        "beta": beta, "beta_normalised": beta / 64, "seed": seed, "config": config, "provenance": provenance,
+        "training": {"epochs": 30, "last_rec": float(100 + 10 * beta + random.normal())}, "pixels": PIXELS,
+        "predictors": {
+            name: predictor(float(np.clip(level[at], 0, 1)), 0.001 * 1.4 ** (7 * at % 11), spread, random)
+            for at, name in enumerate(names)
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Write, read, aggregate, and say what it took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--predictors", type=int, default=20)
+    parser.add_argument("--subjects", type=int, default=12)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    names = [*NAMES, *(f"predictor{at}" for at in range(len(NAMES), options.predictors))][: options.predictors]
+    with tempfile.TemporaryDirectory() as scratch:
+        root = options.out or Path(scratch)
+        for index in range(options.runs):
+            document = result(index, names, options.subjects)
+            folder = root / document["run_id"]
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_text(json.dumps(document, indent=1))
+        size = sum(path.stat().st_size for path in root.rglob("result.json"))
+        print(f"{options.runs} runs, {options.predictors} predictors, {options.subjects} subjects, {size / 1e6:.0f} MB")
+        cpu, start = time.process_time(), time.perf_counter()
+        collection = collect(root)
+        read = time.perf_counter()
+        rows = aggregate(collection)
+        aggregated = time.perf_counter()
+        build(collection)
+        done = time.perf_counter()
+    spent = time.process_time() - cpu
+    helpers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    print(f"processor time of this process {spent:.1f} s, of its helpers {helpers:.1f} s")
+    own, others = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(
+        f"read {read - start:.1f} s, aggregated {aggregated - read:.1f} s ({len(rows)} rows), board {done - aggregated:.1f} s"
+    )
+    print(f"peak memory {own:.0f} MB, of the largest helper process {others:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Everything that a leaderboard shows, computed once; every output renders this and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from leaderboard.aggregate import Row, aggregate, notes_of
+from leaderboard.categories import CategoryRow, by_category
+from leaderboard.claim import Finding
+from leaderboard.claims import evaluate
+from leaderboard.collect import Collection
+from leaderboard.published import Reported
+from leaderboard.ranking import DomainRow, Ranking, by_domain, rank
+from leaderboard.runs import Run, without_cycles
+from leaderboard.views import (
+    AttributeRow,
+    Chosen,
+    Curve,
+    LesionSummary,
+    SubjectSummary,
+    attribute_rows,
+    chosen,
+    curves,
+    lesion_summaries,
+    subject_summaries,
+)
+
+SHOWN = ("auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc")
+BY_CATEGORY = ("auroc", "aupro", "ap", "image_auroc")
+
+
+@dataclass(frozen=True)
+class Board:
+    """The tables and series of a folder of runs.
+
+    rows: every predictor of every setting, with its comparison to the best of its dataset (all of METRICS). The views hold
+    the metrics SHOWN: curves over beta; chosen, the setting that validation chooses beside the oracle, with the front of
+    time and quality; subjects (PAIRED metrics) with seed and subject variance; attributes and lesions; categories by metric;
+    domains (medical, natural); rankings over all datasets and per domain. reported: figures of papers for the datasets
+    here. findings: the claims. damaged: results left out, with the reason; failed: why runs failed, by run id; runs: what
+    was read, for provenance and pictures (`Run.folder`).
+    """
+
+    rows: list[Row]
+    curves: list[Curve]
+    chosen: list[Chosen]
+    subjects: list[SubjectSummary]
+    attributes: list[AttributeRow]
+    lesions: list[LesionSummary]
+    categories: dict[str, list[CategoryRow]]
+    domains: list[DomainRow]
+    rankings: list[Ranking]
+    reported: list[Reported]
+    findings: list[Finding]
+    notes: list[str]
+    damaged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list, repr=False)
+    metrics: tuple[str, ...] = SHOWN
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names, in the order of the rows."""
+        return list(dict.fromkeys(row.dataset for row in self.rows))
+
+
+@without_cycles()
+def build(collection: Collection, reported: Sequence[Reported] = (), metric: str = "auroc") -> Board:
+    """The board of a collection; `metric` is the one that the claims are held against."""
+    rows = aggregate(collection)
+    choices = chosen(rows, SHOWN)
+    domains = ["", *sorted({one.domain for one in choices if one.domain})]
+    here = {row.dataset for row in rows} | {run.family for run in collection.results}
+    return Board(
+        rows=rows,
+        curves=curves(rows, SHOWN),
+        chosen=choices,
+        subjects=subject_summaries(rows),
+        attributes=attribute_rows(rows, SHOWN),
+        lesions=lesion_summaries(rows),
+        categories={name: by_category(collection.results, name) for name in BY_CATEGORY},
+        domains=by_domain(choices, SHOWN),
+        rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
+        reported=[one for one in reported if one.dataset in here],
+        findings=evaluate(rows, metric),
+        notes=notes_of(rows),
+        damaged=list(collection.damaged),
+        failed=dict(collection.failed),
+        runs=collection.results,
+    )

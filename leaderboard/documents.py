@@ -1,0 +1,181 @@
+"""The board as Markdown, CSV, JSON and LaTeX."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from leaderboard.aggregate import Row, notes_of
+from leaderboard.board import Board
+from leaderboard.categories import markdown_categories
+from leaderboard.comparison import COMPARED
+from leaderboard.record import METRICS
+from leaderboard.runs import Run
+from leaderboard.settings import beta_text
+from leaderboard.sheets import VIEWS, Sheet, sheets
+from leaderboard.tables import COLUMNS, HEADER, best_values, by_dataset, cell, escape, is_best, is_tied, legend
+
+JSON_VERSION = 1
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+    "≥": r"$\geq$", "−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}  # fmt: skip
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A heading and a table per dataset, the best mean of each column in bold; then notes on settings and a legend."""
+    lines: list[str] = []
+    for dataset, members in by_dataset(rows).items():
+        best = best_values(members)
+        lines += [f"### {escape(dataset)}", "", f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
+        for row in members:
+            cells = [escape(row.label), beta_text(row.beta), escape(row.predictor)]
+            for metric in COLUMNS:
+                text = escape(cell(row.test[metric], row.n))
+                mark = "**" if is_best(row, metric, best) else "_" if is_tied(row, metric) else ""
+                cells.append(f"{mark}{text}{mark}")
+            lines.append(f"| {' | '.join([*cells, escape(row.count)])} |")
+        lines.append("")
+    return "\n".join([*lines, *(f"- {escape(text)}" for text in (*notes_of(rows), *legend(rows, "italic")))]) + "\n"
+
+
+def board_markdown(board: Board) -> str:
+    """The tables, the categories and every view that has anything to show."""
+    categories = [markdown_categories(found, metric) for metric, found in board.categories.items()]
+    views = [sheet_markdown(sheet) for sheet in sheets(board, VIEWS)]
+    left = "\n".join(f"- left out: {escape(message)}" for message in board.damaged)
+    return "\n".join(filter(None, [markdown(board.rows), *categories, *views, left])) + "\n"
+
+
+def sheet_markdown(sheet: Sheet) -> str:
+    """A heading, a table and a caption."""
+    header = list(map(escape, sheet.header))
+    lines = [f"### {escape(sheet.title)}", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    lines += [f"| {' | '.join(map(escape, row))} |" for row in sheet.rows]
+    return "\n".join([*lines, "", *([escape(sheet.caption), ""] if sheet.caption else [])])
+
+
+def csv(rows: Sequence[Row]) -> str:
+    """One line per row, full precision, empty where undefined.
+
+    Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
+    `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
+    (best, not worse, worse, undecided) and `<metric>_p_seeds` and `_p_subjects` after Holm's correction.
+    """
+    stream = io.StringIO()
+    writer = csv_module.writer(stream, lineterminator="\n")
+    names = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
+    validation = [f"validation_{metric}_mean" for metric in METRICS]
+    tests = [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p_seeds", "p_subjects")]
+    header = ["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N"]
+    writer.writerow([*header, *names, *validation, "ensemble_of", *tests])
+    for row in rows:
+        cells: list[Any] = [
+            row.dataset,
+            row.model,
+            row.label,
+            row.beta,
+            row.setting_id,
+            row.predictor,
+            row.n,
+            row.planned,
+        ]
+        for metric in METRICS:
+            one = row.test[metric]
+            cells += [one.mean, one.sd, one.low, one.high, one.n]
+        cells += [row.validation[metric].mean for metric in METRICS]
+        cells.append(row.ensemble or None)
+        for metric in COMPARED:
+            versus = row.versus.get(metric)
+            tested = versus.subjects.adjusted if versus and versus.subjects else None
+            cells += [versus.verdict, versus.seeds.adjusted, tested] if versus else [None, None, None]
+        writer.writerow(cells)
+    return stream.getvalue()
+
+
+def board_json(board: Board) -> str:
+    """The whole board in full precision, null where undefined; rows are named where views refer to them."""
+    document = {
+        "version": JSON_VERSION,
+        **{item.name: _plain(getattr(board, item.name)) for item in dataclasses.fields(board)},
+    }
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """JSON types: dataclasses and named tuples become objects, a run its identity; samples are left out."""
+    if isinstance(value, Run):
+        named = ("run_id", "setting_id", "dataset", "model", "beta", "beta_normalised", "seed", "created", "device")
+        return {name: getattr(value, name) for name in (*named, "ensemble_of")}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.name != "samples"
+        }
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(one) for name, one in value._asdict().items()}
+    if hasattr(value, "__struct_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def latex(board: Board) -> str:
+    r"""A booktabs table per dataset (best bold, statistically not worse underlined), then the views.
+
+    Needs \usepackage{booktabs} and, for wide tables, \usepackage{graphicx}.
+    """
+    parts = ["% \\usepackage{booktabs,graphicx}"]
+    for dataset, members in by_dataset(board.rows).items():
+        best = best_values(members)
+        lines = []
+        for at, row in enumerate(members):
+            start = at == 0 or (row.label, row.beta) != (members[at - 1].label, members[at - 1].beta)
+            if start and at:
+                lines.append(r"\midrule")
+            cells = [tex(row.label), beta_text(row.beta)] if start else ["", ""]
+            cells.append(tex(row.predictor))
+            for metric in COLUMNS:
+                text = tex(cell(row.test[metric], row.n))
+                command = "textbf" if is_best(row, metric, best) else "underline" if is_tied(row, metric) else ""
+                cells.append(f"\\{command}{{{text}}}" if command else text)
+            lines.append(" & ".join([*cells, tex(row.count)]) + r" \\")
+        members_notes = " ".join((*notes_of(members), *legend(members, "underlined")))
+        parts.append(_tabular(dataset, HEADER, lines, members_notes))
+    for sheet in sheets(board, VIEWS):
+        lines = [" & ".join(map(tex, row)) + r" \\" for row in sheet.rows]
+        parts.append(_tabular(sheet.title, sheet.header, lines, sheet.caption))
+    return "\n".join(parts)
+
+
+def _tabular(title: str, header: Sequence[str], lines: list[str], caption: str) -> str:
+    columns = "l" * len(header)
+    head = " & ".join(map(tex, header)) + r" \\"
+    return "\n".join(
+        [
+            r"\begin{table}[p]\centering",
+            f"\\caption{{{tex(title)}. {tex(caption)}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def tex(text: str) -> str:
+    """`text` set literally by LaTeX."""
+    return re.sub(
+        "|".join(map(re.escape, LATEX_ESCAPES)), lambda found: LATEX_ESCAPES[found.group()], " ".join(text.split())
+    )

@@ -1,0 +1,165 @@
+/** A name as Plotly shows it literally: Plotly would read some markup in it. */
+function literal(text) {
+  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+const FIRST_SHOWN = 8;
+
+/** The page's colours, as the current theme has them. */
+function themeColours() {
+  const style = getComputedStyle(document.documentElement);
+  const named = (name) => style.getPropertyValue(name).trim();
+  return { ink: named("--ink"), muted: named("--muted"), line: named("--line"), paper: named("--card") };
+}
+
+/** How a predictor is drawn; an ensemble over seeds as its predictor. Black lines follow the theme. */
+function lookOf(name, ink) {
+  const { looks } = dataOf("plots");
+  const look = looks[name] ?? looks[name.replace(/ \(\d+\)$/, "")] ?? { color: "#777777", symbol: "circle", dash: "solid" };
+  return look.color === "#000000" ? { ...look, color: ink } : look;
+}
+
+function last(curve) {
+  return curve.points.at(-1)[1] ?? -1;
+}
+
+function betaTraces(entry, colours) {
+  const curves = [...entry.curves].sort((a, b) => last(b) - last(a));
+  return curves.flatMap((curve, at) => {
+    const look = lookOf(curve.name, colours.ink);
+    const points = curve.points.filter((point) => point[1] !== null);
+    const banded = points.filter((point) => point[2] !== null);
+    const shared = { legendgroup: String(at), visible: at < FIRST_SHOWN ? true : "legendonly" };
+    const band = {
+      ...shared, x: [...banded, ...banded.toReversed()].map((point) => point[0]),
+      y: [...banded.map((point) => point[3]), ...banded.toReversed().map((point) => point[2])],
+      fill: "toself", fillcolor: look.color, opacity: 0.14, line: { width: 0 }, mode: "lines", hoverinfo: "skip", showlegend: false,
+    };
+    const line = {
+      ...shared, name: literal(curve.name), x: points.map((point) => point[0]), y: points.map((point) => point[1]), mode: "lines+markers",
+      line: { color: look.color, dash: look.dash, width: 2 }, marker: { color: look.color, symbol: look.symbol, size: 8 },
+      hovertemplate: "beta %{x}: %{y:.3f}<extra>%{fullData.name}</extra>",
+    };
+    return banded.length ? [band, line] : [line];
+  });
+}
+
+function betaLayout(entry) {
+  const betas = [...new Set(entry.curves.flatMap((curve) => curve.points.map((point) => point[0])))].sort((a, b) => a - b);
+  const type = betas[0] > 0 ? "log" : "linear";
+  return { xaxis: { title: { text: "beta" }, type, tickvals: betas, ticktext: betas.map(String) }, yaxis: { title: { text: entry.metric }, range: around(entry.curves.flatMap((curve) => curve.points.map((point) => point[1]))) } };
+}
+
+function timeTraces(entry, colours) {
+  const value = (point) => point.y[0];
+  const known = entry.points.filter((point) => value(point) !== null).sort((a, b) => value(b) - value(a));
+  const front = known.filter((point) => point.front).sort((a, b) => a.x - b.x);
+  const steps = {
+    name: "front: nothing is faster and better", x: front.map((point) => point.x), y: front.map(value), mode: "lines",
+    line: { color: colours.muted, shape: "hv", width: 1.5 }, hoverinfo: "skip",
+  };
+  const points = known.map((point) => {
+    const look = lookOf(point.name, colours.ink);
+    const [mean, low, high] = point.y;
+    const bars = low === null ? {} : { error_y: { type: "data", symmetric: false, array: [high - mean], arrayminus: [mean - low], color: look.color, thickness: 1, width: 2 } };
+    return {
+      name: literal(point.name), x: [point.x], y: [mean], mode: "markers", marker: { color: look.color, symbol: look.symbol, size: point.front ? 12 : 8 },
+      customdata: [literal(point.setting)], hovertemplate: "%{y:.3f} in %{x} ms, %{customdata}<extra>%{fullData.name}</extra>", ...bars,
+    };
+  });
+  return [steps, ...points];
+}
+
+function timeLayout(entry) {
+  const times = entry.points.map((point) => point.x);
+  const type = Math.min(...times) > 0 ? "log" : "linear";
+  const dtick = type === "log" && Math.max(...times) > 300 * Math.min(...times) ? 1 : undefined; // a tick per decade
+  return { xaxis: { title: { text: "milliseconds per image" }, type, dtick, tickformat: "~g" }, yaxis: { title: { text: entry.metric }, range: around(entry.points.map((point) => point.y[0])) } };
+}
+
+const DOMAIN_LOOKS = [["#0072B2", "circle"], ["#D55E00", "square"], ["#009E73", "diamond"]];
+
+function domainTraces(entry) {
+  return entry.domains.map((domain, at) => {
+    const own = entry.values.filter((one) => one.domain === domain);
+    const [color, symbol] = DOMAIN_LOOKS[at % DOMAIN_LOOKS.length];
+    return {
+      name: literal(domain), x: own.map((one) => one.value), y: own.map((one) => literal(one.name)), mode: "markers",
+      marker: { color, symbol, size: 10 }, error_x: { type: "data", array: own.map((one) => one.sd ?? 0), color, thickness: 1, width: 3 },
+      customdata: own.map((one) => literal(one.count)), hovertemplate: "%{y}: %{x:.3f}, %{customdata}<extra>%{fullData.name}</extra>",
+    };
+  });
+}
+
+function domainLayout(entry) {
+  const names = [...new Set(entry.values.map((one) => one.name))];
+  const means = new Map(names.map((name) => {
+    const own = entry.values.filter((one) => one.name === name).map((one) => one.value);
+    return [name, own.reduce((sum, value) => sum + value, 0) / own.length];
+  }));
+  const order = names.sort((a, b) => means.get(a) - means.get(b)).map(literal);
+  const yaxis = { type: "category", categoryorder: "array", categoryarray: order, automargin: true };
+  return { xaxis: { title: { text: `${entry.metric} ± sd` } }, yaxis, height: 140 + 26 * order.length };
+}
+
+/** An axis around these means: an interval of few seeds is often so wide that nothing else could be seen. */
+function around(means) {
+  const known = means.filter((mean) => mean !== null);
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const room = 0.3 * (high - low) || 0.05;
+  return [low - room, high + room];
+}
+
+const KINDS = {
+  beta: { traces: betaTraces, layout: betaLayout, says: "A line per predictor, best first; bands are 95 % intervals over seeds. Click a name to hide or show it, double-click the plot to see it all." },
+  time: { traces: timeTraces, layout: timeLayout, says: "Each predictor at the setting chosen on validation; bars are 95 % intervals over seeds. Up and left is better." },
+  domains: { traces: domainTraces, layout: domainLayout, says: "Mean ± sd over datasets, each at the setting chosen on validation; n/N datasets on hovering." },
+};
+
+/** Draw one plot of a kind for the current theme and width. */
+function drawPlot(place, kind, entry) {
+  const colours = themeColours();
+  const narrow = place.clientWidth < 640;
+  const axis = { gridcolor: colours.line, linecolor: colours.muted, zeroline: false, automargin: true };
+  const own = KINDS[kind].layout(entry);
+  const traces = KINDS[kind].traces(entry, colours);
+  const height = own.height ?? (narrow ? 420 + 11 * traces.length : Math.max(440, 120 + 19 * traces.filter((one) => one.showlegend !== false).length));
+  const layout = {
+    ...own, height, width: document.body.classList.contains("printing") ? place.clientWidth : undefined, paper_bgcolor: colours.paper, plot_bgcolor: colours.paper, font: { color: colours.ink, size: 13, family: "inherit" },
+    xaxis: { ...axis, ...own.xaxis }, yaxis: { ...axis, ...own.yaxis }, margin: { l: 60, r: 16, t: 36, b: 56 }, hovermode: "closest",
+    legend: { tracegroupgap: 0, ...(narrow ? { orientation: "h", y: 0, yref: "container", yanchor: "bottom", font: { size: 11 } } : {}) }, hoverlabel: { bgcolor: colours.paper, bordercolor: colours.muted, font: { color: colours.ink } },
+  };
+  const options = { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  Plotly.react(place, traces, layout, options);
+}
+
+/** Draw a place for plots: a choice of dataset and metric where there are several, and the plot; returns how to redraw it. */
+function mountPlot(host) {
+  const kind = host.dataset.plot;
+  const entries = dataOf("plots")[kind];
+  const places = [...new Set(entries.map((entry) => entry.where))];
+  const metrics = [...new Set(entries.map((entry) => entry.metric))];
+  const chosen = { where: places[0], metric: metrics[0] };
+  const title = host.querySelector("h3").textContent;
+  const place = make("div", { class: "drawn", role: "group" });
+  const says = make("p", { class: "note" }, KINDS[kind].says);
+  const empty = make("p", { class: "note" }, "No values of this metric here.");
+  const draw = () => {
+    const entry = entries.find((one) => one.where === chosen.where && one.metric === chosen.metric);
+    place.hidden = !entry;
+    empty.hidden = Boolean(entry);
+    if (!entry) return;
+    place.setAttribute("aria-label", `${title}: ${entry.metric} ${entry.where}. The table of the same name under Views has its numbers.`);
+    drawPlot(place, kind, entry);
+  };
+  const choose = (key, texts) => (at) => {
+    chosen[key] = texts[at];
+    draw();
+  };
+  const bar = make("div", { class: "toolbar" });
+  if (places.length > 1) bar.append(picker(kind === "beta" ? "Dataset, model" : "Dataset", places, choose("where", places)));
+  if (metrics.length > 1) bar.append(picker("Metric", metrics, choose("metric", metrics)));
+  host.append(bar, place, empty, says);
+  draw();
+  return draw;
+}

@@ -1,0 +1,195 @@
+"use strict";
+
+/** An element with attributes and children; texts are set as text, never as markup. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const LONG = 26; // letters from which on a text is broken over lines
+const SHORT = 8; // rows up to which a table needs no filter
+
+const parsed = new Map();
+
+/** The data that the page carries under this name, parsed once. */
+function dataOf(name) {
+  if (!parsed.has(name)) parsed.set(name, JSON.parse(document.getElementById(`data-${name}`).textContent));
+  return parsed.get(name);
+}
+
+/** A name's pieces with places to break it after each _. */
+function breakable(text) {
+  return text.split(/(?<=_)/).flatMap((piece, at) => (at ? [make("wbr"), piece] : [piece]));
+}
+
+/** The number that a cell starts with, NaN where it has none. */
+function numberOf(text) {
+  return parseFloat(text.replace("−", "-").replace(/^[<≥≤\s]+/, ""));
+}
+
+/** A labelled <select> of texts; `choose` gets the index of the chosen one. */
+function picker(label, texts, choose) {
+  const select = make("select", { onchange: () => choose(select.selectedIndex) }, ...texts.map((text) => make("option", {}, text)));
+  return make("label", { class: "pick" }, make("span", {}, label), select);
+}
+
+/** One table: what it shows is decided by its sorting, its filters and how many rows are asked for. */
+class TableView {
+  constructor(host, table, rows) {
+    Object.assign(this, { table, page: rows, shown: rows, words: [], chosen: new Map() });
+    this.sorting = table.sort === null ? null : { column: table.sort, direction: -1 };
+    this.ranges = this.heatRanges();
+    this.body = make("tbody");
+    this.status = make("p", { class: "status", role: "status" });
+    this.more = make("p", { class: "more" });
+    this.heads = table.header.map((name, column) => this.head(name, column));
+    const caption = make("caption", {}, make("b", {}, table.title), table.caption ? ` ${table.caption}` : "");
+    const drawn = make("table", {}, caption, make("thead", {}, make("tr", {}, ...this.heads)), this.body);
+    const scroll = make("div", { class: "scroll", role: "region", "aria-label": table.title, tabindex: "0" }, drawn);
+    host.replaceChildren(this.toolbar(), scroll, this.more, ...(table.note ? [make("p", { class: "note" }, table.note)] : []));
+    this.draw();
+  }
+
+  head(name, column) {
+    const sort = () => this.sortBy(column);
+    const numeric = this.table.kinds[column] === "number";
+    return make("th", { scope: "col", class: numeric ? "n" : null }, make("button", { type: "button", onclick: sort }, name));
+  }
+
+  toolbar() {
+    const search = make("input", {
+      type: "search", placeholder: "Filter rows", "aria-label": `Filter the rows of ${this.table.title}`,
+      oninput: () => this.filterBy(search.value),
+    });
+    const pickers = this.table.header.flatMap((name, column) => {
+      if (this.table.kinds[column] !== "choice") return [];
+      const values = [...new Set(this.table.rows.map((row) => row[column]))];
+      values.sort((a, b) => numberOf(a) - numberOf(b) || a.localeCompare(b));
+      return [picker(name, ["all", ...values], (at) => this.choose(column, at ? values[at - 1] : null))];
+    });
+    if (this.table.rows.length <= SHORT) return make("div", { class: "hidden" }, this.status);
+    return make("div", { class: "toolbar" }, search, ...pickers, this.status);
+  }
+
+  heatRanges() {
+    const { rows, heat, together } = this.table;
+    const range = (columns) => {
+      let [low, high] = [Infinity, -Infinity];
+      for (const row of rows) {
+        for (const column of columns) {
+          const value = numberOf(row[column]);
+          if (value < low) low = value;
+          if (value > high) high = value;
+        }
+      }
+      return [low, high];
+    };
+    const whole = together ? range(heat) : null;
+    return new Map(heat.map((column) => [column, whole ?? range([column])]));
+  }
+
+  sortBy(column) {
+    const again = this.sorting?.column === column;
+    const first = this.table.kinds[column] === "number" ? -1 : 1;
+    this.sorting = { column, direction: again ? -this.sorting.direction : first };
+    this.draw();
+  }
+
+  filterBy(text) {
+    this.words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    this.restart();
+  }
+
+  choose(column, value) {
+    if (value === null) this.chosen.delete(column);
+    else this.chosen.set(column, value);
+    this.restart();
+  }
+
+  restart() {
+    this.shown = this.page;
+    this.draw();
+  }
+
+  /** The indices of the rows that pass the filters, in order. Cells without a number come last either way. */
+  found() {
+    const { rows, kinds } = this.table;
+    const passes = (row) => {
+      for (const [column, value] of this.chosen) if (row[column] !== value) return false;
+      if (!this.words.length) return true;
+      const text = row.join(" ").toLowerCase();
+      return this.words.every((word) => text.includes(word));
+    };
+    const found = [...rows.keys()].filter((at) => passes(rows[at]));
+    if (!this.sorting) return found;
+    const { column, direction } = this.sorting;
+    const keys = rows.map((row) => numberOf(row[column]));
+    const numeric = kinds[column] !== "text" && found.some((at) => !Number.isNaN(keys[at]));
+    if (!numeric) return found.sort((a, b) => direction * rows[a][column].localeCompare(rows[b][column]));
+    return found.sort((a, b) => Number.isNaN(keys[a]) - Number.isNaN(keys[b]) || direction * (keys[a] - keys[b]) || 0);
+  }
+
+  draw() {
+    const found = this.found();
+    const { kinds, rows, marks } = this.table;
+    this.heads.forEach((head, column) => {
+      const own = this.sorting?.column === column;
+      if (own) head.setAttribute("aria-sort", this.sorting.direction > 0 ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    });
+    this.body.replaceChildren(...found.slice(0, this.shown).map((at) => this.row(rows[at], marks[at] ?? "", kinds)));
+    if (!found.length) {
+      const cell = make("td", { colspan: rows[0]?.length ?? 1, class: "none" }, "No row passes the filters.");
+      this.body.replaceChildren(make("tr", {}, cell));
+    }
+    const shown = Math.min(this.shown, found.length);
+    this.status.textContent = `${shown < found.length ? `${shown} of ${found.length}` : found.length} rows${found.length < rows.length ? ` (${rows.length} unfiltered)` : ""}`;
+    const grow = (count, text) => make("button", { type: "button", onclick: () => this.grow(count) }, text);
+    const rest = found.length - shown;
+    this.more.replaceChildren(...(rest > 200 ? [grow(200, "Show 200 more")] : []), ...(rest > 0 ? [grow(rest, `Show all ${found.length}`)] : []));
+  }
+
+  grow(count) {
+    this.shown += count;
+    this.draw();
+  }
+
+  row(cells, marks, kinds) {
+    return make("tr", {}, ...cells.map((text, column) => {
+      const long = text.length > LONG;
+      if (column === 0) return make("th", { scope: "row", class: long ? "long" : null }, ...breakable(text));
+      const cell = make("td", { class: kinds[column] === "number" ? "n" : long ? "long" : null });
+      const range = this.ranges.get(column);
+      const value = range ? numberOf(text) : NaN;
+      if (!Number.isNaN(value) && range[1] > range[0]) {
+        cell.classList.add("heat");
+        cell.style.setProperty("--heat", `${Math.round((100 * (value - range[0])) / (range[1] - range[0]))}`);
+      }
+      const mark = marks[column];
+      if (mark === "b") cell.append(make("strong", { class: "best" }, text), make("span", { class: "hidden" }, " (best)"));
+      else if (mark === "t") cell.append(make("span", { class: "tied" }, text), make("span", { class: "hidden" }, " (not worse)"));
+      else cell.append(text);
+      return cell;
+    }));
+  }
+}
+
+/** Draw a place for tables: one of them, or a choice among several. */
+function mountTables(host) {
+  const tables = dataOf(host.dataset.source);
+  const rows = Number(host.dataset.rows);
+  if (host.dataset.at !== undefined || tables.length === 1) {
+    new TableView(host, tables[Number(host.dataset.at ?? 0)], rows);
+    return;
+  }
+  const place = make("div");
+  const show = (at) => new TableView(place, tables[at], rows);
+  host.replaceChildren(picker("Table", tables.map((table) => table.title), show), place);
+  show(0);
+}

@@ -1,0 +1,116 @@
+"""The page: everything that it shows is put into one template, and nothing in it can reach the network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from leaderboard.board import Board
+from leaderboard.report.gallery import galleries
+from leaderboard.report.plots import left_out, plot_data, rank_pictures
+from leaderboard.report.problems import HEADLINES, glance, problems
+from leaderboard.report.provenance import provenance_tables
+from leaderboard.report.table import category_tables, leaderboards, view_tables
+from leaderboard.tables import legend
+
+HERE = Path(__file__).parent
+SCRIPTS = ("tables.js", "plots.js", "page.js")
+PLOTLY = "plotly-basic.min.js"
+VIEWS = {
+    "chosen": "Chosen on validation",
+    "beta": "Over beta",
+    "versus": "Against the best",
+    "domains": "Medical and natural",
+    "ranks": "Ranks over datasets",
+    "subjects": "Per subject",
+    "attributes": "Per attribute",
+    "lesions": "Per lesion size",
+    "speed": "Time per image",
+    "reported": "Reported, not run here",
+}
+CATEGORIES = {"categories": "Per category"}
+PLOTS = {"beta": "Over beta", "time": "Time against quality", "domains": "Medical and natural"}
+ESCAPES: dict[str, str | int | None] = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
+
+
+def html_report(board: Board) -> str:
+    """The board as one HTML document with its scripts, styles, data and pictures inside: no other file, no network.
+
+    Every name and message of the runs is data, never markup: the template escapes it, the scripts set it as text, and the
+    page's content security policy runs the page's own scripts only. The same runs give the same bytes.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    library = (HERE / "assets" / PLOTLY).read_text(encoding="utf-8")
+    script = "\n".join((HERE / "assets" / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style = (HERE / "assets" / "page.css").read_text(encoding="utf-8")
+    page = environment.get_template("page.html.j2")
+    return page.render(
+        policy=_policy(library, script), library=Markup(library), script=Markup(script), style=Markup(style), **_content(board)
+    )  # fmt: skip
+
+
+def _content(board: Board) -> dict[str, Any]:
+    """What the template shows."""
+    pictures, notes = galleries(board)
+    provenance, settings_notes = provenance_tables(board)
+    found = {name: view_tables(board, name) for name in VIEWS} | {"categories": category_tables(board)}
+    views = {name: tables for name, tables in found.items() if tables}
+    boards = leaderboards(board)
+    plots = plot_data(board)
+    tables = {"leaderboard": boards, "provenance": provenance, **{f"view-{name}": some for name, some in views.items()}}
+    days = sorted(run.created[:10] for run in board.runs)
+    return {
+        "blobs": {name: _json([one.data() for one in some]) for name, some in tables.items()} | {"plots": _json(plots)},
+        "boards": boards,
+        "views": {name: (VIEWS | CATEGORIES)[name] for name in views},
+        "plots": {kind: PLOTS[kind] for kind in PLOTS if plots[kind]},
+        "ranks": rank_pictures(board),
+        "plots_note": left_out(board),
+        "problems": problems(board),
+        "glance": glance(board),
+        "headlines": HEADLINES,
+        "findings": board.findings,
+        "galleries": pictures,
+        "gallery_notes": notes,
+        "provenance": provenance,
+        "provenance_notes": settings_notes,
+        "notes": board.notes,
+        "legend": legend(board.rows, "underlined"),
+        "runs": len(board.runs),
+        "days": (days[0], days[-1]) if days else (),
+        "predictors": len({name for run in board.runs for name in run.predictors}),
+    }
+
+
+def _json(value: Any) -> Markup:
+    """JSON that may stand in a script element: nothing in it can end the element or start another."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(str.maketrans(ESCAPES)))
+
+
+def _policy(*scripts: str) -> str:
+    """Only these scripts run, only embedded pictures are shown, and nothing is fetched."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )

@@ -1,0 +1,130 @@
+"""The numbers of the interactive plots, and the rank figures as pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from itertools import groupby
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from leaderboard.board import Board
+from leaderboard.figures import COLOURS, DRAWN, STYLE, UNDATED, heat_figure, rank_figure
+from leaderboard.ranking import Ranking
+from leaderboard.settings import beta_text
+from leaderboard.statistic import Statistic
+from leaderboard.tables import COLUMNS
+from leaderboard.texts import number
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-down", "cross", "x", "star", "hexagon")
+DASHES = ("solid", "dash", "dot", "dashdot")
+CURVES = 3_000
+DIGITS = 4
+
+
+def plot_data(board: Board) -> dict[str, Any]:
+    """Per kind of plot a list of {where, metric, …}, and how each predictor is drawn in all of them."""
+    return {"looks": _looks(board), "beta": _beta(board), "time": _time(board), "domains": _domains(board)}
+
+
+def left_out(board: Board) -> str:
+    """What the plots do not show, empty where they show everything."""
+    curves = sum(curve.metric in DRAWN and len(curve.points) > 1 for curve in board.curves)
+    return f"The first {CURVES} of {curves} curves over beta are drawn." if curves > CURVES else ""
+
+
+def _looks(board: Board) -> dict[str, dict[str, str]]:
+    names = sorted({row.predictor for row in board.rows if row.samples is not None})
+    size = len(COLOURS)
+    return {
+        name: {
+            "color": COLOURS[at % size],
+            "symbol": SYMBOLS[(at + at // size) % len(SYMBOLS)],
+            "dash": DASHES[at // size % len(DASHES)],
+        }
+        for at, name in enumerate(names)
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
+
+
+def _bounds(statistic: Statistic) -> list[float | None]:
+    return [_rounded(statistic.mean), _rounded(statistic.low), _rounded(statistic.high)]
+
+
+def _beta(board: Board) -> list[dict[str, Any]]:
+    known = [curve for curve in board.curves if curve.metric in DRAWN and len(curve.points) > 1]
+    known = sorted(known, key=lambda curve: (curve.dataset, curve.label, DRAWN.index(curve.metric)))[:CURVES]
+    found = []
+    for (dataset, label, metric), group in groupby(known, key=lambda one: (one.dataset, one.label, one.metric)):
+        curves = [
+            {"name": one.predictor, "points": [[point.beta, *_bounds(point.test)] for point in one.points]}
+            for one in group
+            if any(point.test.mean is not None for point in one.points)
+        ]
+        if curves:
+            found.append({"where": f"{dataset}, {label}", "metric": COLUMNS[metric], "curves": curves})
+    return found
+
+
+def _time(board: Board) -> list[dict[str, Any]]:
+    tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in board.chosen:
+        if one.row is not None and one.row.seconds.mean is not None:
+            setting = f"{one.row.label}, beta {beta_text(one.row.beta)}"
+            point = {"name": one.predictor, "x": round(1000 * one.row.seconds.mean, DIGITS), "front": one.front}
+            point |= {"y": _bounds(one.row.test[one.metric]), "setting": setting}
+            tables.setdefault((one.dataset, one.metric), []).append(point)
+    return [
+        {"where": dataset, "metric": COLUMNS[metric], "points": points}
+        for (dataset, metric), points in tables.items()
+        if len(points) > 1
+    ]
+
+
+def _domains(board: Board) -> list[dict[str, Any]]:
+    found = []
+    for metric in COLUMNS:
+        rows = [row for row in board.domains if row.metric == metric and row.value.mean is not None]
+        names = sorted({row.domain for row in rows})
+        if len(names) > 1:
+            values = [
+                {
+                    "name": row.predictor,
+                    "domain": row.domain,
+                    "value": _rounded(row.value.mean),
+                    "sd": _rounded(row.value.sd),
+                    "count": f"{row.value.n}/{row.datasets} datasets",
+                }
+                for row in rows
+            ]
+            found.append({"where": "", "metric": COLUMNS[metric], "domains": names, "values": values})
+    return found
+
+
+def rank_pictures(board: Board) -> list[dict[str, str]]:
+    """Critical differences and ranks by dataset: `title`, `source` (an SVG as a data URI) and `alt` (the ranks in words)."""
+    found = []
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        for one in board.rankings:
+            if one.metric in DRAWN and len(one.datasets) > 1 and len(one.ranks) > 1:
+                where = f"{COLUMNS[one.metric]}, {one.domain or 'all'} datasets"
+                found.append(_picture(f"Average ranks: {where}", rank_figure(one), one))
+                if not one.domain:
+                    found.append(_picture(f"Rank by dataset: {where}", heat_figure(one, board.chosen), one))
+    return found
+
+
+def _picture(title: str, figure: Figure, ranking: Ranking) -> dict[str, str]:
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a very long name, which leaves no room for the rest
+        figure.savefig(stream, format="svg", bbox_inches="tight", metadata=UNDATED["svg"])
+    ranks = ", ".join(f"{name} {number(value, 2)}" for name, value in ranking.ranks.items())
+    source = f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return {"title": title, "source": source, "alt": f"{title}. Average rank, best first: {ranks}."}
