@@ -1,98 +1,109 @@
-"""Loggers of a run: CSV always, W&B when asked."""
+"""Loggers of a run: CSV always, another tracker when asked."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger, Logger
 
-from data_modules.names import dataset_name
+from data_modules.module import AnomalyDataModule
 
-from ..identity import Identity
+from ..identity import Identity, definition_of, source_digest
+from ..record import git_revision
 from ..schema import RunConfig
+from .names import group_name, run_name, tags
+from .other_loggers import other_logger
+from .wandb_logger import WandbLogger
+from .wandb_start import start
 
-PROJECT = "anomaly_bench"
-INIT_TIMEOUT = 10.0
 
+def build_loggers(
+    config: RunConfig, identity: Identity, folder: Path, data: AnomalyDataModule, beta: float
+) -> list[Logger]:
+    """CSV in `folder`, and the tracker that `logger` names; beta: the raw one.
 
-def build_loggers(config: RunConfig, identity: Identity, folder: Path, described: dict[str, Any]) -> list[Logger]:
-    """CSV in `folder`; with `logger=wandb` a W&B run too, offline where there is no login.
-
-    W&B that cannot start is a warning, never a failed run.
+    A W&B run that cannot start is a warning, never a failed run. Raises ConfigError if the tracker's package is missing.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-    if config.logger == "wandb" and (wandb := _wandb(config, identity, folder, described)):
-        loggers.append(wandb)
+    if config.logger == "csv":
+        return loggers
+    name, group, about = run_name(identity), group_name(config, beta), described(config, identity, data, beta)
+    if config.logger != "wandb":
+        loggers.append(other_logger(config.logger, folder, name, group, about))
+    elif run := start(folder, identity.run_id, name, group, "run", tags(config, beta), about):
+        loggers.append(WandbLogger(run, folder / "pictures"))
     return loggers
 
 
+def described(config: RunConfig, identity: Identity, data: AnomalyDataModule, beta: float) -> dict[str, Any]:
+    """What a tracker is told of a run before it begins: all that decides its numbers, and no path."""
+    code = {"version": version("anomaly-bench"), "git_revision": git_revision(), "source_digest": source_digest()}
+    return {
+        **definition_of(config),
+        "seed": config.seed,
+        "beta": beta,
+        "run_id": identity.run_id,
+        "setting_id": identity.setting_id,
+        "code": code,
+        "data": {"fingerprint": data.fingerprint, "split_digest": data.split_digest},
+    }
+
+
 @contextmanager
-def finishing(loggers: list[Logger], pictures: Path) -> Iterator[None]:
-    """Send the picture panels and close the loggers at the end, as failed if the run fails; a W&B error is a warning."""
+def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Close the trackers at the end, as failed if the run fails."""
+    code = 1
     try:
         yield
-    except BaseException:
-        _finish(loggers, pictures, exit_code=1)
-        raise
-    _finish(loggers, pictures, exit_code=0)
+        code = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.finish(code)
 
 
-def _finish(loggers: list[Logger], pictures: Path, exit_code: int) -> None:
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            try:
-                import wandb
-
-                panels = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(pictures.glob("*.png"))}
-                logger.experiment.log(panels)
-                logger.experiment.finish(exit_code)
-            except Exception as error:  # whatever W&B raises, the run's result stands
-                warnings.warn(f"W&B could not finish ({error}); the run and its files are complete", stacklevel=3)
+def trackers(loggers: Sequence[Logger]) -> list[Logger]:
+    """Those that do more than write CSV."""
+    return [logger for logger in loggers if not isinstance(logger, CSVLogger)]
 
 
-def _wandb(config: RunConfig, identity: Identity, folder: Path, described: dict[str, Any]) -> WandbLogger | None:
-    try:
-        import wandb
+class TrackingCallback(pl.Callback):
+    """Keeps trackers in step with `metrics.csv`, from which an interrupted run goes on."""
 
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
-        try:
-            return _start(config, identity, folder, described, mode)
-        except wandb.errors.Error as error:
-            if mode != "online":
-                raise
-            warnings.warn(f"W&B does not answer ({error}); logging offline, push later with `wandb sync`", stacklevel=2)
-            wandb.teardown()  # the failed start still holds the run's id
-            return _start(config, identity, folder, described, "offline")
-    except Exception as error:  # an unreachable or refusing server must not cost a run
-        warnings.warn(f"W&B could not start ({type(error).__name__}: {error}); going on without it", stacklevel=2)
-        return None
+    def __init__(self, loggers: Sequence[Logger], folder: Path) -> None:
+        self.loggers, self.history = loggers, folder / "metrics.csv"
+        self._caught_up = False
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._catch_up()  # for a training that was over before the interruption
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._catch_up()  # not at the start of the training, where `metrics.csv` is only being written again
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.flush()
+
+    def _catch_up(self) -> None:
+        """Log what was logged before an interruption."""
+        rows = [] if self._caught_up or not self.history.exists() else history_of(self.history)
+        self._caught_up = True
+        for row in rows:
+            step = int(row.pop("step"))
+            for logger in self.loggers:
+                logger.log_metrics(row, step)
 
 
-def _start(config: RunConfig, identity: Identity, folder: Path, described: dict[str, Any], mode: str) -> WandbLogger:
-    import wandb
+def history_of(path: Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.csv`, without the cells that are empty."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [_numbers(row) for row in csv.DictReader(stream)]
 
-    settings = wandb.Settings(
-        mode=mode,  # type: ignore[arg-type]  # the environment may say anything; W&B checks it
-        silent=True,
-        console="off",
-        disable_code=True,
-        disable_git=True,
-        init_timeout=INIT_TIMEOUT,
-        x_disable_stats=True,
-    )
-    run = wandb.init(
-        project=os.environ.get("WANDB_PROJECT", PROJECT),
-        dir=folder,
-        id=identity.run_id[:16],
-        name=identity.folder.rsplit("-", 1)[0],
-        group=f"{dataset_name(config.dataset)}/{config.model.name}",
-        job_type="run",
-        config=described,
-        settings=settings,
-    )
-    return WandbLogger(experiment=run)
+
+def _numbers(row: Mapping[str, str]) -> dict[str, float]:
+    return {key: float(value) for key, value in row.items() if value}

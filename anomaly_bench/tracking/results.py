@@ -1,0 +1,128 @@
+"""What a finished run reached, for its trackers: numbers, a table of the predictors, curves, histograms and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning.loggers.logger import Logger
+
+from leaderboard.record import METRICS, Measure, PredictorResult, RunResult
+
+from .charts import precision_recall, pro, roc, score_histogram
+from .media import wandb_pictures
+from .names import metric_key
+from .other_loggers import Named
+from .wandb_logger import WandbLogger, harmless
+
+if TYPE_CHECKING:
+    from ..callbacks import LocalizationCallback
+
+CURVES: dict[str, tuple[Callable[..., Any], str, str]] = {
+    "roc": (roc, "false-positive rate", "true-positive rate"),
+    "pr": (precision_recall, "recall", "precision"),
+    "pro": (pro, "false-positive rate", "per-region overlap"),
+}
+MODEL_PICTURES = ("overview", "model")
+
+
+def log_results(loggers: Sequence[Logger], result: RunResult, localization: LocalizationCallback) -> None:
+    """Log everything that a run reached, as its last row."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            _log_wandb(logger, result, localization)
+        elif isinstance(logger, Named):
+            logger.log_final(final_numbers(result), int(result.training["epochs"] or 0))
+
+
+def final_numbers(result: RunResult) -> dict[str, float]:
+    """`val/…` and `test/…` of every predictor, how the training went, and seconds."""
+    numbers = {
+        metric_key(part, name, metric): measure.value
+        for name, row in result.predictors.items()
+        for part, measures in (("val", row.validation), ("test", row.test))
+        for metric, measure in measures.items()
+        if measure.value is not None
+    }
+    best = {"training/best_elbo": result.training["best_elbo"], "training/epochs": result.training["epochs"]}
+    numbers |= {key: float(value) for key, value in best.items() if value is not None}
+    numbers |= {f"time/{phase}_seconds": seconds for phase, seconds in result.provenance.durations.items()}
+    return numbers | {
+        f"time/{name}_seconds_per_image": row.seconds_per_image for name, row in result.predictors.items()
+    }
+
+
+@harmless
+def _log_wandb(logger: WandbLogger, result: RunResult, localization: LocalizationCallback) -> None:
+    import wandb
+
+    header, rows = predictor_table(result)
+    values = final_numbers(result) | {"predictors": wandb.Table(columns=[*header], data=rows)}
+    values |= _curves(localization) | _histograms(localization)
+    values |= wandb_pictures(localization) | dict(_panels(logger.pictures))
+    logger.log_final(values)
+
+
+def predictor_table(result: RunResult) -> tuple[list[str], list[list[Any]]]:
+    """Header and a row for each predictor: test metrics, intervals over subjects, validation metrics, time."""
+    intervals = [
+        name for name in METRICS if any(row.test[name].ci_low is not None for row in result.predictors.values())
+    ]
+    validated = [name for name in METRICS if any(name in row.validation for row in result.predictors.values())]
+    header = ["predictor", *METRICS]
+    header += [f"{name} {side}" for name in intervals for side in ("95 % low", "95 % high")]
+    header += [*(f"validation {name}" for name in validated), "ms per image", "members"]
+
+    def cells(name: str, row: PredictorResult) -> Iterator[Any]:
+        yield name
+        yield from (row.test[metric].value for metric in METRICS)
+        for metric in intervals:
+            yield from (row.test[metric].ci_low, row.test[metric].ci_high)
+        nothing = Measure(value=None, low=None, high=None)
+        yield from (row.validation.get(metric, nothing).value for metric in validated)
+        yield 1000 * row.seconds_per_image
+        yield ", ".join(row.choice.members) if row.choice else ""
+
+    return header, [list(cells(name, row)) for name, row in result.predictors.items()]
+
+
+def _curves(localization: LocalizationCallback) -> dict[str, Any]:
+    """One chart of all predictors for each kind of curve."""
+    import wandb
+
+    charts = {}
+    for key, (points, x, y) in CURVES.items():
+        rows = []
+        for name in localization.suite.shown:
+            series = points(localization.tallies[name].curve)
+            rows += [[name, *point] for point in zip(*(values.tolist() for values in series), strict=True)]
+        table = wandb.Table(columns=["predictor", x, y], data=rows)
+        charts[f"curves/{key}"] = wandb.plot.line(table, x, y, stroke="predictor", title=f"{key.upper()}, test pixels")
+    return charts
+
+
+def _histograms(localization: LocalizationCallback) -> dict[str, Any]:
+    """For each predictor, the scores of normal against those of anomalous test pixels."""
+    import wandb
+
+    charts = {}
+    for name in localization.suite.shown:
+        scores, normal, anomalous = score_histogram(localization.tallies[name].curve)
+        if len(scores):
+            shares = [normal.tolist(), anomalous.tolist()]
+            title = f"{name}, share of test pixels"
+            kinds = ["normal", "anomalous"]
+            charts[f"scores/{name}"] = wandb.plot.line_series(scores.tolist(), shares, kinds, title, "score")
+    return charts
+
+
+def _panels(pictures: Path) -> Iterator[tuple[str, Any]]:
+    """The panels of all predictors and of the model, as the run's folder has them."""
+    import wandb
+    from PIL import Image
+
+    for name in MODEL_PICTURES:
+        if (path := pictures / f"{name}.png").exists():
+            with Image.open(path) as picture:
+                yield f"pictures/{name}", wandb.Image(picture.convert("RGB"), caption=name, file_type="jpg")

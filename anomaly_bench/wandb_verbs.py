@@ -1,0 +1,88 @@
+"""The verbs for W&B: `wandb sync`, `wandb sweep` and `dashboard`. Imports nothing heavy until one runs."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .options import add_config_dir
+
+Make = Callable[..., argparse.ArgumentParser]
+
+
+def add_wandb_verbs(verbs: Any, make: Make) -> None:
+    """Register the verbs; make: how the command line makes the parser of a verb."""
+    board = make(
+        verbs, "dashboard", dashboard_verb, "create or update a W&B workspace and report that compare predictors"
+    )
+    board.add_argument("folder", type=Path, metavar="OUT", help="the folder that the runs were written to")
+    board.add_argument("--entity", required=True, help="the W&B user or team")
+    board.add_argument("--project", default="anomaly_bench", help="the W&B project (anomaly_bench)")
+    board.add_argument("--spec", type=Path, metavar="FILE", help="write both as JSON instead; needs no login")
+    group = verbs.add_parser("wandb", help="push offline runs to W&B, or make a W&B sweep")
+    steps = group.add_subparsers(required=True, metavar="STEP")
+    sync = make(steps, "sync", sync_verb, "push the runs of a folder that were logged offline, and say what was sent")
+    sync.add_argument("folder", type=Path, metavar="OUT", help="the folder that the runs were written to")
+    sync.add_argument("--dry-run", action="store_true", help="list what would be sent")
+    sweep = make(steps, "sweep", sweep_verb, "write the W&B sweep of a grid, and how to start its agents")
+    sweep.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for bench: model.beta=1,4 seed=range(3)")
+    sweep.add_argument("--objective", default="val/elbo", help="val/elbo, or a metric such as val/rec_l1/ap")
+    sweep.add_argument("--yaml", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="(sweep.yaml)")
+    add_config_dir(sweep)
+
+
+def sync_verb(options: argparse.Namespace) -> int:
+    """Exit code 1 if a run could not be sent."""
+    from .tracking.sync import offline_runs, send
+
+    runs = offline_runs(options.folder)
+    if not runs:
+        print(f"{options.folder}: no run that was logged offline and not sent yet")
+        return 0
+    if options.dry_run:
+        print("\n".join(f"to send   {run.name} ({run.size / 1e6:.1f} MB)" for run in runs))
+        return 0
+    failed = 0
+    for run in runs:
+        said = send(run)
+        failed += said is not None
+        state = f"sent      {run.name} ({run.size / 1e6:.1f} MB)" if said is None else f"not sent  {run.name}: {said}"
+        print(state, file=sys.stderr if said else sys.stdout, flush=True)
+    print(f"{len(runs) - failed} of {len(runs)} runs sent" + ("; start the same command again" if failed else ""))
+    return 1 if failed else 0
+
+
+def sweep_verb(options: argparse.Namespace) -> int:
+    from .output import explained
+    from .tracking.sweep import sweep_yaml
+
+    text, runs = sweep_yaml(options.overrides, options.objective, options.config_dir)
+    with explained(options.yaml.parent, "choose another file for --yaml"):
+        options.yaml.write_text(text, encoding="utf-8")
+    lines = (
+        f"wrote     {options.yaml} ({runs} runs)",
+        f"create    wandb sweep --project anomaly_bench {shlex.quote(str(options.yaml))}",
+        "start     wandb agent ENTITY/anomaly_bench/SWEEP_ID  (as printed by the line before; on as many machines as you like)",
+    )
+    print("\n".join(lines))
+    return 0
+
+
+def dashboard_verb(options: argparse.Namespace) -> int:
+    from .output import explained
+    from .tracking.dashboard import build, save, spec, subjects_of
+
+    about = subjects_of(options.folder)
+    boards = build(options.entity, options.project, about)
+    if options.spec:
+        with explained(options.spec.parent, "choose another file for --spec"):
+            options.spec.write_text(spec(*boards), encoding="utf-8")
+        print(f"wrote     {options.spec}")
+        return 0
+    for name, url in save(options.folder, *boards).items():
+        print(f"{name:<9} {url}")
+    return 0
