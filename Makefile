@@ -2,6 +2,7 @@
 DATASET    ?= tiny_brain,tiny_texture
 BETAS      ?= 1,4
 SEEDS      ?= 0,1
+JOBS       ?= 1
 OUT        ?= runs
 comma      := ,
 TRAINER    ?= $(if $(filter-out tiny_%,$(subst $(comma), ,$(DATASET))),default,short)
@@ -13,17 +14,17 @@ BASELINES  := $(wildcard leaderboard/baselines/*.json)
 # Empty variables are left out of the command.
 OVERRIDES = dataset=$(DATASET) trainer=$(TRAINER) model.beta=$(BETAS) seed=$(SEEDS) "out='$(OUT)'" \
 	$(if $(DATA_ROOT),"dataset.root='$(DATA_ROOT)'") $(if $(PREDICTORS),'predictors.only=[$(PREDICTORS)]') \
-	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) $(ARGS)
+	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) jobs=$(JOBS) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench leaderboard test lint types check baselines doctor clean
+.PHONY: help setup bench ensemble claims leaderboard test lint types check baselines doctor clean
 
 help:  ## list every target
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo
 	@echo 'make bench takes  DATASET=$(DATASET)   (brats, open_ms, magnetic_tile, mvtec_ad, …)'
 	@echo '                  DATA_ROOT=FOLDER     where the dataset lies; the embedded ones need none'
-	@echo '                  BETAS=$(BETAS) SEEDS=$(SEEDS) PREDICTORS=rec_l1,grad_kl EPOCHS=50 OUT=$(OUT)'
+	@echo '                  BETAS=$(BETAS) SEEDS=$(SEEDS) PREDICTORS=rec_l1,grad_kl EPOCHS=50 JOBS=$(JOBS) OUT=$(OUT)'
 	@echo '                  TRAINER=short        30 epochs; default: until the validation ELBO stops rising, for all but the embedded data'
 	@echo '                  LOGGER=wandb         and in ARGS= any other override, e.g. ARGS="model.latent=128"'
 
@@ -35,11 +36,17 @@ setup: .venv/.ready  ## make .venv and install everything into it (bench and tes
 bench: .venv/.ready  ## train, localize, leaderboard: DATASET x BETAS x SEEDS, resumable
 	@$(BENCH) bench $(OVERRIDES)
 
+ensemble: .venv/.ready  ## combine the seeds of each setting in OUT
+	@$(BENCH) ensemble $(OUT)
+
+claims: .venv/.ready  ## what the results in OUT say about the paper's statements
+	@$(BENCH) claims $(OUT)
+
 leaderboard: .venv/.ready  ## the tables of all results in OUT
 	@$(BENCH) leaderboard $(OUT)
 
 test: .venv/.ready  ## the tests, then the regression check of localization AUROC on the tiny datasets
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile
 	@$(MAKE) --no-print-directory check
 
 lint: .venv/.ready  ## ruff: lint and format
@@ -49,11 +56,11 @@ types: .venv/.ready  ## mypy
 	@$(PY) -m mypy
 
 check: .venv/.ready  ## compare localization AUROC on the tiny datasets with leaderboard/baselines; fails when worse
-	@$(BENCH) bench dataset=tiny_brain,tiny_texture experiment=check seed=0,1,2 out=$(CHECK_OUT)
+	@$(BENCH) bench dataset=tiny_brain,tiny_texture experiment=check seed=0,1,2 jobs=2 engine.threads=1 out=$(CHECK_OUT)
 	@$(BENCH) check $(CHECK_OUT) $(addprefix --baseline ,$(BASELINES))
 
 baselines: .venv/.ready  ## write new baselines from this code's results (look at the diff before you commit it)
-	@$(BENCH) bench dataset=tiny_brain,tiny_texture experiment=check seed=0,1,2 out=$(CHECK_OUT)
+	@$(BENCH) bench dataset=tiny_brain,tiny_texture experiment=check seed=0,1,2 jobs=2 engine.threads=1 out=$(CHECK_OUT)
 	@$(BENCH) check $(CHECK_OUT) --update $(addprefix --baseline leaderboard/baselines/,tiny_brain.json tiny_texture.json)
 
 doctor: .venv/.ready  ## versions, devices, disk, folders

@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from .data_verbs import add_data_verbs
-from .options import add_config_dir, searching
+from .leaderboard_verbs import add_leaderboard_verbs, show
+from .options import searching
 from .score_verb import add_score_verb
-
-OVERRIDES = "group=option or key=value, e.g. dataset=brats dataset.root=/data/BraTS model.beta=4 seed=1"
+from .seeds_verb import add_ensemble_verb
+from .sweep_verbs import add_sweep_verbs
+from .wandb_verbs import add_wandb_verbs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,9 +51,10 @@ def is_users(error: Exception) -> bool:
 
 def _hint(options: argparse.Namespace, error: Exception) -> str:
     """A run stops at the first problem of its data; who wants to know of all at once is told how."""
-    from data_modules.errors import DataError
+    from data_modules.errors import DataError, NoSpaceError
 
-    stopped = isinstance(error, DataError) and getattr(options, "overrides", None) is not None
+    of_data = isinstance(error, DataError) and not isinstance(error, NoSpaceError)
+    stopped = of_data and getattr(options, "overrides", None) is not None
     return " (`anomaly-bench data verify` with the same dataset lists all problems)" if stopped else ""
 
 
@@ -73,88 +75,14 @@ def build_parser() -> argparse.ArgumentParser:
         prog="anomaly-bench", description="Benchmark of unsupervised anomaly localization with VAEs and beta-VAEs."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    run = _verb(verbs, "run", run_verb, "train one model, localize with every predictor, print its table")
-    bench = _verb(
-        verbs, "bench", bench_verb, "all runs of a grid (key=a,b or seed=range(3)), then the leaderboard; resumable"
-    )
-    for verb in (run, bench):
-        verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
-        verb.add_argument("--cfg", action="store_true", help="print the composed config and stop")
-        add_config_dir(verb)
-    board = _verb(verbs, "leaderboard", leaderboard_verb, "tables of the results in a folder")
-    board.add_argument("folder", type=Path, help="the folder that runs were written to")
-    check = _verb(verbs, "check", check_verb, "compare results with a baseline; exit code 1 when worse")
-    check.add_argument("folder", type=Path, help="the folder that runs were written to")
-    check.add_argument(
-        "--baseline", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
-    )
-    check.add_argument("--update", action="store_true", help="write the results to the baseline instead")
+    add_sweep_verbs(verbs, _verb, show)
+    add_leaderboard_verbs(verbs, _verb)
     add_data_verbs(verbs, _verb)
     add_score_verb(verbs, _verb)
+    add_ensemble_verb(verbs, _verb)
+    add_wandb_verbs(verbs, _verb)
     _verb(verbs, "doctor", doctor_verb, "versions, devices, disk and embedded data, in one look")
     return parser
-
-
-def run_verb(options: argparse.Namespace) -> int:
-    from .config import expand, load_config, to_yaml
-    from .errors import ConfigError
-
-    grid = expand(options.overrides)
-    if len(grid) > 1:
-        raise ConfigError(f"these overrides make {len(grid)} runs; `anomaly-bench bench` does several")
-    if options.cfg:
-        print(to_yaml(load_config(grid[0])), end="")
-        return 0
-    return bench_verb(options)
-
-
-def bench_verb(options: argparse.Namespace) -> int:
-    from .config import expand, load_config, to_yaml
-
-    if options.cfg:
-        print("---\n".join(to_yaml(load_config(combination)) for combination in expand(options.overrides)), end="")
-        return 0
-    if sys.stderr.isatty():
-        print("loading torch and Lightning …", end="\r", file=sys.stderr, flush=True)
-    from .sweep import bench
-
-    outcome = bench(options.overrides)
-    _show(outcome.out, outcome.run_ids)
-    if outcome.wandb:
-        print(f"W&B       {outcome.out}/<run>/wandb; offline runs are pushed with `wandb sync FOLDER`")
-    for job in outcome.failed:
-        print(f"failed: {job.title}; why: {job.folder / 'failure.txt'}", file=sys.stderr)
-    return 1 if outcome.failed else 0
-
-
-def leaderboard_verb(options: argparse.Namespace) -> int:
-    _show(options.folder, None)
-    return 0
-
-
-def check_verb(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from leaderboard.aggregate import aggregate
-    from leaderboard.check import compare, diff_table, make_baseline, read_baseline, write_baseline
-    from leaderboard.collect import collect, newest_sweep
-
-    collection = collect(options.folder, newest_sweep(options.folder))
-    _warn(collection.damaged)
-    rows = aggregate(collection)
-    console, worse = Console(), bool(collection.damaged)
-    found = f"{len(collection.results)} of {len(collection.planned)} runs of the newest sweep in {options.folder}"
-    console.print(found, highlight=False, markup=False, soft_wrap=True)
-    for path in options.baseline:
-        of_dataset = [row for row in rows if row.dataset == path.stem]
-        if options.update:
-            write_baseline(make_baseline(of_dataset, "make check"), path)
-            console.print(f"{path}: written", highlight=False, markup=False)
-            continue
-        verdicts = compare(of_dataset, read_baseline(path))
-        diff_table(verdicts, console)
-        worse = worse or any(verdict.failed for verdict in verdicts)
-    return 1 if worse else 0
 
 
 def doctor_verb(options: argparse.Namespace) -> int:
@@ -162,44 +90,6 @@ def doctor_verb(options: argparse.Namespace) -> int:
 
     del options
     return examine()
-
-
-def _show(folder: Path, only: set[str] | None) -> None:
-    """Print the leaderboard of some runs (or all), and write that of the whole folder as Markdown and CSV."""
-    from rich.console import Console
-
-    from leaderboard.aggregate import aggregate
-    from leaderboard.categories import by_category, csv_categories, markdown_categories, print_categories
-    from leaderboard.collect import collect
-    from leaderboard.tables import csv, markdown, print_tables
-
-    from .output import explained
-
-    collection = collect(folder)
-    _warn(collection.damaged)
-    rows = aggregate(collection)
-    console = Console()
-    shown = collection if only is None else collect(folder, only)
-    print_tables(aggregate(shown), console)
-    print_categories(by_category(shown.results, "auroc"), "auroc", console)
-    categories = {metric: by_category(collection.results, metric) for metric in ("auroc", "aupro", "ap", "image_auroc")}
-    with explained(folder):
-        tables = [markdown(rows), *(markdown_categories(found, metric) for metric, found in categories.items())]
-        (folder / "leaderboard.md").write_text("\n".join(filter(None, tables)))
-        (folder / "leaderboard.csv").write_text(csv(rows))
-        if categories["auroc"]:
-            (folder / "categories.csv").write_text(csv_categories(categories))
-    lines = (
-        f"Tables    {folder}/leaderboard.md, {folder}/leaderboard.csv (all runs in {folder})",
-        f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, model.ckpt",
-        f"Pictures  {folder}/<run>/pictures/overview.png and one per predictor",
-    )
-    console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-
-
-def _warn(damaged: Sequence[str]) -> None:
-    for message in damaged:
-        print(f"left out: {message}", file=sys.stderr)
 
 
 def _verb(

@@ -6,69 +6,35 @@ import hashlib
 import importlib
 import inspect
 import json
-from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import data_modules
 from data_modules.module import AnomalyDataModule
 from data_modules.names import chosen_categories, dataset_name
 
 from .config import to_dict
 from .predictors import build_suite
-from .schema import AEConfig, BetaVAEConfig, RunConfig
+from .schema import AEConfig, BetaVAEConfig, RunConfig, SlurmConfig
+from .source import Identity as Identity
+from .source import source_digest as source_digest
+from .versions import LIBRARIES
 
-UNHASHED = ("out", "cache_dir", "data_dir", "logger", "seed")
+UNHASHED = ("out", "cache_dir", "data_dir", "logger", "seed", "engine", "jobs")
 UNHASHED_DATA = ("root", "embedded", "about", "subjects_file")
+UNHASHED_TRAINER = ("hold_data", "checkpoint_share")
 UNHASHED_LOCALIZATION = ("monitor_every", "monitor_images", "pictures")  # what is shown on the way
-LIBRARIES = ("torch", "pytorch-lightning", "monai", "nibabel", "numpy", "scipy", "pillow")
-SHOWING = (
-    "cli.py",
-    "doctor.py",
-    "output.py",
-    "progress.py",
-    "quiet.py",
-    "sweep.py",
-    "panels.py",
-    "report.py",
-    "loggers.py",
-    "options.py",
-    "data_verbs.py",
-    "store_verbs.py",
-    "data_tables.py",
-    "catalog.py",
-    "describe.py",
-    "sheet.py",
-    "verify.py",
-    "verify_pictures.py",
-    "verify_volumes.py",
-    "download.py",
-    "fetch.py",
-    "unpack.py",
-    "score.py",
-    "score_files.py",
-    "score_verb.py",
-)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The hashes that name a run, and its folder below the output folder.
-
-    setting_id: of everything that defines the run but its seed; run_id: with the seed.
-    """
-
-    setting_id: str
-    run_id: str
-    folder: str
 
 
 def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
     """The identity of the run of this config on this data (prepared already)."""
+    return name_run(config, setting_of(config, data))
+
+
+def setting_of(config: RunConfig, data: AnomalyDataModule) -> str:
+    """The hash of all that decides the numbers but the seed."""
     definition = {
         "config": definition_of(config),
         "data": data.fingerprint,
@@ -77,9 +43,13 @@ def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
         "source": source_digest(),
         "extensions": extension_digests(config),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "device": device_kind(config.trainer.accelerator),
+        "device": device_of(config),
     }
-    setting_id = _hash(definition)
+    return _hash(definition)
+
+
+def name_run(config: RunConfig, setting_id: str) -> Identity:
+    """The identity of the run of this setting with the config's seed."""
     run_id = _hash([setting_id, config.seed])
     given = config.model.beta if isinstance(config.model, BetaVAEConfig) else 1.0
     beta = 0.0 if isinstance(config.model, AEConfig) else given
@@ -100,14 +70,21 @@ def definition_of(config: RunConfig) -> dict[str, Any]:
             key: value for key, value in plain["dataset"]["healthy"].items() if key not in UNHASHED_DATA
         }
     plain["dataset"]["split"] = {key: value for key, value in plain["dataset"]["split"].items() if key != "file"}
-    plain["trainer"].pop("hold_data")
+    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in UNHASHED_TRAINER}
     plain["localization"] = {
         key: plain["localization"][key] for key in plain["localization"].keys() - UNHASHED_LOCALIZATION
     }
     suite, members = build_suite(config.predictors), plain["predictors"]["members"]
-    used = {name: members[name] for name in members if name in (*suite.single, *suite.ensembles)}
+    used = {name: members[name] for name in members if name in (*suite.single, *suite.ensembles, *suite.searches)}
     plain["predictors"] = {"shown": sorted(suite.shown), "members": used}
     return plain
+
+
+def device_of(config: RunConfig) -> str:
+    """Where the run is done: cpu, cuda or mps. A cluster's jobs are not where they are planned."""
+    if isinstance(config.engine, SlurmConfig) and config.jobs:
+        return "cuda" if config.engine.gpus and config.trainer.accelerator in ("auto", "gpu", "cuda") else "cpu"
+    return device_kind(config.trainer.accelerator)
 
 
 def device_kind(accelerator: str) -> str:
@@ -115,18 +92,6 @@ def device_kind(accelerator: str) -> str:
     if accelerator in ("auto", "gpu") and torch.cuda.is_available():
         return "cuda"
     return "mps" if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available() else "cpu"
-
-
-@cache
-def source_digest() -> str:
-    """Digest of the source code that decides the numbers (not of what only shows them): another version, another run."""
-    digest = hashlib.blake2b(digest_size=16)
-    for package in (Path(__file__).parent, Path(data_modules.__file__ or "").parent):
-        for path in sorted(package.rglob("*.py")):
-            if path.name in SHOWING:
-                continue
-            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def extension_digests(config: RunConfig) -> dict[str, str]:

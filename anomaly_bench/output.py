@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -51,6 +52,16 @@ def explained(folder: Path, remedy: str = OUT) -> Iterator[None]:
         if "PytorchStreamWriter" not in str(error) or free_bytes(folder) > LITTLE:
             raise
         raise OutputError(f"{folder}: {REASONS[errno.ENOSPC]} {remedy}; what was finished is kept") from error
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, whatever becomes of this process: a temporary file beside it, then a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def free_bytes(folder: Path) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +22,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.text import Text
+
+MOMENT = 0.2  # seconds
 
 
 class Reporter:
@@ -43,6 +47,14 @@ class Reporter:
     def finished(self, line: str, timed: bool = True) -> None:
         """A run has ended; one line says how. timed: whether it was done just now, so that its time tells something."""
 
+    def lane(self, title: str) -> Reporter:
+        """A reporter for one of several runs that go on at once; the run's title is that of the lane."""
+        del title
+        return self
+
+    def leave(self) -> None:
+        """The run of this lane is over."""
+
     def steps(self, title: str) -> StageSteps:
         """A callback (done, total) that shows a stage of known length."""
         return StageSteps(self, title)
@@ -60,6 +72,50 @@ class StageSteps:
             self.done = 0
         self.reporter.advance(done - self.done)
         self.done = done
+
+
+class PipeReporter(Reporter):
+    """Sends the news to another process, as ('news', method, arguments), steps and notes gathered for a moment.
+
+    send: raises OSError when nobody listens any more, which ends this process.
+    """
+
+    def __init__(self, send: Callable[[Any], None]) -> None:
+        self.send, self.steps_done, self.last_note, self.sent = send, 0, "", 0.0
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        self.sent = time.monotonic()
+        steps, note, self.steps_done, self.last_note = self.steps_done, self.last_note, 0, ""
+        if steps:
+            self._tell("advance", steps)
+        if note:
+            self._tell("note", note)
+
+    def stage(self, title: str, total: int) -> None:
+        self.flush()
+        self._tell("stage", title, total)
+
+    def advance(self, steps: int = 1) -> None:
+        self.steps_done += steps
+        self._flush_sometimes()
+
+    def note(self, text: str) -> None:
+        self.last_note = text
+        self._flush_sometimes()
+
+    def say(self, line: str) -> None:
+        self._tell("say", line)
+
+    def _flush_sometimes(self) -> None:
+        if time.monotonic() - self.sent > MOMENT:
+            self.flush()
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        try:
+            self.send(("news", method, arguments))
+        except OSError:
+            os._exit(1)
 
 
 class PlainReporter(Reporter):
@@ -108,6 +164,35 @@ class BarReporter(PlainReporter):
     def finished(self, line: str, timed: bool = True) -> None:
         super().finished(line, timed)
         self.bars.advance(self.sweep)
+
+    def lane(self, title: str) -> Reporter:
+        return Lane(self, title)
+
+
+class Lane(Reporter):
+    """A bar of its own for one of several runs."""
+
+    def __init__(self, sweep: BarReporter, title: str) -> None:
+        self.sweep, self.bars, self.title = sweep, sweep.bars, title
+        self.task = self.bars.add_task(title, total=None, note="")
+
+    def run(self, title: str) -> None:
+        self.sweep.run(title)
+
+    def stage(self, title: str, total: int) -> None:
+        self.bars.reset(self.task, total=total, description=f"{self.title} {title}".strip(), visible=True, note="")
+
+    def advance(self, steps: int = 1) -> None:
+        self.bars.advance(self.task, steps)
+
+    def note(self, text: str) -> None:
+        self.bars.update(self.task, note=text)
+
+    def say(self, line: str) -> None:
+        self.sweep.say(f"{self.title}: {line}")
+
+    def leave(self) -> None:
+        self.bars.remove_task(self.task)
 
 
 class TimeLeftColumn(ProgressColumn):

@@ -15,20 +15,18 @@ from data_modules.module import AnomalyDataModule
 from data_modules.names import dataset_category, dataset_family, dataset_name
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
 
-from .identity import LIBRARIES, Identity, definition_of, source_digest
+from .identity import Identity, definition_of, source_digest
 from .models import VAE, input_size
 from .schema import RunConfig
+from .versions import VERSIONED
 
-VERSIONED = (*LIBRARIES, "torchmetrics")
 
-
-def describe_training(trainer: pl.Trainer, model: VAE) -> dict[str, float | int | None]:
-    """How the training went; ELBO, rec and KL are means over normal validation images, of the best epoch and the last."""
+def describe_training(trainer: pl.Trainer, model: VAE, best: float) -> dict[str, float | int | None]:
+    """How the training went; ELBO, rec and KL are means over normal validation images; `best` of the best epoch."""
     last = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-    best = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     return {
         "epochs": trainer.current_epoch,
-        "best_elbo": None if best is None else float(best),
+        "best_elbo": best,
         "last_elbo": last.get("val/elbo"),
         "last_rec": last.get("val/rec"),
         "last_kl": last.get("val/kl"),
@@ -58,21 +56,35 @@ def make_result(
         beta_normalised=model.beta * model.latent / input_size(model.shape),
         seed=config.seed,
         config=definition_of(config),
-        provenance=Provenance(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={"python": platform.python_version()}
-            | {name: version(name) for name in ("anomaly-bench", *VERSIONED)},
-            git_revision=git_revision(),
-            source_digest=source_digest(),
-            device=device_name(model),
-            threads=torch.get_num_threads(),
-            data_fingerprint=data.fingerprint,
-            split_digest=data.split_digest,
-            durations=durations,
-        ),
+        provenance=provenance_of(data, model, durations),
         training=training,
         pixels=PIXELS,
         predictors=predictors,
+    )
+
+
+def choices_text(result: RunResult) -> str:
+    """What the searches of a run chose, to follow a line on it; empty without any."""
+    return "".join(
+        f"; {name}: {row.choice.how} of {', '.join(row.choice.members)} (validation AP {row.choice.ap:.3f})"
+        for name, row in result.predictors.items()
+        if row.choice is not None
+    )
+
+
+def provenance_of(data: AnomalyDataModule, model: VAE, durations: dict[str, float]) -> Provenance:
+    """Where the numbers that this process computes come from, as of now."""
+    return Provenance(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("anomaly-bench", *VERSIONED)},
+        git_revision=git_revision(),
+        source_digest=source_digest(),
+        device=device_name(model),
+        threads=torch.get_num_threads(),
+        data_fingerprint=data.fingerprint,
+        split_digest=data.split_digest,
+        durations=durations,
     )
 
 

@@ -36,6 +36,7 @@ class ModelConfig:
     mask_size: float = 0.5
     channels_last: bool = False
     lr: float = 1e-3
+    weight_decay: float = 0.0
 
 
 @dataclass
@@ -83,14 +84,20 @@ class PredictorsConfig:
 
 @dataclass
 class TrainerConfig:
-    """How a model is trained."""
+    """How a model is trained.
+
+    devices: over how many the training is spread, each with batches of batch_size.
+    checkpoint_share: of the time that may go into checkpoints to resume from; 1: one after every epoch, 0: none.
+    """
 
     max_epochs: int = 30
     patience: int = 10
     batch_size: int = 32
     accelerator: str = "auto"
+    devices: int = 1
     precision: str = "32-true"
     hold_data: bool = False
+    checkpoint_share: float = 0.01
 
 
 @dataclass
@@ -108,14 +115,61 @@ class LocalizationConfig:
 
 
 @dataclass
+class EngineConfig:
+    """Where the runs of a sweep are done."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class LocalConfig(EngineConfig):
+    """Keys of engine=local: processes on this machine.
+
+    runs_per_device: how many runs may share a GPU; threads: of each run, null: the machine's divided among the jobs.
+    """
+
+    runs_per_device: int = 1
+    threads: int | None = None
+
+
+@dataclass
+class SlurmConfig(EngineConfig):
+    """Keys of engine=slurm: jobs of a cluster; time in minutes, notice in seconds.
+
+    extra: options of sbatch that have no key here; setup: shell lines before each run; tries: jobs that may die of one run.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    time: int = 240
+    mem_gb: float | None = None
+    cpus: int = 4
+    gpus: int = 0
+    at_once: int = 100
+    notice: int = 120
+    tries: int = 3
+    wait: bool = True
+    setup: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+ENGINE_SCHEMAS: dict[str, type[EngineConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}
+
+
+@dataclass
 class RunConfig:
-    """Everything that one run needs."""
+    """Everything that one run needs.
+
+    jobs: how many runs of a sweep go on at once; 0: one after the other in the process itself.
+    """
 
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     predictors: PredictorsConfig = field(default_factory=PredictorsConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    jobs: int = 1
     seed: int = 0
     out: str = "runs"
     cache_dir: str | None = None

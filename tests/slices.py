@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_modules.store import Slices, SliceStore
+from data_modules.store import SliceStore
 from data_modules.store_build import build_store
-from data_modules.store_format import Header
+from data_modules.store_format import Slices
+from data_modules.store_journal import Header
 
 fork = multiprocessing.get_context("fork")
 

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from anomaly_bench import sweep
 from anomaly_bench.cli import main
 from anomaly_bench.errors import OutputError
 from anomaly_bench.output import check_writable, explained
+from anomaly_bench.sweep import child
 
 
 @pytest.mark.parametrize(
@@ -124,15 +124,15 @@ def test_an_output_folder_that_is_a_file_is_named(cli, pictures_run, tmp_path):
 def test_a_disk_that_refuses_while_a_run_writes_stops_the_sweep_and_keeps_what_is_done(
     cli, pictures_run, tmp_path, monkeypatch, number, words
 ):
-    real = sweep.run
+    real = child.run
 
-    def refusing(config, reporter):
+    def refusing(config, *rest):
         if config.seed == 1:
             raise OSError(number, os.strerror(number), str(tmp_path / "runs/x"))
-        return real(config, reporter)
+        return real(config, *rest)
 
-    monkeypatch.setattr(sweep, "run", refusing)
-    code, _, err = cli("bench", *pictures_run, "seed=0,1,2")
+    monkeypatch.setattr(child, "run", refusing)
+    code, _, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
     assert code == 2
     assert words in err
     assert "what was finished is kept" in err

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from anomaly_bench import sweep
 from anomaly_bench.metrics import LocalizationCurve
 from anomaly_bench.models import VAE
+from anomaly_bench.sweep import child
 
 
 def test_help_answers_without_loading_torch():
@@ -31,7 +31,7 @@ def test_cfg_prints_the_composed_config(cli):
     assert "GOLD_STANDARD" in out
 
 
-def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_run, tmp_path, monkeypatch):
+def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_run, tmp_path):
     code, out, err = cli("bench", *pictures_run, "model.beta=1,4", "seed=0,1", "predictors.only=[rec_l1,intensity]")
     assert code == 0, err
     assert "mvtec_ad_tile" in out
@@ -45,7 +45,6 @@ def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_
     assert len((tmp_path / "runs/leaderboard.csv").read_text().splitlines()) == 5
     results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}
     assert len(results) == 4
-    monkeypatch.setattr(sweep, "run", None)
     again, out_again, err = cli(
         "bench", *pictures_run, "model.beta=1,4", "seed=0,1", "predictors.only=[rec_l1,intensity]"
     )
@@ -56,19 +55,19 @@ def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_path, monkeypatch):
-    real, calls = sweep.run, []
+    real, calls = child.run, []
 
-    def interrupted(config, reporter):
+    def interrupted(config, *rest):
         calls.append(config.seed)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(config, reporter)
+        return real(config, *rest)
 
-    monkeypatch.setattr(sweep, "run", interrupted)
-    code, _, err = cli("bench", *pictures_run, "seed=0,1,2")
+    monkeypatch.setattr(child, "run", interrupted)
+    code, _, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
     assert code == 130
     assert "what was finished is kept" in err
-    code, out, _ = cli("bench", *pictures_run, "seed=0,1,2")
+    code, out, _ = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
     assert code == 0
     assert calls == [0, 1, 1, 2]
     assert "3/3" in out
@@ -79,7 +78,7 @@ def test_a_sweep_keeps_nothing_of_a_run_in_memory(cli, pictures_run):
         return [item for item in gc.get_objects() if isinstance(item, LocalizationCurve | VAE)]
 
     before = alive()
-    cli("bench", *pictures_run, "seed=0,1")
+    cli("bench", *pictures_run, "seed=0,1", "jobs=0")
     left = [type(item).__name__ for item in alive() if not any(item is known for known in before)]
     assert left == []
 
@@ -100,23 +99,24 @@ def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_pat
 
 
 def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_run, tmp_path, monkeypatch):
-    real = sweep.run
+    real = child.run
 
-    def failing(config, reporter):
+    def failing(config, *rest):
         if config.seed == 1:
             raise RuntimeError("cosmic ray")
-        return real(config, reporter)
+        return real(config, *rest)
 
-    monkeypatch.setattr(sweep, "run", failing)
-    code, out, err = cli("bench", *pictures_run, "seed=0,1,2")
+    monkeypatch.setattr(child, "run", failing)
+    code, out, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
     assert code == 1
     assert "2/3*" in out
     assert "FAILED, cosmic ray" in err
     (failure,) = (tmp_path / "runs").glob("*/failure.txt")
     assert failure.read_text().startswith("RuntimeError: cosmic ray\n")
     assert "Traceback" in failure.read_text()
-    monkeypatch.setattr(sweep, "run", real)
-    assert cli("bench", *pictures_run, "seed=0,1,2")[0] == 0
+    monkeypatch.setattr(child, "run", real)
+    assert cli("retry", str(tmp_path / "runs"))[0] == 0
+    assert cli("retry", str(tmp_path / "runs"))[1].startswith(f"{tmp_path / 'runs'}: no run has failed")
     assert not list((tmp_path / "runs").glob("*/failure.txt"))
 
 

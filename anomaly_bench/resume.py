@@ -1,0 +1,243 @@
+"""An unfinished run goes on from its last checkpoint, to the numbers that it would have had without the interruption."""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from data_modules.batch import AnomalyBatch
+
+from .half_done import NOTE, HalfDone, digest_of, read_half_done, write_half_done
+from .interruption import Leave, wishes
+from .output import write_atomic
+from .progress import Reporter
+
+MONITORED = "val/elbo"
+FITTED = "fitted.ckpt"
+Training = dict[str, float | int | None]
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there, whenever the process is killed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        del storage_options
+        write_atomic(Path(path), _bytes(checkpoint))
+
+
+class Saver(pl.callbacks.Checkpoint):
+    """Keeps the weights of the epoch with the best ELBO of normal validation images, and leaves checkpoints.
+
+    A checkpoint is written at the start of an epoch and holds everything that decides how the training goes on: weights,
+    optimizer, callbacks, the state of every source of random numbers, and `metrics.csv` so far. Writing them takes up to
+    `share` of the time: 1 is every epoch, 0 none. loader: that of the training images, whose order is drawn from it.
+    best, score: the best weights and their ELBO, None and −inf before there is a finite one.
+    """
+
+    def __init__(self, folder: Path, run_id: str, loader: DataLoader[AnomalyBatch], share: float) -> None:
+        self.folder, self.run_id, self.loader, self.share = folder, run_id, loader, share
+        self.best: dict[str, Tensor] | None = None
+        self.score = float("-inf")
+        self.earlier, self.start = 0.0, time.perf_counter()
+        self._cost, self._saved = 0.0, self.start
+        self._logged = ""
+
+    @property
+    def seconds(self) -> float:
+        """Of training, those before an interruption included."""
+        return self.earlier + time.perf_counter() - self.start
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            score = float(trainer.callback_metrics[MONITORED])
+            if score > self.score:
+                self.score, self.best = score, _copied(pl_module.state_dict())
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch > 0 and trainer.strategy.broadcast(self._due()):
+            began = time.perf_counter()
+            self._save(trainer)
+            self._saved = time.perf_counter()
+            self._cost = self._saved - began
+            wishes.save = False
+            if wishes.leave:
+                raise Leave
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "score": self.score,
+            "seconds": self.seconds,
+            "logged": self._logged,
+            "random": random_state(self.loader),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.score, self.earlier = state_dict["best"], state_dict["score"], state_dict["seconds"]
+        self._logged, self.start = state_dict["logged"], time.perf_counter()
+        set_random_state(state_dict["random"], self.loader)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.fit_loop.restarting = False  # an epoch begins: without this, its batches count as those of the last one
+        self._write(trainer)
+
+    def _due(self) -> bool:
+        spent, since = self._cost * (1 - self.share), time.perf_counter() - self._saved
+        return wishes.save or (self.share > 0 and since * self.share >= spent)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        """Write again what was logged before an interruption."""
+        for logger in _csv_loggers(trainer) if self._logged else ():
+            writer = logger.experiment  # which begins with an empty file
+            Path(writer.metrics_file_path).write_text(self._logged)
+            writer.metrics_keys = self._logged.splitlines()[0].split(",")
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._logged = _written(trainer)
+        path = self.folder / f"epoch_{trainer.current_epoch:04d}.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            epochs = trainer.max_epochs or trainer.current_epoch
+            self.commit(path, trainer.current_epoch, epochs, fitted=False)
+
+    def finish(self, trainer: pl.Trainer, training: Training) -> None:
+        """Leave what localization needs: the best weights, and how the training went."""
+        if not trainer.is_global_zero:
+            return
+        path = self.folder / FITTED
+        self._logged = _written(trainer)
+        loops = trainer.fit_loop.state_dict()
+        write_atomic(path, _bytes({**self.state_dict(), "training": training, "loops": loops}))
+        self.commit(path, trainer.current_epoch, trainer.max_epochs or trainer.current_epoch, fitted=True)
+
+    def load_fitted(self, trainer: pl.Trainer, path: Path) -> Training:
+        """The inverse of `finish`: as if the training had just ended."""
+        state = torch.load(path, weights_only=True)
+        self.load_state_dict(state)
+        self._write(trainer)
+        trainer.fit_loop.load_state_dict(state["loops"])
+        training: Training = state["training"]
+        return training
+
+    def commit(self, path: Path, epoch: int, epochs: int, fitted: bool) -> None:
+        note = HalfDone(self.run_id, path.name, digest_of(path), epoch, epochs, self.seconds, fitted)
+        write_half_done(self.folder, note)
+        for old in self.folder.glob("*.ckpt"):
+            if old != path:
+                old.unlink(missing_ok=True)
+
+
+def usable(folder: Path, run_id: str, reporter: Reporter) -> HalfDone | None:
+    """The checkpoint in a run's folder, if it is this run's and whole; says so if it is damaged."""
+    note = read_half_done(folder)
+    if note is not None and note.run_id == run_id and note.sound(folder):
+        return note
+    if note is not None or (folder / NOTE).exists():
+        reporter.say(f"{folder}: its checkpoint is damaged or another run's; starting afresh")
+    return None
+
+
+def random_state(loader: DataLoader[AnomalyBatch] | None = None) -> dict[str, Any]:
+    """Of the process's sources of random numbers, and of those that order and augment the batches of a loader."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": _plain(np.random.get_state(legacy=True)),  # noqa: NPY002
+        "python": random.getstate(),
+        "orders": [generator.get_state() for generator in _generators(loader)],
+        "augment": [_plain(source.get_state(legacy=True)) for source in _sources(loader)],
+    }
+
+
+def set_random_state(state: dict[str, Any], loader: DataLoader[AnomalyBatch] | None = None) -> None:
+    """The inverse of `random_state`."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state(_legacy(state["numpy"]))  # noqa: NPY002
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    for generator, order in zip(_generators(loader), state["orders"], strict=True):
+        generator.set_state(order)
+    for source, augment in zip(_sources(loader), state["augment"], strict=True):
+        source.set_state(_legacy(augment))
+
+
+def _generators(loader: DataLoader[AnomalyBatch] | None) -> list[torch.Generator]:
+    batches = getattr(loader, "sampler", None)
+    found = getattr(getattr(batches, "sampler", None), "generator", None)
+    return [found] if isinstance(found, torch.Generator) else []
+
+
+def _sources(loader: DataLoader[AnomalyBatch] | None) -> list[np.random.RandomState]:
+    """Those of the transforms that augment training images, nested ones included, in a fixed order."""
+    found: dict[int, np.random.RandomState] = {}
+    seen: set[int] = set()
+
+    def walk(value: Any) -> None:
+        if id(value) in seen or isinstance(value, str | bytes | Tensor | np.ndarray | type):
+            return
+        seen.add(id(value))
+        if isinstance(value, np.random.RandomState):
+            found[id(value)] = value
+        elif isinstance(value, dict):
+            _each(walk, value.values())
+        elif isinstance(value, list | tuple):
+            _each(walk, value)
+        elif hasattr(value, "__dict__"):
+            _each(walk, vars(value).values())
+
+    walk(getattr(getattr(loader, "dataset", None), "augment", None))
+    return list(found.values())
+
+
+def _each(call: Any, values: Iterable[Any]) -> None:
+    for value in values:
+        call(value)
+
+
+def _plain(state: Any) -> list[Any]:
+    """NumPy's legacy state in types that torch loads without running code."""
+    name, words, *rest = state
+    return [name, torch.from_numpy(words.astype(np.int64)), *rest]
+
+
+def _legacy(state: list[Any]) -> tuple[Any, ...]:
+    name, words, *rest = state
+    return (name, words.numpy().astype(np.uint32), *rest)
+
+
+def _written(trainer: pl.Trainer) -> str:
+    """What is in metrics.csv by now."""
+    for logger in _csv_loggers(trainer):
+        logger.save()
+        path = Path(logger.experiment.metrics_file_path)
+        return path.read_text() if path.exists() else ""
+    return ""
+
+
+def _csv_loggers(trainer: pl.Trainer) -> list[CSVLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)] if trainer.is_global_zero else []
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+
+
+def _bytes(state: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    return stream.getvalue()

@@ -1,0 +1,80 @@
+"""How a sweep stands, as tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from leaderboard.collect import PlannedRun
+
+from .source import source_digest
+from .sweep.states import STATES, Standing, estimate, standings
+
+LISTED = ("running", "queued", "failed")
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown, and whether there is nothing more to come."""
+
+    shown: RenderableType
+    over: bool
+
+
+def overview(runs: Sequence[PlannedRun], out: Path) -> View:
+    """Counts for each setting, the runs that go on or have failed, and the time that is left."""
+    found = standings(runs, out)
+    shown = [state for state in STATES if state != "queued" or _count(found, state)]
+    table = Table("dataset", "model", "beta", *shown, title=escape(f"{_count(found, 'done')}/{len(found)} runs done"))
+    for key in dict.fromkeys(_group(one.run) for one in found):
+        counts = Counter(one.state for one in found if _group(one.run) == key)
+        table.add_row(*map(escape, key), *(str(counts[state] or "") for state in shown))
+    lines = [f"{one.state}: {_title(one.run)} ({one.detail})" for one in found if one.state in LISTED]
+    lines += _remarks(found, max(1, _count(found, "running")), out)
+    return View(Group(table, *map(escape, lines)), _count(found, "done") + _count(found, "failed") == len(found))
+
+
+def listing(runs: Sequence[PlannedRun], out: Path, jobs: int) -> RenderableType:
+    """Every run with its state, and the expected time with `jobs` at once."""
+    found = standings(runs, out)
+    table = Table("run", "state", "", title=escape(f"{len(found)} runs, {_count(found, 'done')} done"))
+    for one in found:
+        table.add_row(escape(_title(one.run)), one.state, escape(one.detail))
+    return Group(table, *map(escape, _remarks(found, jobs, out)))
+
+
+def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
+    """The time that is left, and what else should be known."""
+    lines, left = [], estimate(found)
+    if left.seconds:
+        at_once = f" with {jobs} at once" if jobs > 1 else ""
+        lines.append(f"about {timedelta(seconds=round(left.seconds / jobs))} left{at_once}")
+    if left.unknown:
+        lines.append(f"{left.unknown} runs: expected time not known, as none of their dataset and model is finished")
+    others = sum(one.finished is not None and one.finished.source != source_digest() for one in found)
+    if others:
+        lines.append(
+            f"{others} results are of another version of the code; `bench` would do those runs again, as others"
+        )
+    if _count(found, "failed"):
+        lines.append(f"`anomaly-bench retry {out}` does the failed runs again")
+    return lines
+
+
+def _count(found: Sequence[Standing], state: str) -> int:
+    return sum(one.state == state for one in found)
+
+
+def _group(run: PlannedRun) -> tuple[str, str, str]:
+    return run.dataset, run.model, f"{run.beta:g}"
+
+
+def _title(run: PlannedRun) -> str:
+    return f"{run.dataset} {run.model} beta={run.beta:g} seed={run.seed}"

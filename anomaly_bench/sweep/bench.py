@@ -1,0 +1,195 @@
+"""The story of a sweep: configs → jobs → those not done yet → an engine → what it came to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_modules.names import dataset_name
+from leaderboard.collect import RESULT_FILE, PlannedRun, Sweep, write_sweep
+from leaderboard.runs import read_run
+
+from ..errors import ConfigError, OutputError
+from ..output import check_writable, explained
+from ..progress import Reporter, reporting
+from ..schema import LocalConfig, RunConfig, SlurmConfig
+from . import processes
+from .engine_local import LocalEngine
+from .engine_slurm import SlurmEngine
+from .in_process import InProcess
+from .job import Ended, Engine, Job
+from .lock import lock_of, taken
+
+if TYPE_CHECKING:
+    from filelock import SoftFileLease
+
+    from .plan import Plan
+
+PAUSE = 1.0  # seconds between looks at runs that other processes are at
+
+
+@dataclass
+class Outcome:
+    """What a sweep came to: the output folder, the ids of its runs, those that failed, and whether W&B logged them.
+
+    left: whether runs were left to a cluster, without waiting for them.
+    """
+
+    out: Path
+    run_ids: set[str]
+    failed: list[Job] = field(default_factory=list)
+    wandb: bool = False
+    left: bool = False
+
+
+def bench(configs: Sequence[RunConfig], fail_fast: bool = False, only: set[str] | None = None) -> Outcome:
+    """Do every run of the grid that has no result yet.
+
+    What the user has to mend (config, data, output folder) is found before the first training, for all runs, and raised
+    as ConfigError, DataError or OutputError. A run that fails for another reason leaves `failure.txt` in its folder, and
+    the sweep goes on, unless fail_fast. Runs that other processes are at are waited for, not repeated.
+    only: the ids of runs of an older plan, to be done again; ConfigError if these configs have become other runs.
+    """
+    out = out_of(configs)
+    check_writable(out)
+    with reporting(len(configs)) as reporter:
+        found = planned(configs, reporter)
+        jobs = found.jobs
+        if only is None:
+            with explained(out):
+                since = write_plan(jobs, out).stat().st_mtime
+        else:
+            _check_same(jobs, only)
+            since = 0.0
+        failed = []
+        for ended in _carried_out([replace(job, since=since) for job in jobs], _engine(configs[0], found), reporter):
+            if ended.state == "stopped":
+                raise OutputError(ended.line)
+            if ended.state == "failed":
+                failed.append(ended.job)
+                if fail_fast:
+                    break
+    logged = any(job.config.logger == "wandb" for job in jobs)
+    engine = configs[0].engine
+    left = isinstance(engine, SlurmConfig) and not engine.wait and not all(job.done for job in jobs)
+    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left)
+
+
+def out_of(configs: Sequence[RunConfig]) -> Path:
+    """The output folder. Raises ConfigError if the runs of a sweep differ in what is the sweep's."""
+    if len({config.out for config in configs}) > 1:
+        raise ConfigError("out=…: give one output folder; a sweep's runs lie in folders of their own below it")
+    if len({(config.jobs, repr(config.engine)) for config in configs}) > 1:
+        raise ConfigError("jobs=…, engine=…: give one value; they are the sweep's")
+    return Path(configs[0].out).expanduser()
+
+
+def planned(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
+    """The plan; made in a process of its own, as preparing data and building models start threads, unless jobs=0."""
+    if configs[0].jobs == 0:
+        from .plan import plan
+
+        return plan(configs, reporter)
+    found: Plan = processes.call("anomaly_bench.sweep.plan:plan_alone", (configs,), reporter)
+    return found
+
+
+def write_plan(jobs: Sequence[Job], out: Path) -> Path:
+    """Note which runs belong together, so that a leaderboard can say how many of them it saw."""
+    runs = [planned_run(job) for job in jobs]
+    name = hashlib.blake2b(json.dumps(sorted(run.run_id for run in runs)).encode(), digest_size=8).hexdigest()
+    return write_sweep(Sweep(runs=runs), out, name)
+
+
+def planned_run(job: Job) -> PlannedRun:
+    """A job as the plan notes it."""
+    return PlannedRun(
+        run_id=job.identity.run_id,
+        setting_id=job.identity.setting_id,
+        dataset=dataset_name(job.config.dataset),
+        model=job.config.model.name,
+        beta=job.beta,
+        seed=job.config.seed,
+        folder=job.identity.folder,
+    )
+
+
+def _engine(config: RunConfig, found: Plan) -> Engine:
+    if config.jobs == 0:
+        return InProcess(found.data)
+    if isinstance(config.engine, SlurmConfig):
+        return SlurmEngine(config.engine, Path(config.out).expanduser())
+    assert isinstance(config.engine, LocalConfig)
+    return LocalEngine(config.engine, config.jobs, found.devices, max(job.config.trainer.devices for job in found.jobs))
+
+
+def _carried_out(jobs: Sequence[Job], engine: Engine, reporter: Reporter) -> Iterator[Ended]:
+    """Each job once, as it ends, by whomever. ResultError names a damaged result that was there before."""
+    waiting = []
+    for job in jobs:
+        if job.done:
+            read_run(job.folder / RESULT_FILE)
+            waiting.append(Ended(job, "before"))
+    yield from _told(waiting, reporter)
+    todo = [job for job in jobs if not job.done]
+    while todo:
+        held = []
+        with closing(engine.carry_out(todo, reporter)) as news:  # type: ignore[type-var]
+            for ended in news:
+                if ended.state == "held":
+                    held.append(ended.job)
+                else:
+                    yield from _told([ended], reporter)
+        free = _free(held, reporter)
+        done = [job for job in free if job.done]
+        yield from _told([Ended(job, "before") for job in done], reporter)
+        todo = [job for job in free if job not in done]
+
+
+def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
+    for ended in news:
+        title = ended.job.title
+        if ended.state == "done":
+            reporter.finished(f"{title}: {ended.line}")
+        elif ended.state == "before":
+            reporter.finished(f"{title}: done before", timed=False)
+        elif ended.state == "failed":
+            reporter.finished(f"{title}: FAILED, {ended.line} ({ended.job.folder / 'failure.txt'})")
+        yield ended
+
+
+def _free(held: list[Job], reporter: Reporter) -> list[Job]:
+    """Wait until another process has finished, or left, one of the jobs; then all are worth another look."""
+    locks: dict[str, SoftFileLease] = {job.identity.run_id: lock_of(job) for job in held}
+    if held:
+        reporter.say(
+            f"waiting for other processes: they are at {', '.join(job.title for job in held[:4])}{' …' * (len(held) > 4)}"
+        )
+    while held:
+        if any(job.done or _is_free(locks[job.identity.run_id]) for job in held):
+            return held
+        time.sleep(PAUSE)
+    return []
+
+
+def _is_free(lock: SoftFileLease) -> bool:
+    """A lock sees for itself for how long its holder has given no sign of life: so it is asked again and again."""
+    if not taken(lock):
+        return False
+    lock.release()
+    return True
+
+
+def _check_same(jobs: Sequence[Job], only: set[str]) -> None:
+    changed = sorted(job.title for job in jobs if job.identity.run_id not in only)
+    if changed:
+        raise ConfigError(
+            f"{changed[0]}{' and others' if len(changed) > 1 else ''}: another run by now, as code or data have changed; "
+            "start the same `anomaly-bench bench` again"
+        )

@@ -1,0 +1,151 @@
+"""How the runs of a sweep stand, read from their folders, and how long the rest will take. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import mean
+from typing import Literal
+
+from leaderboard.collect import FAILURE_FILE, RESULT_FILE, PlannedRun
+
+from ..half_done import read_half_done
+from . import slurm
+from .lock import LEASE, LOCKS_FOLDER, lease
+
+State = Literal["done", "running", "queued", "half done", "failed", "missing"]
+STATES: tuple[State, ...] = ("done", "running", "queued", "half done", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a result tells of its making: seconds of training and of localization, and the digest of the code."""
+
+    fit: float
+    localize: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one run stands. trained: seconds that went into its checkpoint; finished: if it is done and its result whole."""
+
+    run: PlannedRun
+    state: State
+    detail: str = ""
+    trained: float = 0.0
+    finished: Finished | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of work left in the runs whose like was finished before, and how many runs it says nothing of."""
+
+    seconds: float
+    unknown: int
+
+
+def standings(runs: Sequence[PlannedRun], out: Path) -> list[Standing]:
+    """How each run stands at this moment."""
+    jobs = _jobs(out, [run.folder for run in runs])
+    return [_standing(run, out, jobs.get(run.folder)) for run in runs]
+
+
+def estimate(found: Sequence[Standing]) -> Estimate:
+    """Of the runs that are not done, by the finished ones of the same setting, or else dataset and model."""
+    known: dict[object, list[Finished]] = {}
+    for one in found:
+        if one.finished is not None:
+            for key in _kin(one.run):
+                known.setdefault(key, []).append(one.finished)
+    left, unknown = 0.0, 0
+    for one in found:
+        if one.state == "done":
+            continue
+        like = next((known[key] for key in _kin(one.run) if key in known), None)
+        if like is None:
+            unknown += 1
+        else:
+            left += max(0.0, mean(run.fit for run in like) - one.trained) + mean(run.localize for run in like)
+    return Estimate(left, unknown)
+
+
+def _kin(run: PlannedRun) -> tuple[object, object]:
+    return run.setting_id, (run.dataset, run.model)
+
+
+def _jobs(out: Path, folders: Sequence[str]) -> dict[str, slurm.Queued]:
+    """The jobs of a cluster that wait or run."""
+    waiting = [folder for folder in folders if not (out / folder / RESULT_FILE).exists()]
+    try:
+        return slurm.jobs_of(out, waiting)
+    except slurm.UnreachableError:
+        notes = {folder: note for folder in waiting if (note := slurm.submitted(out, folder))}
+        return {folder: slurm.Queued(note.job_id, "UNKNOWN", "SLURM does not answer") for folder, note in notes.items()}
+
+
+def _standing(run: PlannedRun, out: Path, job: slurm.Queued | None) -> Standing:
+    folder = out / run.folder
+    try:
+        return Standing(
+            run, "done", finished=_finished(folder / RESULT_FILE, (folder / RESULT_FILE).stat().st_mtime_ns)
+        )
+    except OSError:
+        pass
+    saved = read_half_done(folder)
+    reached = "" if saved is None else "training done" if saved.fitted else f"epoch {saved.epoch}/{saved.epochs}"
+    trained = 0.0 if saved is None else saved.seconds
+    holder = _holder(out / LOCKS_FOLDER / f"{run.folder}.lock")
+    if holder is not None or (job is not None and job.state == "RUNNING"):
+        by = holder if job is None else f"SLURM job {job.job_id} on {job.where}"
+        return Standing(run, "running", f"{by}{', ' if reached else ''}{reached}", trained)
+    if job is not None:
+        return Standing(
+            run, "queued", f"SLURM job {job.job_id}, {job.where}{', ' if reached else ''}{reached}", trained
+        )
+    failure = folder / FAILURE_FILE
+    if failure.exists():
+        reason = failure.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        return Standing(run, "failed", reason, trained)
+    return Standing(run, "half done" if saved else "missing", reached, trained)
+
+
+@lru_cache(maxsize=100_000)
+def _finished(path: Path, changed: int) -> Finished | None:
+    del changed  # what is known of a file holds as long as it is the same
+    try:
+        found = json.loads(path.read_bytes())["provenance"]
+        return Finished(found["durations"]["fit"], found["durations"]["localize"], found["source_digest"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _holder(path: Path) -> str | None:
+    """Host and process of a lock that is alive, or None."""
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    owner = lease(path).owner
+    if owner is None or age > LEASE:
+        return None
+    host = owner.hostname.partition("?")[0]
+    if host == socket.gethostname() and not _alive(owner.pid):
+        return None
+    return f"{host}, process {owner.pid}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True

@@ -1,0 +1,10 @@
+"""Imported once, by the process that the processes of the runs are forked from: everything that a run needs.
+
+Nothing is computed in here: threads that an operation starts would be missing in the forked processes.
+"""
+
+from ..source import source_digest
+from . import child as child
+from . import plan as plan
+
+source_digest()  # of the code as it was loaded, whatever becomes of its files while the sweep is under way

@@ -1,0 +1,177 @@
+"""A sweep on a real SLURM of one node: jobs killed, preempted and out of time, the controller restarted in between.
+
+`scripts/slurm_test.sh` installs and starts one where it can; without one these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+from fakes import write_mvtec
+
+from anomaly_bench.half_done import read_half_done
+from anomaly_bench.sweep import slurm
+from anomaly_bench.sweep.slurm import SLURM_FOLDER
+from anomaly_bench.sweep.states import standings
+from leaderboard.collect import read_sweeps
+
+RUNS = 8
+ROOT = Path(__file__).parents[2]
+LIMIT = 420
+
+
+def ask(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def up():
+    return shutil.which("sinfo") and subprocess.run(["sinfo"], capture_output=True, check=False).returncode == 0
+
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(not up(), reason="NO SLURM HERE, its engine is not tested: run scripts/slurm_test.sh"),
+]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """A command that does small runs in jobs; a run in which a trap is sprung is killed with SIGKILL."""
+    write_mvtec(tmp_path / "mvtec/tile")
+    (tmp_path / "traps").mkdir()
+    monkeypatch.setenv("TRAPS", str(tmp_path / "traps"))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    return [
+        *(sys.executable, "-m", "anomaly_bench.cli", "bench"),
+        *(
+            "dataset=mvtec_ad",
+            "dataset.category=tile",
+            f"dataset.root={tmp_path / 'mvtec'}",
+            "dataset.split.holdout=0.3",
+        ),
+        *SMALL,
+        *("predictors.only=[rec_l1]", "localization.pictures=1", "localization.resamples=0"),
+        *("localization.monitor_every=0", "trainer.checkpoint_share=1", "model.use=killing.Trapped", "model.beta=4"),
+        *(f"cache_dir={tmp_path / 'cache'}", f"out={tmp_path / 'runs'}"),
+        *("engine=slurm", "engine.cpus=1", "engine.time=20"),
+    ]
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts a command, its output in a file; what it has left in the queue is cancelled at the end."""
+    running = []
+
+    def start(command):
+        with (tmp_path / "output").open("a") as output:
+            running.append(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.kill()
+        one.wait()
+    notes = (tmp_path / "runs" / SLURM_FOLDER).glob("*.json")
+    slurm.cancel({json.loads(note.read_text())["job_id"] for note in notes})
+
+
+def jobs_in(out, state):
+    """Run folders with a job in that state, and the ids of these jobs."""
+    folders = [path.stem for path in (out / SLURM_FOLDER).glob("*.json")]
+    return {folder: job.job_id for folder, job in slurm.jobs_of(out, folders).items() if job.state == state}
+
+
+def wait_for(condition, process):
+    end = time.monotonic() + LIMIT
+    while not (found := condition()):
+        assert process.poll() is None, "the command has ended before"
+        assert time.monotonic() < end
+        time.sleep(0.3)
+    return found
+
+
+def begun(out):
+    return {path.parent.name: path.read_text().count("--- ") for path in out.glob("*/run.log")}
+
+
+def hasten(out):
+    """A job that was queued again waits for two minutes, unless it is told not to."""
+    for job_id in jobs_in(out, "PENDING").values():
+        subprocess.run(["scontrol", "update", f"JobId={job_id}", "StartTime=now"], capture_output=True, check=False)
+
+
+def told_that_time_is_over(out, but):
+    """The folder of a run with a checkpoint whose job has got the signal, if there is one."""
+    for folder, job_id in jobs_in(out, "RUNNING").items():
+        signalled = ["scancel", "--signal=USR2", job_id]
+        reached = read_half_done(out / folder)
+        under_way = reached is not None and reached.epoch < 50
+        if folder != but and under_way and subprocess.run(signalled, capture_output=True, check=False).returncode == 0:
+            return folder
+    return None
+
+
+def test_an_array_with_a_kill_a_preemption_a_time_limit_and_a_restart_ends_with_each_run_done_once(
+    command, started, tmp_path
+):
+    out, trap = tmp_path / "runs", tmp_path / "traps/checkpoint"
+    trap.touch()
+    sweep = started([*command, f"seed=range({RUNS})", "trainer.max_epochs=150", "trainer.patience=150"])
+    wait_for(lambda: not trap.exists(), sweep)  # one has been killed
+    preempted = wait_for(lambda: sorted(set(jobs_in(out, "RUNNING")) & set(begun(out))), sweep)[0]
+    ask("scontrol", "requeue", jobs_in(out, "RUNNING")[preempted])
+    late = wait_for(lambda: told_that_time_is_over(out, preempted), sweep)
+    if os.geteuid() == 0:
+        ask("scontrol", "shutdown", "slurmctld")
+        time.sleep(4)
+        ask("slurmctld")
+    end = time.monotonic() + LIMIT
+    while sweep.poll() is None and time.monotonic() < end:
+        hasten(out) if up() else None
+        time.sleep(1)
+    text = (tmp_path / "output").read_text()
+    assert sweep.poll() == 0, text
+    assert text.count("; pixel AUROC ") == RUNS
+    assert "8/8" in text
+    assert text.count("submitted again (2 of 3)") == 1
+    assert "queued again as job" in (out / late / "run.log").read_text()
+    assert len(list(out.glob("*/result.json"))) == RUNS
+    often = [folder for folder, times in begun(out).items() if times > 1]
+    assert {late} <= set(often)
+    assert len(often) <= 3
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
+    assert subprocess.run(sweep.args, check=False, capture_output=True, cwd=ROOT).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")} == stamps
+
+
+def test_a_sweep_that_is_not_waited_for_is_in_the_status_is_taken_over_and_can_be_cancelled(command, started, tmp_path):
+    out = tmp_path / "runs"
+    long = [*command, "seed=0,1,2", "trainer.max_epochs=100000", "trainer.patience=100000"]
+    left = subprocess.run([*long, "engine.wait=false"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert left.returncode == 0, left.stderr
+    assert "3 jobs submitted" in left.stderr
+    planned = [run for sweep in read_sweeps(out).values() for run in sweep.runs]
+    shown = standings(planned, out)
+    assert {one.state for one in shown} <= {"queued", "running"}
+    assert all("SLURM job " in one.detail for one in shown)
+    waiting = started(long)
+    wait_for(lambda: "0 jobs submitted, 3 are there already" in (tmp_path / "output").read_text(), waiting)
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait() == 130
+    assert "3 jobs stay in SLURM's queue" in (tmp_path / "output").read_text()
+    cancelled = ask(sys.executable, "-m", "anomaly_bench.cli", "cancel", str(out))
+    assert "3 jobs cancelled" in cancelled
+    end = time.monotonic() + 60
+    while slurm.jobs_of(out, [run.folder for run in planned]) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert {one.state for one in standings(planned, out)} <= {"missing", "half done"}
