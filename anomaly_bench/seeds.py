@@ -47,7 +47,8 @@ class SeedModel:
     def calibrate(self, normal: DataLoader[AnomalyBatch], bits: int, advance: Callable[[], None]) -> None:
         """Learn where each row's scores stand among those of normal validation pixels: single predictors, then ensembles."""
         for names, maps in ((self.suite.single, self._raw), (self.suite.ensembles, self._combined)):
-            curves = {name: LocalizationCurve(bits) for name in names}
+            pivots = {name: predictor.pivot for name, predictor in self.suite.single.items()}
+            curves = {name: LocalizationCurve(bits, pivots.get(name, ENSEMBLE_PIVOT)) for name in names}
             for batch in normal:
                 for name, (score, _) in maps(batch).items():
                     curves[name].update(score, batch["mask"], batch["foreground"], batch["region_weight"])

@@ -140,7 +140,7 @@ class LocalizationCallback(pl.Callback):
 
     def _tally(self, name: str) -> Tally:
         if self.phase in ("monitor", "calibrate"):
-            pivot = None
+            pivot = self.suite.single[name].pivot
         else:
             pivot = ENSEMBLE_PIVOT if name in self.suite.ensembles else self.calibration[name].pivot
         curve = LocalizationCurve(self.config.bits, pivot)

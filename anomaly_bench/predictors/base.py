@@ -68,6 +68,11 @@ class Predictor(ABC):
             raise ConfigError(f"latent_samples={self.latent_samples}: this predictor depends on no latent; set 0")
 
     @property
+    def pivot(self) -> float | None:
+        """The score around which the bins of its curves are finest, None where its scores say so themselves."""
+        return None
+
+    @property
     def cheap(self) -> bool:
         """Whether it takes no more than the passes that all predictors share."""
         return not (self.iterative or self.noise_samples or self.latent_samples)

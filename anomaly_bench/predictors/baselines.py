@@ -28,6 +28,11 @@ class Intensity(Predictor):
 
     equalised: bool = False
 
+    @property
+    def pivot(self) -> float | None:
+        """Equalised scores are shares; the brightest pixels crowd below 1."""
+        return 1.0 if self.equalised else None
+
     def score(self, evidence: Evidence) -> Tensor:
         grey = channel_mean(evidence.image)
         return equalise(grey, evidence.foreground) if self.equalised else grey

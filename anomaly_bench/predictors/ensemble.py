@@ -18,11 +18,16 @@ WAYS = ("mean", "product", "max")
 
 
 def combine(calibrated: Sequence[Tensor], how: str) -> Tensor:
-    """Mean, product or maximum of maps of one shape, calibrated to [0, 1]."""
+    """Mean, product (as geometric mean, which ranks as the product) or maximum of maps of one shape, calibrated to [0, 1]."""
     stacked = torch.stack(list(calibrated))
     if how == "mean":
         return stacked.mean(dim=0)
-    return stacked.prod(dim=0) if how == "product" else stacked.amax(dim=0)
+    return rooted(stacked.prod(dim=0), len(stacked)) if how == "product" else stacked.amax(dim=0)
+
+
+def rooted(product: Tensor, factors: int) -> Tensor:
+    """The geometric mean of that many factors: products crowd near 0, where a curve's bins would be too wide for them."""
+    return product.pow(1 / factors)
 
 
 @register("ensemble")
@@ -32,9 +37,9 @@ class Ensemble:
 
     A calibrated score is the share of normal validation pixels that score lower, in [0, 1].
 
-    mean: good where members err in different places. product: demands that all agree; a single one that is blind to an
-    anomaly loses it. max: one is enough, so it finds the most kinds of anomalies and collects all false alarms. Bad
-    when most members are bad: see `SubsetSearch`.
+    mean: good where members err in different places. product (its n-th root, which ranks the same): demands that all
+    agree; a single one that is blind to an anomaly loses it. max: one is enough, so it finds the most kinds of anomalies
+    and collects all false alarms. Bad when most members are bad: see `SubsetSearch`.
     """
 
     members: Sequence[str] = field(default_factory=list)
@@ -81,10 +86,14 @@ class SeedEnsemble:
             }
         if count < 2:
             raise ValueError(f"expected at least two models, got {count}")
-        share = count if self.how == "mean" else 1
-        return {name: (score / share, seconds) for name, (score, seconds) in total.items()}
+        return {name: (self._finished(score, count), seconds) for name, (score, seconds) in total.items()}
 
     def _joined(self, one: Tensor, other: Tensor) -> Tensor:
         if self.how == "max":
             return torch.maximum(one, other)
         return one * other if self.how == "product" else one + other
+
+    def _finished(self, total: Tensor, models: int) -> Tensor:
+        if self.how == "mean":
+            return total / models
+        return rooted(total, models) if self.how == "product" else total

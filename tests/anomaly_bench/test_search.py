@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import gmean
 from sklearn.metrics import average_precision_score
 
 from anomaly_bench.config import load_config
@@ -19,7 +20,7 @@ from anomaly_bench.run import build_data, run
 from anomaly_bench.schema import PredictorsConfig
 from leaderboard.record import read_result
 
-WAYS = {"mean": np.mean, "product": np.prod, "max": np.max}
+WAYS = {"mean": np.mean, "product": gmean, "max": np.max}
 LOOK = ["localization.bits=20", "localization.pictures=0", "localization.monitor_every=0", "predictors.only=[a,b,c,s]"]
 SINGLE = "a:{use:intensity},b:{use:reconstruction},c:{use:gradient,of:kl}"
 
