@@ -53,6 +53,7 @@ class Saver(pl.callbacks.Checkpoint):
         self.score = float("-inf")
         self.earlier, self.start = 0.0, time.perf_counter()
         self._cost, self._saved = 0.0, self.start
+        self._began = 0  # the epoch whose checkpoint is there; setting up the data has drawn random numbers since
         self._logged = ""
 
     @property
@@ -68,10 +69,11 @@ class Saver(pl.callbacks.Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch > 0 and trainer.strategy.broadcast(self._due()):
-            began = time.perf_counter()
-            self._save(trainer)
-            self._saved = time.perf_counter()
-            self._cost = self._saved - began
+            if trainer.current_epoch > self._began:
+                began = time.perf_counter()
+                self._save(trainer)
+                self._saved = time.perf_counter()
+                self._cost = self._saved - began
             wishes.save = False
             if wishes.leave:
                 raise Leave
@@ -91,6 +93,7 @@ class Saver(pl.callbacks.Checkpoint):
         set_random_state(state_dict["random"], self.loader)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = trainer.current_epoch
         trainer.fit_loop.restarting = False  # an epoch begins: without this, its batches count as those of the last one
         self._write(trainer)
 

@@ -90,7 +90,8 @@ def test_a_run_interrupted_in_an_epoch_and_while_localizing_ends_with_the_same_n
     interrupted(config, 2 * per_epoch + 1)
     (folder,) = (tmp_path / "b").glob("mvtec*")
     assert (read_half_done(folder).epoch, read_half_done(folder).epochs) == (2, 5)
-    interrupted(config, 3 * per_epoch + 1)  # those of the first two epochs count at once
+    interrupted(config, 2 * per_epoch + 1)  # once more in the same epoch; those of the first two epochs count at once
+    interrupted(config, 3 * per_epoch + 1)
     assert read_half_done(folder).epoch == 3
     interrupted(config, 5 * per_epoch + 2)
     assert read_half_done(folder).fitted
