@@ -89,7 +89,9 @@ def run(
                 localize(trainer, model, data, localization)
             trainer.save_checkpoint(folder / "model.ckpt", weights_only=True)
             training |= localization.surroundings.means()
-            result = make_result(config, identity, data, model, training, localization.results(), timer.seconds)
+            with timer("measure"):
+                results = localization.results()
+            result = make_result(config, identity, data, model, training, results, timer.seconds)
             write_result(result, folder / RESULT_FILE)
             log_results(trackers(loggers), result, localization)
         for left in (NOTE, FITTED):

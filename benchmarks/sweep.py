@@ -1,7 +1,7 @@
 """What a sweep costs beside its runs: planning, processes, and what two at once gain.
 
     python benchmarks/sweep.py plan                 # 10,000 runs: expand, check, note, look at
-    python benchmarks/sweep.py engine --epochs 8    # the same runs in the process itself, in processes, two at once
+    python benchmarks/sweep.py engine --epochs 60   # runs of a minute: in the process itself, in processes, two at once
 
 Ratios of commands that take turns in one call; a machine that does other work meanwhile makes them worse.
 """
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +25,7 @@ SHORT = ["dataset=tiny_texture", "predictors.only=[rec_l1,grad_kl]", "localizati
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("plan", "engine"))
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,32 +58,53 @@ def planning(folder: Path) -> None:
     print(f"note {noted - checked:.2f} s, look at {looked - noted:.2f} s; together {looked - start:.2f} s")
 
 
+VARIANTS = {
+    "jobs=0": ["jobs=0"],
+    "jobs=1": ["jobs=1"],
+    "jobs=1, one thread": ["jobs=1", "engine.threads=1"],
+    "jobs=2": ["jobs=2"],
+}
+RUNS = 4
+
+
+@dataclass
+class Taken:
+    """Seconds of a sweep: in all, within its runs (summed), and of the same command again, when there is nothing to do."""
+
+    wall: list[float] = field(default_factory=list)
+    inside: list[float] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+
+    def rate(self) -> float:
+        """Runs a minute, the start left out."""
+        return RUNS / (median(self.wall) - median(self.start)) * 60
+
+
 def engines(folder: Path, epochs: int, rounds: int) -> None:
-    """Wall time of four runs with jobs=0, 1 and 2, in turns, and the part of it that is not spent in the runs."""
+    """Four runs in each way, in turns: what of their time is not spent in the runs, and what two at once gain."""
     base = [*SHORT, f"trainer.max_epochs={epochs}", f"trainer.patience={epochs}", f"cache_dir={folder / 'cache'}"]
-    bench(base, folder / "warm", 1, "seed=9")
-    walls: dict[int, list[float]] = {0: [], 1: [], 2: []}
-    shares: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    bench([*base, "jobs=1", "seed=9", f"out={folder / 'warm'}"])
+    taken = {name: Taken() for name in VARIANTS}
     for number in range(rounds):
-        for jobs in walls:
-            out = folder / f"{number}-{jobs}"
-            walls[jobs].append(bench(base, out, jobs, "seed=0,1,2,3"))
-            inside = sum(sum(durations(path).values()) for path in out.glob("*/result.json"))
-            shares[jobs].append(inside)
-    for jobs, wall in walls.items():
-        runs = median(shares[jobs])
-        print(
-            f"jobs={jobs}: {median(wall):.1f} s for 4 runs of {runs / 4:.1f} s; rest {median(wall) - runs / max(jobs, 1):.1f} s"
-        )
-    print(f"jobs=2 / jobs=1 throughput: {median(one / two for one, two in zip(walls[1], walls[2], strict=True)):.2f}")
-    extra = median(one - zero for one, zero in zip(walls[1], walls[0], strict=True)) / 4
-    print(f"processes cost {extra:+.2f} s a run; of runs of a minute that is {extra / 60:+.1%}")
+        for name, ways in VARIANTS.items():
+            out = folder / f"{number}{name}".replace(" ", "").replace(",", "-").replace("=", "")
+            command = [*base, *ways, f"seed=range({RUNS})", f"out={out}"]
+            taken[name].wall.append(bench(command))
+            taken[name].inside.append(sum(sum(durations(path).values()) for path in out.glob("*/result.json")))
+            taken[name].start.append(bench(command))
+    for name, one in taken.items():
+        wall, start, run = median(one.wall), median(one.start), median(one.inside) / RUNS
+        print(f"{name}: {wall:.1f} s for {RUNS} runs of {run:.1f} s; with nothing to do {start:.1f} s")
+    alone = taken["jobs=1"]
+    each = (median(alone.wall) - median(alone.start) - median(alone.inside)) / RUNS
+    print(f"jobs=1 adds {each:.2f} s to each run ({each / 60:.1%} of a minute), and once {median(alone.start):.1f} s")
+    for name in ("jobs=1", "jobs=1, one thread"):
+        print(f"throughput of jobs=2 over {name}: {taken['jobs=2'].rate() / taken[name].rate():.2f}")
 
 
-def bench(base: list[str], out: Path, jobs: int, seeds: str) -> float:
-    command = [sys.executable, "-m", "anomaly_bench.cli", "bench", *base, seeds, f"out={out}", f"jobs={jobs}"]
+def bench(arguments: list[str]) -> float:
     start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "anomaly_bench.cli", "bench", *arguments], check=True, capture_output=True)
     return time.perf_counter() - start
 
 

@@ -23,13 +23,11 @@ from . import processes
 from .engine_local import LocalEngine
 from .engine_slurm import SlurmEngine
 from .in_process import InProcess
-from .job import Ended, Engine, Job
+from .job import Ended, Engine, Job, Plan
 from .lock import lock_of, taken
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease
-
-    from .plan import Plan
 
 PAUSE = 1.0  # seconds between looks at runs that other processes are at
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from data_modules.names import dataset_name
 from leaderboard.collect import RESULT_FILE
@@ -13,6 +13,9 @@ from leaderboard.collect import RESULT_FILE
 from ..progress import Reporter
 from ..schema import RunConfig
 from ..source import Identity
+
+if TYPE_CHECKING:
+    from data_modules.module import AnomalyDataModule
 
 State = Literal["done", "before", "failed", "held", "stopped"]
 
@@ -44,6 +47,15 @@ class Job:
         split = config.dataset.split
         fold = "" if split.folds is None else f" fold={split.fold}/{split.folds}"
         return f"{dataset_name(config.dataset)} {config.model.name} beta={self.beta:g}{fold} seed={config.seed}"
+
+
+@dataclass
+class Plan:
+    """The jobs, the GPUs that they may use (as CUDA_VISIBLE_DEVICES names them), and the data by the dataset's config."""
+
+    jobs: list[Job]
+    devices: list[str]
+    data: dict[str, AnomalyDataModule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

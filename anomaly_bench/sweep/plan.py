@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -26,16 +25,7 @@ from ..progress import Reporter
 from ..quiet import quiet
 from ..run import build_data
 from ..schema import LocalConfig, RunConfig, SlurmConfig
-from .job import Job
-
-
-@dataclass
-class Plan:
-    """The jobs, the GPUs that they may use (as CUDA_VISIBLE_DEVICES names them), and the data by the dataset's config."""
-
-    jobs: list[Job]
-    devices: list[str]
-    data: dict[str, AnomalyDataModule] = field(default_factory=dict)
+from .job import Job, Plan
 
 
 def plan(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
