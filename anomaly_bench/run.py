@@ -25,7 +25,7 @@ from data_modules.names import dataset_name
 from leaderboard.collect import RESULT_FILE
 from leaderboard.record import RunResult, read_result, write_result
 
-from .callbacks import LocalizationCallback, pick_samples
+from .callbacks import Cases, LocalizationCallback
 from .callbacks.report import ReportCallback
 from .callbacks.search import check_searches
 from .config import to_yaml
@@ -36,11 +36,12 @@ from .identity import Identity, identify
 from .models import VAE, build_model
 from .predictors import Suite, build_suite
 from .progress import Reporter
-from .quiet import quiet
+from .quiet import OwnSigterm, quiet
 from .record import describe_training, make_result
 from .resume import FITTED, MONITORED, AtomicCheckpoints, Saver, Training, usable
 from .schema import RunConfig
-from .tracking import TrackingCallback, build_loggers, finishing, log_results, trackers
+from .tracking.loggers import TrackingCallback, build_loggers, finishing, trackers
+from .tracking.results import log_results
 
 
 def run(
@@ -70,9 +71,9 @@ def run(
         if (folder / RESULT_FILE).exists():
             return read_result(folder / RESULT_FILE)
         checkpoint = start_folder(folder, config, data, identity.run_id, reporter)
-        picks = pick_samples(torch.from_numpy(data.store.anomalous[data.indices["test"]]), config.localization.pictures)
+        cases = Cases(config.localization.pictures, torch.from_numpy(data.store.anomalous[data.indices["test"]]))
         subjects = data.store.subjects, data.store.attributes
-        localization = LocalizationCallback(suite, config.localization, *subjects, folder / "pictures", picks)
+        localization = LocalizationCallback(suite, config.localization, *subjects, folder / "pictures", cases)
         loggers = build_loggers(config, identity, folder, data, model.beta)
         with finishing(loggers):
             saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer.checkpoint_share)
@@ -153,7 +154,7 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10_000_000,
-        callbacks=[*callbacks, stopping],
+        callbacks=[*callbacks, stopping, OwnSigterm()],
         plugins=[AtomicCheckpoints(), LightningEnvironment()],  # whatever scheduler has started the process
         logger=loggers,
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leaderboard.collect import Collection
-from leaderboard.comparison import Comparison, mark
+from leaderboard.comparison import Comparison, mark, mean_over_seeds
 from leaderboard.folds import join_folds
 from leaderboard.record import METRICS
 from leaderboard.runs import PAIRED, Array, Run, without_cycles
-from leaderboard.settings import Group, distinct_seeds, tell_apart
+from leaderboard.settings import Group, distinct_seeds, tell_apart, tell_ensembles_apart
 from leaderboard.statistic import Statistic, statistics
 
 NO_RESULT = "(no result)"
@@ -26,7 +28,7 @@ class Samples:
     """What a row is a summary of: n runs in the order of their seeds. NaN where undefined.
 
     test, validation: (n, M) in the order of METRICS. seconds: (n,) per image. subjects: S names; by_subject: for each of
-    PAIRED (n, S). runs: the runs themselves.
+    PAIRED (n, S), and means their means over the runs (S,). runs: the runs themselves.
     """
 
     seeds: tuple[int, ...]
@@ -35,7 +37,8 @@ class Samples:
     seconds: Array
     subjects: tuple[str, ...]
     by_subject: dict[str, Array]
-    runs: tuple[Run, ...] = ()
+    means: dict[str, Array]
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def aggregate(collection: Collection) -> list[Row]:
         shared = {"label": labels[group], "note": "\n".join(filter(None, said)), "folds": folds}
         found = _rows(group, runs.get(group, []), len(seeds[group]), shared)
         rows += found or ([_empty(group, len(seeds[group]), shared)] if seeds[group] else [])
-        rows += [row for run in ensembles.get(group, []) for row in _rows(group, [run], 1, shared)]
+        rows += [row for run in tell_ensembles_apart(ensembles[group]) for row in _rows(group, [run], 1, shared)]
     return mark(sorted(rows, key=_order))
 
 
@@ -165,26 +168,35 @@ def _samples(names: list[str], runs: list[Run]) -> list[Samples]:
     if not runs:
         return []
     subjects = tuple(dict.fromkeys(name for run in runs for name in run.subjects))
-    places = [[names.index(name) for name in run.predictors] for run in runs]
+    places, columns = (
+        _places(names, [run.predictors for run in runs]),
+        _places(subjects, [run.subjects for run in runs]),
+    )
     shape = len(runs), len(names)
     test, validation = (np.full((*shape, len(METRICS)), np.nan) for _ in range(2))
     seconds, held = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
     by_subject = {metric: np.full((*shape, len(subjects)), np.nan) for metric in PAIRED}
-    for at, (run, place) in enumerate(zip(runs, places, strict=True)):
-        test[at, place], validation[at, place], seconds[at, place], held[at, place] = (
-            run.test,
-            run.validation,
-            run.seconds,
-            True,
-        )
-        columns = slice(None) if run.subjects == subjects else [subjects.index(name) for name in run.subjects]
+    for at, (run, place, column) in enumerate(zip(runs, places, columns, strict=True)):
+        test[at, place], validation[at, place], seconds[at, place] = run.test, run.validation, run.seconds
+        held[at, place] = True
         for metric in PAIRED:
-            by_subject[metric][at, np.array(place)[:, None], np.arange(len(subjects))[columns]] = run.by_subject[metric]
+            by_subject[metric][at, place[:, None], column] = run.by_subject[metric]
+    means = {metric: mean_over_seeds(values) for metric, values in by_subject.items()}
     found = []
-    for k in range(len(names)):
-        keep = slice(None) if held[:, k].all() else held[:, k]
-        own = tuple(run for run, has in zip(runs, held[:, k], strict=True) if has)
-        of_subject = {metric: by_subject[metric][keep, k] for metric in PAIRED}
+    for k, has in enumerate(held.T):
+        keep = slice(None) if has.all() else has
+        own = tuple(compress(runs, has))
+        of_subject = {metric: values[keep, k] for metric, values in by_subject.items()}
+        mean = {metric: values[k] for metric, values in means.items()}
         seeds = tuple(run.seed for run in own)
-        found.append(Samples(seeds, test[keep, k], validation[keep, k], seconds[keep, k], subjects, of_subject, own))
+        found.append(
+            Samples(seeds, test[keep, k], validation[keep, k], seconds[keep, k], subjects, of_subject, mean, own)
+        )
     return found
+
+
+def _places(names: Sequence[str], lists: list[tuple[str, ...]]) -> list[NDArray[np.intp]]:
+    """Where the names of each list are in `names`; equal lists are looked up once."""
+    at = {name: k for k, name in enumerate(names)}
+    known = {one: np.array([at[name] for name in one], dtype=np.intp) for one in dict.fromkeys(lists)}
+    return [known[one] for one in lists]

@@ -9,15 +9,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from leaderboard.aggregate import Row
-from leaderboard.record import (
-    LOWER_IS_BETTER,
-    METRICS,
-    SCHEMA_VERSION,
-    Document,
-    ResultError,
-    read_document,
-    write_document,
-)
+from leaderboard.document import SCHEMA_VERSION, Document, ResultError, read_document, write_document
+from leaderboard.record import LOWER_IS_BETTER, METRICS
 from leaderboard.settings import beta_text
 from leaderboard.statistic import Statistic
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboard.check import ADVICE, Checked, Verdict
-from leaderboard.tables import escape
+from leaderboard.tables import escape, plain
 
 KEY_WIDTH = 16  # keys fold no narrower; on a smaller console the lines run over the edge
 COLOURS = {"better": "green", "new": "cyan", "same": ""}
@@ -57,29 +57,36 @@ def cells(verdict: Verdict) -> list[str]:
 
 
 def junit(checks: Sequence[Checked], damaged: Sequence[str]) -> str:
-    """JUnit XML: a suite per baseline, a case per predictor, a failure where it is worse, an error per damaged result."""
+    """JUnit XML: a suite per baseline, a case per predictor, a failure where it is worse, an error per damaged result.
+
+    Characters that XML has no place for are replaced.
+    """
     root = ElementTree.Element("testsuites", name="anomaly-bench check")
     for check in checks:
         failures = sum(verdict.failed for verdict in check.verdicts)
         name = f"{check.baseline.dataset}.{check.baseline.metric}"
         suite = _suite(root, name, len(check.verdicts), failures, 0)
         for verdict in check.verdicts:
-            case = ElementTree.SubElement(suite, "testcase", classname=name, name=verdict.key, time="0")
+            case = ElementTree.SubElement(suite, "testcase", classname=plain(name), name=plain(verdict.key), time="0")
             line = ", ".join(f"{head} {text}" for head, text in zip(HEADER[2:], cells(verdict)[2:], strict=True))
             if verdict.failed:
                 failure = ElementTree.SubElement(
-                    case, "failure", message=f"{verdict.status}: {line}", type=verdict.status
+                    case, "failure", message=plain(f"{verdict.status}: {line}"), type=verdict.status
                 )
                 failure.text = ADVICE[verdict.status]
             else:
                 ElementTree.SubElement(case, "system-out").text = f"{verdict.status}: {line}"
         if check.changes:
-            ElementTree.SubElement(suite, "system-out").text = "\n".join(f"{FLAG}: {one}" for one in check.changes)
+            ElementTree.SubElement(suite, "system-out").text = "\n".join(
+                plain(f"{FLAG}: {one}") for one in check.changes
+            )
     if damaged:
         suite = _suite(root, "results", len(damaged), 0, len(damaged))
         for message in damaged:
-            case = ElementTree.SubElement(suite, "testcase", classname="results", name=message.split(": ")[0], time="0")
-            ElementTree.SubElement(case, "error", message=message, type="damaged")
+            case = ElementTree.SubElement(
+                suite, "testcase", classname="results", name=plain(message.split(": ")[0]), time="0"
+            )
+            ElementTree.SubElement(case, "error", message=plain(message), type="damaged")
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -87,7 +94,7 @@ def junit(checks: Sequence[Checked], damaged: Sequence[str]) -> str:
 def _suite(root: ElementTree.Element, name: str, tests: int, failures: int, errors: int) -> ElementTree.Element:
     counts = {"tests": tests, "failures": failures, "errors": errors, "skipped": 0}
     return ElementTree.SubElement(
-        root, "testsuite", {"name": name} | {key: str(count) for key, count in counts.items()}
+        root, "testsuite", {"name": plain(name)} | {key: str(count) for key, count in counts.items()}
     )
 
 

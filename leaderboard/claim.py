@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -35,7 +37,7 @@ class Finding:
 
 
 class Claim(ABC):
-    """A statement about results. `threshold`: the effect beyond which it holds; `margin`: below which it does not."""
+    """A statement about results. `threshold`: the effect above which it holds and below which it does not."""
 
     name: ClassVar[str]
     statement: ClassVar[str]
@@ -43,7 +45,6 @@ class Claim(ABC):
     units: ClassVar[str] = "datasets"
     needs: ClassVar[str]
     threshold: ClassVar[float] = 0.0
-    margin: ClassVar[float] = 0.0
 
     @abstractmethod
     def effect(self, rows: list[Row], metric: str) -> Effect:
@@ -55,7 +56,7 @@ class Claim(ABC):
         verdict: Verdict = "undecided"
         if effect.low is not None and effect.low > self.threshold:
             verdict = "supported"
-        elif effect.high is not None and effect.high < self.margin:
+        elif effect.high is not None and effect.high < self.threshold:
             verdict = "contradicted"
         why = f" ({effect.why})" if effect.why else ""
         decide = "" if verdict != "undecided" else f"{self.needs}{why}"
@@ -78,7 +79,7 @@ def value_of(run: Run, table: Array, predictor: str, metric: str) -> float | Non
     if predictor not in run.predictors:
         return None
     value = float(table[run.predictors.index(predictor), METRICS.index(metric)])
-    return None if np.isnan(value) else value
+    return None if math.isnan(value) else value
 
 
 def defined(values: list[float | None]) -> list[float]:
@@ -94,23 +95,35 @@ def gain(run: Run, predictor: str, over: str, metric: str) -> float | None:
     return b - a if metric in LOWER_IS_BETTER else a - b
 
 
-def standing(run: Run, predictor: str, metric: str) -> float | None:
-    """The share of the run's other predictors that are better; ties count half. None with fewer than two others."""
-    own = test_value(run, predictor, metric)
-    others = defined([test_value(run, name, metric) for name in run.predictors if name != predictor])
-    if own is None or len(others) < 2:
+def standing(run: Run, predictor: str, rivals: Collection[str], metric: str) -> float | None:
+    """The share of the rivals that are better on test; ties count half. None where one of them all has no value."""
+    own, *others = (test_value(run, name, metric) for name in (predictor, *rivals))
+    known = defined(others)
+    if own is None or not rivals or len(known) < len(others):
         return None
-    return sum(1.0 if better(metric, value, own) else 0.5 * (value == own) for value in others) / len(others)
+    return sum(1.0 if better(metric, value, own) else 0.5 * (value == own) for value in known) / len(known)
 
 
-def chosen_on_validation(runs: list[Run], metric: str, among: list[str] | None = None) -> str | None:
-    """The predictor with the best mean validation metric, of those that every run has and whose test values vary."""
+def crossed(table: Mapping[Any, Mapping[int, list[float]]]) -> Array:
+    """(groups, seeds) of values by group and seed: the mean of each, over the seeds that every group has."""
+    seeds = sorted(set.intersection(*(set(found) for found in table.values()))) if table else []
+    values = [np.mean(found[seed]) for found in table.values() for seed in seeds]
+    return np.array(values).reshape(len(table), len(seeds))
+
+
+def chosen_on_validation(runs: list[Run], metric: str, among: Collection[str] | None = None) -> str | None:
+    """The predictor with the best mean validation metric, of those that every run has and whose test values vary.
+
+    `among`: exactly these compete; None where one of them has no validation metric.
+    """
     sign = -1 if metric in LOWER_IS_BETTER else 1
     names = set.intersection(*(set(run.predictors) for run in runs)) if among is None else set(among)
     means = {}
     for name in sorted(names):
         validation = defined([value_of(run, run.validation, name, metric) for run in runs])
         test = {test_value(run, name, metric) for run in runs}
-        if len(validation) == len(runs) and (among is not None or len(test) > 1):
+        if len(validation) == len(runs) and None not in test and (among is not None or len(test) > 1):
             means[name] = sign * float(np.mean(validation))
+    if among is not None and len(means) < len(names):
+        return None
     return max(means, key=means.__getitem__, default=None)

@@ -1,8 +1,9 @@
 """The paper's statements, held against whatever runs are there.
 
 Each claim is a class: what it states, what it needs, and how its effect is computed. A verdict follows from the 95 %
-interval of the effect alone: *supported* where the whole interval agrees with the statement, *contradicted* where all of it
-disagrees, *undecided* otherwise and where there is no interval.
+interval of the effect alone: *supported* where all of it lies above the claim's threshold, *contradicted* where all of it lies
+below, *undecided* otherwise and where there is no interval. A spread is never exactly 0, so that the threshold of a claim
+about one is the smallest that matters.
 """
 
 from __future__ import annotations
@@ -13,8 +14,18 @@ from collections import defaultdict
 import numpy as np
 
 from leaderboard.aggregate import Row
-from leaderboard.claim import Claim, Finding, chosen_on_validation, defined, gain, runs_of, standing, test_value
-from leaderboard.inference import Effect, correlation_effect, dependence, difference_effect, mean_effect
+from leaderboard.claim import (
+    Claim,
+    Finding,
+    chosen_on_validation,
+    crossed,
+    defined,
+    gain,
+    runs_of,
+    standing,
+    test_value,
+)
+from leaderboard.inference import Effect, correlation, dependence, difference_effect, mean_effect
 from leaderboard.record import LOWER_IS_BETTER, METRICS
 from leaderboard.runs import Run
 from leaderboard.views import OWN_BETA
@@ -23,9 +34,11 @@ START, PROJECTION, KL, ENSEMBLE = "rec_l1", "projection", "grad_kl", "ensemble_m
 MIN_DATASETS = 3
 MIN_PER_DOMAIN = 2
 MIN_SETTINGS = 5
-STANDING_MARGIN = 0.1  # a tenth of the table: less than one place among ten predictors
-BETA_MARGIN = 0.01  # of the metric: what a table shows in its second decimal
-CORRELATION_MARGIN = 0.2
+MIN_CURVES = 5  # below, correlations of 1 or -1 by chance agree in more than one case of twenty
+MIN_RIVALS = 2
+STANDING_THRESHOLD = 0.1  # a tenth of the table: one place among ten predictors
+BETA_THRESHOLD = 0.01  # of the metric: what a table shows in its second decimal
+CORRELATION_THRESHOLD = 0.2
 
 
 class ProjectionHelpsNaturalMore(Claim):
@@ -47,22 +60,28 @@ class ProjectionHelpsNaturalMore(Claim):
 
 
 class KLGradientDependsOnDataset(Claim):
-    """Spread of the KL gradient's standing between datasets, beyond what seeds make of it."""
+    """Spread of the KL gradient's standing between datasets, at the settings that all of them have, beyond that of seeds."""
 
     name = "kl-gradient-dataset"
     statement = "The KL gradient's standing among the predictors depends on the dataset."
-    meaning = f"standard deviation over datasets of the standing of {KL} (0 first, 1 last)"
-    needs = f"three seeds of runs with {KL} and other predictors on more datasets"
-    margin = STANDING_MARGIN
+    meaning = (
+        f"standard deviation over datasets of the standing of {KL} (0 first, 1 last), at the same models and betas"
+    )
+    needs = f"three seeds of runs with {KL} and the same other predictors, models and betas on more datasets"
+    threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
+        runs, rivals = _with_rivals(rows, metric)
+        settings: dict[str, set[tuple[str, float]]] = defaultdict(set)
+        for run in runs:
+            settings[run.family].add((run.model, run.beta))
+        shared = set.intersection(*settings.values()) if settings else set()
         standings: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for run in runs_of(rows):
-            place = standing(run, KL, metric)
+        for run in runs:
+            place = standing(run, KL, rivals, metric) if (run.model, run.beta) in shared else None
             if place is not None:
                 standings[run.family][run.seed].append(place)
-        groups = [[float(np.mean(values)) for values in seeds.values()] for seeds in standings.values()]
-        return dependence([groups], self.units)
+        return dependence([crossed(standings)], self.units, 1 / max(len(rivals), 1))
 
 
 class KLGradientDependsOnSetting(Claim):
@@ -73,17 +92,29 @@ class KLGradientDependsOnSetting(Claim):
     meaning = f"standard deviation over settings of the standing of {KL} (0 first, 1 last), within datasets"
     units = "settings"
     needs = (
-        f"three seeds of runs with {KL} and other predictors in more settings (beta, latent size, sigma) of a dataset"
+        f"three seeds of runs with {KL} and the same other predictors in more settings (beta, latent size) of a dataset"
     )
-    margin = STANDING_MARGIN
+    threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        standings: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for run in runs_of(rows):
-            place = standing(run, KL, metric)
+        runs, rivals = _with_rivals(rows, metric)
+        standings: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(list))
+        )
+        for run in runs:
+            place = standing(run, KL, rivals, metric)
             if place is not None:
-                standings[run.dataset][run.setting_id].append(place)
-        return dependence([list(settings.values()) for settings in standings.values()], self.units)
+                standings[run.dataset][run.setting_id][run.seed].append(place)
+        blocks = [crossed(settings) for settings in standings.values()]
+        return dependence(blocks, self.units, 1 / max(len(rivals), 1))
+
+
+def _with_rivals(rows: list[Row], metric: str) -> tuple[list[Run], list[str]]:
+    """The runs with the KL gradient and MIN_RIVALS others, and what others they share: a place is one among the same."""
+    runs = [run for run in runs_of(rows) if KL in run.predictors and len(run.predictors) > MIN_RIVALS]
+    shared = set.intersection(*(set(run.predictors) for run in runs)) - {KL} if runs else set()
+    rivals = [name for name in shared if all(test_value(run, name, metric) is not None for run in runs)]
+    return (runs, sorted(rivals)) if len(rivals) >= MIN_RIVALS else ([], [])
 
 
 class LocalizationDependsOnBeta(Claim):
@@ -96,7 +127,7 @@ class LocalizationDependsOnBeta(Claim):
     )
     units = "betas"
     needs = "three seeds of runs at more betas, everything else equal"
-    margin = BETA_MARGIN
+    threshold = BETA_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
         families: dict[object, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
@@ -106,8 +137,12 @@ class LocalizationDependsOnBeta(Claim):
         blocks = []
         for betas in families.values():
             name = chosen_on_validation([run for runs in betas.values() for run in runs], metric)
-            if name is not None and len(betas) > 1:
-                blocks.append([defined([test_value(run, name, metric) for run in runs]) for runs in betas.values()])
+            if name is not None:
+                values = {
+                    beta: {run.seed: defined([test_value(run, name, metric)]) for run in runs}
+                    for beta, runs in betas.items()
+                }
+                blocks.append(crossed(values))
         return dependence(blocks, self.units)
 
 
@@ -139,7 +174,7 @@ class AnomalyDegradesSurroundings(Claim):
     name = "surroundings"
     statement = "An anomaly degrades the reconstruction of the normal region around it."
     meaning = "log of the ratio of normal pixels' reconstruction error near an anomaly to that far from any, mean over datasets"
-    needs = "results that record `normal_error_near` and `normal_error_far` under `training`, on more datasets"
+    needs = "runs on more datasets whose test images have normal pixels both near an anomaly and far from it"
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
         del metric
@@ -152,32 +187,40 @@ class AnomalyDegradesSurroundings(Claim):
 
 
 class ReconstructionIsNotLocalization(Claim):
-    """Rank correlation, over the settings of a dataset, of reconstruction quality and localization; turned around."""
+    """Rank correlation, over the settings of a dataset, of reconstruction quality and localization; turned around.
+
+    The unit is the dataset: neighbouring betas resemble each other, so that six of them are no six observations.
+    """
 
     name = "reconstruction"
     statement = "Better reconstruction is not better localization."
     meaning = (
-        f"minus Spearman's correlation of −rec on normal validation images with the metric of {START}, over settings"
+        "minus Spearman's correlation, over settings, of −rec on normal validation images with the metric of "
+        f"{START}, mean over datasets"
     )
-    units = "settings"
-    needs = f"runs with {START} in {MIN_SETTINGS} or more settings (betas, say) of a dataset with the same likelihood"
-    threshold = -CORRELATION_MARGIN
+    needs = (
+        f"runs with {START} in {MIN_SETTINGS} or more settings (betas, say) with the same likelihood, on each of "
+        f"{MIN_CURVES} or more datasets"
+    )
+    threshold = -CORRELATION_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        points: dict[object, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+        points: dict[tuple[str, object], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
         for run in runs_of(rows):
             rec, value = run.training.get("last_rec"), test_value(run, START, metric)
             if rec is not None and value is not None:
                 same = tuple(
                     run.facts.get(f"model.{key}") for key in ("likelihood", "sigma", "variance", "learn_sigma")
                 )
-                points[run.dataset, same][run.setting_id].append((rec, value))
+                points[run.family, (run.dataset, same)][run.setting_id].append((rec, value))
         sign = -1 if metric in LOWER_IS_BETTER else 1
-        tables = []
-        for settings in points.values():
-            means = [np.mean(values, axis=0) for values in settings.values()]
-            tables.append(([float(rec) for rec, _ in means], [sign * float(value) for _, value in means]))
-        return correlation_effect(tables, MIN_SETTINGS, self.units)
+        found: dict[str, list[float]] = defaultdict(list)
+        for (family, _), settings in points.items():
+            rec, value = np.array([np.mean(values, axis=0) for values in settings.values()]).T
+            rho = correlation(rec.tolist(), (sign * value).tolist()) if len(rec) >= MIN_SETTINGS else None
+            if rho is not None:
+                found[family].append(rho)
+        return mean_effect([float(np.mean(values)) for values in found.values()], MIN_CURVES, self.units)
 
 
 CLAIMS: tuple[Claim, ...] = (

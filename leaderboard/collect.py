@@ -1,8 +1,10 @@
 """From a runs folder to results: what finished, what failed, what is damaged, and what was planned."""
 
 import gc
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import cpu_count, get_context
 from pathlib import Path
@@ -10,19 +12,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from leaderboard.record import (
-    SCHEMA_VERSION,
-    Document,
-    ResultError,
-    read_document,
-    write_document,
-)
+from leaderboard.document import SCHEMA_VERSION, Document, ResultError, read_document, write_document
 from leaderboard.runs import Run, read_run, without_cycles
 
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.txt"
 SWEEPS_FOLDER = "sweeps"
 MANY = 1000  # results from which on a second process is worth its start
+HELPERS = 4  # processes at most: each takes about 0.1 GB
 SWEEP_REMEDY = "Without the plan n/N would be wrong: start the sweep again (`make bench`), or delete the file."
 
 
@@ -39,10 +36,11 @@ class PlannedRun(Document):
 
 
 class Sweep(Document):
-    """The plan of a sweep: all its runs, whether finished or not."""
+    """The plan of a sweep: all its runs, whether finished or not, and by setting id in what settings alike differ."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     runs: list[PlannedRun]
+    differs: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,26 +82,24 @@ def newest_sweep(root: Path) -> set[str]:
 
 
 def collect(root: Path, only: set[str] | None = None) -> Collection:
-    """Everything under `root`, at any depth; with `only`, the runs of these ids.
+    """Everything under `root`, at any depth; with `only`, the runs of these ids. Links to folders are not followed.
 
-    A damaged result does not hide the others: it becomes a message in `damaged`. A folder with both a result and a
-    failure is a run that was repeated with success. ResultError when nothing is found, when one run id lies in two
-    folders or contradicts its plan, and when an id of `only` is nowhere.
+    A damaged result does not hide the others: it becomes a message in `damaged`, and so does a folder that cannot be
+    listed. A folder with both a result and a failure is a run that was repeated with success. ResultError when nothing is
+    found, when one run id lies in two folders or contradicts its plan, and when an id of `only` is nowhere.
     """
     plan = _merge_plans(root)
-    run_ids = {(root / run.folder).resolve(): run.run_id for run in plan.values()}
+    run_ids = {os.path.normpath(root / run.folder): run.run_id for run in plan.values()}
     plan = {run_id: run for run_id, run in plan.items() if only is None or run_id in only}
-
-    def wanted(folder: Path) -> bool:
-        run_id = run_ids.get(folder.resolve())
-        return only is None or run_id is None or run_id in only
-
-    results, damaged = _read_results(root, wanted)
+    finished, broken, unlisted = _find(root)
+    if only is not None:
+        finished = [folder for folder in finished if run_ids.get(os.path.normpath(folder)) in {None, *only}]
+    results, damaged = _read_results(finished)
     if only is not None:
         results = {run_id: result for run_id, result in results.items() if run_id in only}
     _check_against_plan(results, plan, root)
-    failed = _read_failures(root, run_ids, only)
-    if not (results or damaged or failed):
+    failed = _read_failures(broken, root, run_ids, only)
+    if not (results or damaged or unlisted or failed):
         planned = f" ({len(plan)} runs are planned, none is finished)" if plan else ""
         raise ResultError(
             f"{root}: no results found{planned}. Fill it with `make bench`, or name the folder that has them."
@@ -113,7 +109,7 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
         raise ResultError(
             f"{root}: runs {lost} are neither here nor in a plan. Run them (`make bench`) or leave them out."
         )
-    return Collection([results[run_id] for run_id in sorted(results)], damaged, list(plan.values()), failed)
+    return Collection([results[run_id] for run_id in sorted(results)], unlisted + damaged, list(plan.values()), failed)
 
 
 def _merge_plans(root: Path) -> dict[str, PlannedRun]:
@@ -129,11 +125,35 @@ def _merge_plans(root: Path) -> dict[str, PlannedRun]:
     return plan
 
 
-def _read_results(root: Path, wanted: Callable[[Path], bool]) -> tuple[dict[str, Run], list[str]]:
-    """Results by run id, and a message for each damaged one, from the folders that are `wanted`."""
+def _find(root: Path) -> tuple[list[Path], list[Path], list[str]]:
+    """Folders with a result, folders with a failure only, and a message per folder that cannot be listed."""
+    finished: list[Path] = []
+    broken: list[Path] = []
+    unlisted: list[str] = []
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            unlisted.append(_shown(f"{error.filename}: cannot be listed ({error.strerror}); its results are missing."))
+
+    for folder, folders, files in os.walk(root, onerror=note):
+        folders.sort()
+        if RESULT_FILE in files or RESULT_FILE in folders:
+            finished.append(Path(folder))
+        elif FAILURE_FILE in files:
+            broken.append(Path(folder))
+    return finished, broken, unlisted
+
+
+def _shown(text: str) -> str:
+    """`text` with what no output could encode, from the name of a folder, written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _read_results(folders: list[Path]) -> tuple[dict[str, Run], list[str]]:
+    """Results by run id, and a message for each damaged one."""
     results: dict[str, Run] = {}
     damaged: list[str] = []
-    paths = [path for path in sorted(root.rglob(RESULT_FILE)) if wanted(path.parent)]
+    paths = [folder / RESULT_FILE for folder in folders]
     with without_cycles():
         for path, run in zip(paths, _read_all(paths), strict=True):
             if isinstance(run, str):
@@ -150,18 +170,21 @@ def _read_results(root: Path, wanted: Callable[[Path], bool]) -> tuple[dict[str,
 
 def _read_all(paths: list[Path]) -> Iterable[Run | str]:
     """Each file's run, or what is wrong with it; many files are shared among processes."""
-    workers = min(cpu_count(), len(paths) // MANY)
+    workers = min(cpu_count(), HELPERS, len(paths) // MANY)
     if workers < 2:
         return map(_read, paths)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
-        return list(pool.map(_read, paths, chunksize=64))
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
+            return list(pool.map(_read, paths, chunksize=64))
+    except BrokenProcessPool:  # helpers were killed, or cannot start: `__main__` is a script without a main guard
+        return map(_read, paths)
 
 
 def _read(path: Path) -> Run | str:
     try:
         return read_run(path)
     except ResultError as error:
-        return str(error)
+        return _shown(str(error))
 
 
 def _check_against_plan(results: dict[str, Run], plan: dict[str, PlannedRun], root: Path) -> None:
@@ -176,13 +199,18 @@ def _check_against_plan(results: dict[str, Run], plan: dict[str, PlannedRun], ro
                 )
 
 
-def _read_failures(root: Path, run_ids: dict[Path, str], only: set[str] | None) -> dict[str, str]:
-    """Reason (the file's first line) of each run that failed and has no result, by run id, else by folder."""
+def _read_failures(folders: list[Path], root: Path, run_ids: dict[str, str], only: set[str] | None) -> dict[str, str]:
+    """Reason (the failure's first line) of each run in these folders, by run id, else by folder."""
     failed: dict[str, str] = {}
-    for path in sorted(root.rglob(FAILURE_FILE)):
-        run = run_ids.get(path.parent.resolve(), path.parent.relative_to(root).as_posix())
-        if (path.parent / RESULT_FILE).exists() or (only is not None and run not in only):
+    for folder in folders:
+        run = run_ids.get(os.path.normpath(folder), _shown(folder.relative_to(root).as_posix()))
+        if only is not None and run not in only:
             continue
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        try:
+            lines = (folder / FAILURE_FILE).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except FileNotFoundError:  # the run has been started again
+            continue
+        except OSError as error:
+            lines = [f"{FAILURE_FILE} cannot be read ({error.strerror})"]
         failed[run] = lines[0] if lines else "no reason given"
     return failed

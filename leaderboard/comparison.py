@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from leaderboard.paired import ALPHA, NO_SPREAD, Paired, over_seeds, over_subjects
+from leaderboard.paired import ALPHA, MIN_SEEDS, NO_SPREAD, Paired, over_both, over_seeds, over_subjects
 from leaderboard.record import LOWER_IS_BETTER, METRICS
 from leaderboard.runs import PAIRED, Array
 from leaderboard.settings import beta_text
@@ -19,18 +19,19 @@ COMPARED = ("auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc", "fpr95
 Verdict = Literal["best", "not worse", "worse", "undecided"]
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A row against the best one of its dataset in one metric.
 
-    `subjects`: of those metrics that are recorded per subject (PAIRED), the difference of their means over seeds; else
-    None. verdict: *worse* where every test that can be made says so at a corrected 5 %; *not worse* where one that can be
-    made does not; *undecided* where none can be made.
+    `subjects`: of those metrics that are recorded per subject (PAIRED), the difference of their means over the common
+    seeds; else None. `p`: corrected, over seeds and, where there are enough, subjects at once (`over_both`); None for fewer
+    than three common seeds, or a difference that is the same in all. verdict: *worse* where p < 0.05 says so, *not worse*
+    where it does not; *undecided* without p, unless the rows are equal.
     """
 
     best: str
     seeds: Paired
     subjects: Paired | None
+    p: float | None
     verdict: Verdict
 
 
@@ -80,19 +81,25 @@ def _by_seed(rows: list[Row]) -> Array:
 
 
 def _by_subject(rows: list[Row]) -> dict[str, Array]:
-    """For each of PAIRED the mean over seeds (R, S); NaN where a row lacks a subject."""
-    names = dict.fromkeys(name for row in rows if row.samples for name in row.samples.subjects)
-    at = {name: k for k, name in enumerate(names)}
-    found = {metric: np.full((len(rows), len(names)), np.nan) for metric in PAIRED}
-    places: dict[tuple[str, ...], list[int]] = {}
+    """For each of PAIRED the mean over seeds (R, S), S being all subjects of any row; NaN where a row lacks one."""
+    lists = dict.fromkeys(row.samples.subjects for row in rows if row.samples)
+    at = {name: k for k, name in enumerate(dict.fromkeys(name for names in lists for name in names))}
+    places = {names: [at[name] for name in names] for names in lists}
+    found = {metric: np.full((len(rows), len(at)), np.nan) for metric in PAIRED}
     for k, row in enumerate(rows):
         if row.samples:
-            where = places.get(row.samples.subjects)
-            if where is None:
-                where = places[row.samples.subjects] = [at[name] for name in row.samples.subjects]
             for metric in PAIRED:
-                found[metric][k, where] = mean_over_seeds(row.samples.by_subject[metric])
+                found[metric][k, places[row.samples.subjects]] = row.samples.means[metric]
     return found
+
+
+def _over_seeds(row: Row, metric: str, seeds: set[int]) -> dict[str, float]:
+    """Of each subject of a row the mean over these seeds."""
+    if not row.samples:
+        return {}
+    kept = [k for k, seed in enumerate(row.samples.seeds) if seed in seeds]
+    means = mean_over_seeds(row.samples.by_subject[metric][kept])
+    return dict(zip(row.samples.subjects, means.tolist(), strict=True))
 
 
 def mean_over_seeds(values: Array) -> Array:
@@ -102,37 +109,54 @@ def mean_over_seeds(values: Array) -> Array:
         return np.where(known, values, 0.0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
 
 
+def reference(rows: list[Row], metric: str) -> Row | None:
+    """The row that the others are compared with: the best of those with seeds enough for a test, else the best of all.
+
+    A single lucky seed would otherwise lead a table in which nothing can be tested against it. Ensembles over seeds have
+    one value and are not sought among.
+    """
+    single = [row for row in rows if not row.ensemble]
+    return best_of([row for row in single if row.test[metric].n >= MIN_SEEDS], metric) or best_of(single, metric)
+
+
 def _compare(rows: list[Row], metric: str, test: Array, subjects: Array | None) -> list[Comparison | None]:
-    best = best_of([row for row in rows if not row.ensemble], metric)
+    best = reference(rows, metric)
     if best is None:
         return [None] * len(rows)
     at = next(k for k, row in enumerate(rows) if row is best)
     name = f"{best.predictor} of {best.label}, beta {beta_text(best.beta)}"
     others = [k for k in range(len(rows)) if k != at]
-    seeds = dict(zip(others, over_seeds((test - test[at])[others]), strict=True))
-    paired = (
-        dict(zip(others, over_subjects((subjects - subjects[at])[others]), strict=True)) if subjects is not None else {}
-    )
-    found: list[Comparison | None] = []
-    for k, row in enumerate(rows):
-        if k == at:
-            found.append(Comparison(name, Paired(0.0, 0.0, 0.0, row.n), None, "best"))
-        elif row.test[metric].mean is None:
-            found.append(None)
-        else:
-            found.append(Comparison(name, seeds[k], paired.get(k), _verdict(seeds[k], paired.get(k), metric)))
+    seeds = over_seeds((test - test[at])[others])
+    of_subjects = None if subjects is None else _differences(rows, best, metric, subjects, at)[others]
+    paired = None if of_subjects is None else over_subjects(of_subjects)
+    joint = over_both((test - test[at])[others], of_subjects)
+    found: list[Comparison | None] = [None] * len(rows)
+    found[at] = Comparison(name, Paired(0.0, 0.0, 0.0, best.n), None, None, "best")
+    for place, k in enumerate(others):
+        if rows[k].test[metric].mean is not None:
+            p = None if np.isnan(joint[place]) else float(joint[place])
+            verdict = _verdict(seeds[place], p, metric)
+            found[k] = Comparison(name, seeds[place], paired[place] if paired else None, p, verdict)
     return found
 
 
-def _verdict(seeds: Paired, subjects: Paired | None, metric: str) -> Verdict:
-    tests = [one for one in (seeds, subjects) if one is not None and one.adjusted is not None]
-    if tests:
-        return "worse" if all(_is_worse(one, metric) for one in tests) else "not worse"
-    same = [one for one in (seeds, subjects) if one is not None and one.difference is not None]
-    equal = bool(same) and all(abs(one.difference or 0.0) <= NO_SPREAD and one.n > 1 for one in same)
+def _differences(rows: list[Row], best: Row, metric: str, subjects: Array, at: int) -> Array:
+    """Each row's means over seeds minus the best one's (R, S), both over their common seeds; an ensemble's minus all."""
+    differences = subjects - subjects[at]
+    own = best.samples.seeds if best.samples else ()
+    for k, row in enumerate(rows):
+        if row.samples and not row.ensemble and row.samples.seeds != own:
+            common = set(row.samples.seeds) & set(own)
+            a, b = (_over_seeds(one, metric, common) for one in (row, best))
+            of_both = [value - b[name] for name, value in a.items() if name in b]
+            differences[k] = np.nan
+            differences[k, : len(of_both)] = of_both  # which subject it is no longer matters
+    return differences
+
+
+def _verdict(seeds: Paired, p: float | None, metric: str) -> Verdict:
+    if p is not None:
+        lower = seeds.difference is not None and better(metric, 0.0, seeds.difference)
+        return "worse" if p < ALPHA and lower else "not worse"
+    equal = seeds.n > 1 and seeds.difference is not None and abs(seeds.difference) <= NO_SPREAD
     return "not worse" if equal else "undecided"
-
-
-def _is_worse(test: Paired, metric: str) -> bool:
-    significant = test.adjusted is not None and test.adjusted < ALPHA
-    return significant and test.difference is not None and better(metric, 0.0, test.difference)

@@ -1,4 +1,4 @@
-"""The board as Markdown, CSV, JSON and LaTeX."""
+"""The board as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv as csv_module
 import dataclasses
 import io
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +20,6 @@ from leaderboard.sheets import VIEWS, Sheet, sheets
 from leaderboard.tables import COLUMNS, HEADER, best_values, by_dataset, cell, escape, is_best, is_tied, legend
 
 JSON_VERSION = 1
-LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
-    "≥": r"$\geq$", "−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-} | {sign: f"\\{sign}" for sign in "&%$#_{}"}  # fmt: skip
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -48,7 +43,9 @@ def board_markdown(board: Board) -> str:
     """The tables, the categories and every view that has anything to show."""
     categories = [markdown_categories(found, metric) for metric, found in board.categories.items()]
     views = [sheet_markdown(sheet) for sheet in sheets(board, VIEWS)]
-    left = "\n".join(f"- left out: {escape(message)}" for message in board.damaged)
+    missing = [f"left out: {message}" for message in board.damaged]
+    missing += [f"failed: {run}: {why}" for run, why in board.failed.items()]
+    left = "\n".join(f"- {escape(message)}" for message in missing)
     return "\n".join(filter(None, [markdown(board.rows), *categories, *views, left])) + "\n"
 
 
@@ -123,59 +120,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def latex(board: Board) -> str:
-    r"""A booktabs table per dataset (best bold, statistically not worse underlined), then the views.
-
-    Needs \usepackage{booktabs} and, for wide tables, \usepackage{graphicx}.
-    """
-    parts = ["% \\usepackage{booktabs,graphicx}"]
-    for dataset, members in by_dataset(board.rows).items():
-        best = best_values(members)
-        lines = []
-        for at, row in enumerate(members):
-            start = at == 0 or (row.label, row.beta) != (members[at - 1].label, members[at - 1].beta)
-            if start and at:
-                lines.append(r"\midrule")
-            cells = [tex(row.label), beta_text(row.beta)] if start else ["", ""]
-            cells.append(tex(row.predictor))
-            for metric in COLUMNS:
-                text = tex(cell(row.test[metric], row.n))
-                command = "textbf" if is_best(row, metric, best) else "underline" if is_tied(row, metric) else ""
-                cells.append(f"\\{command}{{{text}}}" if command else text)
-            lines.append(" & ".join([*cells, tex(row.count)]) + r" \\")
-        members_notes = " ".join((*notes_of(members), *legend(members, "underlined")))
-        parts.append(_tabular(dataset, HEADER, lines, members_notes))
-    for sheet in sheets(board, VIEWS):
-        lines = [" & ".join(map(tex, row)) + r" \\" for row in sheet.rows]
-        parts.append(_tabular(sheet.title, sheet.header, lines, sheet.caption))
-    return "\n".join(parts)
-
-
-def _tabular(title: str, header: Sequence[str], lines: list[str], caption: str) -> str:
-    columns = "l" * len(header)
-    head = " & ".join(map(tex, header)) + r" \\"
-    return "\n".join(
-        [
-            r"\begin{table}[p]\centering",
-            f"\\caption{{{tex(title)}. {tex(caption)}}}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            f"\\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def tex(text: str) -> str:
-    """`text` set literally by LaTeX."""
-    return re.sub(
-        "|".join(map(re.escape, LATEX_ESCAPES)), lambda found: LATEX_ESCAPES[found.group()], " ".join(text.split())
-    )

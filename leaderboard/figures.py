@@ -12,22 +12,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
-from scipy.stats import rankdata
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from leaderboard.board import Board
-from leaderboard.ranking import Ranking
-from leaderboard.record import LOWER_IS_BETTER
+from leaderboard.rank_figures import heat_figure, rank_figure
 from leaderboard.settings import beta_text
 from leaderboard.tables import COLUMNS
+from leaderboard.texts import shown
 from leaderboard.views import Chosen, Curve
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
+FILE_NAME = 56  # of up to four bytes each
 FORMATS = ("png", "svg", "pdf")
 DRAWN = ("auroc", "ap", "dice")
 STYLE: dict[str, Any] = {
@@ -45,11 +44,13 @@ def write_figures(board: Board, folder: Path, formats: Iterable[str] = FORMATS) 
     import matplotlib as mpl
 
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths: list[Path] = []
+    taken: set[str] = set()
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         for name, figure in figures(board):
+            stem = _file_name(name, taken)
             for suffix in formats:
-                paths.append(folder / f"{_file_name(name)}.{suffix}")
+                paths.append(folder / f"{stem}.{suffix}")
                 figure.savefig(paths[-1], dpi=200, bbox_inches="tight", metadata=UNDATED.get(suffix))
     return paths
 
@@ -96,14 +97,13 @@ def _looks(board: Board) -> dict[str, dict[str, Any]]:
 
 def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figure:
     """A metric over beta (log scale) for every predictor, with the 95 % interval over seeds as a band."""
-    figure = Figure(figsize=(6.2, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _figure(len(members))
     members = sorted(members, key=lambda curve: -(curve.points[-1].test.mean or 0.0))
     betas = sorted({point.beta for curve in members for point in curve.points})
     for curve in members:
         points = [(point.beta, point.test.mean) for point in curve.points if point.test.mean is not None]
         look = looks.get(curve.predictor, looks.get(curve.predictor.split(" (")[0], {}))
-        axes.plot(*zip(*points, strict=True), label=curve.predictor, markersize=4, linewidth=1.2, **look)
+        axes.plot(*zip(*points, strict=True), label=_label(curve.predictor), markersize=4, linewidth=1.2, **look)
         banded = [point for point in curve.points if point.test.low is not None]
         if banded:
             lows, highs = zip(*((point.test.low, point.test.high) for point in banded), strict=True)
@@ -116,15 +116,15 @@ def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figur
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(betas, [beta_text(beta) for beta in betas])
     first = members[0]
-    _finish(axes, "beta", COLUMNS[first.metric], f"{first.dataset}, {first.label}")
+    means = [point.test.mean for curve in members for point in curve.points if point.test.mean is not None]
+    _finish(axes, "beta", COLUMNS[first.metric], f"{shown(first.dataset)}, {shown(first.label)}", means)
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return figure
 
 
 def time_figure(choices: list[Chosen], looks: dict[str, dict[str, Any]]) -> Figure:
     """Quality against time per image at the chosen settings; a line joins those that nothing beats in both."""
-    figure = Figure(figsize=(6.2, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _figure(len(choices))
     metric = choices[0].metric
     points = {one.predictor: (1000 * (one.row.seconds.mean or 0.0), one.row.test[metric]) for one in choices if one.row}
     choices = sorted(choices, key=lambda one: -(points[one.predictor][1].mean or 0.0))
@@ -134,86 +134,53 @@ def time_figure(choices: list[Chosen], looks: dict[str, dict[str, Any]]) -> Figu
         time, value = points[one.predictor]
         mean, look = value.mean or 0.0, {key: looks[one.predictor][key] for key in ("color", "marker")}
         error = None if value.low is None or value.high is None else [[mean - value.low], [value.high - mean]]
-        axes.errorbar(time, mean, yerr=error, linestyle="none", markersize=6, elinewidth=1, label=one.predictor, **look)
+        axes.errorbar(
+            time, mean, yerr=error, linestyle="none", markersize=6, elinewidth=1, label=_label(one.predictor), **look
+        )
     if all(time > 0 for time, _ in points.values()):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
-    _finish(axes, "milliseconds per image", COLUMNS[metric], choices[0].dataset)
+    _finish(
+        axes,
+        "milliseconds per image",
+        COLUMNS[metric],
+        shown(choices[0].dataset),
+        [value.mean or 0.0 for _, value in points.values()],
+    )
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return figure
 
 
-def _finish(axes: Axes, x: str, y: str, title: str) -> None:
-    axes.set(xlabel=x, ylabel=y)
+def _figure(names: int) -> tuple[Figure, Axes]:
+    """A figure with room for a legend of this many names beside its axes."""
+    figure = Figure(figsize=(6.2, max(3.6, 0.5 + 0.18 * names)), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _finish(axes: Axes, x: str, y: str, title: str, means: list[float]) -> None:
+    """Name the axes; y is what the means need: an interval of few seeds is often so wide that nothing else could be seen."""
+    low, high = min(means), max(means)
+    room = 0.3 * (high - low) or 0.05
+    axes.set(xlabel=x, ylabel=y, ylim=(low - room, high + room))
     axes.set_title(title, fontsize=9)
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def rank_figure(ranking: Ranking) -> Figure:
-    """Average ranks on a line, best at the left; bars join what Nemenyi's test cannot tell apart (Demšar 2006)."""
-    names, values = list(ranking.ranks), list(ranking.ranks.values())
-    half = (len(names) + 1) // 2
-    bars = len(ranking.cliques)
-    height = 1.1 + 0.22 * half + 0.12 * bars
-    figure = Figure(figsize=(6.2, height))
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
-    axes.set(xlim=(-0.42 * len(names), 1.42 * len(names) + 1), ylim=(-(1.0 + half * 0.7 + bars * 0.35), 1.9))
-    axes.set_axis_off()
-    axes.plot([1, len(names)], [0, 0], color="black", linewidth=1)
-    for tick in range(1, len(names) + 1):
-        axes.plot([tick, tick], [0, 0.18], color="black", linewidth=1)
-        axes.text(tick, 0.28, str(tick), ha="center", va="bottom", fontsize=8)
-    for at, (name, value) in enumerate(zip(names, values, strict=True)):
-        left = at < half
-        level = -(0.9 + bars * 0.35 + 0.7 * (at if left else len(names) - 1 - at))
-        end = 0.6 if left else len(names) + 0.4
-        axes.plot([value, value, end], [0, level, level], color="0.35", linewidth=0.8)
-        text = f"{name}  {value:.2f}" if left else f"{value:.2f}  {name}"
-        axes.text(end + (-0.1 if left else 0.1), level, text, ha="right" if left else "left", va="center", fontsize=8)
-    for at, clique in enumerate(ranking.cliques):
-        ends = ranking.ranks[clique[0]] - 0.06, ranking.ranks[clique[-1]] + 0.06
-        axes.plot(ends, [-0.35 * (at + 1)] * 2, color=COLOURS[0], linewidth=3, solid_capstyle="butt")
-    where = f"{len(ranking.datasets)} {ranking.domain or ''} datasets".replace("  ", " ")
-    title = f"{COLUMNS[ranking.metric]}: average rank over {where}"
-    if ranking.difference is not None:
-        axes.plot([1, 1 + ranking.difference], [1.15, 1.15], color="black", linewidth=1.5)
-        for end in (1, 1 + ranking.difference):
-            axes.plot([end, end], [1.03, 1.27], color="black", linewidth=1.5)
-        axes.text(
-            1.15 + ranking.difference, 1.15, f"critical difference {ranking.difference:.2f}", va="center", fontsize=8
-        )
-    else:
-        axes.text(1, 1.1, f"not tested: {ranking.why}", va="center", fontsize=8)
-    axes.set_title(title, fontsize=9, y=1.0, pad=2)
-    return figure
+def _label(name: str) -> str:
+    """`name` in a legend, which leaves out what begins with _."""
+    return f"\u200b{shown(name)}"
 
 
-def heat_figure(ranking: Ranking, choices: list[Chosen]) -> Figure:
-    """The rank of each predictor on each dataset."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for one in choices:
-        if one.metric == ranking.metric and one.row is not None and one.predictor in ranking.ranks:
-            values.setdefault((one.family, one.predictor), []).append(one.row.test[one.metric].mean or 0.0)
-    names = list(ranking.ranks)
-    sign = 1 if ranking.metric in LOWER_IS_BETTER else -1
-    table = np.array([[np.mean(values[family, name]) for name in names] for family in ranking.datasets])
-    ranks = rankdata(sign * table, axis=1).T
-    figure = Figure(figsize=(1.8 + 0.5 * len(ranking.datasets), 1.0 + 0.26 * len(names)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(ranks, cmap="cividis_r", aspect="auto", vmin=1, vmax=len(names))
-    for (y, x), rank in np.ndenumerate(ranks):
-        axes.text(
-            x, y, f"{rank:g}", ha="center", va="center", fontsize=8, color="white" if rank > len(names) / 2 else "black"
-        )
-    axes.set_xticks(range(len(ranking.datasets)), ranking.datasets, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_title(f"Rank by dataset: {COLUMNS[ranking.metric]}", fontsize=9)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    return figure
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
+def _file_name(name: str, taken: set[str]) -> str:
+    """`name` as a file name of at most FILE_NAME letters; numbered where another figure has it, also but for case."""
+    stem = first = re.sub(r"[^\w.-]+", "_", name)[:FILE_NAME]
+    number = 1
+    while stem.lower() in taken:
+        number += 1
+        stem = f"{first}_{number}"
+    taken.add(stem.lower())
+    return stem

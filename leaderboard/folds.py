@@ -58,7 +58,9 @@ def join_folds(collection: Collection) -> Joined:
         left = sorted(seed for (seed, _), runs in by_seed.items() if runs not in complete)
         name = f"{members[0].dataset}, {members[0].model}, beta {beta_text(members[0].beta)}"
         lacking = f"; seeds {left} lack some of them and are left out" if left else ""
-        notes[setting] = f"{name}: each seed is the mean over its {expected} folds{lacking}."
+        note = f"{name}: each seed is the mean over its {expected} folds{lacking}."
+        if note not in notes.setdefault(setting, note):  # single runs and ensembles over them share a setting
+            notes[setting] += f"\n{note}"
     planned = [
         run.model_copy(update={"setting_id": settings.get(run.setting_id, run.setting_id)})
         for run in collection.planned
@@ -89,7 +91,6 @@ def _join(runs: list[Run], setting: str) -> Run:
         predictors=names,
         test=mean([run.test for run in runs]),
         validation=mean([run.validation for run in runs]),
-        interval=np.full((2, len(names), first.test.shape[1]), np.nan, dtype=np.float32),
         seconds=mean([run.seconds[:, None] for run in runs])[:, 0],
         subjects=tuple(name for run in runs for name in run.subjects),
         by_subject={

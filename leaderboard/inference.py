@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import f, ncf, norm, spearmanr, ttest_ind
+from scipy.stats import f, spearmanr, ttest_ind
 
-from leaderboard.statistic import CONFIDENCE, summarise
+from leaderboard.statistic import CONFIDENCE, Array, summarise
 
-TAIL = (1 - CONFIDENCE) / 2
-FIELLER = 1.06  # variance of Fisher's z of a rank correlation, times n - 3 (Fieller, Hartley, Pearson 1957)
 NO_SPREAD = 1e-24
 
 
@@ -50,58 +47,33 @@ def difference_effect(a: Sequence[float], b: Sequence[float], least: int, of: st
     return Effect(value, float(interval.low), float(interval.high), n)
 
 
-def dependence(blocks: Sequence[Sequence[Sequence[float]]], of: str) -> Effect:
+def dependence(blocks: Sequence[Array], of: str, resolution: float = 0.0) -> Effect:
     """The standard deviation between groups of replicates, within blocks: how much the group matters.
 
-    blocks[b][g] are the replicates of a group. From the one-way analysis of variance within blocks; the interval inverts
-    the noncentral F distribution (Steiger 2004, Psychological Methods 9:164), its lower end is 0 where the F test does not
-    reject at 2.5 %. n counts the groups.
+    blocks: (groups, seeds), every group with the same seeds; what a seed does to all groups alike counts for nothing. The
+    interval is exact: as far from the estimate as Scheffé's ball around the group means reaches, noise being the interaction
+    of groups and seeds. `resolution`: the step of values that cannot be finer; their noise is at least that of rounding to it.
+    n counts the groups.
     """
-    blocks = [[group for group in groups if len(group) > 1] for groups in blocks]
-    blocks = [groups for groups in blocks if len(groups) > 1]
-    n = sum(map(len, blocks))
+    blocks = [block for block in blocks if min(block.shape) > 1]
+    n, total = sum(len(block) for block in blocks), sum(block.size for block in blocks)
     if not blocks:
-        return Effect(None, None, None, 0, f"n too small: two {of} with two seeds each are needed")
-    between = sum(_between(groups) for groups in blocks)
-    within = sum(float(np.var(group) * len(group)) for groups in blocks for group in groups)
-    total = sum(len(group) for groups in blocks for group in groups)
-    first, second = n - len(blocks), total - n
-    noise = within / second
+        return Effect(None, None, None, 0, f"n too small: two {of} with two seeds in common are needed")
+    means = [block.mean(axis=1, keepdims=True) - block.mean() for block in blocks]
+    rest = sum(
+        float(((block - block.mean(axis=0) - mean) ** 2).sum()) for block, mean in zip(blocks, means, strict=True)
+    )
+    first, second = n - len(blocks), sum((len(block) - 1) * (block.shape[1] - 1) for block in blocks)
+    between = sum(float((mean**2).sum()) * block.shape[1] for block, mean in zip(blocks, means, strict=True))
+    value, noise = math.sqrt(between / total), max(rest / second, resolution**2 / 12)
     if noise <= NO_SPREAD:
-        return Effect(math.sqrt(between / total), None, None, n, "nothing varies over seeds")
-    ratio = between / first / noise
-    value = math.sqrt(max(between - first * noise, 0.0) / total)
-    low, high = (math.sqrt(_noncentrality(ratio, first, second, share) * noise / total) for share in (1 - TAIL, TAIL))
-    return Effect(value, low, high, n)
+        return Effect(value, None, None, n, "nothing varies over seeds")
+    radius = math.sqrt(first * float(f.ppf(CONFIDENCE, first, second)) * noise / total)
+    return Effect(value, max(value - radius, 0.0), value + radius, n)
 
 
-def _between(groups: Sequence[Sequence[float]]) -> float:
-    centre = np.mean([value for group in groups for value in group])
-    return float(sum(len(group) * (np.mean(group) - centre) ** 2 for group in groups))
-
-
-def _noncentrality(ratio: float, first: int, second: int, share: float) -> float:
-    """The noncentrality under which F stays below `ratio` with probability `share`; 0 where even that of 0 is too large."""
-    if f.cdf(ratio, first, second) <= share:
-        return 0.0
-    top = max(10.0, 4 * ratio * first)
-    while ncf.cdf(ratio, first, second, top) > share:
-        top *= 2
-    return float(brentq(lambda value: ncf.cdf(ratio, first, second, value) - share, 1e-12, top))
-
-
-def correlation_effect(tables: Sequence[tuple[Sequence[float], Sequence[float]]], least: int, of: str) -> Effect:
-    """Spearman's correlation of x and y, over several tables through Fisher's z; tables of fewer than `least` are left out."""
-    pairs = [
-        (float(spearmanr(x, y).statistic), len(x)) for x, y in tables if len(x) >= least and _varies(x) and _varies(y)
-    ]
-    if not pairs:
-        return Effect(None, None, None, 0, f"n too small: at least {least} {of} that differ are needed")
-    weights = np.array([n - 3 for _, n in pairs], dtype=float)
-    z = float(np.average(np.arctanh(np.clip([rho for rho, _ in pairs], -0.999, 0.999)), weights=weights))
-    half = float(norm.ppf(1 - TAIL)) * math.sqrt(FIELLER / weights.sum())
-    return Effect(math.tanh(z), math.tanh(z - half), math.tanh(z + half), sum(n for _, n in pairs))
-
-
-def _varies(values: Sequence[float]) -> bool:
-    return len(set(values)) > 1
+def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None where either is constant."""
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return None
+    return float(spearmanr(x, y).statistic)

@@ -3,6 +3,7 @@ and ranges in a tenth of the time, which decides how long ten thousand results t
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from functools import cache
@@ -12,15 +13,16 @@ import msgspec
 from annotated_types import Ge, MinLen
 from pydantic.fields import FieldInfo
 
-from leaderboard.record import Document, RunResult
+from leaderboard.document import Document
+from leaderboard.record import METRICS, Measure, RunResult
 
 
 @cache
 def decoder() -> msgspec.json.Decoder[Any]:
     """Decodes the bytes of a result. msgspec.DecodeError where they are no JSON or not of the schema.
 
-    What the pydantic classes check in Python (the order of a measure's bounds, the names of metrics, the time zone) is
-    left to the caller.
+    Measures by name become a struct with a field for each of METRICS, ABSENT where there is none. What the pydantic
+    classes check in Python (the order of a measure's bounds, missing metrics, the time zone) is left to the caller.
     """
     return msgspec.json.Decoder(_struct(RunResult))
 
@@ -28,7 +30,7 @@ def decoder() -> msgspec.json.Decoder[Any]:
 @cache
 def _struct(document: type[Document]) -> Any:
     fields = [_field(name, info) for name, info in document.model_fields.items()]
-    return msgspec.defstruct(document.__name__, fields, forbid_unknown_fields=True, kw_only=True, gc=False)
+    return msgspec.defstruct(document.__name__, fields, forbid_unknown_fields=True, kw_only=True, gc=False, frozen=True)
 
 
 def _field(name: str, info: FieldInfo) -> Any:
@@ -48,6 +50,8 @@ def _translated(annotation: Any) -> Any:
         return _constrained(_translated(arguments[0]), arguments[1:])
     if origin in (typing.Union, types.UnionType):
         return typing.Union[tuple(map(_translated, arguments))]  # noqa: UP007
+    if arguments == (str, Measure):
+        return MEASURES
     if origin in (list, dict):
         return origin[tuple(map(_translated, arguments))]
     return annotation
@@ -60,3 +64,9 @@ def _constrained(kind: Any, metadata: typing.Iterable[Any]) -> Any:
         elif isinstance(one, MinLen):
             kind = Annotated[kind, msgspec.Meta(min_length=one.min_length)]
     return kind
+
+
+ABSENT = _struct(Measure)(value=math.nan, low=math.nan, high=math.nan)
+MEASURES = msgspec.defstruct(
+    "Measures", [(name, type(ABSENT), ABSENT) for name in METRICS], forbid_unknown_fields=True, gc=False, frozen=True
+)

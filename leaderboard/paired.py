@@ -1,28 +1,29 @@
-"""Paired tests of many rows against one: over seeds by Student's t, over subjects by Wilcoxon's signed ranks."""
+"""Paired tests of many rows against one: over seeds by Student's t, over subjects by Wilcoxon's signed ranks, over both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr
 from scipy.stats import rankdata, wilcoxon
 
-from leaderboard.statistic import CONFIDENCE, Array, bootstrap_intervals, listed, moments
+from leaderboard.statistic import CONFIDENCE, Array, bootstrap_intervals, listed, moments, t_quantile
 
 ALPHA = 1 - CONFIDENCE
 MIN_SEEDS = 3
 MIN_SUBJECTS = 6  # below, no arrangement of signs makes a two-sided signed-rank p < 0.05
-EXACT_UP_TO = 25  # pairs without ties up to which the signed-rank distribution is taken exactly
+EXACT_UP_TO = 25  # pairs up to which the signed-rank distribution is taken exactly
 NO_SPREAD = 1e-12
+SMALLEST = 1e-300  # p below which its normal deviate is infinite
+DIGITS = 12  # decimals to which two sizes of a difference are a tie
 
 
-@dataclass(frozen=True)
-class Paired:
+class Paired(NamedTuple):
     """A row minus its reference over `n` pairs.
 
-    difference: mean, with its 95 % interval (t over seeds, percentile bootstrap over subjects). p: two-sided, None where
+    difference: mean, with its 95 % interval (t over seeds, bootstrap over subjects; None for one). p: two-sided, None where
     there is no test, and `why` says why not. adjusted: p after Holm's correction over all rows of the table. effect:
     over seeds Cohen's dz (mean / sd of the differences), over subjects the matched-pairs rank-biserial correlation in
     [-1, 1]; negative where the row is lower.
@@ -50,15 +51,12 @@ def holm(p: Array) -> Array:
 
 def over_seeds(differences: Array) -> list[Paired]:
     """Paired t-test of each row of `differences` (R, seeds), which may hold NaN, corrected over the rows."""
-    mean, sd, n = moments(differences.T)
-    enough, spread = n >= MIN_SEEDS, sd > NO_SPREAD
+    mean, sd, n, p = _t_test(differences, MIN_SEEDS)
     with np.errstate(invalid="ignore", divide="ignore"):
-        freedom = np.maximum(n - 1, 1)
-        p = np.where(enough & spread, 2 * stdtr(freedom, -np.abs(mean) / (sd / np.sqrt(n))), np.nan)
-        half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * sd / np.sqrt(n)
-        effect = np.where(spread, mean / sd, np.nan)
+        half = t_quantile(n) * sd / np.sqrt(n)
+        effect = np.where(sd > NO_SPREAD, mean / sd, np.nan)
     why = np.where(
-        enough, "the difference is the same in every seed", f"n too small: {MIN_SEEDS} common seeds are needed"
+        n >= MIN_SEEDS, "the difference is the same in every seed", f"n too small: {MIN_SEEDS} common seeds are needed"
     )
     return _all(mean, mean - half, mean + half, n, p, effect, why)
 
@@ -83,21 +81,74 @@ def over_subjects(differences: Array) -> list[Paired]:
     return _all(mean, low, high, n, p, effect, why)
 
 
+def over_both(seeds: Array, subjects: Array | None) -> Array:
+    """p of the row being different for other seeds and other subjects at once, after Holm's correction over the rows.
+
+    seeds, subjects: differences (R, n) and (R, S), which may hold NaN. Clark's (1973, J. Verbal Learning and Verbal Behavior
+    12:335) min F' = F1 · F2 / (F1 + F2) with the normal deviates of the two paired t-tests: the variances of the two means
+    add up, so that neither many seeds nor many subjects stand in for the other. 1 where the two disagree about the sign.
+    That of the seeds where there are too few subjects or none. NaN where there are too few seeds; a difference that is the
+    same in every seed has no variance over seeds to add.
+    """
+    mean, sd, n, p = _t_test(seeds, MIN_SEEDS)
+    if subjects is not None:
+        other_mean, _, _, other = _t_test(subjects, MIN_SUBJECTS)
+        first, second = (ndtri(np.maximum(one, SMALLEST) / 2) for one in (p, other))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            both = 2 * ndtr(-1 / np.hypot(1 / first, 1 / second))
+        same = (n >= MIN_SEEDS) & (sd <= NO_SPREAD) & (np.abs(mean) > NO_SPREAD)
+        both = np.where(np.isnan(p), np.where(same, other, np.nan), np.where(mean * other_mean > 0, both, 1.0))
+        p = np.where(np.isnan(other), p, both)
+    return holm(p)
+
+
+def _t_test(differences: Array, least: int) -> tuple[Array, Array, NDArray[np.int64], Array]:
+    """Mean, sd, n and two-sided p of each row (R, n); p is NaN for fewer than `least` values and where nothing varies."""
+    mean, sd, n = moments(differences.T)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = np.abs(mean) / (sd / np.sqrt(n))
+    return mean, sd, n, np.where((n >= least) & (sd > NO_SPREAD), 2 * stdtr(np.maximum(n - 1, 1), -t), np.nan)
+
+
 def _signed_ranks(values: Array) -> tuple[Array, Array]:
-    """Two-sided p and rank-biserial correlation of each row of `values` (R, n) without NaN; NaN where all are 0."""
-    size = np.abs(values)
-    zero = size < NO_SPREAD
-    ranks = np.where(zero, 0.0, rankdata(np.where(zero, 0.0, size), axis=1) - zero.sum(axis=1, keepdims=True))
+    """Two-sided p and rank-biserial correlation of each row of `values` (R, n) without NaN; NaN where all are 0.
+
+    Pairs without a difference are left out. Up to EXACT_UP_TO pairs p is exact, ties or not: the normal approximation would
+    call five equal signs among six pairs, one of them 0, significant, which no arrangement of five signs is.
+    """
+    size = np.round(np.abs(values), DIGITS)
+    zero = size == 0
+    ranks = np.where(zero, 0.0, rankdata(size, axis=1) - zero.sum(axis=1, keepdims=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         effect = (ranks * np.sign(values)).sum(axis=1) / ranks.sum(axis=1)
-    ordered = np.sort(size, axis=1)
-    ties = zero.any(axis=1) | (np.diff(ordered, axis=1) <= NO_SPREAD).any(axis=1)
-    exact = ~ties & (values.shape[1] <= EXACT_UP_TO)
     p = np.full(len(values), np.nan)
-    for chosen, method in ((exact, "exact"), (~exact & ~zero.all(axis=1), "asymptotic")):
-        if chosen.any():
-            p[chosen] = wilcoxon(np.where(zero, 0.0, values)[chosen], axis=1, method=method).pvalue
+    known = ~zero.all(axis=1)
+    if values.shape[1] > EXACT_UP_TO:
+        if known.any():
+            p[known] = wilcoxon(np.where(zero, 0.0, np.sign(values) * size)[known], axis=1, method="asymptotic").pvalue
+        return p, effect
+    positive, negative = (np.where(sign * values > 0, ranks, 0.0).sum(axis=1) for sign in (1, -1))
+    smaller = np.rint(2 * np.minimum(positive, negative)).astype(int)
+    patterns, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
+    for at, pattern in enumerate(patterns):
+        chosen = known & (which.reshape(-1) == at)
+        p[chosen] = np.minimum(1.0, 2 * _signed_rank_tail(pattern)[smaller[chosen]])
     return p, effect
+
+
+def _signed_rank_tail(ranks: Array) -> Array:
+    """The chance that the ranks of one sign sum to at most half of the index, every sign being as likely as the other.
+
+    ranks: (n,), tied ones averaged, 0 for pairs without a difference.
+    """
+    doubled = [round(2 * rank) for rank in ranks.tolist() if rank]
+    chance = np.zeros(sum(doubled) + 1)
+    chance[0] = 1.0
+    for rank in doubled:
+        shifted = np.zeros_like(chance)
+        shifted[rank:] = chance[: len(chance) - rank]
+        chance = (chance + shifted) / 2
+    return np.cumsum(chance)
 
 
 def _all(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,12 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from leaderboard.lean import decoder
+from leaderboard.lean import ABSENT, MEASURES, decoder
 from leaderboard.record import BOUND_SLACK, METRICS, ResultError, RunResult, read_result
 
 Array = NDArray[np.float64]
 DIGESTS = ("data_fingerprint", "split_digest", "source_digest")
 PAIRED = ("dice", "ap")
-COLUMN = {name: at for at, name in enumerate(METRICS)}
-ABSENT = (None,) * 5
-SUBJECT = attrgetter("subject")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +33,9 @@ class Run:
     P predictors in the order of `predictors`, M metrics in that of METRICS, S test subjects in that of `subjects`.
     Undefined numbers are NaN. `facts`: the flattened config and the digests of data, split and code, as JSON texts.
 
-    test, validation: (P, M). interval: (2, P, M), each metric's 95 % bootstrap interval over subjects. seconds: (P,) per
-    image. by_subject: for each of PAIRED (P, S). groups: per predictor, attribute and value the metrics of those
-    subjects. lesions: per predictor. choices: members of an ensemble that were searched on validation, by predictor.
+    test, validation: (P, M). seconds: (P,) per image. by_subject: for each of PAIRED (P, S). groups: by attribute and
+    value (P, M), the metrics of those subjects. lesions: by smallest and largest size (P, 2), how many there are and how
+    many are detected. choices: members of an ensemble that were searched on validation, by predictor.
     """
 
     run_id: str
@@ -56,7 +53,6 @@ class Run:
     predictors: tuple[str, ...]
     test: Array
     validation: Array
-    interval: Array
     seconds: Array
     subjects: tuple[str, ...]
     by_subject: Mapping[str, Array]
@@ -104,11 +100,11 @@ def _run(result: Any, folder: Path | None) -> Run:
     """From a decoded result; ValueError or KeyError where what msgspec does not check is wrong."""
     if datetime.fromisoformat(result.provenance.created).utcoffset() != timedelta(0):
         raise ValueError("created is not in UTC")
-    found = result.predictors
-    test = _measures([one.test for one in found.values()])
-    if any(len(one.test) != len(METRICS) for one in found.values()):
+    found = list(result.predictors.values())
+    test = [one.test for one in found]
+    if any(ABSENT is one for measures in test for one in astuple(measures)):
         raise ValueError("missing metrics")
-    subjects, by_subject = _subjects(list(found.values()), folder)
+    subjects, by_subject = _subjects(found, folder)
     dataset = result.config.get("dataset")
     return Run(
         run_id=result.run_id,
@@ -123,76 +119,71 @@ def _run(result: Any, folder: Path | None) -> Run:
         seed=result.seed,
         facts=_facts(result),
         training=result.training,
-        predictors=_shared(tuple(found)),
-        test=test[0].copy(),
-        validation=_measures([one.validation for one in found.values()])[0].copy(),
-        interval=test[3:].astype(np.float32),
-        seconds=np.array([one.seconds_per_image for one in found.values()], dtype=float),
+        predictors=_shared(tuple(result.predictors)),
+        test=_measures(test),
+        validation=_measures([one.validation for one in found]),
+        seconds=np.array([one.seconds_per_image for one in found], dtype=float),
         subjects=subjects,
         by_subject=by_subject,
-        groups=_groups(list(found.values())),
-        lesions=_lesions(list(found.values())),
+        groups=_groups(found),
+        lesions=_lesions(found),
         created=result.provenance.created,
         device=result.provenance.device,
         ensemble_of=tuple(result.ensemble_of),
-        choices={name: tuple(one.choice.members) for name, one in found.items() if one.choice is not None},
+        choices={name: tuple(one.choice.members) for name, one in result.predictors.items() if one.choice is not None},
         folder=folder,
     )
 
 
-def _measures(found: list[dict[str, Any]]) -> Array:
-    """Value, low, high, ci_low and ci_high of each metric: (5, P, M). ValueError for unknown metrics and unordered bounds."""
-    rows = []
-    for measures in found:
-        if measures.keys() - COLUMN.keys():
-            raise ValueError("unknown metrics")
-        rows.append([astuple(measures[name]) if name in measures else ABSENT for name in METRICS])
-    values = np.array(rows, dtype=float).reshape(len(found), len(METRICS), 5)
-    value, low, high = values[..., 0], values[..., 1], values[..., 2]
+def _measures(found: list[Any]) -> Array:
+    """Value of each metric (P, M), NaN where there is none; ValueError for unordered bounds."""
+    flat = list(chain.from_iterable(map(astuple, found)))
+    bounds = [one.low for one in flat], [one.value for one in flat], [one.high for one in flat]
+    low, value, high = np.array(bounds, dtype=float)
     if ((low > value + BOUND_SLACK) | (value > high + BOUND_SLACK) | (low > high + BOUND_SLACK)).any():
         raise ValueError("bounds out of order")
-    return np.moveaxis(values, -1, 0).copy()
+    return value.reshape(len(found), len(METRICS)).copy()
 
 
 def _subjects(found: list[Any], folder: Path | None) -> tuple[tuple[str, ...], dict[str, Array]]:
     """Subjects in the order of the first predictor, and for each of PAIRED the values (P, S)."""
-    names = _shared(tuple(map(SUBJECT, found[0].subjects))) if found else ()
-    values = {metric: np.full((len(found), len(names)), np.nan) for metric in PAIRED}
-    for at, one in enumerate(found):
+    names = [row.subject for row in found[0].subjects] if found else []
+    values: dict[str, list[list[float | None]]] = {metric: [] for metric in PAIRED}
+    for one in found:
         rows = one.subjects
-        if tuple(map(SUBJECT, rows)) != names:
+        if [row.subject for row in rows] != names:
             by_name = {row.subject: row for row in rows}
             if by_name.keys() != set(names):
                 raise ResultError(
                     f"{folder}: its predictors were scored on different subjects. Delete the result and run it again."
                 )
             rows = [by_name[name] for name in names]
-        for metric in PAIRED:
-            values[metric][at] = np.array(list(map(attrgetter(metric), rows)), dtype=float)
-    return names, values
+        values["dice"].append([row.dice for row in rows])
+        values["ap"].append([row.ap for row in rows])
+    shape = len(found), len(names)
+    tables = {metric: np.array(rows, dtype=float).reshape(shape) for metric, rows in values.items()}
+    return _shared(tuple(names)), tables
 
 
 def _groups(found: list[Any]) -> dict[str, dict[str, Array]]:
-    groups: dict[str, dict[str, Array]] = {}
+    rows: dict[str, dict[str, list[Any]]] = {}
     for at, one in enumerate(found):
         for attribute, values in one.groups.items():
+            of_attribute = rows.setdefault(_shared(attribute), {})
             for value, measures in values.items():
-                of_attribute = groups.setdefault(_shared(attribute), {})
-                table = of_attribute.get(value)
-                if table is None:
-                    table = of_attribute[_shared(value)] = np.full((len(found), len(METRICS)), np.nan)
-                for name, measure in measures.items():
-                    table[at, COLUMN[name]] = np.nan if measure.value is None else measure.value
-    return groups
+                of_attribute.setdefault(_shared(value), [MEASURES()] * len(found))[at] = measures
+    return {
+        attribute: {value: _measures(members) for value, members in values.items()}
+        for attribute, values in rows.items()
+    }
 
 
 def _lesions(found: list[Any]) -> dict[tuple[int, int | None], Array]:
-    lesions: dict[tuple[int, int | None], Array] = {}
+    rows: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
     for at, one in enumerate(found):
         for row in one.lesions:
-            table = lesions.setdefault((row.smallest, row.largest), np.zeros((len(found), 2)))
-            table[at] = row.lesions, row.detected
-    return lesions
+            rows.setdefault((row.smallest, row.largest), [(0, 0)] * len(found))[at] = row.lesions, row.detected
+    return {size: np.array(members, dtype=float) for size, members in rows.items()}
 
 
 def _facts(result: Any) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from leaderboard.record import ResultError
@@ -39,6 +41,31 @@ def distinct_seeds(group: Group, runs: Iterable[Run]) -> set[int]:
             )
         by_seed[run.seed] = run.run_id
     return set(by_seed)
+
+
+def tell_ensembles_apart(ensembles: Sequence[Run]) -> list[Run]:
+    """The ensembles over seeds of a group, their rows named so that no two over equally many seeds share a name.
+
+    A name that would be shared says its seeds (`rec_l1@seeds=0,2`) and, where these are the same too, the start of its run id.
+    """
+    found = list(ensembles)
+    for suffix in (_seeds_text, lambda run: f"#{run.run_id[:SUFFIX_LENGTH]}"):
+        shared = Counter((name, len(run.ensemble_of)) for run in found for name in run.predictors)
+        found = [
+            replace(
+                run,
+                predictors=tuple(
+                    f"{name}{suffix(run)}" if shared[name, len(run.ensemble_of)] > 1 else name
+                    for name in run.predictors
+                ),
+            )
+            for run in found
+        ]
+    return found
+
+
+def _seeds_text(run: Run) -> str:
+    return "=" + ",".join(map(str, json.loads(run.facts.get("seed_ensemble.seeds", "[]"))))
 
 
 def tell_apart(groups: Iterable[Group], runs: dict[Group, list[Run]]) -> tuple[dict[Group, str], dict[Group, str]]:

@@ -64,7 +64,9 @@ def _chosen(board: Board) -> list[Sheet]:
         "oracle",
         "candidates",
     )
-    caption = "oracle: the setting with the best test value, an upper bound."
+    caption = (
+        "oracle: the setting with the best test value, an upper bound. Candidates: the settings with the most seeds."
+    )
     return [
         Sheet("chosen", f"{dataset}: {COLUMNS[metric]} at the setting chosen on validation", header, rows, caption)
         for (metric, dataset), rows in tables.items()
@@ -112,14 +114,17 @@ def _versus(board: Board) -> list[Sheet]:
         for metric in COLUMNS:
             one = row.versus.get(metric)
             if one is not None and one.verdict != "best":
-                cells = (*_paired(one.seeds), *_paired(one.subjects), one.verdict)
+                cells = (*_paired(one.seeds), *_paired(one.subjects), p_text(one.p), one.verdict)
                 tables.setdefault((metric, row.dataset), []).append(
                     (row.label, beta_text(row.beta), row.predictor, *cells)
                 )
                 best[metric, row.dataset] = one.best
     tests = [f"{what} ({of})" for of in ("seeds", "subjects") for what in PAIRED_HEADER]
-    header = ("model", "beta", "predictor", *tests, "verdict")
-    caption = "p after Holm's correction; effect: Cohen's dz over seeds, rank-biserial correlation over subjects."
+    header = ("model", "beta", "predictor", *tests, "p (both)", "verdict")
+    caption = (
+        "p after Holm's correction, that over both decides; effect: Cohen's dz over seeds, rank-biserial correlation over "
+        "subjects."
+    )
     return [
         Sheet("versus", f"{dataset}: {COLUMNS[metric]} against {best[metric, dataset]}", header, rows, caption)
         for (metric, dataset), rows in tables.items()

@@ -36,6 +36,8 @@ TIED = "{}: statistically not worse than the best (paired over seeds and, for AP
 UNTESTED = (
     "Too few seeds and subjects to test which rows are worse than the best; more seeds (seed=range(5)) would tell."
 )
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+MARKUP = re.compile(r"[\\|*`<\[\]&$~]|(?<![^\W_])_|_(?![^\W_])")  # inside a word _ is no emphasis
 ENSEMBLES = "of k: one map made from those of k seeds."
 
 
@@ -122,9 +124,14 @@ def legend(rows: Sequence[Row], tied: str) -> list[str]:
     return lines + ([ENSEMBLES] if any(row.ensemble for row in rows) else [])
 
 
+def plain(text: str) -> str:
+    """`text` on one line, with U+FFFD for what steers a terminal, turns the direction of what follows, or is no character."""
+    return STEERING.sub("\ufffd", " ".join(text.split()))
+
+
 def escape(text: str) -> str:
-    """`text` as a Markdown table cell that shows it literally."""
-    return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))
+    """`text` as a Markdown table cell that shows it literally: no emphasis, link, picture, formula or markup of its own."""
+    return MARKUP.sub(r"\\\g<0>", plain(text))
 
 
 def print_tables(rows: Sequence[Row], console: Console) -> None:
@@ -138,7 +145,7 @@ def print_tables(rows: Sequence[Row], console: Console) -> None:
         for table in _fitting(dataset, members, console):
             console.print(table, crop=False)
     for text in (*notes_of(rows), *legend(rows, "underlined")):
-        console.print(Text(text, style="dim"))
+        console.print(Text(plain(text), style="dim"))
 
 
 def _fitting(dataset: str, rows: list[Row], console: Console) -> list[Table]:
@@ -158,7 +165,7 @@ def _fitting(dataset: str, rows: list[Row], console: Console) -> list[Table]:
 
 
 def _table(title: str, rows: list[Row], metrics: list[str], style: Style) -> Table:
-    heading = Text(title, style="bold") if title else None
+    heading = Text(plain(title), style="bold") if title else None
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.padding, table.pad_edge = (0, style.gap, 0, 0), False
     for name in ("model", "beta", "predictor", *(COLUMNS[metric] for metric in metrics), "n/N"):
@@ -180,7 +187,8 @@ def _table(title: str, rows: list[Row], metrics: list[str], style: Style) -> Tab
 
 def _line(row: Row, metrics: list[str], best: dict[str, float | None], style: Style, start: bool) -> list[Text]:
     """A row's cells; model and beta are shown where a section starts."""
-    cells = [Text(row.label if start else ""), Text(beta_text(row.beta) if start else ""), Text(row.predictor)]
+    names = (row.label, beta_text(row.beta)) if start else ("", "")
+    cells = [Text(plain(name)) for name in (*names, row.predictor)]
     for metric in metrics:
         mark = "bold" if is_best(row, metric, best) else "underline" if is_tied(row, metric) else ""
         cells.append(Text(cell(row.test[metric], row.n, style), style=mark))

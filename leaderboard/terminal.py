@@ -11,21 +11,22 @@ from rich.text import Text
 
 from leaderboard.claim import Finding
 from leaderboard.sheets import Sheet
+from leaderboard.tables import plain
 
 
 def print_sheet(sheet: Sheet, console: Console) -> None:
     """A table whose lines run over the edge where the terminal is narrow; nothing is cut or left out."""
-    console.print(Text(sheet.title, style="bold"))
+    console.print(Text(plain(sheet.title), style="bold"))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.padding, table.pad_edge = (0, 1, 0, 0), False
     for name in sheet.header:
-        table.add_column(Text(name), no_wrap=True)
+        table.add_column(Text(plain(name)), no_wrap=True)
     for row in sheet.rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     table.width = console.measure(table, options=console.options.update(width=10_000)).maximum
     console.print(table, crop=False)
     if sheet.caption:
-        console.print(Text(sheet.caption, style="dim"))
+        console.print(Text(plain(sheet.caption), style="dim"))
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:

@@ -1,9 +1,11 @@
-"""Numbers as they are shown."""
+"""Names and numbers as they are shown."""
 
 from __future__ import annotations
 
 from leaderboard.statistic import Statistic
-from leaderboard.tables import UNDEFINED, cell
+from leaderboard.tables import UNDEFINED, cell, plain
+
+LABEL = 36
 
 
 def number(value: float | None, decimals: int = 3) -> str:
@@ -29,3 +31,9 @@ def counted(statistic: Statistic, planned: int) -> str:
 def size_text(smallest: int, largest: int | None) -> str:
     """A class of lesion sizes in pixels."""
     return f"≥ {smallest}" if largest is None else f"{smallest}–{largest}" if largest != smallest else f"{smallest}"
+
+
+def shown(name: str) -> str:
+    """`name` in plain text, its middle left out where it is longer than LABEL letters: a figure has little room."""
+    name = plain(name)
+    return name if len(name) <= LABEL else f"{name[: LABEL // 2]}…{name[-LABEL // 2 + 1 :]}"

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from leaderboard.aggregate import Row
-from leaderboard.comparison import best_of, better, mean_over_seeds
+from leaderboard.comparison import best_of, better
 from leaderboard.record import LOWER_IS_BETTER, METRICS
 from leaderboard.runs import PAIRED, Array
 from leaderboard.statistic import (
     Statistic,
     Variance,
     bootstrap_intervals,
+    listed,
     statistics_of_all,
     variance_components,
 )
@@ -69,7 +70,8 @@ class Chosen:
 class SubjectSummary:
     """The mean over subjects of a per-subject metric, averaged over seeds, with its 95 % bootstrap interval over subjects.
 
-    `variance`: the spread split into seeds and subjects, None with fewer than two of either.
+    low, high: None for a single subject. `variance`: the spread split into seeds and subjects, None with fewer than two of
+    either.
     """
 
     dataset: str
@@ -78,8 +80,8 @@ class SubjectSummary:
     predictor: str
     metric: str
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     subjects: int
     variance: Variance | None
 
@@ -195,14 +197,13 @@ def subject_summaries(rows: Iterable[Row]) -> list[SubjectSummary]:
     batches: dict[bytes, list[tuple[Row, str, Array]]] = defaultdict(list)
     for row in rows:
         for metric in PAIRED if row.samples else ():
-            values = row.samples.by_subject[metric]  # type: ignore[union-attr]
-            mean = mean_over_seeds(values)
+            mean = row.samples.means[metric]  # type: ignore[union-attr]
             known = ~np.isnan(mean)
             if known.any():
                 batches[known.tobytes()].append((row, metric, mean[known]))
     for members in batches.values():
         low, high = bootstrap_intervals(np.stack([mean for *_, mean in members]))
-        for (row, metric, mean), lowest, highest in zip(members, low.tolist(), high.tolist(), strict=True):
+        for (row, metric, mean), lowest, highest in zip(members, listed(low), listed(high), strict=True):
             variance = variance_components(row.samples.by_subject[metric])  # type: ignore[union-attr]
             where = (row.dataset, row.label, row.beta, row.predictor, metric)
             found.append(SubjectSummary(*where, float(mean.mean()), lowest, highest, len(mean), variance))
@@ -216,10 +217,11 @@ def attribute_rows(rows: Iterable[Row], metrics: tuple[str, ...]) -> list[Attrib
     for row in rows:
         tables: dict[tuple[str, str], list[Array]] = defaultdict(list)
         for run in row.samples.runs if row.samples else ():
+            at = run.predictors.index(row.predictor)
             for attribute, values in run.groups.items():
                 for value, table in values.items() if attribute != "category" else ():
-                    tables[attribute, value].append(table[run.predictors.index(row.predictor), columns])
-        found += [(row, *group, np.stack(table)) for group, table in tables.items()]
+                    tables[attribute, value].append(table[at])
+        found += [(row, *group, np.array(table).take(columns, axis=1)) for group, table in tables.items()]
     summaries = statistics_of_all([table for *_, table in found])
     return [
         AttributeRow(
@@ -235,10 +237,10 @@ def lesion_summaries(rows: Iterable[Row]) -> list[LesionSummary]:
     for row in rows:
         counts: dict[tuple[int, int | None], list[Array]] = defaultdict(list)
         for run in row.samples.runs if row.samples else ():
+            at = run.predictors.index(row.predictor)
             for size, table in run.lesions.items():
-                count = table[run.predictors.index(row.predictor)]
-                if count[0]:
-                    counts[size].append(count)
+                if table[at, 0]:
+                    counts[size].append(table[at])
         found += [(row, size, np.array(members)) for size, members in counts.items()]
     rates = statistics_of_all([counts[:, 1:] / counts[:, :1] for *_, counts in found])
     return [

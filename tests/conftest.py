@@ -56,6 +56,13 @@ SMALL = [
 ]
 
 
+def tiles(folder: Path) -> list[str]:
+    """Writes the small pictures below the folder; overrides of small runs on them, with their cache in it."""
+    write_mvtec(folder / "mvtec/tile")
+    data = ["dataset=mvtec_ad", "dataset.category=tile", "dataset.split.holdout=0.3"]
+    return [*data, f"dataset.root={folder / 'mvtec'}", *SMALL, f"cache_dir={folder / 'cache'}"]
+
+
 @pytest.fixture
 def pictures_run(mvtec_root: Path, cache: Path, tmp_path: Path) -> list[str]:
     """Overrides of a run on the small pictures that takes about a second."""

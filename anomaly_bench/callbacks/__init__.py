@@ -1,5 +1,6 @@
 """Callbacks of the trainer: localization and progress."""
 
-from .localization import LocalizationCallback, pick_samples
+from .cases import Cases
+from .localization import LocalizationCallback
 
-__all__ = ["LocalizationCallback", "pick_samples"]
+__all__ = ["Cases", "LocalizationCallback"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from data_modules.batch import AnomalyBatch
@@ -18,6 +17,7 @@ from ..metrics import Calibration, LocalizationCurve, find_regions
 from ..models import VAE
 from ..predictors import Suite
 from ..schema import LocalizationConfig
+from .cases import Cases
 from .panels import Sample, draw_model, draw_panels, samples_of
 from .search import Searches, settled
 from .surroundings import Surroundings
@@ -35,7 +35,7 @@ class LocalizationCallback(pl.Callback):
     all validation images) and 'test'. Whoever runs the trainer sets it.
     choices: what each search chose; from then on `suite` has ordinary ensembles in their place.
     subjects and attributes: names of all subjects by id, and what is known of each.
-    picks: positions of the test images that pictures are drawn of.
+    cases: which test images pictures are drawn of; the predictor with the best AP on validation decides.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class LocalizationCallback(pl.Callback):
         subjects: list[str],
         attributes: list[dict[str, str]],
         pictures: Path,
-        picks: list[int],
+        cases: Cases,
     ) -> None:
         self.suite, self.config, self.subjects, self.attributes = suite, config, subjects, attributes
-        self.pictures, self.picks = pictures, picks
+        self.pictures, self.cases = pictures, cases
         self.phase: Literal["monitor", "calibrate", "search", "validate", "test"] = "monitor"
         self.searches = Searches(suite.searches)
         self.choices: dict[str, SubsetChoice] = {}
@@ -122,6 +122,7 @@ class LocalizationCallback(pl.Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._gather()
+        self.samples = self.cases.samples()
         for name, measures in self._measures().items():
             pl_module.log_dict({f"test/{name}/{key}": m.value for key, m in measures.items() if m.value is not None})
         draw_panels(self.samples, self.pictures)
@@ -170,9 +171,12 @@ class LocalizationCallback(pl.Callback):
                 error = evidence.error.mean(1, keepdim=True).cpu()
                 self.surroundings.update(error, counted["mask"], counted["foreground"])
             shown = {name: maps[name][0] for name in maps if name in self.suite.shown}
-            self.samples += samples_of(
-                batch, evidence, shown, self._picked(len(batch["image"]), seen, loader), self.subjects
-            )
+            chosen = self._chosen(batch, shown, seen, loader)
+            samples = samples_of(batch, evidence, shown, chosen, self.subjects)
+            if self.phase == "test":
+                self.cases.add(seen, chosen, samples)
+            else:
+                self.samples += samples
 
     def _set_thresholds(self, names: list[str]) -> None:
         """From normal validation pixels alone, those of all processes, as long as nothing else has been counted."""
@@ -188,17 +192,11 @@ class LocalizationCallback(pl.Callback):
     def _measures(self) -> dict[str, dict[str, Measure]]:
         return {name: tally.measures() for name, tally in self.tallies.items() if name in self.suite.shown}
 
-    def _picked(self, count: int, first: int, loader: int) -> list[int]:
-        """Which of a batch's images the pictures show: the picked test images, or the first anomalous ones while monitoring."""
+    def _chosen(self, batch: AnomalyBatch, maps: dict[str, Tensor], first: int, loader: int) -> list[int]:
+        """Which of a batch's images the pictures show: the cases of the test, or the first anomalous ones while monitoring."""
         if self.phase == "test":
-            return [pick - first for pick in self.picks if first <= pick < first + count]
+            decisive = max(maps, key=lambda name: self.validation[name]["ap"].value or 0.0)
+            return self.cases.wanted(maps[decisive], batch, first)
         if self.phase == "monitor" and loader == 1:
-            return list(range(count))[: self.config.pictures - len(self.samples)]
+            return list(range(len(batch["image"])))[: self.config.pictures - len(self.samples)]
         return []
-
-
-def pick_samples(anomalous: Tensor, count: int) -> list[int]:
-    """Positions of `count` anomalous images, evenly spread over (N,) bool in order."""
-    positions = anomalous.nonzero().flatten()
-    spread = torch.linspace(0, len(positions) - 1, min(count, len(positions))).round().long()
-    return positions[spread].tolist()

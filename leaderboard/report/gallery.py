@@ -41,7 +41,7 @@ class Strip(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A pictured image: its caption, and which case it is for the best predictor ("" where that is not known)."""
+    """A pictured image: its caption, and which of those shown it is for the best predictor ("" where that is not known)."""
 
     caption: str
     rank: str
@@ -163,7 +163,7 @@ def _cases(captions: list[str], count: int, values: dict[str, float]) -> tuple[l
     if len(captions) != count or any(name not in values for name in subjects):
         return list(range(count)), [Case(f"image {at + 1}", "") for at in range(count)]
     order = sorted(range(count), key=lambda at: -values[subjects[at]])
-    names = {0: "best case, ", count - 1: "worst case, "} if count > 1 else {}
+    names = {0: "best shown, ", count - 1: "worst shown, "} if count > 1 else {}
     return order, [Case(captions[at], f"{names.get(k, '')}AP {values[subjects[at]]:.3f}") for k, at in enumerate(order)]
 
 
@@ -182,7 +182,7 @@ def _extremes(values: dict[str, float], predictor: str) -> list[str]:
 
 
 def _strip(name: str, value: str, picture: Image.Image, column: int, order: list[int], alt: str) -> Strip:
-    canvas = Image.new("RGB", (len(order) * (SHOWN + GAP) - GAP, SHOWN), (255, 255, 255))
+    canvas = Image.new("RGBA", (len(order) * (SHOWN + GAP) - GAP, SHOWN))  # gaps show the page
     left = MARGIN + column * (TILE + GAP)
     for at, row in enumerate(order):
         top = MARGIN + HEADER + row * (TILE + HEADER)

@@ -36,13 +36,17 @@ VIEWS = {
 }
 CATEGORIES = {"categories": "Per category"}
 PLOTS = {"beta": "Over beta", "time": "Time against quality", "domains": "Medical and natural"}
-ESCAPES: dict[str, str | int | None] = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
+# What turns the direction of the text that follows, our own too: shown as what it is not, a letter.
+LITERAL = str.maketrans(dict.fromkeys("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ufffd"))
+ESCAPES = LITERAL | str.maketrans(
+    {
+        "<": "\\u003c",
+        ">": "\\u003e",
+        "&": "\\u0026",
+        "\u2028": "\\u2028",
+        "\u2029": "\\u2029",
+    }
+)
 
 
 def html_report(board: Board) -> str:
@@ -55,6 +59,7 @@ def html_report(board: Board) -> str:
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: value.translate(LITERAL) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -103,7 +108,7 @@ def _content(board: Board) -> dict[str, Any]:
 def _json(value: Any) -> Markup:
     """JSON that may stand in a script element: nothing in it can end the element or start another."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(str.maketrans(ESCAPES)))
+    return Markup(text.translate(ESCAPES))
 
 
 def _policy(*scripts: str) -> str:

@@ -12,7 +12,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from leaderboard.board import Board
-from leaderboard.figures import COLOURS, DRAWN, STYLE, UNDATED, heat_figure, rank_figure
+from leaderboard.figures import COLOURS, DRAWN, STYLE, UNDATED
+from leaderboard.rank_figures import heat_figure, rank_figure
 from leaderboard.ranking import Ranking
 from leaderboard.settings import beta_text
 from leaderboard.statistic import Statistic

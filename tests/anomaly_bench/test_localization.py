@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from small_vae import images, trained
 
-from anomaly_bench.callbacks import pick_samples
+from anomaly_bench.callbacks import Cases
+from anomaly_bench.callbacks.cases import average_precision, pick_samples
 from anomaly_bench.callbacks.panels import GAP, HEADER, MARGIN, TILE, Sample, draw_model
 from anomaly_bench.callbacks.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.config import load_config
@@ -86,6 +87,47 @@ def test_pictures_are_of_anomalous_images_spread_over_the_set():
     assert pick_samples(flags, 3) == [1, 4, 6]
     assert pick_samples(flags, 10) == [1, 2, 4, 5, 6]
     assert pick_samples(flags, 0) == []
+
+
+def test_pictures_are_of_the_best_and_the_worst_cases_and_of_some_between():
+    from sklearn.metrics import average_precision_score
+
+    generator = torch.Generator().manual_seed(0)
+    flags = torch.arange(40) % 4 > 0
+    mask = (torch.rand(40, 1, 6, 6, generator=generator) < 0.2) & flags[:, None, None, None]
+    foreground = torch.rand(40, 1, 6, 6, generator=generator) < 0.8
+    contrast = torch.linspace(-1, 1, 40)[torch.randperm(40, generator=generator)]
+    score = torch.rand(40, 1, 6, 6, generator=generator) + mask * contrast[:, None, None, None]
+    cases, held = Cases(9, flags), 0
+    for first in range(0, 40, 7):
+        part = slice(first, first + 7)
+        chosen = cases.wanted(score[part], {"mask": mask[part], "foreground": foreground[part]}, first)
+        cases.add(first, chosen, [Sample(str(first + at), *[torch.zeros(1)] * 3, {}) for at in chosen])
+        held = max(held, len(cases._samples))
+    shown = [int(sample.caption) for sample in cases.samples()]
+    precision = {
+        at: average_precision_score(mask[at][foreground[at]], score[at][foreground[at]])
+        for at in range(40)
+        if (mask[at] & foreground[at]).any()
+    }
+    order = sorted(precision, key=precision.__getitem__)
+    extremes = {*order[:3], *order[-3:]}
+    assert shown == sorted(shown)
+    assert len(shown) == 9
+    assert held <= 18
+    assert extremes < set(shown)
+    assert set(shown) - extremes <= set(pick_samples(flags, 9))
+
+
+def test_average_precision_of_an_image_is_that_of_scikit_learn_and_ties_cost():
+    from sklearn.metrics import average_precision_score
+
+    random = np.random.default_rng(0)
+    scores, anomalous = random.random(300, np.float32), random.random(300) < 0.1
+    assert average_precision(scores, anomalous) == pytest.approx(average_precision_score(anomalous, scores))
+    assert average_precision(np.zeros(4, np.float32), np.array([True, False, True, False])) == pytest.approx(
+        (1 / 3 + 2 / 4) / 2
+    )
 
 
 def test_groups_are_the_values_of_an_attribute_and_have_metrics_of_their_own():

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from omegaconf import OmegaConf
 
-from anomaly_bench.callbacks import LocalizationCallback
+from anomaly_bench.callbacks import Cases, LocalizationCallback
 from anomaly_bench.metrics import region_weight
 from anomaly_bench.models import BetaVAE
 from anomaly_bench.predictors import build_suite
@@ -42,7 +42,8 @@ def localized(batches: Sequence[int]) -> tuple[Any, ...]:
     model = BetaVAE((2, 32, 32), latent=8, channels=(8, 8), beta=1.0, lr=3e-3, sigma=0.1).eval()
     model.log_dict = lambda values: None  # type: ignore[method-assign, assignment]
     suite = build_suite(PredictorsConfig(members=OmegaConf.create(MEMBERS)))
-    callback = LocalizationCallback(suite, LocalizationConfig(bits=16, resamples=50), list("wxyz"), SITES, Path(), [])
+    config, cases = LocalizationConfig(bits=16, resamples=50), Cases(0, torch.zeros(0))
+    callback = LocalizationCallback(suite, config, list("wxyz"), SITES, Path(), cases)
     for callback.phase in ("calibrate", "validate"):
         callback.on_validation_epoch_start(None, model)
         for loader in range(1 if callback.phase == "calibrate" else 2):

@@ -104,6 +104,37 @@ def test_a_seed_twice_within_a_setting_is_refused(make_run):
         aggregate(Collection(runs))
 
 
+def test_ensembles_over_equally_many_seeds_have_names_of_their_own(make_run):
+    def ensemble(run_id, *seeds):
+        config = {"seed": seeds[0], "seed_ensemble": {"how": "mean", "seeds": list(seeds)}}
+        return make_run(0, {"a@seeds": 0.9}, run_id=run_id, ensemble_of=[f"r{seed}" for seed in seeds], config=config)
+
+    members = [(0, 1), (0, 2), (0, 1, 2)]
+    runs = [ensemble(f"id{at}", *seeds) for at, seeds in enumerate(members)]
+    rows = aggregate(Collection(runs))
+    assert {(row.predictor, row.count) for row in rows} == {
+        ("a@seeds=0,1", "of 2"),
+        ("a@seeds=0,2", "of 2"),
+        ("a@seeds", "of 3"),
+    }
+    rows = aggregate(Collection([*runs, ensemble("abcdef", 0, 1)]))
+    assert {"a@seeds=0,1#id0", "a@seeds=0,1#abcd"} < {row.predictor for row in rows}
+
+
+def test_the_note_on_missing_folds_outlives_that_on_the_ensembles_of_the_setting(make_run):
+    def fold(at, seed, **changes):
+        config = {"dataset": {"split": {"folds": 2, "fold": at}}} | changes.pop("config", {})
+        names = {"a@seeds" if "ensemble_of" in changes else "a": {"value": 0.5, "names": [f"s{at}"]}}
+        return make_run(seed, names, setting_id=f"fold{at}", config=config, **changes)
+
+    runs = [fold(0, 0), fold(1, 0), fold(0, 1)]
+    for at in (0, 1):
+        config = {"seed_ensemble": {"how": "mean", "seeds": [0, 1]}}
+        runs.append(fold(at, 0, run_id=f"e{at}", ensemble_of=["x", "y"], config=config))
+    row = next(row for row in aggregate(Collection(runs)) if row.predictor == "a")
+    assert "seeds [1] lack some of them and are left out" in row.note
+
+
 @pytest.mark.parametrize(("beta", "text"), [(4.0, "4"), (0.25, "0.25"), (1e-5, "1e-05"), (1 / 3, repr(1 / 3))])
 def test_beta_text_reads_back_exactly(beta, text):
     assert beta_text(beta) == text

@@ -156,6 +156,14 @@ def test_changed_settings_are_flagged_and_the_code_is_not(rows):
     assert setting_changes(changed, baseline.model_copy(update={"settings": {}})) == []
 
 
+def test_junit_stays_xml_whatever_the_names_are(rows):
+    baseline = make_baseline(rows(model='a\x00\x1b[31m<&"]]>'), "c")
+    found = Checked(baseline, compare([], baseline), ["vae|beta=1: key \x07 → 1"])
+    root = ElementTree.fromstring(junit([found], ["runs/\x08/result.json: damaged \x01"]))
+    assert next(case.get("name") for case in root.iter("testcase")).startswith('a\ufffd\ufffd[31m<&"]]>|beta=1|')
+    assert root.find("testsuite[2]/testcase/error").get("message") == "runs/\ufffd/result.json: damaged \ufffd"
+
+
 def test_junit_and_step_summary_say_what_the_table_says(rows):
     baseline = make_baseline(rows(), "c")
     broken = Checked(baseline, compare(rows(-0.1), baseline), ["vae|beta=1: model.latent 16 → 32"])

@@ -96,6 +96,45 @@ def test_kl_gradient_over_settings(runs, spread, seeds, verdict):
     assert found.verdict == verdict
 
 
+def test_standing_is_compared_at_the_settings_and_among_the_rivals_that_all_datasets_share(runs):
+    """The standing follows beta, and the datasets were run at different betas: that says nothing about datasets."""
+
+    def values(at, beta, seed):
+        return standings(2 if beta == 1.0 else 8), {}
+
+    some = [run for run in runs(values, 4, (1.0, 4.0)) if run.beta == (1.0 if run.dataset in ("d0", "d1") else 4.0)]
+    assert finding("kl-gradient-dataset", some).effect.n == 0
+    some = [run for run in runs(values, 4, (1.0, 4.0)) if run.beta == 1.0 or run.dataset in ("d0", "d1")]
+    found = finding("kl-gradient-dataset", some)
+    assert (found.effect.value, found.effect.n, found.verdict) == (0.0, 4, "contradicted")
+
+    def crowded(at, beta, seed):
+        more = {f"weak{k}": 0.1 for k in range(10 * (at > 1))}
+        return standings(5) | more, {}
+
+    assert finding("kl-gradient-dataset", runs(crowded, 4)).effect.value == 0.0
+
+
+def test_a_spread_that_is_there_but_too_small_to_matter_contradicts(runs):
+    """Half a hundredth between betas, found beyond doubt: below the threshold all the same."""
+
+    def values(at, beta, seed):
+        value = 0.7 + 0.005 * (beta > 1) + noise(at, beta, seed) / 20
+        return {"a": {"value": value, "validation": 0.9}}, {}
+
+    found = finding("beta", runs(values, 3, (1.0, 4.0), 6))
+    assert 0 < found.effect.low < found.effect.high < 0.01
+    assert found.verdict == "contradicted"
+
+
+def test_what_a_seed_does_at_every_beta_is_not_noise_between_betas(runs):
+    def values(at, beta, seed):
+        value = 0.5 + 0.1 * seed + 0.03 * np.log2(beta) + noise(at, beta, seed) / 4
+        return {"a": {"value": value, "validation": 0.9}}, {}
+
+    assert finding("beta", runs(values, 3, (1.0, 2.0, 4.0))).verdict == "supported"
+
+
 @pytest.mark.parametrize(
     ("slope", "seeds", "sd", "verdict"),
     [(0.05, 4, 1, "supported"), (0.0, 8, 0.5, "contradicted"), (0.0, 3, 20, "undecided"), (0.05, 1, 1, "undecided")],
@@ -131,16 +170,36 @@ def test_surroundings(runs, ratio, verdict):
     assert finding("surroundings", runs(values)).verdict == verdict
 
 
-@pytest.mark.parametrize(("slope", "betas", "verdict"), [(0.01, 6, "supported"), (-0.01, 6, "contradicted"),
-                                                        (-0.01, 3, "undecided")])  # fmt: skip
-def test_reconstruction(runs, slope, betas, verdict):
+@pytest.mark.parametrize(
+    ("slope", "betas", "datasets", "verdict"),
+    [
+        (0.01, 6, 6, "supported"),
+        (-0.01, 6, 6, "contradicted"),
+        (0.0, 6, 6, "undecided"),
+        (-0.01, 3, 6, "undecided"),
+        (-0.01, 6, 3, "undecided"),
+    ],
+)
+def test_reconstruction(runs, slope, betas, datasets, verdict):
     """With a positive slope a worse reconstruction (higher −log p) goes with better localization."""
 
     def values(at, beta, seed):
         return {"rec_l1": 0.5 + slope * np.log2(beta) + noise(at, beta, seed) / 4}, {"last_rec": 100 + beta}
 
-    found = finding("reconstruction", runs(values, 3, [2.0**at for at in range(betas)]))
+    found = finding("reconstruction", runs(values, datasets, [2.0**at for at in range(betas)]))
     assert found.verdict == verdict
+    if datasets < 5:
+        assert "n too small: 3 datasets, at least 5 are needed" in found.decide
+
+
+def test_smooth_curves_over_beta_that_have_nothing_to_do_with_reconstruction_decide_nothing(runs):
+    """A curve that drifts with beta correlates with anything that does; over datasets the signs cancel."""
+
+    def values(at, beta, seed):
+        return {"rec_l1": 0.5 + (-1) ** at * 0.01 * np.log2(beta)}, {"last_rec": 100 + beta}
+
+    found = finding("reconstruction", runs(values, 6, [2.0**at for at in range(6)]))
+    assert (found.verdict, found.effect.value, found.effect.n) == ("undecided", 0.0, 6)
 
 
 def test_without_fitting_runs_every_claim_is_undecided_and_says_what_is_needed(make_run):

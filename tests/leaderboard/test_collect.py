@@ -1,5 +1,8 @@
 """A runs folder is read whole: what finished, failed, is damaged and was planned; doubles and gaps are refused."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from leaderboard.collect import PlannedRun, Sweep, collect, read_sweeps, write_sweep
@@ -104,3 +107,54 @@ def test_asking_for_an_unknown_run_is_refused(tmp_path, make_result, save):
     save(make_result(0))
     with pytest.raises(ResultError, match=r"runs \['typo'\] are neither here nor in a plan"):
         collect(tmp_path, {"aaaa0000-0", "typo"})
+
+
+def test_a_failure_that_vanishes_while_it_is_read_is_no_failure(tmp_path, make_result, save, monkeypatch):
+    save(make_result(0))
+    for name in ("gone", "locked"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "failure.txt").write_text("out of memory")
+    read = Path.read_text
+
+    def racing(path, *arguments, **options):
+        if path.name == "failure.txt":
+            raise FileNotFoundError(2, "gone") if path.parent.name == "gone" else PermissionError(13, "not yours")
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", racing)
+    assert collect(tmp_path).failed == {"locked": "failure.txt cannot be read (not yours)"}
+
+
+def test_what_cannot_be_listed_or_read_is_named(tmp_path, make_result, save, monkeypatch):
+    save(make_result(0))
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "folder" / "result.json").mkdir(parents=True)
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "result.json").symlink_to(tmp_path / "absent")
+    scan = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "not yours", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    collection = collect(tmp_path)
+    assert len(collection.results) == 1
+    words = ("locked: cannot be listed (not yours)", "Is a directory", "No such file")
+    assert [word in message for word, message in zip(words, collection.damaged, strict=True)] == [True] * 3
+
+
+def test_odd_names_of_folders_can_be_printed(tmp_path, make_result, save):
+    save(make_result(0))
+    save(make_result(1), "a\nb “c” %s [red] $HOME")
+    for name, file in ((b"bad\xff", "result.json"), (b"sad\xff", "failure.txt")):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        folder.mkdir()
+        (folder / file).write_text("{")
+    collection = collect(tmp_path)
+    assert len(collection.results) == 2
+    assert list(collection.failed) == ["sad\\udcff"]
+    assert "bad\\udcff" in collection.damaged[0]
+    collection.damaged[0].encode()

@@ -1,10 +1,7 @@
 """The report in Chromium: it opens from disk, asks for nothing, executes nothing of the runs, and its tables work."""
 
-import time
-from dataclasses import replace
-
 import pytest
-from browser import chromium, emulate, requests, show
+from browser import chromium, emulate, requests, show, wait
 
 from leaderboard.board import build
 from leaderboard.collect import Collection
@@ -19,20 +16,10 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def report(make_run, tmp_path_factory):
-    """A report of six datasets, two betas, two seeds and 40 predictors, one of them with a hostile name."""
-    runs = []
-    for at in range(6):
-        for beta in (1.0, 4.0):
-            for seed in range(2):
-                names = [HOSTILE, *(f"rec_{k}" for k in range(39))]
-                predictors = {
-                    name: {"value": v, "validation": v} for k, name in enumerate(names) for v in [(99 - k - seed) / 100]
-                }
-                config = {"seed": seed, "dataset": {"domain": ("medical", "natural")[at % 2]}, "model": {"beta": beta}}
-                identity = {"dataset": f"d{at}", "family": f"d{at}", "setting_id": f"s{at}-{beta}"}
-                runs.append(make_run(seed, predictors, beta=beta, config=config, **identity))
-    runs[0] = replace(runs[0], dataset=HOSTILE, family=HOSTILE)
+def report(make_sweep, tmp_path_factory):
+    """A report of six datasets, one of them and one of 40 predictors with a hostile name."""
+    levels = {name: 0.99 - at / 100 for at, name in enumerate([HOSTILE, *(f"rec_{k}" for k in range(39))])}
+    runs = make_sweep(levels, [HOSTILE, "d1", "d2", "d3", "d4", "d5"], seeds=2, noise=0.0)
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(html_report(build(Collection(runs, [HOSTILE], failed={HOSTILE: HOSTILE}))), encoding="utf-8")
     return path
@@ -62,7 +49,7 @@ def test_it_opens_from_disk_quietly_asks_for_nothing_and_runs_nothing_of_the_run
     assert browser.execute_script("return document.querySelectorAll('img[src=x], main script').length") == 0
     assert browser.execute_script("return document.querySelectorAll('.plot .main-svg').length") >= 3
     shown = "return [...document.querySelectorAll('tbody th, bdi')].filter((one) => one.textContent === arguments[0]).length"
-    assert browser.execute_script(shown, HOSTILE) > 3
+    assert browser.execute_script(shown, HOSTILE.replace("\u202e", "\ufffd")) > 3
     assert browser.get_log("browser") == []
     assert requests(browser) == {report.as_uri()}
 
@@ -164,9 +151,13 @@ def test_the_theme_follows_the_system_until_the_reader_chooses(browser, report):
     browser.execute_script("document.getElementById('theme').click()")
     light = browser.execute_script(paper)
     assert (dark, light) == ("rgb(20, 23, 27)", "rgb(246, 247, 249)")
-    time.sleep(0.5)  # a browser writes what it keeps a little later, and may show the page again from another process
-    show(browser, report)
-    assert browser.execute_script(paper) == light
+
+    def again(_):
+        """A browser writes what it keeps a little later, and may show the page again from another process."""
+        show(browser, report)
+        return browser.execute_script(paper) == light
+
+    wait(browser).until(again)
     assert browser.execute_script("return document.getElementById('theme').textContent") == "Dark theme"
     browser.execute_script("localStorage.clear()")
 
@@ -177,7 +168,9 @@ def test_it_prints_its_tables_on_white_without_its_controls(browser, report):
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     script = "return [...document.querySelectorAll(arguments[0])].filter((one) => one.checkVisibility()).length"
     assert browser.execute_script(script, "nav, .toolbar, #theme, .more button") == 0
-    assert browser.execute_script(script, "#leaderboard tbody tr") > 180
+    assert browser.execute_script(script, "#leaderboard tbody tr") == 180
+    rest = "return [...document.querySelectorAll('#leaderboard .more')].map((one) => one.innerText)"
+    assert browser.execute_script(rest) == ["30 of 80 rows: what is shown is printed."] * 6
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert browser.execute_script("return document.documentElement.dataset.theme ?? 'none'") == "none"
@@ -202,3 +195,20 @@ def test_it_is_said_to_keyboards_and_screen_readers(browser, report):
         "#main",
     ]
     assert browser.execute_script("return document.documentElement.lang") == "en"
+
+
+def test_captions_stay_in_sight_on_a_phone_and_no_text_is_cut_off(browser, report):
+    mounted(browser, report, 360)
+    outside = """
+      return [...document.querySelectorAll('caption .said, .cases li')].filter((one) => one.checkVisibility())
+        .filter((one) => one.getBoundingClientRect().right > 360 || one.scrollWidth > one.clientWidth + 1)
+        .map((one) => one.textContent.slice(0, 40))"""
+    assert browser.execute_script(outside) == []
+
+
+def test_long_names_leave_the_plots_their_room(browser, report):
+    mounted(browser, report)
+    widths = (
+        "return [...document.querySelectorAll('.plot .drawn')].map((one) => one._fullLayout._size.w / one.clientWidth)"
+    )
+    assert min(browser.execute_script(widths)) > 0.5

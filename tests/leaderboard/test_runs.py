@@ -1,6 +1,7 @@
 """The lean reading of a result says what the schema says: the same numbers, the same refusals."""
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -52,6 +53,7 @@ def test_numbers_arrive_where_they_belong(stored):
         (lambda d: d["predictors"]["a"]["validation"].update(auc={"value": 1, "low": 1, "high": 1}), "unknown metrics"),
         (lambda d: d["predictors"]["a"]["test"]["ap"].update(low=0.9), "low <= value <= high"),
         (lambda d: d["predictors"]["a"]["test"]["ap"].update(low=0.05, high=0.1), "low <= value <= high"),
+        (lambda d: d["predictors"]["b"]["groups"]["sex"]["f"]["ap"].update(low=0.9), "low <= value <= high"),
         (lambda d: d["provenance"].update(created="2026-01-02T03:04:05+02:00"), "ISO time in UTC"),
         (lambda d: d["predictors"]["b"]["subjects"].pop(), "scored on different subjects"),
     ],
@@ -87,3 +89,15 @@ def test_helper_processes_read_the_same(tmp_path, make_result, monkeypatch):
     assert [run.run_id for run in shared.results] == [run.run_id for run in alone.results]
     assert shared.damaged == alone.damaged
     assert "damaged JSON" in shared.damaged[0]
+
+
+def test_results_are_read_without_the_helpers_when_these_die(tmp_path, make_result, monkeypatch):
+    def dying(*_: object, **__: object) -> None:
+        raise BrokenProcessPool("a helper was killed")
+
+    for seed in range(4):
+        write_result(make_result(seed), tmp_path / str(seed) / "result.json")
+    monkeypatch.setattr(collecting, "MANY", 2)
+    monkeypatch.setattr(collecting, "cpu_count", lambda: 2)
+    monkeypatch.setattr("leaderboard.collect.ProcessPoolExecutor.map", dying)
+    assert len(collect(tmp_path).results) == 4

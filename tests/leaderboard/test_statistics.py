@@ -1,13 +1,16 @@
 """Tests and components against SciPy, closed forms, published tables and brute force."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from leaderboard.aggregate import aggregate
 from leaderboard.collect import Collection
-from leaderboard.inference import correlation_effect, dependence, difference_effect, mean_effect
-from leaderboard.paired import holm, over_seeds, over_subjects
+from leaderboard.comparison import reference
+from leaderboard.inference import correlation, dependence, difference_effect, mean_effect
+from leaderboard.paired import holm, over_both, over_seeds, over_subjects
 from leaderboard.ranking import cliques, rank
 from leaderboard.statistic import bootstrap_intervals, statistics, summarise, variance_components
 from leaderboard.views import chosen
@@ -37,14 +40,23 @@ def test_variance_components_of_a_table_made_of_its_parts():
     assert variance_components(missing[:1]) is None
 
 
-def test_bootstrap_intervals_are_scipys_and_paired():
+def test_bootstrap_intervals_are_scipys_at_expanded_quantiles_and_paired():
     values = RANDOM.normal(size=(2, 40))
     low, high = bootstrap_intervals(values)
+    level = 1 - 2 * stats.norm.sf((40 / 39) ** 0.5 * stats.t.ppf(0.975, 39))
     for row, found in zip(values, zip(low, high, strict=True), strict=True):
-        expected = stats.bootstrap((row,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
-        assert found == pytest.approx(expected, abs=0.04)
+        expected = stats.bootstrap(
+            (row,), np.mean, method="percentile", n_resamples=20_000, confidence_level=level, rng=1
+        )
+        assert found == pytest.approx(tuple(expected.confidence_interval), abs=0.04)
     shifted, _ = bootstrap_intervals(values + 1.0)
     np.testing.assert_allclose(shifted, low + 1.0)
+    assert np.isnan(bootstrap_intervals(np.ones((2, 1)))).all()
+
+
+def test_bootstrap_intervals_of_eight_subjects_hold_the_mean_as_often_as_they_say():
+    low, high = bootstrap_intervals(np.random.default_rng(3).normal(size=(2000, 8)))
+    assert np.mean((low <= 0) & (high >= 0)) > 0.935  # the plain percentile interval: 0.89
 
 
 def test_holm_as_in_the_textbook():
@@ -66,19 +78,96 @@ def test_over_seeds_is_scipys_paired_t():
 
 
 def test_over_subjects_is_scipys_signed_rank_and_the_rank_biserial():
-    differences = np.round(RANDOM.normal(0.4, 1, size=(4, 12)), 3)
+    differences = np.round(RANDOM.normal(0.3, 1, size=(5, 30)), 3)
     differences[1] = np.round(differences[1])  # ties and zeros
-    differences[2, 6:] = np.nan
-    differences[3, :] = np.linspace(0.1, 0.9, 12)
+    differences[2:, 12:] = np.nan
+    differences[3, :12] = np.linspace(0.1, 0.9, 12)
     for row, found in zip(differences, over_subjects(differences), strict=True):
         known = row[~np.isnan(row)]
-        tied = len(np.unique(np.abs(known))) < len(known) or (known == 0).any()
-        expected = stats.wilcoxon(known, method="asymptotic" if tied else "exact")
+        expected = stats.wilcoxon(known, method="exact" if len(known) < 26 else "asymptotic")
         assert found.p == pytest.approx(expected.pvalue)
         nonzero = known[known != 0]
         ranks = stats.rankdata(np.abs(nonzero))
         assert found.effect == pytest.approx((ranks * np.sign(nonzero)).sum() / ranks.sum())
     assert over_subjects(differences)[3].effect == 1.0
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 1, 2, 3, 4, 5], [1, 1, 1, -1, 2, 2, -2, 3], [0, 0, 0.1 + 0.2, 0.3, -0.3, 4, 5], [-1, 1] * 4]
+)
+def test_ties_and_zeros_are_exact_by_brute_force(values):
+    (found,) = over_subjects(np.array([values], dtype=float))
+    known = np.array([value for value in np.round(values, 12) if value])
+    ranks = stats.rankdata(np.abs(known))
+    sums = np.array(list(product([0, 1], repeat=len(ranks)))) @ ranks
+    smaller = min(ranks[known > 0].sum(), ranks[known < 0].sum())
+    assert found.p == pytest.approx(min(1.0, 2 * np.mean(sums <= smaller)))
+
+
+def test_over_both_is_clarks_min_f_and_says_nothing_of_a_single_seed():
+    seeds, subjects = RANDOM.normal(0.1, 0.3, size=(1, 400)), RANDOM.normal(0.1, 0.5, size=(1, 500))
+    first, second = (stats.ttest_1samp(one[0], 0).statistic ** 2 for one in (seeds, subjects))
+    (p,) = over_both(seeds, subjects)
+    assert p == pytest.approx(stats.chi2.sf(first * second / (first + second), 1), rel=0.2)
+    assert over_both(seeds, None) == pytest.approx(stats.ttest_1samp(seeds[0], 0).pvalue)
+    assert over_both(seeds, subjects[:, :5]) == over_both(seeds, None)
+    assert over_both(seeds, -subjects) == 1.0
+    assert np.isnan(over_both(seeds[:, :2], subjects)).all()
+    assert over_both(np.full((1, 3), 0.1), subjects) == pytest.approx(stats.ttest_1samp(subjects[0], 0).pvalue)
+
+
+def test_over_both_keeps_its_level_where_seeds_and_subjects_vary_alike():
+    """Where a test over seeds and one over subjects must both say so, a difference of 0 passes in twice 5 % and more."""
+    random, each, both = np.random.default_rng(5), 0, 0
+    for _ in range(300):
+        table = random.normal(0, 0.1, (20, 1)) + random.normal(0, 0.1, (1, 20)) + random.normal(0, 0.1, (20, 20))
+        seeds, subjects = table.mean(axis=1)[None], table.mean(axis=0)[None]
+        each += over_seeds(seeds)[0].p < 0.05 and over_subjects(subjects)[0].p < 0.05
+        both += over_both(seeds, subjects)[0] < 0.05
+    assert each > 30
+    assert both < 23  # 15 expected at most, and two standard errors
+
+
+def paired_rows(make_run, values, subjects=None):
+    """Rows from {predictor: values over seeds}, and {predictor: AP per subject}, which every seed repeats."""
+    runs = []
+    for seed in range(max(map(len, values.values()))):
+        of_seed = {
+            name: {"value": row[seed], **({"subjects": subjects[name]} if subjects else {})}
+            for name, row in values.items()
+            if seed < len(row)
+        }
+        runs.append(make_run(seed, of_seed))
+    return aggregate(Collection(runs))
+
+
+def test_one_seed_decides_nothing_however_many_subjects(make_run):
+    subjects = {"a": [0.8 + at / 1000 for at in range(50)], "b": [0.5 + at / 999 for at in range(50)]}
+    one = {row.predictor: row.versus["ap"] for row in paired_rows(make_run, {"a": [0.8], "b": [0.5]}, subjects)}
+    assert one["b"].subjects.adjusted < 1e-6
+    assert (one["b"].p, one["b"].verdict) == (None, "undecided")
+    values = {"a": [0.8, 0.81, 0.79], "b": [0.5, 0.5, 0.52]}
+    three = {row.predictor: row.versus["ap"] for row in paired_rows(make_run, values, subjects)}
+    assert three["b"].verdict == "worse"
+    assert three["b"].seeds.p < three["b"].p < 0.05
+
+
+def test_a_lucky_seed_does_not_become_the_reference(make_run):
+    rows = paired_rows(make_run, {"whole": [0.8, 0.81, 0.79], "low": [0.5, 0.5, 0.52], "lucky": [0.9]})
+    assert reference(rows, "auroc").predictor == "whole"
+    verdicts = {row.predictor: row.versus["auroc"].verdict for row in rows}
+    assert verdicts == {"whole": "best", "low": "worse", "lucky": "undecided"}
+    assert reference(rows[:1], "auroc") is rows[0]
+
+
+def test_subjects_are_compared_over_the_seeds_that_both_rows_have(make_run):
+    """Both rows have the same value in every common seed; the best one has a fourth, better seed."""
+    names = [0.5 + at / 100 for at in range(8)]
+    runs = [make_run(seed, {name: {"value": value, "subjects": names} for name, value in (("a", 0.9), ("b", 0.8))})
+            for seed in range(3)]  # fmt: skip
+    runs.append(make_run(3, {"a": {"value": 0.9, "subjects": [one + 0.3 for one in names]}}))
+    (b,) = [row for row in aggregate(Collection(runs)) if row.predictor == "b"]
+    assert b.versus["ap"].subjects.difference == pytest.approx(0.0)
 
 
 def test_too_few_pairs_and_constant_differences_get_no_p():
@@ -140,24 +229,31 @@ def test_effects_have_textbook_intervals():
     assert difference_effect(a, b[:1], 2, "x").low is None
     assert difference_effect([1, 1], [2, 2], 2, "x").why == "nothing varies"
     assert mean_effect([1.0, 2.0], 3, "x").why == "n too small: 2 x, at least 3 are needed"
-    x = list(range(10))
-    rho = correlation_effect([(x, [1, 0, 2, 3, 5, 4, 6, 7, 9, 8])], 5, "x")
-    expected = stats.spearmanr(x, [1, 0, 2, 3, 5, 4, 6, 7, 9, 8]).statistic
-    assert rho.value == pytest.approx(expected)
-    assert np.arctanh(rho.high) - np.arctanh(rho.value) == pytest.approx(1.959964 * (1.06 / 7) ** 0.5)
+    x, y = list(range(10)), [1, 0, 2, 3, 5, 4, 6, 7, 9, 8]
+    assert correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert correlation(x, [1.0] * 10) is None
 
 
-def test_dependence_covers_the_true_spread_and_its_lower_end_is_the_f_test():
-    covered, agreed = 0, 0
-    for trial in range(200):
+@pytest.mark.parametrize("common", [0.0, 0.2])
+def test_dependence_covers_the_true_spread_whatever_seeds_do_to_all_groups(common):
+    covered, means = 0, np.array([-0.06, 0.0, 0.06])
+    for trial in range(300):
         random = np.random.default_rng(trial)
-        means = np.array([-0.06, 0.0, 0.06])
-        groups = (means[:, None] + random.normal(0, 0.1, (3, 4))).tolist()
+        groups = means[:, None] + random.normal(0, 0.1, (3, 4)) + random.normal(0, common, (1, 4))
         found = dependence([groups], "betas")
         covered += found.low <= np.sqrt((means**2).mean()) <= found.high
-        p = stats.f_oneway(*groups).pvalue
-        agreed += (found.low > 0) == (p < 0.025)
-    assert agreed == 200
-    assert 183 <= covered <= 197  # 95 % of 200, give or take three standard errors; the plug-in noise costs a little
-    assert dependence([[[1.0, 1.0], [2.0, 2.0]]], "betas").why == "nothing varies over seeds"
-    assert dependence([[[1.0], [2.0]]], "betas").n == 0
+        table = groups - groups.mean(axis=0)
+        ratio = 4 * table.mean(axis=1).var(ddof=1) / (((table - table.mean(axis=1, keepdims=True)) ** 2).sum() / 6)
+        assert (found.low > 0) == (stats.f.sf(ratio, 2, 6) < 0.05)  # the F test of a randomised block design
+    assert covered >= 277  # at least 95 % of 300, but for two standard errors
+
+
+def test_dependence_of_two_groups_is_the_paired_t_interval_halved():
+    table = RANDOM.normal([[3.0], [0.0]], size=(2, 5))
+    expected = stats.ttest_rel(*table).confidence_interval()
+    found = dependence([table], "betas")
+    assert (found.low, found.high) == (pytest.approx(expected.low / 2), pytest.approx(expected.high / 2))
+    assert dependence([table[:, :1], table[:1]], "betas").n == 0
+    alike = np.array([[0.2, 0.2], [0.4, 0.4]])
+    assert dependence([alike], "betas").why == "nothing varies over seeds"
+    assert dependence([alike], "datasets", 0.1).high > 0.2  # noise of at least that of rounding to tenths

@@ -31,14 +31,18 @@ def test_leaderboard_writes_what_it_is_asked_for(folder, tmp_path, capsys):
     files = {name: tmp_path / "out" / f"board.{name}" for name in ("markdown", "csv", "json", "latex")}
     (folder / "x").mkdir()
     (folder / "x" / "result.json").write_text("{")
+    (folder / "y").mkdir()
+    (folder / "y" / "failure.txt").write_text("loss is NaN")
     options = [text for name, path in files.items() for text in (f"--{name}", str(path))]
     assert main(["leaderboard", str(folder), "--view", "claims", *options]) == 0
     out, err = capsys.readouterr()
     assert err.startswith(f"left out: {folder}/x/result.json: damaged JSON")
+    assert "failed: y: loss is NaN" in err
     assert "0.810 ± 0.010" in out
     assert "Localization depends on beta." in " ".join(out.split())
     assert all(f"wrote     {path}" in out for path in files.values())
     assert "left out" in files["markdown"].read_text()
+    assert "- failed: y: loss is NaN" in files["markdown"].read_text()
     assert files["csv"].read_text() == (folder / "leaderboard.csv").read_text()
     assert json.loads(files["json"].read_text())["damaged"]
     assert (folder / "leaderboard.md").read_text() in files["markdown"].read_text()

@@ -39,11 +39,11 @@ def test_two_seeds_are_never_tested_and_equal_rows_are_no_worse(make_run):
     assert verdicts(rows_of(runs), "auroc") == {"a": "best", "b": "undecided", "c": "not worse"}
 
 
-def test_subjects_decide_where_seeds_cannot_and_both_must_agree(make_run):
+def test_subjects_alone_decide_nothing_and_both_must_agree(make_run):
     subjects = np.linspace(0.3, 0.8, 10)
     one = make_run(0, {"a": {"value": 0.9, "subjects": list(subjects)}, "b": {"value": 0.5, "subjects": list(subjects - 0.1)},
                        "c": {"value": 0.6, "subjects": list(subjects[::-1])}})  # fmt: skip
-    assert verdicts(rows_of([one]), "ap") == {"a": "best", "b": "worse", "c": "not worse"}
+    assert verdicts(rows_of([one]), "ap") == {"a": "best", "b": "undecided", "c": "undecided"}
     assert verdicts(rows_of([one]), "auroc") == {"a": "best", "b": "undecided", "c": "undecided"}
     runs = [
         make_run(

@@ -1,6 +1,9 @@
-/** A name as Plotly shows it literally: Plotly would read some markup in it. */
-function literal(text) {
-  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const LABEL = 36; // letters of a name that a plot has room for
+
+/** A name as Plotly shows it literally: Plotly would read some markup in it. The middle of a long one is left out. */
+function literal(text, room = LABEL) {
+  const short = text.length > room ? `${text.slice(0, room / 2)}…${text.slice(1 - room / 2)}` : text;
+  return short.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
 const FIRST_SHOWN = 8;
@@ -25,6 +28,7 @@ function last(curve) {
 
 function betaTraces(entry, colours) {
   const curves = [...entry.curves].sort((a, b) => last(b) - last(a));
+  const opacity = Math.max(0.05, 0.16 - 0.015 * curves.length); // many bands on one another hide what is below
   return curves.flatMap((curve, at) => {
     const look = lookOf(curve.name, colours.ink);
     const points = curve.points.filter((point) => point[1] !== null);
@@ -33,7 +37,7 @@ function betaTraces(entry, colours) {
     const band = {
       ...shared, x: [...banded, ...banded.toReversed()].map((point) => point[0]),
       y: [...banded.map((point) => point[3]), ...banded.toReversed().map((point) => point[2])],
-      fill: "toself", fillcolor: look.color, opacity: 0.14, line: { width: 0 }, mode: "lines", hoverinfo: "skip", showlegend: false,
+      fill: "toself", fillcolor: look.color, opacity, line: { width: 0 }, mode: "lines", hoverinfo: "skip", showlegend: false,
     };
     const line = {
       ...shared, name: literal(curve.name), x: points.map((point) => point[0]), y: points.map((point) => point[1]), mode: "lines+markers",
@@ -73,32 +77,39 @@ function timeTraces(entry, colours) {
 function timeLayout(entry) {
   const times = entry.points.map((point) => point.x);
   const type = Math.min(...times) > 0 ? "log" : "linear";
-  const dtick = type === "log" && Math.max(...times) > 300 * Math.min(...times) ? 1 : undefined; // a tick per decade
+  const span = Math.max(...times) / Math.min(...times);
+  const dtick = type !== "log" || span < 5 ? undefined : span > 300 ? 1 : "D2"; // each decade, or 1, 2 and 5
   return { xaxis: { title: { text: "milliseconds per image" }, type, dtick, tickformat: "~g" }, yaxis: { title: { text: entry.metric }, range: around(entry.points.map((point) => point.y[0])) } };
 }
 
 const DOMAIN_LOOKS = [["#0072B2", "circle"], ["#D55E00", "square"], ["#009E73", "diamond"]];
 
+/** The predictors from the lowest mean over the domains to the highest. */
+function byMean(entry) {
+  const mean = (name) => {
+    const own = entry.values.filter((one) => one.name === name);
+    return own.reduce((sum, one) => sum + one.value, 0) / own.length;
+  };
+  return [...new Set(entry.values.map((one) => one.name))].sort((a, b) => mean(a) - mean(b));
+}
+
 function domainTraces(entry) {
+  const order = byMean(entry);
   return entry.domains.map((domain, at) => {
     const own = entry.values.filter((one) => one.domain === domain);
     const [color, symbol] = DOMAIN_LOOKS[at % DOMAIN_LOOKS.length];
     return {
-      name: literal(domain), x: own.map((one) => one.value), y: own.map((one) => literal(one.name)), mode: "markers",
+      name: literal(domain), x: own.map((one) => one.value), y: own.map((one) => order.indexOf(one.name)), mode: "markers",
       marker: { color, symbol, size: 10 }, error_x: { type: "data", array: own.map((one) => one.sd ?? 0), color, thickness: 1, width: 3 },
-      customdata: own.map((one) => literal(one.count)), hovertemplate: "%{y}: %{x:.3f}, %{customdata}<extra>%{fullData.name}</extra>",
+      customdata: own.map((one) => [literal(one.name), literal(one.count)]), hovertemplate: "%{customdata[0]}: %{x:.3f}, %{customdata[1]}<extra>%{fullData.name}</extra>",
     };
   });
 }
 
-function domainLayout(entry) {
-  const names = [...new Set(entry.values.map((one) => one.name))];
-  const means = new Map(names.map((name) => {
-    const own = entry.values.filter((one) => one.name === name).map((one) => one.value);
-    return [name, own.reduce((sum, value) => sum + value, 0) / own.length];
-  }));
-  const order = names.sort((a, b) => means.get(a) - means.get(b)).map(literal);
-  const yaxis = { type: "category", categoryorder: "array", categoryarray: order, automargin: true };
+function domainLayout(entry, narrow) {
+  const order = byMean(entry);
+  const ticktext = order.map((name) => literal(name, narrow ? 18 : LABEL));
+  const yaxis = { tickvals: [...order.keys()], ticktext, range: [-0.6, order.length - 0.4] };
   return { xaxis: { title: { text: `${entry.metric} ± sd` } }, yaxis, height: 140 + 26 * order.length };
 }
 
@@ -121,7 +132,7 @@ function drawPlot(place, kind, entry) {
   const colours = themeColours();
   const narrow = place.clientWidth < 640;
   const axis = { gridcolor: colours.line, linecolor: colours.muted, zeroline: false, automargin: true };
-  const own = KINDS[kind].layout(entry);
+  const own = KINDS[kind].layout(entry, narrow);
   const traces = KINDS[kind].traces(entry, colours);
   const height = own.height ?? (narrow ? 420 + 11 * traces.length : Math.max(440, 120 + 19 * traces.filter((one) => one.showlegend !== false).length));
   const layout = {

@@ -49,7 +49,8 @@ class TableView {
     this.status = make("p", { class: "status", role: "status" });
     this.more = make("p", { class: "more" });
     this.heads = table.header.map((name, column) => this.head(name, column));
-    const caption = make("caption", {}, make("b", {}, table.title), table.caption ? ` ${table.caption}` : "");
+    const said = make("div", { class: "said" }, make("b", {}, table.title), table.caption ? ` ${table.caption}` : "");
+    const caption = make("caption", {}, said);
     const drawn = make("table", {}, caption, make("thead", {}, make("tr", {}, ...this.heads)), this.body);
     const scroll = make("div", { class: "scroll", role: "region", "aria-label": table.title, tabindex: "0" }, drawn);
     host.replaceChildren(this.toolbar(), scroll, this.more, ...(table.note ? [make("p", { class: "note" }, table.note)] : []));
@@ -152,7 +153,8 @@ class TableView {
     this.status.textContent = `${shown < found.length ? `${shown} of ${found.length}` : found.length} rows${found.length < rows.length ? ` (${rows.length} unfiltered)` : ""}`;
     const grow = (count, text) => make("button", { type: "button", onclick: () => this.grow(count) }, text);
     const rest = found.length - shown;
-    this.more.replaceChildren(...(rest > 200 ? [grow(200, "Show 200 more")] : []), ...(rest > 0 ? [grow(rest, `Show all ${found.length}`)] : []));
+    const paper = make("span", { class: "paper" }, `${shown} of ${found.length} rows: what is shown is printed.`);
+    this.more.replaceChildren(...(rest > 0 ? [paper] : []), ...(rest > 200 ? [grow(200, "Show 200 more")] : []), ...(rest > 0 ? [grow(rest, `Show all ${found.length}`)] : []));
   }
 
   grow(count) {
