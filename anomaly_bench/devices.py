@@ -83,11 +83,12 @@ def _check(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
     codes = [one.returncode for one in ranks]
     if codes[0] == LEFT:
         raise Leave
-    for rank, code in enumerate(codes):
-        if code not in (None, 0, LEFT):
-            raise RuntimeError(
-                f"process {rank} of {len(codes)} of the training ended with exit code {code}; run.log has why"
-            )
+    failed = [(code, rank) for rank, code in enumerate(codes) if code not in (None, 0, LEFT)]
+    if failed:
+        code, rank = min(failed)  # one that was killed comes before those that missed it
+        raise RuntimeError(
+            f"process {rank} of {len(codes)} of the training ended with exit code {code}; run.log has why"
+        )
 
 
 class Share(Sampler[list[int]]):
@@ -167,7 +168,8 @@ def _wish(leave: bool) -> None:
 
 
 def _die_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin, whose lock the end of a process that has failed would wait for in vain
+        pass
     os._exit(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,8 @@ def leaderboard_verb(options: argparse.Namespace) -> int:
 
 def _documents(board: Board, options: argparse.Namespace) -> list[Path]:
     """Write the files that the options name; their paths."""
-    from leaderboard.documents import board_json, board_markdown, csv, latex
+    from leaderboard.documents import board_json, board_markdown, csv
+    from leaderboard.latex import latex
     from leaderboard.report import html_report
 
     writers: dict[str, Callable[[], str]] = {
@@ -117,7 +118,7 @@ def show(
     from leaderboard.terminal import print_findings, print_sheet
 
     collection = collect(folder)
-    warn(collection.damaged)
+    warn(collection.damaged, collection.failed if only is None else {})
     board = build(collection, reported, checked(metric))
     console = Console()
     if only is None:
@@ -224,10 +225,14 @@ def checked(metric: str) -> str:
     return metric
 
 
-def warn(damaged: Sequence[str]) -> None:
-    """Say on standard error which results are left out and why."""
+def warn(damaged: Sequence[str], failed: Mapping[str, str] | None = None) -> None:
+    """Say on standard error which results are left out, which runs failed, and why."""
+    from leaderboard.tables import plain
+
     for message in damaged:
-        print(f"left out: {message}", file=sys.stderr)
+        print(f"left out: {plain(message)}", file=sys.stderr)
+    for run, why in (failed or {}).items():
+        print(f"failed: {plain(f'{run}: {why}')}", file=sys.stderr)
 
 
 def _write(path: Path, text: str) -> None:

@@ -119,7 +119,7 @@ class PipeReporter(Reporter):
 
 
 class PlainReporter(Reporter):
-    """One line per finished run, for logs."""
+    """One line per finished run, for logs; what a run in a lane says begins with its title."""
 
     def __init__(self, console: Console, runs: int) -> None:
         self.console, self.runs, self.done, self.timed, self.start = console, runs, 0, 0, 0.0
@@ -136,6 +136,9 @@ class PlainReporter(Reporter):
         left = (time.monotonic() - self.start) / self.timed * (self.runs - self.done) if self.timed else 0.0
         eta = f"; about {timedelta(seconds=round(left))} left" if left else ""
         self.say(f"[{self.done}/{self.runs}] {line}{eta}")
+
+    def lane(self, title: str) -> Reporter:
+        return PlainLane(self, title)
 
 
 class BarReporter(PlainReporter):
@@ -169,15 +172,26 @@ class BarReporter(PlainReporter):
         return Lane(self, title)
 
 
-class Lane(Reporter):
-    """A bar of its own for one of several runs."""
+class PlainLane(Reporter):
+    """Says whose words it passes on."""
 
-    def __init__(self, sweep: BarReporter, title: str) -> None:
-        self.sweep, self.bars, self.title = sweep, sweep.bars, title
-        self.task = self.bars.add_task(title, total=None, note="")
+    def __init__(self, sweep: PlainReporter, title: str) -> None:
+        self.sweep, self.title = sweep, title
 
     def run(self, title: str) -> None:
         self.sweep.run(title)
+
+    def say(self, line: str) -> None:
+        self.sweep.say(f"{self.title}: {line}")
+
+
+class Lane(PlainLane):
+    """A bar of its own for one of several runs."""
+
+    def __init__(self, sweep: BarReporter, title: str) -> None:
+        super().__init__(sweep, title)
+        self.bars = sweep.bars
+        self.task = self.bars.add_task(title, total=None, note="")
 
     def stage(self, title: str, total: int) -> None:
         self.bars.reset(self.task, total=total, description=f"{self.title} {title}".strip(), visible=True, note="")
@@ -187,9 +201,6 @@ class Lane(Reporter):
 
     def note(self, text: str) -> None:
         self.bars.update(self.task, note=text)
-
-    def say(self, line: str) -> None:
-        self.sweep.say(f"{self.title}: {line}")
 
     def leave(self) -> None:
         self.bars.remove_task(self.task)

@@ -1,4 +1,4 @@
-"""The trainer's manners: no chatter on the user's terminal, and Ctrl-C stays an interrupt."""
+"""The trainer's manners: no chatter on the user's terminal, Ctrl-C stays an interrupt, and SIGTERM is the process's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 SILENCED = (
     (Warning, r".*LeafSpec.* is deprecated.*"),
@@ -45,3 +47,20 @@ def quiet() -> Iterator[None]:
             warnings.formatwarning = form
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+class OwnSigterm(Callback):
+    """Gives SIGTERM its handler back, if there was one when this was made.
+
+    The trainer calls it too, but then ends the training with the epoch, before a checkpoint can be written.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if callable(self._handler):
+            with suppress(ValueError):  # not the main thread, so that the trainer has not touched it either
+                signal.signal(signal.SIGTERM, self._handler)
+
+    on_validation_start = on_test_start = on_train_start

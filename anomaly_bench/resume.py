@@ -68,12 +68,11 @@ class Saver(pl.callbacks.Checkpoint):
                 self.score, self.best = score, _copied(pl_module.state_dict())
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch > 0 and trainer.strategy.broadcast(self._due()):
-            if trainer.current_epoch > self._began:
-                began = time.perf_counter()
-                self._save(trainer)
-                self._saved = time.perf_counter()
-                self._cost = self._saved - began
+        if trainer.current_epoch > self._began and trainer.strategy.broadcast(self._due()):
+            began = time.perf_counter()
+            self._save(trainer)
+            self._saved = time.perf_counter()
+            self._cost = self._saved - began
             wishes.save = False
             if wishes.leave:
                 raise Leave

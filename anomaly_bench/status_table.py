@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.table import Table
 from leaderboard.collect import PlannedRun
 
 from .source import source_digest
+from .sweep.job import title
 from .sweep.states import STATES, Standing, estimate, standings
 
 LISTED = ("running", "queued", "failed")
@@ -28,25 +29,39 @@ class View:
     over: bool
 
 
-def overview(runs: Sequence[PlannedRun], out: Path) -> View:
-    """Counts for each setting, the runs that go on or have failed, and the time that is left."""
+def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) -> View:
+    """Counts for each setting, the runs that go on or have failed, and the time that is left.
+
+    differs: by setting id, what tells it from others of the same dataset, model and beta.
+    """
     found = standings(runs, out)
-    shown = [state for state in STATES if state != "queued" or _count(found, state)]
-    table = Table("dataset", "model", "beta", *shown, title=escape(f"{_count(found, 'done')}/{len(found)} runs done"))
-    for key in dict.fromkeys(_group(one.run) for one in found):
-        counts = Counter(one.state for one in found if _group(one.run) == key)
-        table.add_row(*map(escape, key), *(str(counts[state] or "") for state in shown))
-    lines = [f"{one.state}: {_title(one.run)} ({one.detail})" for one in found if one.state in LISTED]
+    shown = [state for state in STATES if state == "done" or _count(found, state)]
+    kinds = ["dataset", "model", "beta", *(["setting"] if differs else [])]
+    table = Table(title=escape(f"{_count(found, 'done')}/{len(found)} runs done"))
+    for head in (*kinds, *shown):
+        table.add_column(head, overflow="fold")
+    counts: dict[tuple[str, ...], Counter[str]] = {}
+    for one in found:
+        key: tuple[str, ...] = (
+            one.run.dataset,
+            one.run.model,
+            f"{one.run.beta:g}",
+            differs.get(one.run.setting_id, ""),
+        )
+        counts.setdefault(key[: len(kinds)], Counter())[one.state] += 1
+    for key, count in counts.items():
+        table.add_row(*map(escape, key), *(str(count[state] or "") for state in shown))
+    lines = [f"{one.state}: {_title(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
     lines += _remarks(found, max(1, _count(found, "running")), out)
     return View(Group(table, *map(escape, lines)), _count(found, "done") + _count(found, "failed") == len(found))
 
 
-def listing(runs: Sequence[PlannedRun], out: Path, jobs: int) -> RenderableType:
-    """Every run with its state, and the expected time with `jobs` at once."""
+def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], jobs: int) -> RenderableType:
+    """Every run with its state, and the expected time with `jobs` at once; differs: as in `overview`."""
     found = standings(runs, out)
     table = Table("run", "state", "", title=escape(f"{len(found)} runs, {_count(found, 'done')} done"))
     for one in found:
-        table.add_row(escape(_title(one.run)), one.state, escape(one.detail))
+        table.add_row(escape(_title(one.run, differs)), one.state, escape(one.detail))
     return Group(table, *map(escape, _remarks(found, jobs, out)))
 
 
@@ -57,7 +72,7 @@ def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
         at_once = f" with {jobs} at once" if jobs > 1 else ""
         lines.append(f"about {timedelta(seconds=round(left.seconds / jobs))} left{at_once}")
     if left.unknown:
-        lines.append(f"{left.unknown} runs: expected time not known, as none of their dataset and model is finished")
+        lines.append(f"expected time not known of {left.unknown}, as no run of their dataset and model is finished")
     others = sum(one.finished is not None and one.finished.source != source_digest() for one in found)
     if others:
         lines.append(
@@ -72,9 +87,5 @@ def _count(found: Sequence[Standing], state: str) -> int:
     return sum(one.state == state for one in found)
 
 
-def _group(run: PlannedRun) -> tuple[str, str, str]:
-    return run.dataset, run.model, f"{run.beta:g}"
-
-
-def _title(run: PlannedRun) -> str:
-    return f"{run.dataset} {run.model} beta={run.beta:g} seed={run.seed}"
+def _title(run: PlannedRun, differs: Mapping[str, str]) -> str:
+    return title(run.dataset, run.model, run.beta, differs.get(run.setting_id, ""), run.seed)

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ def retry_verb(options: argparse.Namespace, show: Show) -> int:
     from .config import read_config
     from .sweep.states import standings
 
-    failed = [one.run for one in standings(_planned(options), options.folder) if one.state == "failed"]
+    failed = [one.run for one in standings(_planned(options)[0], options.folder) if one.state == "failed"]
     if not failed:
         print(f"{options.folder}: no run has failed; `anomaly-bench status {options.folder}` shows how they stand")
         return 0
@@ -97,17 +98,20 @@ def status_verb(options: argparse.Namespace) -> int:
 
     from .status_table import overview
 
-    console, runs = Console(), _planned(options)
+    console, (runs, differs) = Console(), _planned(options)
     if not options.watch:
-        console.print(overview(runs, options.folder).shown)
+        console.print(overview(runs, options.folder, differs).shown)
         return 0
-    with Live(console=console, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
-            view = overview(runs, options.folder)
+            view = overview(runs, options.folder, differs)
             live.update(view.shown, refresh=True)
             if view.over:
-                return 0
+                break
             time.sleep(WATCH)
+    if not console.is_terminal:
+        print()  # the last look goes without a line's end
+    return 0
 
 
 def cancel_verb(options: argparse.Namespace) -> int:
@@ -115,7 +119,7 @@ def cancel_verb(options: argparse.Namespace) -> int:
     from .sweep import slurm
 
     try:
-        jobs = slurm.jobs_of(options.folder, [run.folder for run in _planned(options)])
+        jobs = slurm.jobs_of(options.folder, [run.folder for run in _planned(options)[0]])
         slurm.cancel(job.job_id for job in jobs.values())
     except slurm.UnreachableError as error:
         raise ConfigError(f"{options.folder}: SLURM does not answer ({error}); try again later") from error
@@ -153,12 +157,13 @@ def _dry_run(configs: list[RunConfig]) -> int:
 
     from .progress import reporting
     from .status_table import listing
-    from .sweep.bench import out_of, planned, planned_run
+    from .sweep.bench import differs_of, out_of, planned, planned_run
 
     out = out_of(configs)
     with reporting(len(configs)) as reporter:
         jobs = planned(configs, reporter).jobs
-    Console().print(listing([planned_run(job) for job in jobs], out, max(1, configs[0].jobs)))
+    runs = [planned_run(job) for job in jobs]
+    Console().print(listing(runs, out, differs_of(jobs), max(1, configs[0].jobs)))
     return 0
 
 
@@ -172,10 +177,15 @@ def _with_jobs(configs: list[RunConfig], jobs: int | None) -> list[RunConfig]:
     return configs
 
 
-def _planned(options: argparse.Namespace) -> list[PlannedRun]:
-    """The runs of the newest sweep in the folder, or of all. Raises ResultError if there is none."""
+def _planned(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[str, str]]:
+    """The runs of the newest sweep in the folder, or of all, and in what settings differ. Raises ResultError for none."""
     from leaderboard.collect import newest_sweep, read_sweeps
 
     chosen = newest_sweep(options.folder)
-    runs = {run.run_id: run for sweep in read_sweeps(options.folder).values() for run in sweep.runs}
-    return [run for run in runs.values() if options.all or run.run_id in chosen]
+    sweeps = [
+        sweep
+        for sweep in read_sweeps(options.folder).values()
+        if options.all or {run.run_id for run in sweep.runs} == chosen
+    ]
+    runs = {run.run_id: run for sweep in sweeps for run in sweep.runs}
+    return list(runs.values()), {key: text for sweep in sweeps for key, text in sweep.differs.items()}

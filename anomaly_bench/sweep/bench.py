@@ -102,7 +102,12 @@ def write_plan(jobs: Sequence[Job], out: Path) -> Path:
     """Note which runs belong together, so that a leaderboard can say how many of them it saw."""
     runs = [planned_run(job) for job in jobs]
     name = hashlib.blake2b(json.dumps(sorted(run.run_id for run in runs)).encode(), digest_size=8).hexdigest()
-    return write_sweep(Sweep(runs=runs), out, name)
+    return write_sweep(Sweep(runs=runs, differs=differs_of(jobs)), out, name)
+
+
+def differs_of(jobs: Sequence[Job]) -> dict[str, str]:
+    """In what settings differ, by their ids."""
+    return {job.identity.setting_id: job.differs for job in jobs if job.differs}
 
 
 def planned_run(job: Job) -> PlannedRun:

@@ -69,7 +69,7 @@ class LocalEngine:
         with explained(job.out):
             log.parent.mkdir(parents=True, exist_ok=True)
         worker = start("anomaly_bench.sweep.child:do_here", (job,), log, environment, self.threads)
-        lane = reporter.lane(job.title) if self.jobs > 1 else reporter
+        lane = reporter.lane(job.title)
         lane.run(job.title)
         self.running[worker.pipe] = Running(job, worker, lane, devices)
 

@@ -30,6 +30,15 @@ POLL = 3.0  # seconds between looks at files and at the queue
 GRACE = 10.0  # seconds that a shared file system may take to show what a job that is over has written
 SILENCE = 600.0  # seconds without an answer of SLURM that are worth a word
 HOPELESS = ("CANCELLED", "OUT_OF_MEMORY", "DEADLINE")
+KEYS = {  # what sbatch complains of, and the keys that say it
+    "partition": ("partition",),
+    "invalid account": ("account",),
+    "time limit": ("time",),
+    "memory": ("mem_gb",),
+    "node configuration": ("cpus", "gpus", "mem_gb"),
+    "gres": ("gpus",),
+}
+AWAY = ("Unable to contact", "timed out", "temporarily unable")
 
 
 @dataclass
@@ -53,8 +62,11 @@ class SlurmEngine:
     def carry_out(self, jobs: Sequence[Job], reporter: Reporter) -> Iterator[Ended]:
         """See Engine. Closing the iterator cancels the jobs; Ctrl-C leaves them in the queue."""
         check_cluster()
-        with explained(self.out):
-            watched = self._submitted(jobs, reporter)
+        try:
+            with explained(self.out):
+                watched = self._submitted(jobs, reporter)
+        except slurm.UnreachableError as error:
+            raise ConfigError(f"engine=slurm: SLURM does not answer ({error}); try again later") from error
         if not self.config.wait:
             return
         reporter.run("SLURM")
@@ -80,40 +92,38 @@ class SlurmEngine:
         """Jobs for all runs that have none in the queue; two commands at the same time do not both submit them."""
         self.logs.mkdir(parents=True, exist_ok=True)
         with lease(self.folder / "submit.lock"):
-            try:
-                there = slurm.jobs_of(self.out, [job.identity.folder for job in jobs])
-            except slurm.UnreachableError as error:
-                raise ConfigError(f"engine=slurm: SLURM does not answer ({error}); try again later") from error
-            watched, new = {}, []
+            there = slurm.jobs_of(self.out, [job.identity.folder for job in jobs])
+            watched: dict[str, Watched] = {}
+            new = []
             for job in jobs:
                 note = slurm.submitted(self.out, job.identity.folder) if job.identity.folder in there else None
                 if note is None:
                     new.append((job, 1))
                 else:
                     watched[job.identity.run_id] = Watched(job, note)
-            watched |= self._submit(new)
+            self._submit(new, watched)
         before = f", {len(watched) - len(new)} are there already" if len(watched) > len(new) else ""
         reporter.say(f"SLURM: {len(new)} jobs submitted{before}; `anomaly-bench cancel {self.out}` ends them")
         return watched
 
-    def _submit(self, jobs: Sequence[tuple[Job, int]]) -> dict[str, Watched]:
-        """A job for each run; the number beside it says how many it has had then. Raises ConfigError if sbatch refuses."""
+    def _submit(self, jobs: Sequence[tuple[Job, int]], watched: dict[str, Watched]) -> None:
+        """A job for each run, to be watched; the number beside it says how many it has had then.
+
+        Raises ConfigError if sbatch refuses, UnreachableError if SLURM does not answer it.
+        """
         from submitit.core.utils import FailedJobError
 
-        watched = {}
         for at in range(0, len(jobs), ARRAY):
             part = jobs[at : at + ARRAY]
             try:
                 started = self._executor().map_array(work, [job for job, _ in part])
             except FailedJobError as error:
-                last = str(error).strip().splitlines()[-1]
-                raise ConfigError(f"engine=slurm: sbatch refuses ({last}); look at the keys of engine") from error
+                raise refusal(str(error)) from error
             for (job, tries), found in zip(part, started, strict=True):
                 found.paths.result_pickle.unlink(missing_ok=True)  # of a cluster that has begun to count anew
                 note = slurm.Submitted(job.identity.run_id, found.job_id, tries)
                 note.write(self.out, job.identity.folder)
                 watched[job.identity.run_id] = Watched(job, note)
-        return watched
 
     def _executor(self) -> SlurmExecutor:
         from submitit import SlurmExecutor
@@ -163,14 +173,32 @@ class SlurmEngine:
                 one.over = time.monotonic()
             elif time.monotonic() - one.over > GRACE:
                 dead.append(watched.pop(run_id))
+        yield from self._buried(dead, watched, reporter)
+
+    def _buried(self, dead: Sequence[Watched], watched: dict[str, Watched], reporter: Reporter) -> Iterator[Ended]:
+        """How runs ended whose jobs died without a word; those that another job is to go on with are submitted and watched."""
         again = []
         for one in dead:
-            ended = self._buried(one, reporter)
-            if ended is None:
-                again.append((one.job, one.submitted.tries + 1))
+            state, code = slurm.fate(one.submitted.job_id)
+            reason = f"SLURM job {one.submitted.job_id} ended: {state}, exit code {code}"
+            tries = one.submitted.tries + (state != "PREEMPTED")
+            if one.job.done:
+                yield Ended(one.job, "before")
+            elif state in HOPELESS or tries > self.config.tries:
+                yield self._failed(one, reason)
             else:
-                yield ended
-        watched |= self._submit(again)
+                again.append((one, tries, reason))
+        with suppress(slurm.UnreachableError):
+            self._submit([(one.job, tries) for one, tries, _ in again], watched)
+        for one, tries, reason in again:
+            if watched.setdefault(one.job.identity.run_id, one) is not one:  # otherwise it dies again in a moment
+                reporter.say(f"{one.job.title}: {reason}; submitted again ({tries} of {self.config.tries})")
+
+    def _failed(self, one: Watched, reason: str) -> Ended:
+        errors = self._job(one).paths.stderr
+        details = f"The end of {LOG_FILE}:\n{tail(one.job.folder / LOG_FILE)}\n\nThe end of {errors}:\n{tail(errors)}"
+        write_failure(one.job, reason, details)
+        return Ended(one.job, "failed", reason)
 
     def _outcome(self, one: Watched) -> Ended | None:
         """What the job has said of its run, if it has said something."""
@@ -182,21 +210,6 @@ class SlurmEngine:
             write_failure(one.job, reason, str(said.exception()))
             return Ended(one.job, "failed", reason)
         return Ended(one.job, *said.result())
-
-    def _buried(self, one: Watched, reporter: Reporter) -> Ended | None:
-        """How a run ended whose job died without a word; None if another job is to go on with it."""
-        if one.job.done:
-            return Ended(one.job, "before")
-        job_id, tries = one.submitted.job_id, one.submitted.tries
-        state, code = slurm.fate(job_id)
-        reason = f"SLURM job {job_id} ended: {state}, exit code {code}"
-        if state not in HOPELESS and tries < self.config.tries:
-            reporter.say(f"{one.job.title}: {reason}; submitted again ({tries + 1} of {self.config.tries})")
-            return None
-        errors = self._job(one).paths.stderr
-        details = f"The end of {LOG_FILE}:\n{tail(one.job.folder / LOG_FILE)}\n\nThe end of {errors}:\n{tail(errors)}"
-        write_failure(one.job, reason, details)
-        return Ended(one.job, "failed", reason)
 
     def _job(self, one: Watched) -> SlurmJob[tuple[State, str]]:
         from submitit import SlurmJob
@@ -214,3 +227,14 @@ def check_cluster() -> None:
         raise ConfigError(
             "engine=slurm: there is no sbatch here; start it on a machine of the cluster, or say engine=local"
         )
+
+
+def refusal(said: str) -> ConfigError | slurm.UnreachableError:
+    """The error for what sbatch says when it submits nothing."""
+    last = (
+        said.strip().rpartition("\n")[2].removeprefix("sbatch: error: ").removeprefix("Batch job submission failed: ")
+    )
+    if any(word in last for word in AWAY):
+        return slurm.UnreachableError(last)
+    keys = [f"engine.{key}" for word, blamed in KEYS.items() if word in last.lower() for key in blamed]
+    return ConfigError(f"engine=slurm: sbatch refuses ({last}); look at {', '.join(keys) or 'engine.extra'}")

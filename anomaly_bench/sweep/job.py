@@ -22,11 +22,16 @@ State = Literal["done", "before", "failed", "held", "stopped"]
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep. since: a failure that is newer (in seconds since 1970; 0: none) is one of this sweep's."""
+    """One run of a sweep.
+
+    differs: in what its setting differs from others of the sweep, if the title does not say it otherwise;
+    since: a failure that is newer (in seconds since 1970; 0: none) is one of this sweep's.
+    """
 
     config: RunConfig
     identity: Identity
     beta: float
+    differs: str = ""
     since: float = 0.0
 
     @property
@@ -43,10 +48,14 @@ class Job:
 
     @property
     def title(self) -> str:
-        config = self.config
-        split = config.dataset.split
-        fold = "" if split.folds is None else f" fold={split.fold}/{split.folds}"
-        return f"{dataset_name(config.dataset)} {config.model.name} beta={self.beta:g}{fold} seed={config.seed}"
+        return title(
+            dataset_name(self.config.dataset), self.config.model.name, self.beta, self.differs, self.config.seed
+        )
+
+
+def title(dataset: str, model: str, beta: float, differs: str, seed: int) -> str:
+    """What a run is called in all that is shown of a sweep."""
+    return " ".join(filter(None, (dataset, model, f"beta={beta:g}", differs, f"seed={seed}")))
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from data_modules.digests import usable_cpus
 from data_modules.module import AnomalyDataModule
 from data_modules.store_build import single_threaded
 
 from ..callbacks.search import check_searches
+from ..devices import shared
 from ..errors import ConfigError
 from ..identity import device_kind, name_run, setting_of
 from ..models import build_model
@@ -23,9 +26,10 @@ from ..output import CACHE, explained
 from ..predictors import build_suite
 from ..progress import Reporter
 from ..quiet import quiet
-from ..run import build_data
+from ..run import build_data, with_loaders_of
 from ..schema import LocalConfig, RunConfig, SlurmConfig
 from .job import Job, Plan
+from .titles import differences
 
 
 def plan(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
@@ -51,7 +55,9 @@ def plan(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
         jobs.setdefault(identity.run_id, Job(config, identity, beta))
     for one in data.values():
         reporter.say(one.describe())
-    return Plan(list(jobs.values()), _devices(configs), data)
+    differs = differences({job.identity.setting_id: job.config for job in jobs.values()})
+    told = [replace(job, differs=differs.get(job.identity.setting_id, "")) for job in jobs.values()]
+    return Plan(told, _devices(configs), data)
 
 
 def plan_alone(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
@@ -70,6 +76,12 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
     if key not in data:
         with explained(config.cache, CACHE):
             data[key] = build_data(config, reporter)
+    if trainer.devices > 1:
+        if not elsewhere and device_kind(trainer.accelerator) == "cpu" and trainer.devices > usable_cpus():
+            raise ConfigError(
+                f"trainer.devices={trainer.devices}: expected at most a process for each of {usable_cpus()} CPUs"
+            )
+        shared(with_loaders_of(config, data[key]).train_dataloader(), 0, trainer.devices)
     check_searches(suite, data[key])
     with single_threaded():  # threads that wait for each other are slow on a machine that does other work
         model = build_model(config.model, data[key].image_shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def queue(job_ids: Iterable[str]) -> dict[str, Queued]:
     found: dict[str, Queued] = {}
     for at in range(0, len(arrays), 500):
         chosen = ",".join(arrays[at : at + 500])
-        asked = _ask("squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%R", f"--jobs={chosen}")
+        asked = _ask(
+            "squeue", "--noheader", "--all", "--array", "--states=all", "--format=%i|%T|%R", f"--jobs={chosen}"
+        )
         if asked.returncode and "Invalid job id" not in asked.stderr:
             raise UnreachableError(asked.stderr.strip())
         for line in asked.stdout.splitlines():
@@ -89,15 +92,23 @@ def queue(job_ids: Iterable[str]) -> dict[str, Queued]:
 
 
 def fate(job_id: str) -> tuple[str, str]:
-    """State and exit code (status:signal) of a job that is over: by the accounting, or else by the controller's memory."""
-    asked = _ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", f"--jobs={job_id}")
-    for line in asked.stdout.splitlines() if not asked.returncode else ():
-        state, code = line.split("|")
-        if state.split()[0] in OVER:
-            return state.split()[0], code
-    asked = _ask("scontrol", "--oneliner", "show", "job", job_id)
-    pairs = dict(word.partition("=")[::2] for word in asked.stdout.split() if "=" in word)
-    return pairs.get("JobState", "UNKNOWN"), pairs.get("ExitCode", "0:0")
+    """State and exit code (status:signal) of a job that is over: by the accounting, or else by the controller's memory.
+
+    UNKNOWN if neither says.
+    """
+    with suppress(UnreachableError):
+        asked = _ask(
+            "sacct", "--noheader", "--parsable2", "--allocations", "--format=State,ExitCode", f"--jobs={job_id}"
+        )
+        for line in asked.stdout.splitlines() if not asked.returncode else ():
+            state, code = line.split("|")
+            if state.split()[0] in OVER:
+                return state.split()[0], code
+    with suppress(UnreachableError):
+        asked = _ask("scontrol", "--oneliner", "show", "job", job_id)
+        pairs = dict(word.partition("=")[::2] for word in asked.stdout.split() if "=" in word)
+        return pairs.get("JobState", "UNKNOWN"), pairs.get("ExitCode", "0:0")
+    return "UNKNOWN", "0:0"
 
 
 def cancel(job_ids: Iterable[str]) -> None:

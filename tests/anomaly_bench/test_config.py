@@ -74,6 +74,8 @@ def test_every_yaml_has_a_comment_on_top():
         (["+foo=1"], "foo: no such key"),
         (["beta=4"], r"beta: no such key; did you mean model\.beta\?"),
         (["predictors.only=rec_l1"], r"predictors\.only: expected a list, predictors\.only=\[a,b\]"),
+        (["model.channels=[[16,32,64]]"], r"model\.channels=\[\[16, 32, 64\]\]: expected a list of numbers, model\.ch"),
+        (["predictors.only=[[a]]"], r"predictors\.only=\[\['a'\]\]: expected a list of words"),
         (["model.latent=abc"], r"model\.latent: Value 'abc'"),
         (["trainer.max_epochs=0"], r"trainer\.max_epochs=0: expected a number of at least 1"),
         (["localization.fpr=1"], r"localization\.fpr=1\.0: expected a share"),

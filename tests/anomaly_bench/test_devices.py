@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import SMALL
-from fakes import write_mvtec
+from conftest import tiles
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
+from anomaly_bench import devices
 from anomaly_bench.config import load_config
 from anomaly_bench.devices import shared
 from anomaly_bench.errors import ConfigError
+from anomaly_bench.grid import load_grid
+from anomaly_bench.progress import Reporter
 from anomaly_bench.run import run
+from anomaly_bench.sweep import plan as sweep_plan
 from data_modules.errors import DataError
 
 TESTS = Path(__file__).parents[1]
@@ -45,31 +49,46 @@ def test_devices_that_make_no_sense_are_refused():
         load_config(["trainer.devices=2", "engine=slurm", "engine.gpus=1"])
 
 
+def test_more_devices_than_there_are_batches_or_cpus_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    small = [*tiles(tmp_path), f"out={tmp_path / 'runs'}", "trainer.devices=3"]
+    monkeypatch.setattr(sweep_plan, "usable_cpus", lambda: 2)
+    with pytest.raises(ConfigError, match=r"trainer.devices=3: expected at most a process for each of 2 CPUs"):
+        sweep_plan.plan(load_grid(small), Reporter())
+    monkeypatch.setattr(sweep_plan, "usable_cpus", lambda: 64)
+    with pytest.raises(DataError, match=r"trainer.devices=3: an epoch has but 2 batches"):
+        sweep_plan.plan(load_grid(small), Reporter())
+
+
+def test_of_the_processes_that_end_it_is_the_killed_one_that_is_named():
+    ranks = [SimpleNamespace(returncode=code) for code in (1, None, -9)]
+    with pytest.raises(RuntimeError, match=r"process 2 of 3 of the training ended with exit code -9"):
+        devices._check(ranks)
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_batches_twice_as_large_also_when_they_are_killed_on_the_way(
     tmp_path, monkeypatch
 ):
     """An autoencoder draws no random numbers, and the mean of two batches' gradients is that of their union."""
-    write_mvtec(tmp_path / "mvtec/tile")
     traps = tmp_path / "traps"
     traps.mkdir()
     monkeypatch.setenv("TRAPS", str(traps))
     monkeypatch.setenv("PYTHONPATH", f"{TESTS.parent}:{TESTS}")
     common = [
         *(
-            "dataset=mvtec_ad",
-            "dataset.category=tile",
-            f"dataset.root={tmp_path / 'mvtec'}",
-            "dataset.split.holdout=0.3",
+            *tiles(tmp_path),
+            "model=ae",
+            "model.use=killing.TrappedAE",
+            "predictors.only=[rec_l1]",
+            "localization.pictures=1",
         ),
-        *(*SMALL, "model=ae", "model.use=killing.TrappedAE", "predictors.only=[rec_l1]", "localization.pictures=1"),
         *(
             "localization.resamples=0",
             "localization.monitor_every=0",
             "trainer.max_epochs=4",
             "trainer.checkpoint_share=1",
         ),
-        *(f"cache_dir={tmp_path / 'cache'}", f"out={tmp_path / 'runs'}"),
+        f"out={tmp_path / 'runs'}",
     ]
     one = run(load_config([*common, "trainer.batch_size=4"]))
     two = load_config([*common, "trainer.batch_size=2", "trainer.devices=2"])

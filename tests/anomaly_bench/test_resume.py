@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
-from fakes import write_mvtec
+from conftest import tiles
 
 from anomaly_bench import resume
 from anomaly_bench.config import load_config
 from anomaly_bench.half_done import NOTE, read_half_done
+from anomaly_bench.interruption import Leave, wishes
 from anomaly_bench.progress import Reporter
 from anomaly_bench.resume import random_state, set_random_state
 from anomaly_bench.run import run
@@ -64,15 +64,8 @@ def assert_the_same(one, other):
 def undisturbed(tmp_path_factory):
     """Overrides of a small run, its result, and the folder `a` that it was written to."""
     folder = tmp_path_factory.mktemp("resume")
-    write_mvtec(folder / "mvtec/tile")
-    data = [
-        "dataset=mvtec_ad",
-        "dataset.category=tile",
-        "dataset.split.holdout=0.3",
-        f"dataset.root={folder / 'mvtec'}",
-    ]
     schedule = ["model.schedule=cyclical", "model.cycle_epochs=2", f"dataset.augment={AUGMENT}"]
-    overrides = [*data, *SMALL, *LONG, *SHORT, *schedule, f"cache_dir={folder / 'cache'}"]
+    overrides = [*tiles(folder), *LONG, *SHORT, *schedule]
     return overrides, run(load_config([*overrides, f"out={folder / 'a'}"])), folder / "a"
 
 
@@ -99,6 +92,17 @@ def test_a_run_interrupted_in_an_epoch_and_while_localizing_ends_with_the_same_n
     assert comparable(resumed, whole)
     assert resumed.training == whole.training
     assert_the_same(undisturbed[2], tmp_path / "b")
+
+
+def test_who_is_to_leave_before_the_training_has_begun_does_an_epoch_first(again, tmp_path, monkeypatch):
+    _, config, per_epoch = again
+    interrupted(config, 2 * per_epoch + 1)
+    monkeypatch.setattr(wishes, "save", True)
+    monkeypatch.setattr(wishes, "leave", True)
+    with pytest.raises(Leave):
+        run(config)
+    (folder,) = (tmp_path / "b").glob("mvtec*")
+    assert read_half_done(folder).epoch == 3
 
 
 @pytest.mark.parametrize("damage", ["bytes", "note", "other run"])

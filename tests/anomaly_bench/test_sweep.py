@@ -13,8 +13,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
-from fakes import write_mvtec
+from conftest import tiles
 from killing import KINDS
 
 from anomaly_bench.cli import main
@@ -30,15 +29,8 @@ SEEDS = f"seed=range({RUNS})"
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """Arguments of a sweep of small runs with traps, but for its output folder."""
-    write_mvtec(tmp_path / "mvtec/tile")
     (tmp_path / "traps").mkdir()
     monkeypatch.setenv("TRAPS", str(tmp_path / "traps"))
-    data = [
-        "dataset=mvtec_ad",
-        "dataset.category=tile",
-        f"dataset.root={tmp_path / 'mvtec'}",
-        "dataset.split.holdout=0.3",
-    ]
     short = [
         "predictors.only=[rec_l1]",
         "localization.pictures=1",
@@ -46,7 +38,7 @@ def command(tmp_path, monkeypatch):
         "localization.monitor_every=0",
     ]
     often = ["trainer.max_epochs=4", "trainer.checkpoint_share=1", "model.use=killing.Trapped"]
-    return ["bench", *data, *SMALL, *short, *often, f"cache_dir={tmp_path / 'cache'}", "model.beta=4"]
+    return ["bench", *tiles(tmp_path), *short, *often, "model.beta=4"]
 
 
 @pytest.fixture

@@ -1,14 +1,24 @@
 import json
 import os
+import pickle
+import subprocess
+import sys
 import time
+from io import StringIO
 
 import pytest
+from conftest import tiles
+from rich.console import Console
 
+from anomaly_bench.grid import load_grid
 from anomaly_bench.half_done import HalfDone, write_half_done
+from anomaly_bench.progress import PlainReporter, Reporter
 from anomaly_bench.source import source_digest
 from anomaly_bench.status_table import overview
 from anomaly_bench.sweep import lock
+from anomaly_bench.sweep.plan import plan_alone
 from anomaly_bench.sweep.states import estimate, standings
+from anomaly_bench.sweep.titles import differences
 from leaderboard.collect import PlannedRun, Sweep, write_sweep
 
 
@@ -73,8 +83,56 @@ def test_status_tells_of_results_of_other_code_and_of_what_to_do(cli, tmp_path):
     for part in ("1/3 runs done", "RuntimeError: [bold]odd[/bold]", "about 0:03:00 left", "1 results are of another"):
         assert part in text
     assert "does the failed runs again" in text
-    assert not overview(runs, tmp_path).over
-    assert overview(runs[:2], tmp_path).over
+    assert not overview(runs, tmp_path, {}).over
+    assert overview(runs[:2], tmp_path, {}).over
+
+
+def test_settings_alike_are_told_apart_by_the_keys_that_differ_and_no_others():
+    grid = load_grid(["model=vae", "dataset=brats,open_ms", "model.latent=8,32", "model.likelihood=gaussian,laplace"])
+    said = differences({str(at): config for at, config in enumerate(grid)})
+    four = [f"latent={size} likelihood={name}" for size in (8, 32) for name in ("gaussian", "laplace")]
+    assert list(said.values()) == [*four, *four]
+    grid = load_grid(["model.beta=1,4", "model.channels=[8],[8,16]", "trainer.precision=32-true", "dataset=brats"])
+    said = differences({str(at): config for at, config in enumerate(grid)})
+    assert list(said.values()) == ["channels=[8]", "channels=[8,16]"] * 2
+    assert (
+        differences({str(at): one for at, one in enumerate(load_grid(["model.beta=1,4", "dataset=brats,open_ms"]))})
+        == {}
+    )
+    folds = load_grid(["dataset.split.folds=2", "dataset.split.fold=0,1"])
+    assert differences(dict(zip("ab", folds, strict=True))) == {"a": "fold=0", "b": "fold=1"}
+
+
+def test_the_plan_tells_status_in_what_settings_differ(cli, tmp_path):
+    runs = [planned(0, setting="s"), planned(0, setting="t")]
+    write_sweep(Sweep(runs=runs, differs={"as": "latent=8", "at": "latent=32"}), tmp_path, "one")
+    (tmp_path / runs[1].folder).mkdir()
+    (tmp_path / runs[1].folder / "failure.txt").write_text("killed")
+    _, out, _ = cli("status", str(tmp_path))
+    assert "setting" in out
+    assert "latent=8" in out
+    assert "failed: a vae beta=1 latent=32 seed=0 (killed)" in out
+    assert "running" not in out
+
+
+def test_a_plan_comes_to_the_commands_process_without_torch(tmp_path):
+    """Whatever imports it there costs each command its seconds and its memory."""
+    small = [*tiles(tmp_path), f"out={tmp_path / 'runs'}", "seed=0,1", "model.latent=4,8"]
+    found = plan_alone(load_grid(small), Reporter())
+    assert [job.differs for job in found.jobs] == ["latent=4", "latent=8"] * 2
+    code = (
+        "import pickle, sys; import anomaly_bench.cli, anomaly_bench.sweep.bench, anomaly_bench.status_table;"
+        "found = pickle.load(sys.stdin.buffer); assert found.jobs[0].title.endswith('seed=0');"
+        "sys.exit(' '.join({'torch', 'pytorch_lightning', 'monai'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(found), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_a_run_says_begins_with_its_title_in_a_log():
+    text = StringIO()
+    PlainReporter(Console(file=text), 2).lane("brats vae seed=1").say("warning: x")
+    assert text.getvalue() == "brats vae seed=1: warning: x\n"
 
 
 def test_status_of_a_folder_without_a_sweep_says_how_to_start_one(cli, tmp_path):
