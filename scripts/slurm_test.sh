@@ -1,36 +1,60 @@
 #!/usr/bin/env bash
-# The tests of engine=slurm on a real SLURM of one node: the one that answers here, or else one that this script installs
-# (Debian and Ubuntu, as root) and starts on loopback, with all its files in a temporary folder, and stops at the end.
+# The tests of engine=slurm on a real SLURM of one node. It is started on loopback, beside any that is there, with ports, keys
+# and files of its own in a temporary folder, and stopped at the end; installed first where it is missing (as root, by apt-get).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PY=${PY:-.venv/bin/python}
+LIMIT=${LIMIT:-900}  # seconds that the tests may take
+PATH=$PATH:/usr/sbin:/sbin
 
 skip() { echo "SKIPPED, engine=slurm IS NOT TESTED: $1" >&2; exit 0; }
 
-if ! sinfo >/dev/null 2>&1; then
-  [ "$(id -u)" = 0 ] || skip "no SLURM answers, and only root can start one"
-  if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null; then
-    command -v apt-get >/dev/null || skip "no SLURM here, and no apt-get to install it"
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } \
-      >/dev/null 2>&1 || skip "slurm-wlm could not be installed"
+missing() { ! command -v slurmctld || ! command -v slurmd || ! command -v munged; } >/dev/null
+if missing; then
+  [ "$(id -u)" = 0 ] || skip "there is no SLURM here, and only root can install it"
+  command -v apt-get >/dev/null || skip "there is no SLURM here, and no apt-get to install it"
+  { timeout 120 apt-get update && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y --no-install-recommends \
+    slurm-wlm munge; } </dev/null >/dev/null 2>&1 || skip "apt-get could not install slurm-wlm"
+  missing && skip "slurm-wlm has no slurmctld, slurmd or munge"
+fi
+
+PLACE=$(mktemp -d)
+chmod 755 "$PLACE"
+export SLURM_CONF=$PLACE/slurm.conf
+
+stop() {
+  local code=$?
+  trap '' HUP INT TERM
+  if [ "$code" != 0 ]; then
+    find "$PLACE" \( -name 'slurm*.log' -o -name run.log -o -name '*_log.err' -o -name output \) -exec tail -vn 20 {} + >&2
   fi
-  PLACE=$(mktemp -d)
-  MUNGE=""
-  export SLURM_CONF=$PLACE/slurm.conf
-  stop() {
-    for name in slurmd slurmctld; do kill "$(cat "$PLACE/$name.pid" 2>/dev/null)" 2>/dev/null || true; done
-    sleep 2
-    [ -z "$MUNGE" ] || kill "$(cat /run/munge/munged.pid)" 2>/dev/null || true
-    rm -rf "$PLACE"
-  }
-  trap stop EXIT
-  mkdir "$PLACE/ctld" "$PLACE/d"
-  cat > "$SLURM_CONF" <<CONF
+  for signal in TERM KILL; do  # all that was started here has the name of the folder in its environment: daemons, jobs, tests
+    for process in $(grep -lsF "$PLACE" /proc/[0-9]*/environ); do
+      kill -s "$signal" "$(basename "${process%/environ}")" 2>/dev/null || true
+    done
+    sleep 1
+  done
+  rm -rf "$PLACE"
+}
+trap stop EXIT
+trap 'exit 130' HUP INT TERM
+
+read -r CONTROLLER NODE < <("$PY" -c "
+import socket
+held = [socket.create_server(('127.0.0.1', 0)) for _ in range(2)]
+print(*(one.getsockname()[1] for one in held))")
+CORES=$(nproc)
+mkdir "$PLACE/ctld" "$PLACE/d"
+cat > "$SLURM_CONF" <<CONF
 ClusterName=local
-SlurmctldHost=localhost
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmctldPort=$CONTROLLER
+SlurmdPort=$NODE
 AuthType=auth/munge
-SlurmUser=root
-SlurmdUser=root
+# The second half is how long a job that is queued again waits, which is two minutes otherwise.
+AuthInfo=socket=$PLACE/munge.socket,cred_expire=5
+SlurmUser=$(id -un)
+SlurmdUser=$(id -un)
 StateSaveLocation=$PLACE/ctld
 SlurmdSpoolDir=$PLACE/d
 SlurmctldPidFile=$PLACE/slurmctld.pid
@@ -42,23 +66,28 @@ TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 ReturnToService=2
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
-MinJobAge=300
-KillWait=5
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
+KillWait=3
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=localhost NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
-PartitionName=debug Nodes=localhost Default=YES MaxTime=INFINITE State=UP
+SlurmdParameters=config_overrides
+NodeName=localhost NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$((CORES > 2 ? CORES : 2)) State=UNKNOWN
+PartitionName=debug Nodes=localhost Default=YES MaxTime=INFINITE PriorityTier=1
+PartitionName=urgent Nodes=localhost MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF
 CONF
-  mkdir -p /run/munge && chown munge:munge /run/munge && chmod 755 /run/munge
-  if ! pgrep -u munge -x munged >/dev/null; then
-    runuser -u munge -- munged
-    MUNGE=ours
-  fi
-  slurmctld -c
-  slurmd -N localhost
-  for _ in $(seq 100); do [ "$(sinfo -h -o %t 2>/dev/null)" = idle ] && break; sleep 0.2; done
-  [ "$(sinfo -h -o %t)" = idle ] || skip "SLURM was installed and does not come up: $(tail -n 1 "$PLACE/slurmctld.log")"
-fi
-"$PY" -m pytest -m slurm tests/anomaly_bench/test_slurm.py
+(umask 077; head -c 1024 /dev/urandom > "$PLACE/munge.key")
+start() {
+  munged --key-file="$PLACE/munge.key" --socket="$PLACE/munge.socket" --pid-file="$PLACE/munged.pid" \
+    --log-file="$PLACE/munged.log" --seed-file="$PLACE/munged.seed" && slurmctld -c && slurmd -N localhost
+} >"$PLACE/start" 2>&1
+start || skip "SLURM does not start here: $(tail -n 1 "$PLACE/start")"
+idle() { [ "$(sinfo -h -p debug -o %t 2>/dev/null)" = idle ]; }
+for _ in $(seq 100); do idle && break; sleep 0.2; done
+idle || skip "SLURM was started and is not ready after 20 seconds: $(tail -n 1 "$PLACE/slurmctld.log")"
+
+SLURM_TEST=1 timeout --kill-after=10 "$LIMIT" "$PY" -m pytest -m slurm --durations=5 --basetemp="$PLACE/tests" \
+  tests/anomaly_bench/test_slurm.py &
+wait $!

@@ -7,7 +7,7 @@ import pytest
 from anomaly_bench.errors import ConfigError
 from anomaly_bench.schema import SlurmConfig
 from anomaly_bench.sweep import slurm
-from anomaly_bench.sweep.engine_slurm import SlurmEngine, check_cluster
+from anomaly_bench.sweep.engine_slurm import SlurmEngine, check_cluster, refusal
 
 QUEUE = "12_0|RUNNING|node7\n12_1|PENDING|(BeginTime)\n12_2|FAILED|node7\n13|COMPLETING|node7\n"
 GONE = "JobId=14 ArrayJobId=12 JobName=anomaly_bench JobState=NODE_FAIL Reason=NodeDown ExitCode=0:9 RunTime=00:01:00"
@@ -56,6 +56,21 @@ def test_how_a_job_died_is_asked_of_the_accounting_and_without_one_of_the_contro
     says("sacct", "Slurm accounting storage is disabled\n", 1)
     says("scontrol", GONE)
     assert slurm.fate("12_2") == ("NODE_FAIL", "0:9")
+
+
+def test_how_a_job_died_is_unknown_where_neither_answers(says):
+    says("scontrol", "slurm_load_jobs error: Invalid job id specified", 1)
+    assert slurm.fate("12_2") == ("UNKNOWN", "0:0")
+
+
+def test_a_refusal_names_the_key_and_a_controller_that_is_away_is_none():
+    prefix = "sbatch: error: Batch job submission failed: "
+    wrong = refusal(f"sbatch: error: invalid partition specified: nope\n{prefix}Invalid partition name specified\n")
+    assert str(wrong) == ("engine=slurm: sbatch refuses (Invalid partition name specified); look at engine.partition")
+    assert "engine.cpus, engine.gpus" in str(refusal(f"{prefix}Requested node configuration is not available"))
+    assert "engine.extra" in str(refusal("sbatch: unrecognized option '--colour=red'"))
+    away = refusal(f"{prefix}Unable to contact slurm controller (connect failure)")
+    assert isinstance(away, slurm.UnreachableError)
 
 
 def test_where_there_is_no_slurm_it_is_said(monkeypatch, tmp_path):
