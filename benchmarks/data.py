@@ -4,7 +4,7 @@ Run it by hand: `python benchmarks/data.py`, on volumes made up after BraTS (240
 or with a dataset's overrides on real ones: `python benchmarks/data.py dataset=open_ms data_dir=FOLDER`. All of its parts
 take a quarter of an hour on two idle cores; `--only epoch,slices` chooses some, `--rounds 3` is quicker and less sure.
 
-- prepare: preparing a cohort, over decompressing the same files on all cores with each decoder that is installed;
+- prepare: preparing a cohort, over decompressing the same files on all cores with each decoder there is; its steps;
 - memory: what preparing takes, in volumes (all modalities of a subject as float32) per core: of one modality, of one and of
   four at another spacing, and of four;
 - slices: random slices from the store, over a bare copy of the same slices within memory;
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,15 @@ from typing import Any
 import numpy as np
 import torch
 from data_beside import BATCH, DECODERS, decompress, monai_slices, monai_volumes
-from timing import ROUNDS, goal, timed
+from data_steps import print_steps
+from timing import ROUNDS, goal, keep_memory, timed
 
 from anomaly_bench.config import load_config
 from anomaly_bench.schema import RunConfig
 from data_modules.build import build_module
 from data_modules.digests import usable_cpus
 from data_modules.module import AnomalyDataModule
+from data_modules.nifti import NiftiDataModule
 from data_modules.store_build import single_threaded
 
 SUBJECTS, SHAPE = 10, (240, 240, 155)
@@ -85,7 +88,8 @@ def prepared(config: RunConfig, cache: Path | None = None) -> AnomalyDataModule:
 
 def measure_preparing(config: RunConfig, cache: Path, rounds: int, monai: bool) -> None:
     """Preparing over decompressing, and what MONAI needs to fill a CacheDataset with the same volumes."""
-    cases = prepared(config, cache).cases
+    data = prepared(config, cache)
+    cases = data.cases
     files = [file for case in cases for file in case.files]
     tasks: dict[str, Callable[[], Any]] = {"preparing": lambda: prepared(config)}
     if packed := [file for file in files if file.name.endswith(".gz")]:
@@ -105,6 +109,8 @@ def measure_preparing(config: RunConfig, cache: Path, rounds: int, monai: bool) 
         print(f"  preparing is {times.shown('preparing', name)} × {name}")
     if decoders:
         goal("preparing over decompressing", times.ratio("preparing", min(decoders, key=times.median)), 1.3)
+        if isinstance(data, NiftiDataModule) and len(packed) == len(files):
+            print_steps(data, rounds)
 
 
 def measure_memory(config: RunConfig) -> None:
@@ -147,7 +153,8 @@ def _resamples(config: RunConfig) -> bool:
 
 
 def measure_slices(config: RunConfig, cache: Path, rounds: int, monai: bool) -> None:
-    """Random batches from the store, and copies of the same rows of tensors in memory, by one thread each."""
+    """Random batches from the store, and copies of the same rows of tensors in memory: CPU time of one thread."""
+    keep_memory()
     store, held = prepared(config, cache).store, prepared(config, cache).store.hold("cpu")
     everything = store.batch(np.arange(len(store)))
     tensors = [everything[name] for name in ("image", "mask", "foreground", "region_weight")]  # type: ignore[literal-required]
@@ -163,7 +170,7 @@ def measure_slices(config: RunConfig, cache: Path, rounds: int, monai: bool) -> 
             "copy of images": lambda chosen=chosen: [tensors[0].index_select(0, row) for row in chosen],
         }
         with single_threaded():
-            times = timed(tasks, rounds)
+            times = timed(tasks, rounds, time.thread_time)
         speed = BATCH * BATCHES / times.median("store")
         print(
             f"{kind} slices of {'×'.join(map(str, store.shape))}: {speed:,.0f} per second from the store, "

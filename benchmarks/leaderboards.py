@@ -1,6 +1,7 @@
-"""How long a leaderboard of many runs takes: seconds and peak memory of reading, aggregating and of the whole board.
+"""How long a leaderboard of many runs takes, as ratios to its goals: reading, aggregating, the whole board, peak memory.
 
     python benchmarks/leaderboards.py --runs 10000 --predictors 20
+    python benchmarks/leaderboards.py --read FOLDER
 
 Writes made-up results with a known structure (a level per predictor and dataset, an optimum of beta, noise per seed and per
 subject) to a temporary folder, or with --out to a folder to look at with `anomaly-bench leaderboard`.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import tempfile
 import time
@@ -18,9 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.aggregate import aggregate
-from leaderboard.board import build
-from leaderboard.collect import collect
 from leaderboard.record import METRICS, PIXELS
 
 NAMES = (
@@ -92,39 +91,73 @@ def result(index: int, names: list[str], subjects: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+GOALS = {"read and aggregated": (10.0, "s"), "peak memory, helpers included": (1000.0, "MB")}
+
+
+def write(root: Path, runs: int, names: list[str], subjects: int) -> None:
+    """Made-up results of many runs, a folder each."""
+    for index in range(runs):
+        document = result(index, names, subjects)
+        folder = root / document["run_id"]
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(document, indent=1))
+
+
+def measure_folder(root: Path) -> None:
+    """Read, aggregate, build the board, and say what each took."""
+    from leaderboard.aggregate import aggregate  # here, as in the commands: helpers import what this file imports
+    from leaderboard.board import build
+    from leaderboard.collect import HELPERS, collect
+
+    marks = [(time.perf_counter(), time.process_time())]
+
+    def took(what: str) -> float:
+        marks.append((time.perf_counter(), time.process_time()))
+        wall, own = (after - before for before, after in zip(*marks[-2:], strict=True))
+        print(f"{what}: {wall:.1f} s (processor time {own:.1f} s)")
+        return wall
+
+    collection = collect(root)
+    read = took(f"read {len(collection.results)} runs")
+    own, helper = (memory(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    helpers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"helpers: processor time {helpers.ru_utime + helpers.ru_stime:.1f} s, {helper:.0f} MB the largest")
+    reading = own + helper * min(os.cpu_count() or 1, HELPERS)
+    aggregated = took(f"aggregated {len(aggregate(collection))} rows")
+    build(collection)
+    board = took("board (aggregates again)")
+    found = {"read and aggregated": read + aggregated}
+    found["peak memory, helpers included"] = max(reading, memory(resource.RUSAGE_SELF))
+    for name, value in found.items():
+        goal, unit = GOALS[name]
+        print(f"{name}: {value:.1f} {unit}, {value / goal:.2f} of the goal of {goal:g} {unit}")
+    print(f"read and board: {read + board:.1f} s")
+
+
+def memory(who: int) -> float:
+    """Peak memory in MB of this process, or of its largest helper so far."""
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
 def main() -> None:
-    """Write, read, aggregate, and say what it took."""
+    """Write and measure, or measure what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--predictors", type=int, default=20)
     parser.add_argument("--subjects", type=int, default=12)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="write the results here and keep them")
+    parser.add_argument("--read", type=Path, help="measure the results in this folder")
     options = parser.parse_args()
+    if options.read:
+        measure_folder(options.read)
+        return
     names = [*NAMES, *(f"predictor{at}" for at in range(len(NAMES), options.predictors))][: options.predictors]
     with tempfile.TemporaryDirectory() as scratch:
         root = options.out or Path(scratch)
-        for index in range(options.runs):
-            document = result(index, names, options.subjects)
-            folder = root / document["run_id"]
-            folder.mkdir(parents=True)
-            (folder / "result.json").write_text(json.dumps(document, indent=1))
+        write(root, options.runs, names, options.subjects)
         size = sum(path.stat().st_size for path in root.rglob("result.json"))
         print(f"{options.runs} runs, {options.predictors} predictors, {options.subjects} subjects, {size / 1e6:.0f} MB")
-        cpu, start = time.process_time(), time.perf_counter()
-        collection = collect(root)
-        read = time.perf_counter()
-        rows = aggregate(collection)
-        aggregated = time.perf_counter()
-        build(collection)
-        done = time.perf_counter()
-    spent = time.process_time() - cpu
-    helpers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    print(f"processor time of this process {spent:.1f} s, of its helpers {helpers:.1f} s")
-    own, others = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(
-        f"read {read - start:.1f} s, aggregated {aggregated - read:.1f} s ({len(rows)} rows), board {done - aggregated:.1f} s"
-    )
-    print(f"peak memory {own:.0f} MB, of the largest helper process {others:.0f} MB")
+        measure_folder(root)
 
 
 if __name__ == "__main__":

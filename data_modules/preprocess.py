@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .errors import DataError
+from .resample import resampled
 from .scan import ANOMALOUS, OTHER, Scan
 from .steps import Step, build_steps
-from .transforms import ScanTransform
+from .transforms import ScanTransform, bounding_box
 
 KEY = "dataset.preprocess"
-RESAMPLING = ("Spacingd", "Resized", "Zoomd")  # which take modalities alike, in 64 bits and with a grid of coordinates
+RESAMPLING = ("Spacingd", "Resized", "Zoomd")  # which take modalities alike
 
 
 class Preprocess:
@@ -41,18 +42,22 @@ class Preprocess:
             if isinstance(step.transform, ScanTransform):
                 step.transform.apply(scan)
                 continue
-            made = [
-                step(cast(dict[str, Any], part), scan.sources[0])
-                for part in (scan.parts() if _takes_parts(step) else [scan.tensors()])
-            ]
-            for tensors in made:
-                _check_axes(tensors, scan.sources[0], step)
-            after = scan.replaced(*made)
+            after = resampled(scan, step) or _by_monai(scan, step)
             _check_grids(after, step.key)
             if scan.label is not None and after.label is not None:
                 _keep_regions(scan.label, scan.affine, after)
             scan = after
         return scan
+
+
+def _by_monai(scan: Scan, step: Step) -> Scan:
+    made = [
+        step(cast(dict[str, Any], part), scan.sources[0])
+        for part in (scan.parts() if _takes_parts(step) else [scan.tensors()])
+    ]
+    for tensors in made:
+        _check_axes(tensors, scan.sources[0], step)
+    return scan.replaced(*made)
 
 
 def _takes_parts(step: Step) -> bool:
@@ -89,9 +94,13 @@ def _keep_regions(before: NDArray[np.uint8], affine: NDArray[np.float64], scan: 
         return
     to_new = np.linalg.inv(scan.affine) @ affine
     for value in (OTHER, ANOMALOUS):
-        regions, _ = ndimage.label(before == value, structure=np.ones((3, 3, 3)))
+        there = bounding_box(before == value)
+        if there is None:
+            continue
+        corner = np.array([part.start for part in there])
+        regions, _ = ndimage.label(before[there] == value, structure=np.ones((3, 3, 3)))
         for number, box in enumerate(ndimage.find_objects(regions), start=1):
-            voxels = np.argwhere(regions[box] == number) + [part.start for part in box]
+            voxels = np.argwhere(regions[box] == number) + [part.start for part in box] + corner
             moved = _inside(_move(voxels, to_new), label.shape)
             middle = voxels[[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()]]
             target = _inside(_move(middle, to_new), label.shape)

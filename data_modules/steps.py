@@ -27,10 +27,13 @@ class Step:
     use: str
     transform: MapTransform
 
-    def __call__(self, data: Mapping[str, Any], source: str) -> dict[str, Any]:
-        """The transformed dictionary; a failure becomes a DataError that names the source and the key."""
+    def __call__(self, data: Mapping[str, Any], source: str, **how: Any) -> dict[str, Any]:
+        """The transformed dictionary; a failure becomes a DataError that names the source and the key.
+
+        how: arguments of the transform's call.
+        """
         try:
-            return dict(self.transform(data))
+            return dict(self.transform(data, **how))
         except DataError:
             raise
         except Exception as error:

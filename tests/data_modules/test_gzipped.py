@@ -3,12 +3,8 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
-from monai.transforms import Spacingd
 
 from data_modules.gzipped import decompressed, open_gzip
-from data_modules.preprocess import Preprocess
-from data_modules.scan import Scan
 from data_modules.volumes import read_volume
 
 CONTENT = np.random.default_rng(0).integers(0, 50, 5000, np.uint8).tobytes()
@@ -60,25 +56,3 @@ def test_a_file_of_several_members_is_read_as_one(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "v.nii.gz").voxels, voxels)
     with open_gzip(tmp_path / "v.nii.gz") as stream:
         assert stream.read() == raw
-
-
-def test_modalities_resampled_one_by_one_are_those_resampled_together():
-    rng = np.random.default_rng(0)
-    images = [rng.normal(0, 50, (9, 8, 7)).astype(dtype) for dtype in (np.float32, np.int16, np.float32)]
-    label = (rng.random((9, 8, 7)) < 0.1).astype(np.uint8)
-    scan = Scan(image=list(images), affine=np.diag([1.0, 1.2, 0.9, 1]), sources=["a", "b", "c"], label=label)
-    together = Scan(image=list(images), affine=scan.affine, sources=scan.sources, label=label).tensors()
-    expected = Spacingd(["image", "label"], pixdim=[1.5, 1.5, 1.5], mode=["bilinear", "nearest"])(together)
-    made = Preprocess({"spacing": {"use": "Spacingd", "pixdim": [1.5, 1.5, 1.5]}})(scan)
-    assert len(made.image) == 3
-    for own, channel in zip(made.image, expected["image"], strict=True):
-        torch.testing.assert_close(torch.from_numpy(own), channel.as_tensor(), rtol=0, atol=0)
-    np.testing.assert_array_equal(made.affine, expected["image"].affine.numpy())
-
-
-def test_resampling_holds_one_modality_at_a_time_in_its_working_precision(monkeypatch):
-    scan = Scan(image=[np.ones((40, 40, 40), np.float32) for _ in range(3)], affine=np.eye(4), sources=["a", "b", "c"])
-    seen = []
-    monkeypatch.setattr(Spacingd, "__call__", lambda self, data: seen.append(data["image"].shape) or dict(data))
-    Preprocess({"spacing": {"use": "Spacingd", "pixdim": [2.0, 2.0, 2.0]}})(scan)
-    assert seen == [(1, 40, 40, 40)] * 3
