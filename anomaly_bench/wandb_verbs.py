@@ -25,7 +25,7 @@ def add_wandb_verbs(verbs: Any, make: Make) -> None:
     board.add_argument("--spec", type=Path, metavar="FILE", help="write both as JSON instead; needs no login")
     group = verbs.add_parser("wandb", help="push offline runs to W&B, or make a W&B sweep")
     steps = group.add_subparsers(required=True, metavar="STEP")
-    sync = make(steps, "sync", sync_verb, "push the runs of a folder that were logged offline, and say what was sent")
+    sync = make(steps, "sync", sync_verb, "push the runs of a folder that W&B has not got, and say what was sent")
     sync.add_argument("folder", type=Path, metavar="OUT", help="the folder that the runs were written to")
     sync.add_argument("--dry-run", action="store_true", help="list what would be sent")
     sweep = make(steps, "sweep", sweep_verb, "write the W&B sweep of a grid, and how to start its agents")
@@ -37,23 +37,29 @@ def add_wandb_verbs(verbs: Any, make: Make) -> None:
 
 def sync_verb(options: argparse.Namespace) -> int:
     """Exit code 1 if a run could not be sent."""
-    from .tracking.sync import offline_runs, send
+    from .tracking.server import require_answer, require_login
+    from .tracking.sync import send, unsent_runs
 
-    runs = offline_runs(options.folder)
+    runs = unsent_runs(options.folder)
     if not runs:
-        print(f"{options.folder}: no run that was logged offline and not sent yet")
+        print(f"{options.folder}: no W&B run that was not sent yet")
         return 0
     if options.dry_run:
         print("\n".join(f"to send   {run.name} ({run.size / 1e6:.1f} MB)" for run in runs))
         return 0
-    failed = 0
-    for run in runs:
-        said = send(run)
-        failed += said is not None
-        state = f"sent      {run.name} ({run.size / 1e6:.1f} MB)" if said is None else f"not sent  {run.name}: {said}"
-        print(state, file=sys.stderr if said else sys.stdout, flush=True)
-    print(f"{len(runs) - failed} of {len(runs)} runs sent" + ("; start the same command again" if failed else ""))
-    return 1 if failed else 0
+    require_login()
+    require_answer()
+    sent = 0
+    try:
+        for run in runs:
+            said = send(run)
+            sent += said is None
+            state = "sent     " if said is None else "not sent "
+            line = f"{state} {run.name} ({run.size / 1e6:.1f} MB)" + (f": {said}" if said else "")
+            print(line, file=sys.stderr if said else sys.stdout, flush=True)
+    finally:
+        print(f"{sent} of {len(runs)} runs sent", flush=True)
+    return 0 if sent == len(runs) else 1
 
 
 def sweep_verb(options: argparse.Namespace) -> int:
@@ -84,5 +90,5 @@ def dashboard_verb(options: argparse.Namespace) -> int:
         print(f"wrote     {options.spec}")
         return 0
     for name, url in save(options.folder, *boards).items():
-        print(f"{name:<9} {url}")
+        print(f"{name:<9} {url}", flush=True)
     return 0

@@ -57,3 +57,10 @@ def requests(page: Any) -> set[str]:
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     urls = {one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"}
     return {url for url in urls if not url.startswith("data:")}
+
+
+def wait(page: Any, seconds: float = 20) -> Any:
+    """What waits: `wait(page).until(f)` calls f(page) until it is true; TimeoutException after these seconds."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    return WebDriverWait(page, seconds, poll_frequency=0.1)

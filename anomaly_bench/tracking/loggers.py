@@ -18,7 +18,7 @@ from ..identity import Identity, definition_of, source_digest
 from ..record import git_revision
 from ..schema import RunConfig
 from .names import group_name, run_name, tags
-from .other_loggers import other_logger
+from .other_loggers import Patient, other_logger
 from .wandb_logger import WandbLogger
 from .wandb_start import start
 
@@ -64,7 +64,7 @@ def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
         code = 0
     finally:
         for logger in loggers:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, WandbLogger | Patient):
                 logger.finish(code)
 
 

@@ -16,7 +16,9 @@ from ..callbacks.panels import Sample
 if TYPE_CHECKING:
     from ..callbacks import LocalizationCallback
 
-BUDGET = 12_000_000  # bytes of the pictures of a run's end; predictors that do not fit are in the run's folder alone
+BUDGET = (
+    10_000_000  # bytes of the pictures of a run's end: of large images fewer are logged, the same for all predictors
+)
 MASK = {1: "anomalous"}
 OUTCOME = {1: "missed", 2: "found", 3: "false alarm"}
 Picture = NDArray[np.uint8]
@@ -66,15 +68,17 @@ def _maps(localization: LocalizationCallback, name: str, samples: Sequence[Sampl
 
 
 def wandb_pictures(localization: LocalizationCallback) -> dict[str, Any]:
-    """The pictures as W&B's, as many keys as fit into BUDGET."""
-    logged: dict[str, Any] = {}
+    """The pictures as W&B's: of one test image after the other all keys, as long as they fit into BUDGET."""
+    logged: dict[str, list[Any]] = {}
+    pictures = dict(pictures_of(localization))
     left = BUDGET
-    for key, pictures in pictures_of(localization):
-        images = [_wandb_image(shown) for shown in pictures]
-        left -= sum((image._size or 0) + shown.mask.size // 8 for image, shown in zip(images, pictures, strict=True))
-        if left < 0:
-            break
-        logged[key] = images
+    for at in range(len(localization.samples)):
+        for key, shown in pictures.items():
+            image = _wandb_image(shown[at])
+            left -= (image._size or 0) + shown[at].mask.size // 8
+            if left < 0:
+                return logged
+            logged.setdefault(key, []).append(image)
     return logged
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from data_modules.names import dataset_category, dataset_family, dataset_name
 from leaderboard.record import LOWER_IS_BETTER
 
-from ..identity import Identity
 from ..schema import RunConfig
+from ..source import Identity
 
 PROJECT = "anomaly_bench"
 STEP = "epoch"

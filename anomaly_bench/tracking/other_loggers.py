@@ -3,51 +3,113 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 
 from ..errors import ConfigError
 from .names import PROJECT, named
 
 ANONYMOUS = {"mlflow.user": "anomaly-bench", "mlflow.source.name": "anomaly-bench"}  # else the login and a path
+FINISH_TIMEOUT = 8.0  # seconds for what is left when a run is over
+Job = Callable[[Logger], None]
 
 
-class Named(Logger):
-    """Renames what the trainer logs; to be mixed into a logger."""
+class Patient(Logger):
+    """Hands everything to another logger in a thread of its own: it may fail or hang, and the run goes on.
+
+    make: builds that logger, in the thread; trouble is one warning, at the next call or at the end.
+    """
+
+    def __init__(self, kind: str, make: Callable[[], Logger]) -> None:
+        super().__init__()
+        self._kind, self._jobs = kind, SimpleQueue[Job | None]()
+        self._error: Exception | None = None
+        self._warned = False
+        self._thread = threading.Thread(target=self._work, args=(make,), daemon=True)
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return self._kind
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Nothing: the config was given at the start."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics(named(metrics), step)  # type: ignore[safe-super]
+        """What the trainer logs, renamed."""
+        self._put(dict(named(metrics)), step)
 
     def log_final(self, numbers: Mapping[str, float], step: int) -> None:
         """What was measured once the training was over."""
-        super().log_metrics(dict(numbers), step)  # type: ignore[safe-super]
-        self.finalize("success")
+        self._put(dict(numbers), step)
+
+    def finish(self, exit_code: int) -> None:
+        """Close the other logger, within FINISH_TIMEOUT."""
+        self._jobs.put(lambda logger: logger.finalize("failed" if exit_code else "success"))
+        self._jobs.put(None)
+        self._thread.join(FINISH_TIMEOUT)
+        if self._thread.is_alive():
+            self._error = TimeoutError(f"no answer in {FINISH_TIMEOUT:g} s")
+        self._warn()
+
+    def _put(self, numbers: dict[str, float], step: int | None) -> None:
+        self._warn()
+        self._jobs.put(lambda logger: logger.log_metrics(numbers, step))
+
+    def _work(self, make: Callable[[], Logger]) -> None:
+        try:
+            logger = make()
+            while (job := self._jobs.get()) is not None:
+                job(logger)
+        except Exception as error:  # a server or a disk that fails must not cost a run
+            self._error = error
+
+    def _warn(self) -> None:
+        if self._error and not self._warned:
+            self._warned = True
+            why = f"{type(self._error).__name__}: {' '.join(str(self._error).split())[:300]}"
+            warnings.warn(f"logger={self._kind} failed ({why}); the run goes on without it", stacklevel=3)
 
 
-class NamedTensorBoard(Named, TensorBoardLogger):
-    """Writes to <run>/tensorboard."""
+def other_logger(kind: str, folder: Path, name: str, group: str, config: Mapping[str, Any]) -> Patient:
+    """The logger that `logger=` names: tensorboard, in <run>/tensorboard, or mlflow, at $MLFLOW_TRACKING_URI, else in
+    `mlflow.db` beside the runs.
 
-
-class NamedMLFlow(Named, MLFlowLogger):
-    """Logs to $MLFLOW_TRACKING_URI, else to `mlflow.db` beside the runs."""
-
-
-def other_logger(kind: str, folder: Path, name: str, group: str, config: Mapping[str, Any]) -> Logger:
-    """The logger that `logger=` names: tensorboard or mlflow. Raises ConfigError where its package is missing."""
-    logger: Logger
+    Raises ConfigError where its package is missing.
+    """
     try:
-        if kind == "tensorboard":
-            logger = NamedTensorBoard(folder, name="tensorboard", version="")
-        else:
-            uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.absolute().parent / 'mlflow.db'}")
-            tags = {**ANONYMOUS, "group": group, "run_id": str(config["run_id"])}
-            project = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-            logger = NamedMLFlow(project, name, tracking_uri=uri, tags=tags)
+        import_module(kind)
     except ModuleNotFoundError as error:
         raise ConfigError(f"logger={kind}: it is not installed; pip install 'anomaly-bench[{kind}]'") from error
-    logger.log_hyperparams(dict(config))
-    return logger
+
+    def make() -> Logger:
+        logger = _tensorboard(folder) if kind == "tensorboard" else _mlflow(folder, name, group, str(config["run_id"]))
+        logger.log_hyperparams(dict(config))
+        return logger
+
+    return Patient(kind, make)
+
+
+def _tensorboard(folder: Path) -> Logger:
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="tensorboard", version="")
+
+
+def _mlflow(folder: Path, name: str, group: str, run_id: str) -> Logger:
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute().parent / 'mlflow.db'}"
+    tags = {**ANONYMOUS, "group": group, "run_id": run_id}
+    return MLFlowLogger(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT), name, tracking_uri=uri, tags=tags)

@@ -13,7 +13,7 @@ from leaderboard.record import METRICS, Measure, PredictorResult, RunResult
 from .charts import precision_recall, pro, roc, score_histogram
 from .media import wandb_pictures
 from .names import metric_key
-from .other_loggers import Named
+from .other_loggers import Patient
 from .wandb_logger import WandbLogger, harmless
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def log_results(loggers: Sequence[Logger], result: RunResult, localization: Loca
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             _log_wandb(logger, result, localization)
-        elif isinstance(logger, Named):
+        elif isinstance(logger, Patient):
             logger.log_final(final_numbers(result), int(result.training["epochs"] or 0))
 
 

@@ -1,17 +1,22 @@
-"""Push runs that were logged offline to W&B."""
+"""Push runs that W&B has not got, or not all of."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
+from tempfile import TemporaryDirectory
+
+from ..errors import ConfigError
+from .server import require_answer
 
 SENT = ".synced"  # what W&B leaves beside a run file that it has sent
+PATIENCE = 10.0  # seconds after which the server is asked whether it is still there
 
 
 @dataclass(frozen=True)
-class OfflineRun:
+class Unsent:
     """The folder of a W&B run that has not been sent; name: that of the run's folder; size in bytes."""
 
     folder: Path
@@ -19,22 +24,66 @@ class OfflineRun:
     size: int
 
 
-def offline_runs(out: Path) -> list[OfflineRun]:
-    """The W&B runs below a folder that were logged offline and not sent since, by name."""
-    found = []
-    for file in sorted(out.glob("**/wandb/offline-run-*/run-*.wandb")):
-        if not file.with_name(file.name + SENT).exists():
-            folder = file.parent
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            found.append(OfflineRun(folder, folder.parents[1].name, size))
-    return found
+def unsent_runs(out: Path) -> list[Unsent]:
+    """The W&B runs below a folder that are not at W&B, by name: logged offline, or not sent in time.
+
+    Of a run with several attempts, the last: each logs what the one before it did. A file that grew after it was sent, as
+    that of a run that was still going on, is to be sent again. Raises ConfigError without the folder.
+    """
+    if not out.is_dir():
+        raise ConfigError(
+            f"{out}: expected the folder that runs were written to, found none; give the `out` of the runs"
+        )
+    last: dict[tuple[Path, str], Path] = {}
+    for file in out.glob("**/wandb/*run-*/run-*.wandb"):
+        key = file.parents[1], file.stem
+        last[key] = max(last.get(key, file), file, key=_started)
+    return [_unsent(file) for _, file in sorted(last.items()) if not _online(file) and not _sent(file)]
 
 
-def send(run: OfflineRun) -> str | None:
-    """Push a run; None, or in a line why it could not be sent."""
-    command = [sys.executable, "-m", "wandb", "sync", "--yes", str(run.folder)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode == 0 and any(run.folder.glob(f"*{SENT}")):
+def _started(file: Path) -> str:
+    return file.parent.name.removeprefix("offline-")
+
+
+def _online(file: Path) -> bool:
+    return not file.parent.name.startswith("offline-")
+
+
+def _unsent(file: Path) -> Unsent:
+    size = sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file())
+    return Unsent(file.parent, file.parents[2].name, size)
+
+
+def _sent(file: Path) -> bool:
+    mark = file.with_name(file.name + SENT)
+    return mark.exists() and mark.stat().st_mtime >= file.stat().st_mtime
+
+
+def send(run: Unsent) -> str | None:
+    """Push a run; None, or in a line why it could not be sent.
+
+    Raises ConfigError when the server falls silent on the way, which W&B would wait out for days.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-synced", str(run.folder.resolve())]
+    with (
+        TemporaryDirectory() as scratch,  # W&B writes its log into a folder `wandb` of the one it is started in
+        Popen(command, cwd=scratch, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True) as process,
+    ):
+        said = _watched(process)
+    if process.returncode == 0 and all(_sent(file) for file in run.folder.glob("run-*.wandb")):
         return None
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    lines = [line for line in said.splitlines() if line.strip()]
     return (lines or ["W&B said nothing"])[-1].removeprefix("wandb: ").removeprefix("ERROR ")
+
+
+def _watched(process: Popen[str]) -> str:
+    """What a process says until it ends; it is stopped when the server is not there any more."""
+    while True:
+        try:
+            return process.communicate(timeout=PATIENCE)[0]
+        except TimeoutExpired:
+            try:
+                require_answer()
+            except ConfigError:
+                process.terminate()
+                raise

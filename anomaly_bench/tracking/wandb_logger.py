@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from pytorch_lightning.loggers.logger import Logger
 
 from .names import STEP, goals, named
-from .wandb_start import SYNC
+from .wandb_start import SYNC, keep_for_sync
 
 if TYPE_CHECKING:
     import wandb
@@ -89,12 +91,17 @@ class WandbLogger(Logger):
         self._flush()
 
     def finish(self, exit_code: int) -> None:
-        """Close the W&B run; what cannot be sent in time stays in its folder."""
+        """Close the W&B run; what cannot be sent in time stays in its folder, where `wandb sync` finds it."""
         self.flush()
+        folder = Path(self.run.settings.sync_dir)
         try:
             self.run.finish(exit_code)
+            shutil.rmtree(folder / "logs", ignore_errors=True)  # W&B's own, with paths in them
         except Exception as error:  # whatever W&B raises, the run's result stands
-            warnings.warn(f"W&B could not finish ({error}); the run and its files are complete, {SYNC}", stacklevel=2)
+            why = str(error) or type(error).__name__
+            warnings.warn(f"W&B could not finish ({why}); the run and its files are complete, {SYNC}", stacklevel=2)
+            with suppress(OSError):
+                keep_for_sync(folder)
 
     def _flush(self) -> None:
         row, self._row = self._row, {}

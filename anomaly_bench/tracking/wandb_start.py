@@ -6,6 +6,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 INIT_TIMEOUT = 5.0  # seconds; $WANDB_INIT_TIMEOUT
 FINISH_TIMEOUT = 8.0  # seconds to send what is left, then `wandb sync` has to; $WANDB_FINISH_TIMEOUT
+SERVICE_TIMEOUT = 8.0  # seconds for W&B's own process to come up
 SYNC = "push it later with `anomaly-bench wandb sync FOLDER`"
 
 
@@ -34,6 +36,7 @@ def start(
     except ImportError as error:
         _warn(error)
         return None
+    _report_nothing()
     about = {"name": name, "group": group, "job_type": job_type, "tags": list(tags), "config": dict(config)}
     try:
         mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
@@ -50,16 +53,29 @@ def start(
         return None
 
 
+def _report_nothing() -> None:
+    """No reports on itself from W&B.
+
+    They hold tracebacks, with paths; the end of the process waits for them; and while they are on, W&B waits for ever for
+    itself if its own process cannot start (0.31).
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    with suppress(ImportError):
+        from wandb.analytics.opentelemetry.opentelemetry_proxy import disable
+
+        disable()
+
+
 def logged_in() -> bool:
     """Whether there are credentials for W&B's server, in the environment or in .netrc; asks no server."""
     import wandb
 
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlsplit(wandb.setup(wandb.Settings(silent=True)).settings.base_url).hostname or ""
+    host = urlsplit(wandb.setup(_quiet()).settings.base_url).hostname or ""
     try:
         return netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, NetrcParseError):
+    except (OSError, ValueError, NetrcParseError):  # ValueError: not text
         return False
 
 
@@ -68,6 +84,7 @@ def _init(folder: Path, run_id: str, mode: str, about: Mapping[str, Any]) -> wan
 
     if mode == "offline":
         forget(folder, run_id)
+    wandb.setup(_quiet())
     sweep = "WANDB_SWEEP_ID" in os.environ  # whose agent gives its runs their ids
     return wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -79,6 +96,13 @@ def _init(folder: Path, run_id: str, mode: str, about: Mapping[str, Any]) -> wan
     )
 
 
+def _quiet() -> wandb.Settings:
+    """Of all runs of this process."""
+    import wandb
+
+    return wandb.Settings(silent=True, x_service_wait=SERVICE_TIMEOUT)
+
+
 def settings(mode: str) -> wandb.Settings:
     """Of a run: nothing of the machine, nothing printed, no waiting."""
     import wandb
@@ -86,6 +110,7 @@ def settings(mode: str) -> wandb.Settings:
     return wandb.Settings(
         mode=mode,  # type: ignore[arg-type]  # the environment may say anything; W&B checks it
         silent=True,
+        symlink=False,
         console="off",
         disable_code=True,
         disable_git=True,
@@ -109,9 +134,15 @@ def forget(folder: Path, run_id: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def keep_for_sync(folder: Path) -> None:
+    """Make the folder of an online run whose end the server has not got one of those that `wandb sync` pushes."""
+    if folder.name.startswith("run-"):
+        folder.rename(folder.with_name(f"offline-{folder.name}"))
+
+
 def _warn(error: Exception) -> None:
     warnings.warn(f"W&B could not start ({type(error).__name__}: {_line(error)}); going on without it", stacklevel=3)
 
 
 def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return " ".join(str(error).split())[:300]

@@ -1,11 +1,14 @@
 import json
-import subprocess
+import os
+import re
+import shutil
+import types
 
 import pytest
 import yaml
 from conftest import SMALL
 from fakes import write_mvtec
-from wandb_stub import history, records, summary
+from wandb_stub import backend, history, records, summary
 
 from anomaly_bench.config import load_config
 from anomaly_bench.errors import ConfigError
@@ -21,7 +24,7 @@ def runs(tmp_path_factory):
     write_mvtec(folder / "mvtec/tile")
     data = ["dataset=mvtec_ad", "dataset.category=tile", "dataset.split.holdout=0.3"]
     places = [f"dataset.root={folder / 'mvtec'}", f"cache_dir={folder / 'cache'}", f"out={folder / 'runs'}"]
-    run(load_config([*data, *places, *SMALL, "predictors.only=[rec_l1]", "localization.resamples=0"]))
+    run(load_config([*data, *places, *SMALL, "predictors.only=[rec_l1]", "logger=wandb"]))
     return folder / "runs"
 
 
@@ -69,44 +72,151 @@ def test_the_dashboard_is_what_wandb_takes(runs, cli, tmp_path):
     assert '"mvtec_ad_tile"' in text
 
 
-def test_a_dashboard_without_a_login_says_what_to_do(runs, cli, monkeypatch, tmp_path):
+def test_every_key_of_the_dashboard_is_logged_by_a_run(runs, cli, tmp_path):
     pytest.importorskip("wandb_workspaces")
-    monkeypatch.setattr("wandb_workspaces.workspaces.Workspace.save", refuse)
-    code, _, err = cli("dashboard", str(runs), "--entity", "team")
+    assert cli("dashboard", str(runs), "--entity", "team", "--spec", str(tmp_path / "spec.json"))[0] == 0
+    text = (tmp_path / "spec.json").read_text()
+    (file,) = runs.glob("mvtec*/wandb/offline-run-*/run-*.wandb")
+    found, logged = summary(file), set().union(*history(file))
+    summaries = {f"{key}.{goal}" for key, of in found["summary"].items() if isinstance(of, dict) for goal in of}
+    wanted = set(re.findall(r'"summary(?:_metrics\.|:)([^"]+)"', text))
+    assert len(wanted) == 3
+    assert wanted <= summaries
+    media = set(re.findall(r'"((?:images|maps)/[^"]+)"', text))
+    assert media == {"images/input", "images/reconstruction", "maps/rec_l1"}
+    assert media <= set(found["summary"])
+    curves = set(re.findall(r'"((?:train|val)/[^"]+|epoch)"', text))
+    assert len(curves) == 6
+    assert curves <= logged
+    assert "beta" in found["config"]
+    (about,) = records(file, "run")
+    assert about["job_type"] == "run"
+    grids = [block for block in json.loads(text)["report"]["spec"]["blocks"] if block["type"] == "panel-grid"]
+    for grid in grids:  # all run sets of a grid are drawn together: one is one dataset
+        (runset,) = grid["metadata"]["runSets"]
+        assert runset["filters"]["filters"][1]["value"] == ["mvtec_ad_tile"]
+    assert "mvtec_ad_tile" in about["tags"]
+
+
+def test_a_dashboard_is_updated_where_it_is_and_made_once_per_project(runs, cli, tmp_path, monkeypatch):
+    pytest.importorskip("wandb_workspaces")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    views = {}
+
+    def graphql(_, query, variables):
+        if "upsertView" in query:
+            key = variables.get("id") or f"Vmlldzo{len(views)}"
+            project = {"id": "1", "name": variables["projectName"], "entityName": variables["entityName"]}
+            views[key] = {**variables, "id": key, "project": project}
+            return {"upsertView": {"view": views[key], "inserted": True}}
+        if "allViews" in query:
+            nodes = [{"node": view} for view in views.values() if view["name"] == variables["viewName"]]
+            return {"project": {"allViews": {"edges": nodes}}}
+        return {
+            "view": next(view for view in views.values() if view["id"].rstrip("=") == variables["reportId"].rstrip("="))
+        }
+
+    api = types.SimpleNamespace(projects=lambda _: [], create_project=lambda *_: None, default_entity="team")
+    api._service_api = types.SimpleNamespace(app_url="https://wandb.test")
+    monkeypatch.setattr("wandb.Api", lambda *_, **__: api)
+    for module in ("workspaces.internal", "reports.v2.interface"):
+        monkeypatch.setattr(f"wandb_workspaces.{module}.execute_graphql", graphql)
+    with backend() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        monkeypatch.setattr("anomaly_bench.tracking.server.base_url", lambda: server.address)
+        code, first, _ = cli("dashboard", str(runs), "--entity", "team", "--project", "p")
+        assert (code, len(views)) == (0, 2)
+        assert cli("dashboard", str(runs), "--entity", "team", "--project", "p")[:2] == (0, first)
+        assert len(views) == 2
+        assert cli("dashboard", str(runs), "--entity", "team", "--project", "other")[1] != first
+        assert len(views) == 4
+        monkeypatch.setattr("wandb_workspaces.reports.v2.interface.execute_graphql", refuse)
+        code, _, err = cli("dashboard", str(runs), "--entity", "nobody", "--project", "p")
     assert code == 2
-    assert "W&B refused the dashboard (not logged in); `wandb login`, or write it with --spec FILE" in err
+    assert (
+        "--entity nobody --project p (entity not found): check both and `wandb login`, or write it with --spec" in err
+    )
 
 
 def refuse(*_, **__):
-    raise ValueError("not logged in\nand more")
+    raise ValueError("entity not found\nand more")
+
+
+@pytest.mark.parametrize("verb", [("wandb", "sync"), ("dashboard", "--entity", "team")])
+def test_without_a_login_or_a_server_it_is_said_at_once(verb, runs, cli, monkeypatch, tmp_path):
+    pytest.importorskip("wandb_workspaces")
+    monkeypatch.setattr("anomaly_bench.tracking.server.LIMIT", 0.2)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    offline(runs, "unsent")
+    code, _, err = cli(*verb, str(runs))
+    assert code == 2
+    assert "use `wandb login`, or set WANDB_API_KEY" in err
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    for answer, said in ((500, "status 500"), (None, "Timeout"), (0, "ConnectionError")):
+        with backend(answer, dead=True) as server:
+            monkeypatch.setattr("anomaly_bench.tracking.server.base_url", lambda server=server: server.address)
+            code, _, err = cli(*verb, str(runs))
+        assert code == 2
+        assert said in err
+        assert "check the network and WANDB_BASE_URL" in err
 
 
 def offline(folder, name):
     place = folder / name / "wandb" / "offline-run-20260101_000000-abc"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     (place / "run-abc.wandb").write_bytes(b"0" * 2_000_000)
-    return place
+    return place / "run-abc.wandb"
 
 
-def test_sync_says_what_was_sent_and_what_not(tmp_path, cli, monkeypatch):
+def test_what_is_to_be_sent(tmp_path, cli):
+    sent, grown, again = (offline(tmp_path, name) for name in "abc")
+    offline(tmp_path, "d")
+    for file in (sent, grown):
+        file.with_name("run-abc.wandb.synced").touch()
+    os.utime(grown, (2e9, 2e9))  # written to after it was sent: it was still going on
+    later = again.parents[1] / "run-20260102_000000-abc" / again.name
+    later.parent.mkdir()
+    later.touch()  # the last attempt was online to its end
+    assert cli("wandb", "sync", str(tmp_path), "--dry-run")[:2] == (0, "to send   b (2.0 MB)\nto send   d (2.0 MB)\n")
+    code, _, err = cli("wandb", "sync", str(tmp_path / "none"))
+    assert code == 2
+    assert "expected the folder that runs were written to" in err
+
+
+def test_sync_sends_what_it_can_and_says_what_not(runs, cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    (source,) = runs.glob("mvtec*")
+    (tmp_path / "out").mkdir()
+    shutil.copytree(source / "wandb", tmp_path / "out/good/wandb", symlinks=True)
+    offline(tmp_path / "out", "torn")
+    monkeypatch.chdir(tmp_path)
+    with backend() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        monkeypatch.setattr("anomaly_bench.tracking.server.base_url", lambda: server.address)
+        code, out, err = cli("wandb", "sync", "out")
+        assert code == 1
+        assert re.fullmatch(r"sent      good \(\d\.\d MB\)\n1 of 2 runs sent\n", out)
+        assert err.startswith("not sent  torn (2.0 MB): Failed to read")
+        (file,) = source.glob("wandb/offline-run-*/run-*.wandb")
+        assert len(server.history) == len(history(file))
+        assert cli("wandb", "sync", "out", "--dry-run")[1] == "to send   torn (2.0 MB)\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_server_that_dies_while_a_run_is_sent_stops_it(cli, monkeypatch, tmp_path):
+    monkeypatch.setattr("anomaly_bench.tracking.sync.PATIENCE", 0.2)
+    monkeypatch.setattr("anomaly_bench.tracking.server.base_url", lambda: "http://127.0.0.1:1")
+    monkeypatch.setattr("anomaly_bench.tracking.server.require_login", lambda: None)
+    monkeypatch.setattr("anomaly_bench.tracking.server.require_answer", lambda: None)
+    monkeypatch.setattr("anomaly_bench.tracking.sync.sys.executable", str(tmp_path / "slow"))
+    (tmp_path / "slow").write_text("#!/bin/sh\nexec sleep 30\n")
+    (tmp_path / "slow").chmod(0o755)
     offline(tmp_path, "a")
-    offline(tmp_path, "b")
-
-    def sync(command, **_):
-        if "/a/" in command[-1]:
-            (tmp_path / "a/wandb/offline-run-20260101_000000-abc/run-abc.wandb.synced").touch()
-            return subprocess.CompletedProcess(command, 0, "done", "")
-        return subprocess.CompletedProcess(command, 1, "", "wandb: ERROR permission denied\n")
-
-    code, out, _ = cli("wandb", "sync", str(tmp_path), "--dry-run")
-    assert (code, out) == (0, "to send   a (2.0 MB)\nto send   b (2.0 MB)\n")
-    monkeypatch.setattr("subprocess.run", sync)
     code, out, err = cli("wandb", "sync", str(tmp_path))
-    assert code == 1
-    assert out == "sent      a (2.0 MB)\n1 of 2 runs sent; start the same command again\n"
-    assert err == "not sent  b: permission denied\n"
-    code, out, _ = cli("wandb", "sync", str(tmp_path), "--dry-run")
-    assert out == "to send   b (2.0 MB)\n"
+    assert (code, out) == (2, "0 of 1 runs sent\n")
+    assert "does not answer (ConnectionError)" in err
 
 
 GRID = ["dataset=tiny_brain", "model.beta=1,4", "seed=range(3)", "model.latent=16,32"]
