@@ -198,12 +198,14 @@ def check_verb(options: argparse.Namespace) -> int:
     found = f"{len(collection.results)} of {len(collection.planned)} runs of the newest sweep in {options.folder}"
     console.print(found, highlight=False, markup=False, soft_wrap=True)
     for path in options.baseline:
-        of_dataset = [row for row in rows if row.dataset == path.stem]
         if options.update:
-            write_baseline(make_baseline(of_dataset, "make check"), path)
+            dataset, metric = updated(path)
+            of_dataset = [row for row in rows if row.dataset == dataset]
+            write_baseline(make_baseline(of_dataset, "make check", metric), path)
             console.print(f"{path}: written", highlight=False, markup=False)
             continue
         baseline = read_baseline(path)
+        of_dataset = [row for row in rows if row.dataset == baseline.dataset]
         checks.append(Checked(baseline, compare(of_dataset, baseline), setting_changes(of_dataset, baseline)))
         diff_table(checks[-1], console)
     if options.junit:
@@ -212,6 +214,18 @@ def check_verb(options: argparse.Namespace) -> int:
         with Path(summary).open("a", encoding="utf-8") as stream:
             stream.write(step_summary(checks, collection.damaged))
     return 1 if collection.damaged or any(check.failed for check in checks) else 0
+
+
+def updated(path: Path) -> tuple[str, str]:
+    """Dataset and metric of a baseline that is written anew: the older file's, or else its name and pixel AUROC."""
+    from leaderboard.check import read_baseline
+    from leaderboard.record import ResultError
+
+    try:
+        baseline = read_baseline(path)
+    except ResultError:
+        return path.stem, "auroc"
+    return baseline.dataset, baseline.metric
 
 
 def checked(metric: str) -> str:

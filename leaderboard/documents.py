@@ -62,13 +62,13 @@ def csv(rows: Sequence[Row]) -> str:
 
     Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
     `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
-    (best, not worse, worse, undecided) and `<metric>_p_seeds` and `_p_subjects` after Holm's correction.
+    (best, not worse, worse, undecided), and after Holm's correction `<metric>_p`, which decides, `_p_seeds` and `_p_subjects`.
     """
     stream = io.StringIO()
     writer = csv_module.writer(stream, lineterminator="\n")
     names = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
     validation = [f"validation_{metric}_mean" for metric in METRICS]
-    tests = [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p_seeds", "p_subjects")]
+    tests = [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p", "p_seeds", "p_subjects")]
     header = ["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N"]
     writer.writerow([*header, *names, *validation, "ensemble_of", *tests])
     for row in rows:
@@ -90,7 +90,7 @@ def csv(rows: Sequence[Row]) -> str:
         for metric in COMPARED:
             versus = row.versus.get(metric)
             tested = versus.subjects.adjusted if versus and versus.subjects else None
-            cells += [versus.verdict, versus.seeds.adjusted, tested] if versus else [None, None, None]
+            cells += [versus.verdict, versus.p, versus.seeds.adjusted, tested] if versus else [None] * 4
         writer.writerow(cells)
     return stream.getvalue()
 

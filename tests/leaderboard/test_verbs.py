@@ -94,3 +94,14 @@ def test_a_damaged_result_fails_the_check_and_is_an_error_in_junit(folder, tmp_p
     path.write_text(path.read_text()[:-9])
     assert main(command) == 1
     assert [suite.get("errors") for suite in ElementTree.parse(tmp_path / "junit.xml").iter("testsuite")] == ["0", "1"]
+
+
+def test_an_updated_baseline_keeps_its_dataset_and_metric_whatever_its_file_is_called(folder, tmp_path):
+    path = tmp_path / "tiny.json"
+    assert main(["check", str(folder), "--baseline", str(path), "--update"]) == 0
+    renamed = tmp_path / "precision.json"
+    renamed.write_text(json.dumps(json.loads(path.read_text()) | {"metric": "ap"}))
+    assert main(["check", str(folder), "--baseline", str(renamed), "--update"]) == 0
+    found = json.loads(renamed.read_text())
+    assert (found["dataset"], found["metric"]) == ("tiny", "ap")
+    assert main(["check", str(folder), "--baseline", str(renamed)]) == 0
