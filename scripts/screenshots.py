@@ -38,7 +38,7 @@ def main(runs: Path, out: Path) -> None:
             browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             for name, (selector, tallest) in SHOTS.items():
                 picture = Image.open(io.BytesIO(shot(browser, selector, tallest))).convert("RGB")
-                picture.quantize(256).save(out / f"report_{name}.png", optimize=True)
+                picture.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(out / f"report_{name}.png", optimize=True)
 
 
 def shot(browser: Any, selector: str, tallest: int) -> bytes:
