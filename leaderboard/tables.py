@@ -32,7 +32,9 @@ LEGEND = (
     "dice_oracle: at the best threshold for the test labels, an upper bound.",
     "n/N: seeds found of seeds planned. * fewer seeds than planned, or in a metric's cell fewer than n.",
 )
-TIED = "{}: statistically not worse than the best (paired over seeds; AP and dice over subjects, too; Holm-corrected 5 %)."
+TIED = (
+    "{}: statistically not worse than the best (paired over seeds; AP and dice over subjects, too; Holm-corrected 5 %)."
+)
 UNTESTED = "Too few seeds to test which rows are worse than the best; more (seed=range(5)) would tell."
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 MARKUP = re.compile(r"[\\|*`<\[\]&$~]|(?<![^\W_])_|_(?![^\W_])")  # inside a word _ is no emphasis
