@@ -124,7 +124,7 @@ def show(
     if only is None:
         rows, categories = board.rows, board.categories["auroc"]
     else:
-        shown = collect(folder, only)
+        shown = collection.of(only)
         rows, categories = aggregate(shown), by_category(shown.results, "auroc")
     print_tables(rows, console)
     print_categories(categories, "auroc", console)
@@ -217,14 +217,12 @@ def check_verb(options: argparse.Namespace) -> int:
 
 
 def updated(path: Path) -> tuple[str, str]:
-    """Dataset and metric of a baseline that is written anew: the older file's, or else its name and pixel AUROC."""
+    """Dataset and metric of a baseline that is written anew: the older file's; a new one's, by its name and pixel AUROC."""
     from leaderboard.check import read_baseline
-    from leaderboard.record import ResultError
 
-    try:
-        baseline = read_baseline(path)
-    except ResultError:
+    if not path.exists():
         return path.stem, "auroc"
+    baseline = read_baseline(path)
     return baseline.dataset, baseline.metric
 
 

@@ -15,7 +15,9 @@ from leaderboard.settings import beta_text
 from leaderboard.statistic import Statistic
 
 MINIMAL_TOLERANCE = 0.02
-BASELINE_REMEDY = "Restore it from version control, or make it anew from a trusted run with the `command` it names."
+BASELINE_REMEDY = (
+    "Restore it from version control, or delete it and make it anew from a trusted run (`make baselines`)."
+)
 Status = Literal["worse", "missing", "undefined", "fewer seeds", "better", "new", "same"]
 FAILURES: tuple[Status, ...] = ("worse", "missing", "undefined", "fewer seeds")
 STATUSES: tuple[Status, ...] = (*FAILURES, "better", "new", "same")

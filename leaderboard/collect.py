@@ -55,6 +55,15 @@ class Collection:
     planned: list[PlannedRun] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def of(self, run_ids: set[str]) -> "Collection":
+        """The part that is about these runs; damaged results do not say whose they are, and stay."""
+        return Collection(
+            [run for run in self.results if run.run_id in run_ids],
+            self.damaged,
+            [run for run in self.planned if run.run_id in run_ids],
+            {run: why for run, why in self.failed.items() if run in run_ids},
+        )
+
 
 def write_sweep(sweep: Sweep, root: Path, name: str) -> Path:
     """Write the plan as `<root>/sweeps/<name>.json`, atomically, in place of an older plan of that name; its path."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.batch import AnomalyBatch
 
+from ..metrics.image_level import image_ap
 from .panels import Sample
 
 
@@ -35,8 +34,9 @@ class Cases:
         if self.each:
             parts = (part.cpu().numpy() for part in (score, batch["mask"], batch["foreground"]))
             for at, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
-                if (mask & foreground).any():
-                    self._precision[at] = average_precision(values[foreground], mask[foreground])
+                precision = image_ap(values[foreground], mask[foreground]) if mask.any() else None
+                if precision is not None:
+                    self._precision[at] = precision
         extremes = self._extremes()
         self._precision = {at: self._precision[at] for at in extremes}
         kept = {*extremes, *self._spread}
@@ -57,13 +57,6 @@ class Cases:
     def _extremes(self) -> list[int]:
         order = sorted(self._precision, key=self._precision.__getitem__)
         return order if len(order) <= 2 * self.each else [*order[: self.each], *order[len(order) - self.each :]]
-
-
-def average_precision(scores: NDArray[np.float32], anomalous: NDArray[np.bool_]) -> float:
-    """Average precision of the pixels of one image, (n,) each; of equal scores the normal ones come first."""
-    normal, found = np.sort(scores[~anomalous]), np.sort(scores[anomalous])[::-1]
-    false, true = len(normal) - np.searchsorted(normal, found), np.arange(1, len(found) + 1)
-    return float(np.mean(true / (true + false)))
 
 
 def pick_samples(anomalous: Tensor, count: int) -> list[int]:

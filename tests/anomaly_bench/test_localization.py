@@ -7,7 +7,7 @@ from PIL import Image
 from small_vae import images, trained
 
 from anomaly_bench.callbacks import Cases
-from anomaly_bench.callbacks.cases import average_precision, pick_samples
+from anomaly_bench.callbacks.cases import pick_samples
 from anomaly_bench.callbacks.panels import GAP, HEADER, MARGIN, TILE, Sample, draw_model
 from anomaly_bench.callbacks.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.config import load_config
@@ -117,17 +117,6 @@ def test_pictures_are_of_the_best_and_the_worst_cases_and_of_some_between():
     assert held <= 18
     assert extremes < set(shown)
     assert set(shown) - extremes <= set(pick_samples(flags, 9))
-
-
-def test_average_precision_of_an_image_is_that_of_scikit_learn_and_ties_cost():
-    from sklearn.metrics import average_precision_score
-
-    random = np.random.default_rng(0)
-    scores, anomalous = random.random(300, np.float32), random.random(300) < 0.1
-    assert average_precision(scores, anomalous) == pytest.approx(average_precision_score(anomalous, scores))
-    assert average_precision(np.zeros(4, np.float32), np.array([True, False, True, False])) == pytest.approx(
-        (1 / 3 + 2 / 4) / 2
-    )
 
 
 def test_groups_are_the_values_of_an_attribute_and_have_metrics_of_their_own():
