@@ -49,8 +49,8 @@ test: .venv/.ready  ## the tests, then the regression check of localization AURO
 	@$(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile
 	@$(MAKE) --no-print-directory check
 
-lint: .venv/.ready  ## ruff: lint and format
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+lint: .venv/.ready  ## ruff: lint and format; import-linter: arrows between rooms
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports --no-cache
 
 types: .venv/.ready  ## mypy
 	@$(PY) -m mypy

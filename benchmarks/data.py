@@ -35,13 +35,13 @@ from data_beside import BATCH, DECODERS, decompress, monai_slices, monai_volumes
 from data_steps import print_steps
 from timing import ROUNDS, goal, keep_memory, timed
 
-from anomaly_bench.config import load_config
-from anomaly_bench.schema import RunConfig
-from data_modules.build import build_module
-from data_modules.digests import usable_cpus
-from data_modules.module import AnomalyDataModule
-from data_modules.nifti import NiftiDataModule
-from data_modules.store_build import single_threaded
+from anomaly_bench.config.load import load_config
+from anomaly_bench.config.schema import RunConfig
+from data_modules.base.digests import usable_cpus
+from data_modules.modules.base import AnomalyDataModule
+from data_modules.modules.build import build_module
+from data_modules.modules.nifti import NiftiDataModule
+from data_modules.store.build import single_threaded
 
 SUBJECTS, SHAPE = 10, (240, 240, 155)
 FOUR = ["dataset.modality=[flair,t1,t1ce,t2]"]
@@ -117,7 +117,7 @@ def measure_memory(config: RunConfig) -> None:
     """The peak of anonymous memory while preparing, over what there was before, in a process of its own."""
     import nibabel as nib
 
-    import data_modules.preprocess  # noqa: F401 (what is imported on the way is not the data's)
+    import data_modules.transforms.preprocess  # noqa: F401 (what is imported on the way is not the data's)
 
     peak, done = 0, threading.Event()
 

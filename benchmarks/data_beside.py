@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from timing import timed
 
-from data_modules.digests import usable_cpus
-from data_modules.store import SliceStore
+from data_modules.base.digests import usable_cpus
+from data_modules.store.store import SliceStore
 
 BATCH = 32
 DECODERS = {

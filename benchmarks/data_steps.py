@@ -12,12 +12,12 @@ from typing import Any
 
 import deflate
 
-from data_modules.nifti import NiftiDataModule
-from data_modules.resample import resampled
-from data_modules.slicing import Grid, Slicing, cut
-from data_modules.store_build import single_threaded
-from data_modules.store_format import encode
-from data_modules.transforms import ScanTransform
+from data_modules.modules.nifti import NiftiDataModule
+from data_modules.store.build import single_threaded
+from data_modules.store.format import encode
+from data_modules.transforms.brain import ScanTransform
+from data_modules.transforms.resample import resampled
+from data_modules.transforms.slicing import Grid, Slicing, cut
 
 DECOMPRESS = "decompressing alone"
 

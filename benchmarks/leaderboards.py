@@ -105,9 +105,9 @@ def write(root: Path, runs: int, names: list[str], subjects: int) -> None:
 
 def measure_folder(root: Path) -> None:
     """Read, aggregate, build the board, and say what each took."""
-    from leaderboard.aggregate import aggregate  # here, as in the commands: helpers import what this file imports
     from leaderboard.board import build
-    from leaderboard.collect import HELPERS, collect
+    from leaderboard.results.collect import HELPERS, collect
+    from leaderboard.rows.aggregate import aggregate  # here, as in the commands: helpers import what this file imports
 
     marks = [(time.perf_counter(), time.process_time())]
 

@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anomaly_bench.config import load_config
-from anomaly_bench.evidence import Evidence, frozen
+from anomaly_bench.config.load import load_config
 from anomaly_bench.models import BetaVAE
-from anomaly_bench.models.elbo import kl_standard_normal
+from anomaly_bench.models.likelihoods import kl_standard_normal
 from anomaly_bench.predictors import Suite, build_suite
-from anomaly_bench.predictors.projection import Energy, project
+from anomaly_bench.predictors.evidence import Evidence, frozen
+from anomaly_bench.predictors.rules.projection import Energy, project
 
 BATCH = 32
 MAPS, PROJECTION, MEMORY = 1.15, 4.0, 1.1

@@ -37,8 +37,8 @@ def main() -> None:
 
 def planning(folder: Path) -> None:
     """Seconds of each step for 10,000 runs without a result, data prepared."""
-    from anomaly_bench.grid import load_grid
-    from anomaly_bench.progress import Reporter
+    from anomaly_bench.base.progress import Reporter
+    from anomaly_bench.config.grid import load_grid
     from anomaly_bench.sweep.bench import planned_run, write_plan
     from anomaly_bench.sweep.plan import plan
     from anomaly_bench.sweep.states import standings
@@ -104,7 +104,7 @@ def engines(folder: Path, epochs: int, rounds: int) -> None:
 
 def bench(arguments: list[str]) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "anomaly_bench.cli", "bench", *arguments], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "anomaly_bench", "bench", *arguments], check=True, capture_output=True)
     return time.perf_counter() - start
 
 

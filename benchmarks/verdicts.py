@@ -2,8 +2,9 @@
 
     python benchmarks/verdicts.py --rows 10 --seeds 10 --subjects 40
 
-All rows are equal; seeds, subjects and single values vary alike, for each row by itself. The reference is the row with the best
-mean, chosen on the values it is compared in, as in a leaderboard. Beside the rule in use, the one that both tests have to agree.
+All rows are equal; seeds, subjects and single values vary alike, for each row by itself. The reference is the row with the
+best mean, chosen on the values it is compared in, as in a leaderboard. Beside the rule in use, the one that both tests have to
+agree.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from leaderboard.paired import ALPHA, Paired, over_both, over_seeds, over_subjects
+from leaderboard.statistics.paired import ALPHA, Paired, over_both, over_seeds, over_subjects
 
 SPREAD = 0.1  # standard deviation over seeds, over subjects, and of what is left
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from leaderboard.aggregate import Row, aggregate, notes_of
-from leaderboard.categories import CategoryRow, by_category
-from leaderboard.claim import Finding
-from leaderboard.claims import evaluate
-from leaderboard.collect import Collection
-from leaderboard.published import Reported
-from leaderboard.ranking import DomainRow, Ranking, by_domain, rank
-from leaderboard.runs import Run, without_cycles
-from leaderboard.views import (
+from leaderboard.results.collect import Collection
+from leaderboard.results.published import Reported
+from leaderboard.results.run_arrays import Run, without_cycles
+from leaderboard.rows.aggregate import aggregate, notes_of
+from leaderboard.rows.categories import CategoryRow, by_category
+from leaderboard.rows.ranking import DomainRow, Ranking, by_domain, rank
+from leaderboard.rows.row import Row
+from leaderboard.rows.views import (
     AttributeRow,
     Chosen,
     Curve,
@@ -25,6 +24,8 @@ from leaderboard.views import (
     lesion_summaries,
     subject_summaries,
 )
+from leaderboard.verdicts.claim import Finding
+from leaderboard.verdicts.claims import evaluate
 
 SHOWN = ("auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc")
 BY_CATEGORY = ("auroc", "aupro", "ap", "image_auroc")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 
-from leaderboard.document import SCHEMA_VERSION, Document, read_document, write_document
-from leaderboard.document import ResultError as ResultError
+from .json_file import SCHEMA_VERSION, Document, read_document, write_document
+from .json_file import ResultError as ResultError
 
 METRICS = (
     "auroc",

@@ -89,5 +89,5 @@ for _ in $(seq 100); do idle && break; sleep 0.2; done
 idle || skip "SLURM was started and is not ready after 20 seconds: $(tail -n 1 "$PLACE/slurmctld.log")"
 
 SLURM_TEST=1 timeout --kill-after=10 "$LIMIT" "$PY" -m pytest -m slurm --durations=5 --basetemp="$PLACE/tests" \
-  tests/anomaly_bench/test_slurm.py &
+  tests/anomaly_bench/sweep/engines/test_slurm.py &
 wait $!

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fakes import brain, write_mvtec, write_volume
+from small_results import result
+from small_runs import SMALL
 
 os.environ.setdefault("WANDB_MODE", "offline")
 
@@ -45,24 +48,6 @@ def mvtec_root(tmp_path: Path) -> Path:
     return root
 
 
-SMALL = [
-    "dataset.size=[16,16]",
-    "model.channels=[4,8]",
-    "model.latent=4",
-    "trainer.max_epochs=1",
-    "trainer.batch_size=8",
-    "trainer.accelerator=cpu",
-    "localization.bits=16",
-]
-
-
-def tiles(folder: Path) -> list[str]:
-    """Writes the small pictures below the folder; overrides of small runs on them, with their cache in it."""
-    write_mvtec(folder / "mvtec/tile")
-    data = ["dataset=mvtec_ad", "dataset.category=tile", "dataset.split.holdout=0.3"]
-    return [*data, f"dataset.root={folder / 'mvtec'}", *SMALL, f"cache_dir={folder / 'cache'}"]
-
-
 @pytest.fixture
 def pictures_run(mvtec_root: Path, cache: Path, tmp_path: Path) -> list[str]:
     """Overrides of a run on the small pictures that takes about a second."""
@@ -95,7 +80,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
     """Calls the command line in this process: (exit code, standard output, standard error)."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        from anomaly_bench.cli import main
+        from anomaly_bench.cli.main import main
 
         capsys.readouterr()
         code = main(arguments)
@@ -103,3 +88,9 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., Any]:
+    """A function from seed, {predictor: value of all its metrics, or a dict} and changed fields to a valid result."""
+    return result

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from anomaly_bench.config import load_config
+from anomaly_bench.config.load import load_config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,7 +50,7 @@ def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvt
     command = [
         sys.executable,
         "-m",
-        "anomaly_bench.cli",
+        "anomaly_bench",
         "run",
         "dataset=mvtec_ad",
         "dataset.category=tile",
@@ -87,7 +87,7 @@ def test_every_make_bench_of_the_readme_composes(line):
         [*line.split(), "--dry-run", "-o", ".venv/.ready"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     (command,) = [text for text in dry.stdout.splitlines() if "anomaly-bench bench" in text]
-    shell = command.replace(".venv/bin/anomaly-bench bench", f"{sys.executable} -m anomaly_bench.cli bench --cfg")
+    shell = command.replace(".venv/bin/anomaly-bench bench", f"{sys.executable} -m anomaly_bench bench --cfg")
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     documents = list(yaml.safe_load_all(done.stdout))
@@ -99,7 +99,7 @@ def test_every_make_bench_of_the_readme_composes(line):
 def test_every_anomaly_bench_command_of_the_readme_is_understood(line):
     verb, *rest = line.split()[1:]
     known = subprocess.run(
-        [sys.executable, "-m", "anomaly_bench.cli", verb, "--help"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "anomaly_bench", verb, "--help"], capture_output=True, text=True, check=False
     )
     assert known.returncode == 0
     for option in (word for word in rest if word.startswith("--")):

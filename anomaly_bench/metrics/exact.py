@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomaly_bench.metrics.accelerate import loops_for
-from anomaly_bench.metrics.curves import Array
-from anomaly_bench.metrics.histogram import default_pivot, score_keys
-from anomaly_bench.metrics.kernel import CpuPlanes, Planes, by_class, on_cpu
-from anomaly_bench.metrics.localization import LocalizationCurve
+from .bins import default_pivot, score_keys
+from .counting import CpuPlanes, Planes, by_class, on_cpu
+from .curve import LocalizationCurve
+from .formulas import Array
+from .loops import loops_for
 
 BITS, PIVOT = 32, 0.0  # keys of whole float32 scores
 COARSE = 20  # bits of the histogram that stands for the scores where one is asked for

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from anomaly_bench.base.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from anomaly_bench.base.errors import ConfigError
 
 
 class NetworkSpec(NamedTuple):

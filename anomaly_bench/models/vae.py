@@ -12,15 +12,36 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from data_modules.batch import AnomalyBatch
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.imports import load
+from data_modules.base.batch import AnomalyBatch
 
-from ..errors import ConfigError
 from .corruption import Corruption
-from .diagnostics import ActiveUnits
-from .elbo import kl_standard_normal
-from .likelihoods import Likelihood
-from .loading import load
+from .likelihoods import Likelihood, kl_standard_normal
 from .networks import NETWORKS, Network, NetworkSpec
+
+ACTIVE = 0.01  # Burda et al. 2016
+
+
+class ActiveUnits:
+    """How many latent units depend on the image: Var_x(posterior mean) > 0.01 (Burda et al. 2016, arXiv 1509.00519)."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.total = self.squares = torch.zeros((), dtype=torch.float64)
+
+    def update(self, mean: Tensor) -> None:
+        """Take in the posterior means (B, latent…) of some images."""
+        values = mean.detach().flatten(1).cpu().double()
+        self.images += len(values)
+        self.total = self.total + values.sum(dim=0)
+        self.squares = self.squares + values.square().sum(dim=0)
+
+    def compute(self) -> int:
+        """The number of active units over all images taken in; 0 without any."""
+        images = max(self.images, 1)
+        return int((self.squares / images - (self.total / images).square() > ACTIVE).sum())
+
 
 COLLAPSED = 5  # validation epochs in a row without an active unit
 

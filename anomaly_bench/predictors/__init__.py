@@ -1,13 +1,14 @@
 """Predictors: rules from what a model says about an image to a map of how anomalous each pixel is."""
 
+from anomaly_bench.predictors.rules.baselines import Intensity, LocalContrast
+from anomaly_bench.predictors.rules.latent_variance import LatentVariance
+from anomaly_bench.predictors.rules.one_pass import Combination, Gradient, Reconstruction
+from anomaly_bench.predictors.rules.projection import Projection
+from anomaly_bench.predictors.rules.restoration import Restoration
+
 from .base import REGISTER, Predictor, channel_mean, register
-from .baselines import Intensity, LocalContrast
 from .ensemble import Ensemble, SeedEnsemble
-from .projection import Projection
-from .restoration import Restoration
-from .sampling import LatentVariance
-from .single import Combination, Gradient, Reconstruction
-from .subsets import PixelSample, SubsetSearch, best_subset
+from .subset_search import PixelSample, SubsetSearch, best_subset
 from .suite import Suite, build_suite
 
 __all__ = [

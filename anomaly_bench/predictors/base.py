@@ -11,9 +11,10 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..evidence import Evidence
-from ..models.loading import load
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.imports import load
+
+from .evidence import Evidence
 from .filters import eroded, gaussian_smooth, lowered_outside, median_filter, min_pool
 
 REGISTER: dict[str, type[Any]] = {}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from anomaly_bench.base.errors import ConfigError
+
 from .base import one_of, register
 
 Calibrate = Callable[[str, Tensor], Tensor]

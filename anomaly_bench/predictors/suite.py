@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import ConfigError
-from ..evidence import Evidence
-from ..schema import PredictorsConfig
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.config.schema import PredictorsConfig
+
 from .base import Predictor, build_predictor
 from .ensemble import Calibrate, Ensemble, TimedMap
-from .subsets import SubsetSearch
+from .evidence import Evidence
+from .subset_search import SubsetSearch
 
 
 @dataclass(frozen=True)

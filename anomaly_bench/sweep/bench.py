@@ -11,20 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_modules.names import dataset_name
-from leaderboard.collect import RESULT_FILE, PlannedRun, Sweep, write_sweep
-from leaderboard.runs import read_run
+from anomaly_bench.base.bars import reporting
+from anomaly_bench.base.errors import ConfigError, OutputError
+from anomaly_bench.base.files import check_writable, explained
+from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.schema import LocalConfig, RunConfig, SlurmConfig
+from anomaly_bench.sweep import processes
+from anomaly_bench.sweep.engines.local import InProcess, LocalEngine
+from anomaly_bench.sweep.engines.slurm import SlurmEngine
+from data_modules.base.names import dataset_name
+from leaderboard.results.collect import RESULT_FILE, PlannedRun, Sweep, write_sweep
+from leaderboard.results.run_arrays import read_run
 
-from ..errors import ConfigError, OutputError
-from ..output import check_writable, explained
-from ..progress import Reporter, reporting
-from ..schema import LocalConfig, RunConfig, SlurmConfig
-from . import processes
-from .engine_local import LocalEngine
-from .engine_slurm import SlurmEngine
-from .in_process import InProcess
-from .job import Ended, Engine, Job, Plan
-from .lock import lock_of, taken
+from .job import Ended, Engine, Job, Plan, lock_of, taken
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease

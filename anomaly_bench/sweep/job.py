@@ -1,21 +1,26 @@
-"""A run of a sweep, how it ended, and what carries it out."""
+"""What a failed run leaves in its folder. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from data_modules.names import dataset_name
-from leaderboard.collect import RESULT_FILE
+from filelock import LeaseCompromise, SoftFileLease, Timeout
 
-from ..progress import Reporter
-from ..schema import RunConfig
-from ..source import Identity
+from anomaly_bench.base.files import explained
+from anomaly_bench.base.identity import Identity
+from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.schema import RunConfig
+from data_modules.base.names import dataset_name
+from leaderboard.results.collect import FAILURE_FILE, RESULT_FILE
 
 if TYPE_CHECKING:
-    from data_modules.module import AnomalyDataModule
+    from data_modules.modules.base import AnomalyDataModule
+
 
 State = Literal["done", "before", "failed", "held", "stopped"]
 
@@ -88,3 +93,54 @@ class Engine(Protocol):
 
         Each job gets a `reporter.lane`. Closing the iterator stops what is under way; it goes on with the next sweep.
         """
+
+
+LOCKS_FOLDER = ".locks"
+LOST = 75  # exit code of a process whose run another one has taken
+LEASE = 60.0  # seconds without a sign of life after which another machine may take a run
+
+
+def lock_of(job: Job) -> SoftFileLease:
+    """The lock of a job. On its holder's machine it is free as soon as the holder is dead, elsewhere after LEASE seconds."""
+    folder = job.out / LOCKS_FOLDER
+    folder.mkdir(exist_ok=True)
+    return lease(folder / f"{job.identity.folder}.lock")
+
+
+def lease(path: Path) -> SoftFileLease:
+    return SoftFileLease(path, lease_duration=LEASE, on_compromise=_lost, thread_local=False)
+
+
+def taken(lock: SoftFileLease) -> bool:
+    """Try to take the lock, at once or not at all."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+def _lost(compromise: LeaseCompromise) -> None:
+    """Whoever has been thought dead must not go on beside the one that took its run."""
+    print(
+        f"{compromise.lock_file}: {compromise.reason}; another process has taken this run", file=sys.stderr, flush=True
+    )
+    os._exit(LOST)
+
+
+TAIL = 4000  # characters of a log that a failure shows
+
+
+def write_failure(job: Job, reason: str, details: str) -> None:
+    """Leave the reason in the run's folder, in the first line, and the details below. Raises OutputError."""
+    with explained(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / FAILURE_FILE).write_text(f"{reason}\n\n{details}", encoding="utf-8")
+
+
+def tail(log: Path) -> str:
+    """The end of a log."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
+    except OSError:
+        return "(there is none)"

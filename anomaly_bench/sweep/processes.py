@@ -22,9 +22,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ..progress import PipeReporter, Reporter
+from anomaly_bench.base.progress import PipeReporter, Reporter
 
-WARM = "anomaly_bench.sweep.warm"
+WARM = "anomaly_bench.sweep.preload"
 PATIENCE = 5.0  # seconds that a process has to end by itself
 
 

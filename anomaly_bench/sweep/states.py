@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Literal
 
-from leaderboard.collect import FAILURE_FILE, RESULT_FILE, PlannedRun
+from anomaly_bench.runs.training.checkpoint_note import read_half_done
+from anomaly_bench.sweep import slurm_commands as slurm
+from leaderboard.results.collect import FAILURE_FILE, RESULT_FILE, PlannedRun
 
-from ..half_done import read_half_done
-from . import slurm
-from .lock import LEASE, LOCKS_FOLDER, lease
+from .job import LEASE, LOCKS_FOLDER, lease
 
 State = Literal["done", "running", "queued", "half done", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "queued", "half done", "failed", "missing")

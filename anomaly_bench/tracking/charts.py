@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics import LocalizationCurve
+from anomaly_bench.metrics import LocalizationCurve
 
 POINTS = 101
 BARS = 60

@@ -5,54 +5,37 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, Logger
 
-from data_modules.module import AnomalyDataModule
+from anomaly_bench.base.identity import Identity
+from anomaly_bench.config.schema import RunConfig
+from anomaly_bench.tracking.wandb.logger import WandbLogger
+from anomaly_bench.tracking.wandb.start import start
 
-from ..identity import Identity, definition_of, source_digest
-from ..record import git_revision
-from ..schema import RunConfig
 from .names import group_name, run_name, tags
 from .other_loggers import Patient, other_logger
-from .wandb_logger import WandbLogger
-from .wandb_start import start
 
 
 def build_loggers(
-    config: RunConfig, identity: Identity, folder: Path, data: AnomalyDataModule, beta: float
+    config: RunConfig, identity: Identity, folder: Path, about: dict[str, Any], beta: float
 ) -> list[Logger]:
-    """CSV in `folder`, and the tracker that `logger` names; beta: the raw one.
+    """CSV in `folder`, and the tracker that `logger` names; about: what it is told of the run; beta: the raw one.
 
     A W&B run that cannot start is a warning, never a failed run. Raises ConfigError if the tracker's package is missing.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     if config.logger == "csv":
         return loggers
-    name, group, about = run_name(identity), group_name(config, beta), described(config, identity, data, beta)
+    name, group = run_name(identity), group_name(config, beta)
     if config.logger != "wandb":
         loggers.append(other_logger(config.logger, folder, name, group, about))
     elif run := start(folder, identity.run_id, name, group, "run", tags(config, beta), about):
         loggers.append(WandbLogger(run, folder / "pictures"))
     return loggers
-
-
-def described(config: RunConfig, identity: Identity, data: AnomalyDataModule, beta: float) -> dict[str, Any]:
-    """What a tracker is told of a run before it begins: all that decides its numbers, and no path."""
-    code = {"version": version("anomaly-bench"), "git_revision": git_revision(), "source_digest": source_digest()}
-    return {
-        **definition_of(config),
-        "seed": config.seed,
-        "beta": beta,
-        "run_id": identity.run_id,
-        "setting_id": identity.setting_id,
-        "code": code,
-        "data": {"fingerprint": data.fingerprint, "split_digest": data.split_digest},
-    }
 
 
 @contextmanager

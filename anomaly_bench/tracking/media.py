@@ -11,10 +11,10 @@ import torch
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from ..callbacks.panels import Sample
+from anomaly_bench.pictures.panels import Sample
 
 if TYPE_CHECKING:
-    from ..callbacks import LocalizationCallback
+    from anomaly_bench.localization import LocalizationCallback
 
 BUDGET = (
     10_000_000  # bytes of the pictures of a run's end: of large images fewer are logged, the same for all predictors

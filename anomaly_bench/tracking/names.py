@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from data_modules.names import dataset_category, dataset_family, dataset_name
+from anomaly_bench.base.identity import Identity
+from anomaly_bench.config.schema import RunConfig
+from data_modules.base.names import dataset_category, dataset_family, dataset_name
 from leaderboard.record import LOWER_IS_BETTER
-
-from ..schema import RunConfig
-from ..source import Identity
 
 PROJECT = "anomaly_bench"
 STEP = "epoch"

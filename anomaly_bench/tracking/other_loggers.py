@@ -13,7 +13,8 @@ from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
-from ..errors import ConfigError
+from anomaly_bench.base.errors import ConfigError
+
 from .names import PROJECT, named
 
 ANONYMOUS = {"mlflow.user": "anomaly-bench", "mlflow.source.name": "anomaly-bench"}  # else the login and a path

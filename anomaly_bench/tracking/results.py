@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers.logger import Logger
 
+from anomaly_bench.tracking.wandb.logger import WandbLogger, harmless
 from leaderboard.record import METRICS, Measure, PredictorResult, RunResult
 
 from .charts import precision_recall, pro, roc, score_histogram
 from .media import wandb_pictures
 from .names import metric_key
 from .other_loggers import Patient
-from .wandb_logger import WandbLogger, harmless
 
 if TYPE_CHECKING:
-    from ..callbacks import LocalizationCallback
+    from anomaly_bench.localization import LocalizationCallback
 
 CURVES: dict[str, tuple[Callable[..., Any], str, str]] = {
     "roc": (roc, "false-positive rate", "true-positive rate"),

@@ -1,5 +1,7 @@
 """Synthetic datasets that need no download: written to disk once as real files, then read like any other dataset."""
 
+from __future__ import annotations
+
 import difflib
 import hashlib
 import inspect
@@ -9,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_modules.embedded.brain_anatomy import TEMPLATE_FILES
-from data_modules.embedded.tiny_brain import write_tiny_brain
-from data_modules.embedded.tiny_texture import write_tiny_texture
-from data_modules.errors import DataError
-from data_modules.made import is_whole, publish
+from data_modules.base.errors import DataError
+from data_modules.base.whole_folder import is_whole, publish
+
+from .brain_anatomy import TEMPLATE_FILES
+from .tiny_brain import write_tiny_brain
+from .tiny_texture import write_tiny_texture
 
 Progress = Callable[[int, int], None]
-
 EMBEDDED: dict[str, Callable[..., None]] = {"tiny_brain": write_tiny_brain, "tiny_texture": write_tiny_texture}
 SOURCES = {
     "tiny_brain": ("fields.py", "brain_anatomy.py", "brain_lesions.py", "tiny_brain.py"),
@@ -58,3 +60,10 @@ def _parameters(write: Callable[..., None]) -> dict[str, Any]:
     """The keyword parameters with which ``write`` is called, its defaults."""
     defaults = inspect.signature(write).parameters.values()
     return {p.name: p.default for p in defaults if p.default is not p.empty and p.name != "progress"}
+
+
+def embedded_root(name: str, cache_dir: Path) -> Path:
+    """The folder in the cache that an embedded dataset is written to on first use."""
+    # SciPy comes with it
+
+    return cache_dir / "embedded" / f"{name}-{embedded_digest(name)}"

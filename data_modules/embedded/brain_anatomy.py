@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_modules.embedded.fields import BoolArray, FloatArray, spline_field
+from .fields import BoolArray, FloatArray, spline_field
 
 ASSETS = Path(__file__).parent.parent / "assets"
 TEMPLATE_FILES = tuple(ASSETS / f"mni152_{kind}_2mm.nii.gz" for kind in ("t1", "gm", "wm"))

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_modules.embedded.brain_anatomy import Anatomy
-from data_modules.embedded.fields import FloatArray, irregular_region, largest_component, soft_edge, spline_field
+from .brain_anatomy import Anatomy
+from .fields import FloatArray, irregular_region, largest_component, soft_edge, spline_field
 
 NECROTIC, EDEMA, ENHANCING = 1, 2, 4  # the labels of BraTS
 RADIUS_VOXELS = (2.0, 9.0)

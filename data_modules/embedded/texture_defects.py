@@ -5,14 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from data_modules.embedded.fields import (
-    BoolArray,
-    FloatArray,
-    irregular_region,
-    largest_component,
-    soft_edge,
-    spline_field,
-)
+from .fields import BoolArray, FloatArray, irregular_region, largest_component, soft_edge, spline_field
 
 EDGE = 1  # the soft edge of a defect reaches at most this many pixels beyond its mask
 DefectResult = tuple[FloatArray, BoolArray]

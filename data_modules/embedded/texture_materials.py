@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_modules.embedded.fields import FloatArray, spline_field
+from .fields import FloatArray, spline_field
 
 SIDE = 64
 OVERSAMPLING = 2  # drawn finer and averaged, as a camera does

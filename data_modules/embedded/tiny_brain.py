@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.embedded.brain_anatomy import Anatomy, draw_anatomy, load_template
-from data_modules.embedded.brain_lesions import Lesion, draw_lesions
-from data_modules.embedded.fields import FloatArray, spline_field
+from .brain_anatomy import Anatomy, draw_anatomy, load_template
+from .brain_lesions import Lesion, draw_lesions
+from .fields import FloatArray, spline_field
 
 LESION_FREE_SHARE = 0.3
 GOLDEN_RATIO = 0.6180339887498949

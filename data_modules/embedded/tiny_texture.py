@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_modules.embedded.fields import BoolArray, FloatArray, spline_field
-from data_modules.embedded.texture_defects import DEFECTS
-from data_modules.embedded.texture_materials import MATERIALS, SIDE
+from .fields import BoolArray, FloatArray, spline_field
+from .texture_defects import DEFECTS
+from .texture_materials import MATERIALS, SIDE
 
 GOOD = "good"
 NOISE = 0.02  # standard deviation of the camera's noise, in units of the full range

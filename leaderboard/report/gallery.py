@@ -13,15 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from leaderboard.aggregate import Row
 from leaderboard.board import Board
-from leaderboard.runs import Run
-from leaderboard.settings import beta_text
-from leaderboard.tables import by_dataset
+from leaderboard.results.run_arrays import Run
+from leaderboard.results.setting_labels import beta_text
+from leaderboard.rows.row import Row
+from leaderboard.show.tables import by_dataset
 
 DATASETS = 6
 PREDICTORS = 40
-# How `anomaly_bench.callbacks.panels` lays out a predictor's picture: image, mask, reconstruction, map, colour bar.
+# How `anomaly_bench.pictures.panels` lays out a predictor's picture: image, mask, reconstruction, map, colour bar.
 TILE, GAP, HEADER, MARGIN, BAR = 144, 6, 26, 10, 60
 COLUMNS = ("image", "mask", "reconstruction")
 WIDTH = 2 * MARGIN + (len(COLUMNS) + 1) * (TILE + GAP) - GAP + BAR

@@ -12,12 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from leaderboard.board import Board
-from leaderboard.report.gallery import galleries
-from leaderboard.report.plots import left_out, plot_data, rank_pictures
-from leaderboard.report.problems import HEADLINES, glance, problems
-from leaderboard.report.provenance import provenance_tables
-from leaderboard.report.table import category_tables, leaderboards, view_tables
-from leaderboard.tables import legend
+from leaderboard.show.tables import legend
+
+from .gallery import galleries
+from .plots import left_out, plot_data, rank_pictures
+from .problems import HEADLINES, glance, problems
+from .provenance import provenance_tables
+from .table import category_tables, leaderboards, view_tables
 
 HERE = Path(__file__).parent
 SCRIPTS = ("tables.js", "plots.js", "page.js")

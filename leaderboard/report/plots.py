@@ -12,13 +12,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from leaderboard.board import Board
-from leaderboard.figures import COLOURS, DRAWN, STYLE, UNDATED
-from leaderboard.rank_figures import heat_figure, rank_figure
-from leaderboard.ranking import Ranking
-from leaderboard.settings import beta_text
-from leaderboard.statistic import Statistic
-from leaderboard.tables import COLUMNS
-from leaderboard.texts import number
+from leaderboard.results.setting_labels import beta_text
+from leaderboard.rows.ranking import Ranking
+from leaderboard.show.figures import COLOURS, DRAWN, STYLE, UNDATED
+from leaderboard.show.rank_figures import heat_figure, rank_figure
+from leaderboard.show.texts import COLUMNS, number
+from leaderboard.statistics.samples import Statistic
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-down", "cross", "x", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot")

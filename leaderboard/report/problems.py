@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from leaderboard.aggregate import NO_RESULT, Row
 from leaderboard.board import Board
-from leaderboard.settings import beta_text
-from leaderboard.tables import best_values, by_dataset, cell, is_best, is_tied
+from leaderboard.results.setting_labels import beta_text
+from leaderboard.rows.aggregate import NO_RESULT
+from leaderboard.rows.row import Row
+from leaderboard.show.tables import best_values, by_dataset, is_best, is_tied
+from leaderboard.show.texts import cell
 
 MOST = 100
 HEADLINES = {"auroc": "pixel AUROC", "ap": "AP"}

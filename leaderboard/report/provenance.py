@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 
 from leaderboard.board import Board
-from leaderboard.collect import RESULT_FILE
-from leaderboard.report.table import Table, make
-from leaderboard.runs import Run
-from leaderboard.settings import beta_text, differing_keys
+from leaderboard.results.collect import RESULT_FILE
+from leaderboard.results.run_arrays import Run
+from leaderboard.results.setting_labels import beta_text, differing_keys
+
+from .table import Table, make
 
 SETTINGS = 400
 KEYS = 14

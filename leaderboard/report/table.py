@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from leaderboard.aggregate import Row
 from leaderboard.board import Board
-from leaderboard.categories import titles
-from leaderboard.settings import beta_text
-from leaderboard.sheets import VIEWS, Sheet
-from leaderboard.tables import COLUMNS, UNDEFINED, best_values, by_dataset, cell, is_best, is_tied
+from leaderboard.results.setting_labels import beta_text
+from leaderboard.rows.row import Row
+from leaderboard.show.categories import titles
+from leaderboard.show.sheets import VIEWS, Sheet
+from leaderboard.show.tables import best_values, by_dataset, is_best, is_tied
+from leaderboard.show.texts import COLUMNS, UNDEFINED, cell
 
 LEADERBOARD_ROWS = 24_000
 VIEW_ROWS = 3_000

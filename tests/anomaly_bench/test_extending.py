@@ -5,16 +5,16 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from fakes import brain, write_volume
 from PIL import Image
 
 from leaderboard.record import read_result
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(#.*?name: (\w+)\n.*?)```", TEXT, re.DOTALL)
 CLASSES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = re.findall(r"^PYTHONPATH=\. anomaly-bench run (.*)$", TEXT, re.MULTILINE)
@@ -66,7 +66,7 @@ def test_a_predictor_and_a_model_of_ones_own_are_under_25_lines_and_run(pictures
     (tmp_path / "work").mkdir()
     (tmp_path / "work/my_package.py").write_text("\n\n".join(CLASSES))
     predictor, model = map(shlex.split, COMMANDS)
-    command = [sys.executable, "-m", "anomaly_bench.cli", "run", *predictor, *model, *pictures_run]
+    command = [sys.executable, "-m", "anomaly_bench", "run", *predictor, *model, *pictures_run]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import leaderboard
-from leaderboard.document import parse_document
-from leaderboard.record import (
-    METRICS,
-    Measure,
-    ResultError,
-    RunResult,
-    comparable,
-    read_result,
-    write_result,
-)
+from leaderboard.json_file import ResultError, parse_document
+from leaderboard.record import METRICS, Measure, RunResult, comparable, read_result, write_result
 
 
 def edit(path: Path, change) -> None:
@@ -118,7 +110,7 @@ def test_a_write_that_is_interrupted_leaves_nothing_behind(tmp_path, make_result
     def full_disk(_: int) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("leaderboard.document.os.fsync", full_disk)
+    monkeypatch.setattr("leaderboard.json_file.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_result(make_result(), tmp_path / "result.json")
     assert list(tmp_path.iterdir()) == []

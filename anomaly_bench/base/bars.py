@@ -1,0 +1,142 @@
+"""A progress bar for the verbs that have no trainer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from .progress import Reporter
+
+
+class PlainReporter(Reporter):
+    """One line per finished run, for logs; what a run in a lane says begins with its title."""
+
+    def __init__(self, console: Console, runs: int) -> None:
+        self.console, self.runs, self.done, self.timed, self.start = console, runs, 0, 0, 0.0
+
+    def run(self, title: str) -> None:
+        self.start = self.start or time.monotonic()
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def finished(self, line: str, timed: bool = True) -> None:
+        self.done += 1
+        self.timed += timed
+        left = (time.monotonic() - self.start) / self.timed * (self.runs - self.done) if self.timed else 0.0
+        eta = f"; about {timedelta(seconds=round(left))} left" if left else ""
+        self.say(f"[{self.done}/{self.runs}] {line}{eta}")
+
+    def lane(self, title: str) -> Reporter:
+        return PlainLane(self, title)
+
+
+class BarReporter(PlainReporter):
+    """Two bars: the sweep's and the stage's."""
+
+    def __init__(self, console: Console, runs: int, bars: Progress) -> None:
+        super().__init__(console, runs)
+        self.bars = bars
+        self.sweep: TaskID = bars.add_task("runs", total=runs, note="")
+        self.current: TaskID = bars.add_task("", total=None, visible=False, note="")
+        self.title = ""
+
+    def run(self, title: str) -> None:
+        super().run(title)
+        self.title = title
+
+    def stage(self, title: str, total: int) -> None:
+        self.bars.reset(self.current, total=total, description=f"{self.title} {title}".strip(), visible=True, note="")
+
+    def advance(self, steps: int = 1) -> None:
+        self.bars.advance(self.current, steps)
+
+    def note(self, text: str) -> None:
+        self.bars.update(self.current, note=text)
+
+    def finished(self, line: str, timed: bool = True) -> None:
+        super().finished(line, timed)
+        self.bars.advance(self.sweep)
+
+    def lane(self, title: str) -> Reporter:
+        return Lane(self, title)
+
+
+class PlainLane(Reporter):
+    """Says whose words it passes on."""
+
+    def __init__(self, sweep: PlainReporter, title: str) -> None:
+        self.sweep, self.title = sweep, title
+
+    def run(self, title: str) -> None:
+        self.sweep.run(title)
+
+    def say(self, line: str) -> None:
+        self.sweep.say(f"{self.title}: {line}")
+
+
+class Lane(PlainLane):
+    """A bar of its own for one of several runs."""
+
+    def __init__(self, sweep: BarReporter, title: str) -> None:
+        super().__init__(sweep, title)
+        self.bars = sweep.bars
+        self.task = self.bars.add_task(title, total=None, note="")
+
+    def stage(self, title: str, total: int) -> None:
+        self.bars.reset(self.task, total=total, description=f"{self.title} {title}".strip(), visible=True, note="")
+
+    def advance(self, steps: int = 1) -> None:
+        self.bars.advance(self.task, steps)
+
+    def note(self, text: str) -> None:
+        self.bars.update(self.task, note=text)
+
+    def leave(self) -> None:
+        self.bars.remove_task(self.task)
+
+
+class TimeLeftColumn(ProgressColumn):
+    """Time left at the mean speed so far: right for the few, slow steps of a sweep."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or task.total is None or task.elapsed is None:
+            return Text("-:--:-- left")
+        return Text(f"{timedelta(seconds=round(task.elapsed / task.completed * (task.total - task.completed)))} left")
+
+
+@contextmanager
+def reporting(runs: int) -> Iterator[Reporter]:
+    """A reporter for a sweep of `runs`: bars on a terminal, lines elsewhere; both on standard error."""
+    console = Console(stderr=True)
+    if not (sys.stderr.isatty() and console.is_terminal):
+        yield PlainReporter(console, runs)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeLeftColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield BarReporter(console, runs, bars)

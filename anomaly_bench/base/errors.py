@@ -1,0 +1,19 @@
+"""The errors that a user's command, config or output folder can cause."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A config or command that cannot be carried out; the message names the key and the remedy (exit code 2)."""
+
+
+class OutputError(OSError):
+    """A folder that cannot be written to; the message names it and the remedy (exit code 2)."""
+
+
+def is_users(error: Exception) -> bool:
+    """Whether the user can mend it, so that a message is all they need."""
+    from data_modules.base.errors import DataError
+    from leaderboard.json_file import ResultError
+
+    return isinstance(error, ConfigError | DataError | OutputError | ResultError)

@@ -1,0 +1,77 @@
+"""Writing failures of the output folder, told as what they are."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import OutputError
+
+REASONS = {
+    errno.ENOSPC: "the disk is full: free some space or",
+    errno.EDQUOT: "the disk quota is used up: free some space or",
+    errno.EROFS: "it is read-only:",
+    errno.EACCES: "there is no permission to write:",
+    errno.EPERM: "there is no permission to write:",
+    errno.ENOTDIR: "it is no folder:",
+    errno.EEXIST: "it is no folder:",
+    errno.ENOENT: "it cannot be made:",
+}
+OUT = "choose another folder (out=FOLDER, or OUT=FOLDER with make)"
+CACHE = "choose another folder (cache_dir=FOLDER, or ANOMALY_BENCH_CACHE=FOLDER)"
+LITTLE = 1 << 20
+
+
+def check_writable(folder: Path, remedy: str = OUT) -> None:
+    """Make the folder and try to write in it. Raises OutputError naming it and the remedy."""
+    with explained(folder, remedy):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0" * 4096)
+
+
+@contextmanager
+def explained(folder: Path, remedy: str = OUT) -> Iterator[None]:
+    """Turns the failures to write below the folder, however a library words them, into OutputError."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        if error.errno not in REASONS:
+            raise
+        below = error.filename and folder in Path(str(error.filename)).parents
+        place = error.filename if below and not Path(str(error.filename)).name.startswith("tmp") else folder
+        raise OutputError(f"{place}: {REASONS[error.errno]} {remedy}; what was finished is kept") from error
+    except RuntimeError as error:
+        if "PytorchStreamWriter" not in str(error) or free_bytes(folder) > LITTLE:
+            raise
+        raise OutputError(f"{folder}: {REASONS[errno.ENOSPC]} {remedy}; what was finished is kept") from error
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, whatever becomes of this process: a temporary file beside it, then a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the disk that holds the folder."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def digest_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,20 @@
+"""A user's own classes, by the name under which Python imports them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .errors import ConfigError
+
+
+def load(key: str, path: str) -> Any:
+    """What `package.module.Name` names. Raises ConfigError naming the key that holds the path."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{key}={path}: {error or 'no module in it'}; expected package.module.Name, which Python can import here: "
+            "install the package (pip install -e FOLDER) or put its folder on PYTHONPATH"
+        ) from error

@@ -1,0 +1,127 @@
+"""Progress of a sweep and of the run in hand, with the time that is left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+MOMENT = 0.2  # seconds
+
+
+class Reporter:
+    """Takes the news of a run and shows nothing: the base of those that do."""
+
+    def run(self, title: str) -> None:
+        """A run begins."""
+
+    def stage(self, title: str, total: int) -> None:
+        """A stage of the run, of `total` steps, begins."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Steps of the stage are done."""
+
+    def note(self, text: str) -> None:
+        """A word on how the stage stands."""
+
+    def say(self, line: str) -> None:
+        """A line that the user should read."""
+
+    def finished(self, line: str, timed: bool = True) -> None:
+        """A run has ended; one line says how. timed: whether it was done just now, so that its time tells something."""
+
+    def lane(self, title: str) -> Reporter:
+        """A reporter for one of several runs that go on at once; the run's title is that of the lane."""
+        del title
+        return self
+
+    def leave(self) -> None:
+        """The run of this lane is over."""
+
+    def steps(self, title: str) -> StageSteps:
+        """A callback (done, total) that shows a stage of known length."""
+        return StageSteps(self, title)
+
+
+class StageSteps:
+    """Turns (done, total) calls into a stage of a reporter."""
+
+    def __init__(self, reporter: Reporter, title: str) -> None:
+        self.reporter, self.title, self.done = reporter, title, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.done < 0 or done < self.done:
+            self.reporter.stage(self.title, total)
+            self.done = 0
+        self.reporter.advance(done - self.done)
+        self.done = done
+
+
+class PipeReporter(Reporter):
+    """Sends the news to another process, as ('news', method, arguments), steps and notes gathered for a moment.
+
+    send: raises OSError when nobody listens any more, which ends this process.
+    """
+
+    def __init__(self, send: Callable[[Any], None]) -> None:
+        self.send, self.steps_done, self.last_note, self.sent = send, 0, "", 0.0
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        self.sent = time.monotonic()
+        steps, note, self.steps_done, self.last_note = self.steps_done, self.last_note, 0, ""
+        if steps:
+            self._tell("advance", steps)
+        if note:
+            self._tell("note", note)
+
+    def stage(self, title: str, total: int) -> None:
+        self.flush()
+        self._tell("stage", title, total)
+
+    def advance(self, steps: int = 1) -> None:
+        self.steps_done += steps
+        self._flush_sometimes()
+
+    def note(self, text: str) -> None:
+        self.last_note = text
+        self._flush_sometimes()
+
+    def say(self, line: str) -> None:
+        self._tell("say", line)
+
+    def _flush_sometimes(self) -> None:
+        if time.monotonic() - self.sent > MOMENT:
+            self.flush()
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        try:
+            self.send(("news", method, arguments))
+        except OSError:
+            os._exit(1)
+
+
+@contextmanager
+def bar(title: str, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback (done, total); a bar on standard error if that is a terminal, else nothing."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    counts = (DownloadColumn(binary_units=True), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(24), *counts, TimeRemainingColumn())
+    hidden = not (sys.stderr.isatty() and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total or None)

@@ -1,0 +1,53 @@
+"""Is this machine ready: versions, devices, disk, caches."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+
+from anomaly_bench.base.errors import OutputError
+from anomaly_bench.base.files import check_writable
+from anomaly_bench.config.folders import config_dirs, options_of
+from anomaly_bench.config.load import load_config
+from anomaly_bench.runs.code_digest import VERSIONED
+from data_modules.catalog.entries import look
+
+
+def examine() -> int:
+    """Print what was found; 1 if something stands in the way of a run, else 0."""
+    console = Console(highlight=False)
+    console.print(f"python      {platform.python_version()}")
+    sound = True
+    for name in ("anomaly-bench", *VERSIONED, "hydra-core", "omegaconf", "wandb"):
+        try:
+            console.print(f"{name:<18}{version(name)}")
+        except PackageNotFoundError:
+            console.print(f"{name:<18}missing: run `make setup`")
+            sound = False
+    import torch  # takes seconds: what is above is printed before
+
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    console.print(f"{'device':<18}{device}")
+    console.print(f"{'configs':<18}{', '.join(str(folder) for folder in config_dirs())}", soft_wrap=True)
+    config = load_config([])
+    for title, folder in (("cache", config.cache), ("output", Path(config.out))):
+        try:
+            check_writable(folder)
+            console.print(f"{title:<18}{folder}, {shutil.disk_usage(folder).free / 2**30:.0f} GiB free")
+        except OutputError as error:
+            console.print(f"{title:<18}{error}")
+            sound = False
+    there = [name for name in options_of("dataset") if _is_here(name)]
+    console.print(
+        f"{'data':<18}{config.data}, with {', '.join(there) or 'nothing yet'}; anomaly-bench data list, data verify"
+    )
+    return 0 if sound else 1
+
+
+def _is_here(name: str) -> bool:
+    config = load_config([f"dataset={name}"])
+    return look(name, config.dataset, config.cache, config.data).state == "here"

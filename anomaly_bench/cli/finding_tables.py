@@ -1,0 +1,64 @@
+"""What `anomaly-bench data verify` prints: the problems of a dataset, alike ones together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from data_modules.inspect.findings import ERROR, LEVELS, NOTE, WARNING, Findings, Problem
+
+from .data_tables import indented, plural
+
+ALIKE = 3  # problems of one kind that are shown before the rest is counted
+STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
+
+
+def findings_list(findings: Findings) -> None:
+    """The problems with their files and remedies, the worst first, then how many there are.
+
+    Of problems that differ in their file alone, ALIKE are shown and the others counted. What is wrong with the dataset as
+    a whole comes last: it often follows from what is wrong with its files.
+    """
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(findings.dataset)}[/bold] in {escape(findings.root)}", soft_wrap=True)
+    families: dict[tuple[str, ...], list[Problem]] = {}
+    for problem in sorted(findings.problems, key=lambda one: (LEVELS.index(one.level), not _place(one, findings))):
+        families.setdefault(_family(problem), []).append(problem)
+    for members in families.values():
+        for problem in members[:ALIKE]:
+            place = _place(problem, findings) or "the dataset"
+            console.print(Text.assemble((f"{problem.level:<9}", STYLES[problem.level]), place), soft_wrap=True)
+            console.print(Text(indented(problem.what, console)), soft_wrap=True)
+            if problem.remedy:
+                console.print(Text(indented(f"→ {problem.remedy}", console), style="dim"), soft_wrap=True)
+        if len(members) > ALIKE:
+            console.print(Text(indented(f"and {len(members) - ALIKE} more like it (--json FILE names all)", console)))
+    counts = ", ".join(plural(findings.count(level), level) for level in LEVELS)
+    read = f"{plural(findings.subjects, findings.unit)}, {plural(findings.files, 'file')} read"
+    if findings.unread:
+        unread = f"not {', '.join(findings.unread)}: --all-modalities does"
+        console.print(f"only {', '.join(findings.read)} was read, as dataset.modality says, {unread}", markup=False)
+    verdict = "not fit for a run" if findings.count(ERROR) else "fit for a run"
+    console.print(
+        Text.assemble((verdict, STYLES[ERROR] if findings.count(ERROR) else "bold green"), f": {counts}; {read}")
+    )
+
+
+def _place(problem: Problem, findings: Findings) -> str:
+    """The file below the root, or the subject, that a problem is of; empty for the dataset as a whole."""
+    file = "" if problem.file == findings.root else problem.file.removeprefix(f"{findings.root}/")
+    named = re.match(r"subject (\S+) ", problem.what)
+    return file or problem.subject or (named.group(1) if named else "")
+
+
+def _family(problem: Problem) -> tuple[str, ...]:
+    """What problems that differ in file, subject and numbers alone have in common."""
+    own = [name for name in (problem.file, Path(problem.file).name, problem.subject) if name]
+    texts = [re.sub(r"^subject \S+ ", "subject … ", problem.what), problem.remedy]
+    for name in sorted(own, key=len, reverse=True):
+        texts = [text.replace(name, "…") for text in texts]
+    return problem.level, *(re.sub(r"\d+(\.\d+)?", "0", text) for text in texts)

@@ -1,0 +1,96 @@
+"""The command line: one verb, then overrides."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from anomaly_bench.base.errors import is_users
+from anomaly_bench.config.folders import searching
+
+from .data_verbs import add_data_verbs
+from .leaderboard_verbs import add_leaderboard_verbs, show
+from .score_verb import add_score_verb
+from .seeds_verb import add_ensemble_verb
+from .sweep_verbs import add_sweep_verbs
+from .wandb_verbs import add_wandb_verbs
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb. Exit codes: 0 done, 1 worse than the baseline or a run failed, 2 the user can mend it, 130 interrupted."""
+    options = _parse(arguments)
+    # Threads that spin while they wait starve each other on a machine that others use too (benchmarks/contention.py).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        with searching(getattr(options, "config_dir", [])):
+            return verb(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was finished is kept: start the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if options.debug or not is_users(error):
+            raise
+        print(f"anomaly-bench: {error}{_hint(options, error)}", file=sys.stderr)
+        return 2
+
+
+def _hint(options: argparse.Namespace, error: Exception) -> str:
+    """A run stops at the first problem of its data; who wants to know of all at once is told how."""
+    from data_modules.base.errors import DataError, NoSpaceError
+
+    of_data = isinstance(error, DataError) and not isinstance(error, NoSpaceError)
+    stopped = of_data and getattr(options, "overrides", None) is not None
+    return " (`anomaly-bench data verify` with the same dataset lists all problems)" if stopped else ""
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Overrides may stand before and after options, which argparse alone does not allow below a verb."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="anomaly-bench", description="Benchmark of unsupervised anomaly localization with VAEs and beta-VAEs."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    add_sweep_verbs(verbs, _verb, show)
+    add_leaderboard_verbs(verbs, _verb)
+    add_data_verbs(verbs, _verb)
+    add_score_verb(verbs, _verb)
+    add_ensemble_verb(verbs, _verb)
+    add_wandb_verbs(verbs, _verb)
+    _verb(verbs, "doctor", doctor_verb, "versions, devices, disk and embedded data, in one look")
+    return parser
+
+
+def doctor_verb(options: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    del options
+    return examine()
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    call: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(verb=call)
+    return parser

@@ -1,0 +1,70 @@
+"""The verb `anomaly-bench ensemble`: its arguments and its table. Imports nothing heavy until it runs."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leaderboard.record import RunResult
+
+METRICS = ("auroc", "ap", "dice")
+
+
+def add_ensemble_verb(verbs: Any, make: Callable[..., argparse.ArgumentParser]) -> None:
+    """Register `ensemble`; make: how the command line makes the parser of a verb."""
+    text = "combine the models of each setting's seeds: calibrated maps, rows of their own in the leaderboard"
+    verb = make(verbs, "ensemble", ensemble_verb, text)
+    add = verb.add_argument
+    add("folder", type=Path, help="the folder that runs were written to")
+    add("--how", choices=("mean", "product", "max"), default="mean", help="of the seeds' calibrated maps, default mean")
+    add("--members", nargs="+", default=[], metavar="RUN", help="ids of the runs to combine, or their beginnings")
+    add("--predictors", nargs="+", default=[], metavar="NAME", help="the rows to combine. Default: all of the runs")
+
+
+def ensemble_verb(options: argparse.Namespace) -> int:
+    """Combine, print a table of ensembles beside their single seeds. Exit code 1 if a setting failed."""
+    from anomaly_bench.base.bars import reporting
+    from anomaly_bench.ensembles.finished import find_settings
+    from anomaly_bench.ensembles.seeds import combine_all
+
+    settings, damaged = find_settings(options.folder, options.members)
+    for message in damaged:
+        print(f"left out: {message}", file=sys.stderr)
+    with reporting(len(settings)) as reporter:
+        done, failed = combine_all(settings, options.folder, options.how, options.predictors, reporter)
+    for runs, result in done:
+        print_ensemble([run.result for run in runs], result)
+    for title, error in failed.items():
+        if options.debug:
+            traceback.print_exception(error)
+        print(f"failed: {title}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def print_ensemble(seeds: Sequence[RunResult], ensemble: RunResult) -> None:
+    """Each predictor's mean over single seeds → what the ensemble of all of them reaches, on test."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    names = ", ".join(str(result.seed) for result in seeds)
+    title = f"{ensemble.dataset}, {ensemble.model}, beta {ensemble.beta:g}: mean of seeds {names} → their ensemble"
+    table = Table("predictor", *(Column(metric, justify="right") for metric in METRICS), title=title)
+    for row, reached in ensemble.predictors.items():
+        name = row.rpartition("@")[0]
+        cells = []
+        for metric in METRICS:
+            alone = [value for one in seeds if (value := one.predictors[name].test[metric].value) is not None]
+            together = reached.test[metric].value
+            cells.append(f"{_text(statistics.mean(alone) if alone else None)} → {_text(together)}")
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,52 @@
+"""Configuration: overrides and YAML → the configs of one run or of a grid of runs, and back to YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from anomaly_bench.base.errors import ConfigError
+
+from .checks import check_values
+from .compose import to_config, with_schema
+from .folders import config_dir as config_dir
+from .grid import load_grid
+from .schema import RunConfig
+
+
+def load_config(overrides: Sequence[str]) -> RunConfig:
+    """Compose one run's config from `group=option` and `key=value` overrides (Hydra's grammar).
+
+    Raises ConfigError for unknown keys, options and wrong types, the message names the key and the closest valid one;
+    and for a grid of several runs.
+    """
+    configs = load_grid(overrides)
+    if len(configs) > 1:
+        raise ConfigError(f"these overrides make {len(configs)} runs; `anomaly-bench bench` does several")
+    return configs[0]
+
+
+def read_config(path: Path) -> RunConfig:
+    """The config that a run was started with, from the `config.yaml` in its folder. Raises ConfigError."""
+    try:
+        loaded = OmegaConf.load(path)
+        assert isinstance(loaded, DictConfig)
+    except Exception as error:  # whatever a damaged file makes of the parser
+        raise ConfigError(f"{path}: cannot be read ({error}); start the same `anomaly-bench bench` again") from error
+    config = to_config(with_schema(loaded))
+    check_values(config)
+    return config
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The composed config as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The composed config as plain dictionaries and lists."""
+    return asdict(config)

@@ -1,0 +1,188 @@
+"""What a run's config may say; every key, its type and its default. The datasets' keys are in data_modules.base.config."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from data_modules.base.config import DatasetConfig
+
+
+@dataclass
+class ModelConfig:
+    """Keys of model=vae.
+
+    use: import path of a subclass of the kind's class, taken in its place; options: the arguments that it adds.
+    """
+
+    name: str = MISSING
+    kind: str = MISSING
+    use: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    network: str = "conv"
+    latent: int = 64
+    channels: list[int] | None = field(default_factory=lambda: [16, 32, 64, 64])
+    spatial: bool = False
+    attention: int = 0
+    likelihood: str = "gaussian"
+    sigma: float = 0.1
+    variance: str = "fixed"
+    noise: float = 0.0
+    masks: int = 0
+    mask_size: float = 0.5
+    channels_last: bool = False
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+
+
+@dataclass
+class BetaVAEConfig(ModelConfig):
+    """Keys of model=beta_vae."""
+
+    beta: float = 4.0
+    normalised: bool = False
+    schedule: str = "warmup"
+    warmup_epochs: int = 0
+    cycles: int = 4
+    cycle_epochs: int = 10
+    ramp: float = 0.5
+    capacity: float = 25.0
+
+
+@dataclass
+class CEVAEConfig(BetaVAEConfig):
+    """Keys of model=ce_vae."""
+
+    masks: int = 3
+    context_weight: float = 1.0
+
+
+@dataclass
+class AEConfig(ModelConfig):
+    """Keys of model=ae."""
+
+
+MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "vae": ModelConfig,
+    "beta_vae": BetaVAEConfig,
+    "ce_vae": CEVAEConfig,
+    "ae": AEConfig,
+}
+
+
+@dataclass
+class PredictorsConfig:
+    """The predictors of a run by name: `use` and the arguments of the class it names."""
+
+    members: dict[str, dict[str, Any]] = MISSING
+    only: list[str] | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """How a model is trained.
+
+    devices: over how many the training is spread, each with batches of batch_size.
+    checkpoint_share: of the time that may go into checkpoints to resume from; 1: one after every epoch, 0: none.
+    """
+
+    max_epochs: int = 30
+    patience: int = 10
+    batch_size: int = 32
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    hold_data: bool = False
+    checkpoint_share: float = 0.01
+
+
+@dataclass
+class LocalizationConfig:
+    """How maps are turned into metrics and pictures."""
+
+    fpr: float = 0.01
+    image_share: float = 0.01
+    bits: int = 21
+    monitor_every: int = 10
+    monitor_images: int = 64
+    pictures: int = 6
+    level_images: int = 512
+    resamples: int = 1000
+
+
+@dataclass
+class EngineConfig:
+    """Where the runs of a sweep are done."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class LocalConfig(EngineConfig):
+    """Keys of engine=local: processes on this machine.
+
+    runs_per_device: how many runs may share a GPU; threads: of each run, null: the machine's divided among the jobs.
+    """
+
+    runs_per_device: int = 1
+    threads: int | None = None
+
+
+@dataclass
+class SlurmConfig(EngineConfig):
+    """Keys of engine=slurm: jobs of a cluster; time in minutes, notice in seconds.
+
+    extra: options of sbatch that have no key here; setup: shell lines before each run; tries: jobs that may die of one run.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    time: int = 240
+    mem_gb: float | None = None
+    cpus: int = 4
+    gpus: int = 0
+    at_once: int = 100
+    notice: int = 120
+    tries: int = 3
+    wait: bool = True
+    setup: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+ENGINE_SCHEMAS: dict[str, type[EngineConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}
+
+
+@dataclass
+class RunConfig:
+    """Everything that one run needs.
+
+    jobs: how many runs of a sweep go on at once; 0: one after the other in the process itself.
+    """
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    predictors: PredictorsConfig = field(default_factory=PredictorsConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    jobs: int = 1
+    seed: int = 0
+    out: str = "runs"
+    cache_dir: str | None = None
+    data_dir: str | None = None
+    logger: str = "csv"
+
+    @property
+    def cache(self) -> Path:
+        """The folder for slice stores and embedded data."""
+        default = os.environ.get("ANOMALY_BENCH_CACHE", "~/.cache/anomaly_bench")
+        return Path(self.cache_dir or default).expanduser()
+
+    @property
+    def data(self) -> Path:
+        """The folder below which datasets lie, each in one of its name, unless `dataset.root` says otherwise."""
+        return Path(self.data_dir or os.environ.get("ANOMALY_BENCH_DATA", "data")).expanduser()

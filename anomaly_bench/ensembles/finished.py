@@ -1,0 +1,128 @@
+"""The finished runs that an ensemble over seeds combines: found in a runs folder, and loaded with their models."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.config.schema import MODEL_SCHEMAS, EngineConfig, RunConfig
+from anomaly_bench.localization.search import settled
+from anomaly_bench.models import VAE, build_model
+from anomaly_bench.predictors import Suite, build_suite
+from data_modules.base.config import SCHEMAS
+from data_modules.modules.base import AnomalyDataModule
+from leaderboard.json_file import ResultError
+from leaderboard.record import RunResult, read_result
+from leaderboard.results.collect import RESULT_FILE
+
+DECIDING = ["dataset", "model", "predictors", "trainer", "localization", "seed", "cache_dir", "data_dir"]
+REMEDY = "delete that run's folder and repeat the run, or name the other runs with --members"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run's result and the folder it lies in."""
+
+    result: RunResult
+    folder: Path
+
+
+def find_settings(root: Path, members: Sequence[str] = ()) -> tuple[list[list[FinishedRun]], list[str]]:
+    """The finished runs of each setting below `root` that has at least two, by seed; and a message per damaged result.
+
+    members: what the ids of the runs begin with; all runs if there are none. Raises ConfigError for one that is no run here,
+    and if no setting has two runs.
+    """
+    settings, damaged = defaultdict[str, list[FinishedRun]](list), []
+    missing = set(members)
+    for path in sorted(root.rglob(RESULT_FILE)):
+        try:
+            run = FinishedRun(read_result(path), path.parent)
+        except ResultError as error:
+            damaged.append(str(error))
+            continue
+        named = {member for member in members if run.result.run_id.startswith(member)}
+        missing -= named
+        if not run.result.ensemble_of and (named or not members):
+            settings[run.result.setting_id].append(run)
+    if missing:
+        raise ConfigError(
+            f"--members {' '.join(sorted(missing))}: no run in {root} has an id that begins so; a run's folder ends with the "
+            "beginning of its id"
+        )
+    several = [sorted(runs, key=lambda run: run.result.seed) for runs in settings.values() if len(runs) > 1]
+    if not several:
+        raise ConfigError(
+            f"{root}: no setting has two finished seeds here to combine; `anomaly-bench bench seed=0,1,2 out={root}` with "
+            "the overrides of your run makes three"
+        )
+    return sorted(several, key=lambda runs: runs[0].folder), damaged
+
+
+def check_alike(runs: Sequence[FinishedRun]) -> None:
+    """Raises ResultError unless all runs have seeds of their own, and the same data and split."""
+    for what, values in (
+        ("seed", [run.result.seed for run in runs]),
+        ("run id", [run.result.run_id for run in runs]),
+    ):
+        if len(set(values)) < len(runs):
+            folders = ", ".join(str(run.folder) for run in runs)
+            raise ResultError(f"{folders}: two of these have the same {what}; move one of the two away")
+    first = runs[0]
+    for run in runs[1:]:
+        for name in ("data_fingerprint", "split_digest"):
+            if getattr(run.result.provenance, name) != getattr(first.result.provenance, name):
+                raise ResultError(
+                    f"{run.folder}: its {name} is not that of {first.folder}, so that one may have trained on what the other "
+                    "is tested on; repeat both runs on the same data"
+                )
+
+
+def saved_config(run: FinishedRun) -> RunConfig:
+    """The config of a run as its folder keeps it, without how and where it ran. Raises ResultError if it cannot be used."""
+    path = run.folder / "config.yaml"
+    try:
+        saved = OmegaConf.masked_copy(OmegaConf.load(path), DECIDING)  # type: ignore[arg-type]
+        dataset, model = SCHEMAS[saved.dataset.kind](), MODEL_SCHEMAS[saved.model.kind]()
+        schemas = RunConfig(dataset=dataset, model=model, engine=EngineConfig("none"))
+        config: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schemas), saved))  # type: ignore[assignment]
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError, KeyError, ValueError) as error:
+        raise ResultError(f"{path}: expected the config of a finished run ({_first_line(error)}); {REMEDY}") from error
+    return config
+
+
+def load_model(run: FinishedRun, config: RunConfig, data: AnomalyDataModule) -> VAE:
+    """The trained model of a run, on the CPU. Raises ResultError naming the checkpoint if it is missing or damaged."""
+    path, model = run.folder / "model.ckpt", build_model(config.model, data.image_shape)
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
+    except Exception as error:  # a damaged file makes torch raise all sorts
+        raise ResultError(f"{path}: expected the model of a finished run ({_first_line(error)}); {REMEDY}") from error
+    return model
+
+
+def load_suite(run: FinishedRun, config: RunConfig, names: Sequence[str]) -> Suite:
+    """The predictors of these names, or all that the run shows, with the ensembles that the run itself chose.
+
+    Raises ConfigError for a name that the run has not.
+    """
+    for name in names:
+        if name not in run.result.predictors:
+            there = ", ".join(run.result.predictors)
+            raise ConfigError(f"--predictors {name}: {run.folder.name} has no such row; there are {there}")
+    only = list(names) or list(run.result.predictors)
+    suite = build_suite(replace(config.predictors, only=only))
+    choices = {name: run.result.predictors[name].choice for name in suite.searches}
+    return settled(suite, {name: choice for name, choice in choices.items() if choice is not None})
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

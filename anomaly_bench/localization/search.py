@@ -1,0 +1,75 @@
+"""What a run gathers on validation images to choose the members of its searched ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.metrics import Calibration
+from anomaly_bench.models import VAE
+from anomaly_bench.predictors import Ensemble, PixelSample, SubsetSearch, Suite, best_subset
+from anomaly_bench.predictors.evidence import Evidence, frozen
+from data_modules.base.batch import AnomalyBatch
+from data_modules.modules.base import AnomalyDataModule
+from leaderboard.record import SubsetChoice
+
+from .tally import on_cpu
+
+
+class Searches:
+    """The searches of a suite, each with the pixels it has sampled: the same ones whenever the same batches come."""
+
+    def __init__(self, searches: Mapping[str, SubsetSearch]) -> None:
+        self.searches = searches
+        self._samples = {name: PixelSample(search.pixels) for name, search in searches.items()}
+
+    def update(
+        self,
+        model: pl.LightningModule,
+        suite: Suite,
+        calibration: Mapping[str, Calibration],
+        batch: AnomalyBatch,
+    ) -> None:
+        """Sample from the calibrated maps that the members make of a batch."""
+        assert isinstance(model, VAE)
+        names = dict.fromkeys(member for search in self.searches.values() for member in search.members)
+        with frozen(model):
+            maps = suite.maps(Evidence(model, batch["image"], batch["foreground"]), list(names))
+            calibrated = {name: calibration[name](score.cpu()) for name, (score, _) in maps.items()}
+        counted = on_cpu(batch)
+        for name, search in self.searches.items():
+            members = {member: calibrated[member] for member in search.members}
+            self._samples[name].update(members, counted["mask"], counted["foreground"])
+
+    def choose(self) -> dict[str, SubsetChoice]:
+        """What each search chooses. Raises ValueError if there was no normal or no anomalous pixel."""
+        choices = {}
+        for name, search in self.searches.items():
+            sample = self._samples[name]
+            best, anomalous = best_subset(sample, search.how), sample.pixels()[1]
+            choices[name] = SubsetChoice(
+                members=list(best.members),
+                how=best.how,
+                ap=best.ap,
+                pixels=len(anomalous),
+                anomalous_pixels=int(anomalous.sum()),
+                tried=best.tried,
+            )
+        return choices
+
+
+def settled(suite: Suite, choices: Mapping[str, SubsetChoice]) -> Suite:
+    """The suite with an ordinary ensemble in the place of each search that chose."""
+    return suite.chosen({name: Ensemble(choice.members, choice.how) for name, choice in choices.items()})
+
+
+def check_searches(suite: Suite, data: AnomalyDataModule) -> None:
+    """Raises ConfigError if a search has no anomalous validation image to choose on."""
+    for name in suite.searches:
+        if not len(data.indices["val_anomalous"]):
+            raise ConfigError(
+                f"predictors.members.{name}: it chooses its members on anomalous validation images, of which "
+                f"{data.config.name} has none; change dataset.split (holdout, val), or leave {name} out of predictors.only"
+            )

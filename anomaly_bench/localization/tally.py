@@ -1,0 +1,201 @@
+"""What is counted of one predictor in one pass over a set of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from anomaly_bench.metrics import (
+    LesionDetection,
+    LocalizationCurve,
+    Regions,
+    SubjectCurves,
+    image_ap,
+    image_auroc,
+    image_f1_oracle,
+    top_k_mean,
+)
+from anomaly_bench.metrics.formulas import Certified
+from data_modules.base.batch import AnomalyBatch
+from leaderboard.record import LesionRow, Measure, PredictorResult, SubjectRow
+
+MAX_GROUPS = (
+    30  # an attribute with more values than this (an age, a file's name) makes no groups; a category always does
+)
+
+
+class NotANumberError(ValueError):
+    """A predictor's map holds NaN; the message names predictor, subject and slice."""
+
+
+@dataclass
+class Tally:
+    """One predictor's pixel histograms, image scores and, if asked for, counts per subject and per lesion.
+
+    threshold: the bin at and above which a pixel is called anomalous, if it is known already.
+    """
+
+    name: str
+    curve: LocalizationCurve
+    image_share: float
+    threshold: int | None = None
+    per_subject: bool = False
+    seconds: float = 0.0
+    scores: list[float] = field(default_factory=list)
+    labels: list[bool] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    subjects: SubjectCurves = field(init=False)
+    lesions: LesionDetection = field(default_factory=LesionDetection)
+
+    def __post_init__(self) -> None:
+        self.subjects = SubjectCurves(full_bits=self.curve.bits)
+
+    def update(self, score: Tensor, seconds: float, batch: AnomalyBatch, regions: Regions | None) -> None:
+        """Count a batch's map (B, 1, H, W); `regions` are those of its mask, if lesions count. Raises NotANumberError."""
+        if torch.isnan(score).any():
+            bad = int(torch.isnan(score).flatten(1).any(1).nonzero()[0])
+            raise NotANumberError(
+                f"predictor {self.name}: its map of subject {int(batch['subject'][bad])}, "
+                f"slice {int(batch['slice'][bad])} holds NaN"
+            )
+        mask, foreground, weight = batch["mask"], batch["foreground"], batch["region_weight"]
+        self.curve.update(score, mask, foreground, weight)
+        if self.per_subject and self.threshold is not None:
+            pivot = float(self.curve.pivot)
+            self.subjects.update(score, mask, foreground, batch["subject"], pivot, self.threshold, weight)
+            if regions is not None:
+                self.lesions.update(self.curve.keys(score) >= self.threshold, regions)
+        self.scores += top_k_mean(score, foreground, self.image_share).tolist()
+        self.labels += mask.flatten(1).any(1).tolist()
+        self.owners += batch["subject"].tolist()
+        self.seconds += seconds
+
+    def merge(self, other: Tally) -> None:
+        """Add what another process counted of other images with the same predictor.
+
+        Raises:
+            ValueError: its bins, pivot or threshold differ.
+        """
+        mine, theirs = (self.name, self.threshold), (other.name, other.threshold)
+        if mine != theirs:
+            raise ValueError(f"expected a tally of (predictor, threshold) {mine}, got {theirs}")
+        self.curve.merge_state(other.curve)
+        self.subjects.merge(other.subjects)
+        self.lesions.merge(other.lesions)
+        self.scores += other.scores
+        self.labels += other.labels
+        self.owners += other.owners
+        self.seconds += other.seconds
+
+    def gathered(self) -> Tally:
+        """Of a distributed run, what all its processes counted, the same in each, which have to call this together."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, self)
+        # A curve that syncs would add up the processes again when its metrics are read.
+        curve = LocalizationCurve(self.curve.bits, sync_on_compute=False)
+        whole = Tally(self.name, curve, self.image_share, self.threshold, self.per_subject)
+        for part in parts:
+            whole.merge(part)
+        return whole
+
+    def measures(self, resamples: int = 0) -> dict[str, Measure]:
+        """Every metric of the images counted so far; an undefined one has no value.
+
+        With resamples, those that subjects were counted for get a bootstrap interval.
+        """
+        at = self.threshold
+        measures = {
+            **{name: _measure(certified) for name, certified in self.curve.compute().items()},
+            "dice": _exact(None if at is None else self.curve.dice_at(at)),
+            "iou": _exact(None if at is None else self.curve.iou_at(at)),
+            **_image_measures(self.scores, self.labels),
+        }
+        intervals = self.subjects.bootstrap(resamples) if resamples else {}
+        for name, interval in intervals.items():
+            if interval is not None and measures[name].value is not None:
+                measures[name] = measures[name].model_copy(update={"ci_low": interval[0], "ci_high": interval[1]})
+        return measures
+
+    def result(
+        self,
+        validation: dict[str, Measure],
+        names: Sequence[str],
+        attributes: Sequence[Mapping[str, str]],
+        resamples: int,
+    ) -> PredictorResult:
+        """The record of this predictor, given its validation measures, and the subjects' names and attributes by id."""
+        ids = self.subjects.subjects
+        rows = []
+        for row in self.subjects.rows():
+            at = int(row["subject"] or 0)
+            rows.append(SubjectRow(**{**row, "subject": names[at], "attributes": dict(attributes[at])}))  # type: ignore[arg-type]
+        groups = {
+            attribute: {value: self._pooled(members) for value, members in values.items()}
+            for attribute, values in groups_of(ids, attributes).items()
+        }
+        return PredictorResult(
+            test=self.measures(resamples),
+            validation=validation,
+            subjects=rows,
+            groups=groups,
+            lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
+            seconds_per_image=self.seconds / max(len(self.scores), 1),
+        )
+
+    def _pooled(self, members: list[int]) -> dict[str, Measure]:
+        chosen = set(members)
+        images = [at for at, owner in enumerate(self.owners) if owner in chosen]
+        return {
+            **{name: _measure(certified) for name, certified in self.subjects.pooled(members).items()},
+            **_image_measures([self.scores[at] for at in images], [self.labels[at] for at in images]),
+        }
+
+
+def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
+    """The batch in main memory, where histograms are counted: in float64, which not every device has."""
+    return AnomalyBatch(
+        image=batch["image"].cpu(),
+        mask=batch["mask"].cpu(),
+        foreground=batch["foreground"].cpu(),
+        region_weight=batch["region_weight"].cpu(),
+        subject=batch["subject"].cpu(),
+        slice=batch["slice"].cpu(),
+    )
+
+
+def groups_of(ids: Sequence[int], attributes: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[int]]]:
+    """The subjects of each value of each attribute that has between 2 and MAX_GROUPS values; `ids` index attributes.
+
+    A category may have more.
+    """
+    groups: dict[str, dict[str, list[int]]] = {}
+    for at in ids:
+        for attribute, value in attributes[at].items():
+            groups.setdefault(attribute, {}).setdefault(value, []).append(at)
+    return {
+        name: dict(sorted(values.items()))
+        for name, values in groups.items()
+        if len(values) > 1 and (len(values) <= MAX_GROUPS or name == "category")
+    }
+
+
+def _image_measures(scores: list[float], labels: list[bool]) -> dict[str, Measure]:
+    metrics = {"image_auroc": image_auroc, "image_ap": image_ap, "image_f1_oracle": image_f1_oracle}
+    return {name: _exact(metric(scores, labels)) for name, metric in metrics.items()}
+
+
+def _measure(certified: Certified | None) -> Measure:
+    if certified is None:
+        return _exact(None)
+    return Measure(value=certified.value, low=certified.low, high=certified.high)
+
+
+def _exact(value: float | None) -> Measure:
+    return Measure(value=value, low=value, high=value)

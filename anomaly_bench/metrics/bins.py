@@ -1,0 +1,199 @@
+"""The order of scores in whole numbers, and the sparse bins that are named by it. No torch here."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .formulas import Array
+
+SIGNLESS = 0x7FFFFFFF
+LEAST, EMPTY, MIXED = -(1 << 63), 0, -1
+INFINITE = 0x7F800000  # the bit pattern of infinity
+PIVOT_SAMPLE = 1 << 16
+SPIKE = 0.05  # of the pixels that all have one score: only around the pivot is such a score alone in its bin
+
+
+class Histograms(NamedTuple):
+    """Per bin (bins,): counts of pixels, summed region weights of the anomalous ones, and whether all tie.
+
+    normal, anomalous: int64. region: float64. tie: int64, the `score_codes` of its pixels if that is the same for all
+    of them, MIXED if not, EMPTY if there are none. Any partition of the pixels adds up to the same counts and ties. So
+    it does for the weights, as long as (pixels of the largest region) x (regions in the bin) stays below 2**30:
+    float64 holds such sums of float32 weights without rounding; beyond, the order may show in the last digit.
+    """
+
+    normal: Tensor
+    anomalous: Tensor
+    region: Tensor
+    tie: Tensor
+
+    @classmethod
+    def empty(cls, bins: int, device: torch.device | None = None) -> Histograms:
+        """No pixel counted."""
+        # Zeros of NumPy take no memory before they are written to, and most bins never are.
+        parts = (torch.from_numpy(np.zeros(bins, kind)) for kind in (np.int64, np.int64, np.float64, np.int64))
+        return cls(*(part if device is None else part.to(device) for part in parts))
+
+    def add(self, bins: Tensor, codes: Tensor, anomalous: Tensor, weight: Tensor) -> None:
+        """Count pixels in place: `bins` and `codes` int64, `anomalous` bool and `weight` float32, each (N,)."""
+        # scatter_add_ is as quick as bincount, needs no second histogram and keeps to CUDA's deterministic mode.
+        one = torch.ones_like(bins)
+        self.normal.scatter_add_(0, bins, one - anomalous.long())
+        hits = bins[anomalous]
+        self.anomalous.scatter_add_(0, hits, one[: len(hits)])
+        self.region.index_add_(0, hits, weight[anomalous].double())
+        fresh = self.tie[bins] == EMPTY
+        # Whichever pixel of a bin is written last: one that differs from it is found in the next line.
+        self.tie[bins[fresh]] = codes[fresh]
+        self.tie[bins[self.tie[bins] != codes]] = MIXED
+
+
+def merged_ties(ties: Tensor) -> Tensor:
+    """The `tie` of all histograms together, of theirs, (histograms, bins)."""
+    empty = ties == EMPTY
+    highest, lowest = ties.masked_fill(empty, LEAST).amax(0), ties.masked_fill(empty, -LEAST - 1).amin(0)
+    return highest.where(highest == lowest, MIXED).masked_fill(empty.all(0), EMPTY)
+
+
+def score_codes(scores: Tensor) -> Tensor:
+    """What tells a score from every other: int64, equal where two scores are, −0.0 and +0.0 too; none EMPTY or MIXED."""
+    # The pattern of -0.0, which adding zero leaves no score with, becomes EMPTY; that of a NaN is MIXED.
+    return (scores.double() + 0.0).view(torch.int64) ^ LEAST
+
+
+def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> Tensor:
+    """The bin of each score: int64 in [0, 2**bits), the same shape; it never falls while the score grows.
+
+    Scores become float32 (beyond its range ±inf), and lose the pivot in float32, so that scores closer than about 6e-8
+    of the pivot share a bin whatever `bits` is.
+
+    Args:
+        scores: floating, any shape; ±inf allowed.
+        pivot: finite; bins are finest around it.
+        bits: how many of the 32 bits name the bin.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    shifted = scores.float() - torch.as_tensor(pivot, dtype=torch.float32, device=scores.device) + 0.0
+    if bool(shifted.isnan().any()):
+        bad = int(scores.isnan().sum())
+        raise ValueError(
+            f"expected scores without NaN, got {bad} NaN among {scores.numel()}; mend the map before it ranks"
+        )
+    pattern = shifted.view(torch.int32)
+    ordered = pattern ^ ((pattern >> 31) & SIGNLESS)
+    return (ordered >> (32 - bits)).long() + (1 << (bits - 1))
+
+
+def bin_lower_edge(index: int, pivot: float, bits: int) -> float:
+    """The least float32 score of bin `index` or above: `scores >= edge` is `score_keys(scores) >= index`, for float32.
+
+    inf if no score is as high.
+    """
+
+    def score(rank: int) -> float:
+        """The float32 numbers in their order, rank 0 being zero."""
+        return float(np.array(abs(rank), np.int32).view(np.float32)) * (1 if rank >= 0 else -1)
+
+    # The pivot's addition rounds: only a search finds the very score where its subtraction begins to reach the bin.
+    ranks = range(-INFINITE, INFINITE + 1)
+    at = bisect_left(ranks, index, key=lambda rank: int(score_keys(torch.tensor(score(rank)), pivot, bits)))
+    return score(ranks[at]) if at < len(ranks) else math.inf
+
+
+def default_pivot(scores: Tensor, foreground: Tensor | None = None) -> Tensor:
+    """Where scores crowd most: () float32 on the CPU, 0 when there is no finite foreground score.
+
+    The most frequent score if a share of SPIKE has it, such as the zeros of a clamped map, or else the median (of two,
+    the lower one). Also 0 for float16 and bfloat16, whose scores then have a bin of 20 bits each: every metric is exact.
+    Of more than PIVOT_SAMPLE pixels, evenly spread ones stand for the others.
+    """
+    scores = scores.flatten()
+    # Odd, or it would meet the same columns in every row of most images.
+    every = -(-len(scores) // PIVOT_SAMPLE) | 1
+    sample = scores[::every]
+    if foreground is not None:
+        inside = foreground.flatten()
+        sample = sample[inside[::every]] if bool(inside[::every].any()) else scores[inside]
+    values = sample.float().cpu().numpy()
+    finite = values[np.isfinite(values)]
+    if scores.dtype in (torch.float16, torch.bfloat16) or not len(finite):
+        return torch.tensor(0.0)
+    distinct, counts = np.unique(finite, return_counts=True)
+    most = int(counts.argmax())
+    if counts[most] > max(SPIKE * len(finite), 1):
+        return torch.tensor(distinct[most])
+    return torch.tensor(distinct[np.searchsorted(counts.cumsum(), (len(finite) + 1) // 2)])
+
+
+def threshold_at_fpr(normal: Tensor, fpr: float) -> int:
+    """The lowest bin t such that the share of normal pixels in bins >= t is at most `fpr`.
+
+    `fpr` 1 gives bin 0, so all pixels count as anomalous; 0 gives the bin above the highest normal pixel, which is
+    len(normal), so that no pixel does, when normal pixels reach the last bin.
+
+    Raises:
+        ValueError: `fpr` is outside [0, 1], or there is no normal pixel.
+    """
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"expected a false-positive rate in [0, 1], got {fpr}")
+    share = normal.flip(0).cumsum(0).double() / _total(normal)
+    return len(normal) - int((share <= fpr).sum())
+
+
+def dice_at(normal: Tensor, anomalous: Tensor, threshold_bin: int) -> float | None:
+    """Dice of calling the pixels in bins >= `threshold_bin` anomalous; exact. None without an anomalous pixel."""
+    total = int(anomalous.sum())
+    if total == 0:
+        return None
+    hits = int(anomalous[threshold_bin:].sum())
+    return 2 * hits / (hits + int(normal[threshold_bin:].sum()) + total)
+
+
+def mid_cdf(normal: Tensor) -> Tensor:
+    """Per bin, the share of normal pixels in lower bins plus half the share in the same bin; float64 in [0, 1].
+
+    Raises:
+        ValueError: there is no normal pixel.
+    """
+    return (normal.cumsum(0).double() - normal.double() / 2) / _total(normal)
+
+
+def _total(normal: Tensor) -> Tensor:
+    total = normal.sum()
+    if not bool(total):
+        raise ValueError("expected at least one normal foreground pixel, got none; update with normal images first")
+    return total
+
+
+FULL = 64  # bits of a whole score
+BIN = np.dtype([("key", "u8"), ("normal", "i8"), ("anomalous", "i8"), ("region", "f8"), ("mixed", "?")])
+RAW = np.dtype(f"V{BIN.itemsize}")  # as which NumPy copies bins several times as quickly
+COUNTS = ("normal", "anomalous", "region")
+_SIGN, _SIGNLESS = np.uint64(1 << 63), np.int64((1 << 63) - 1)
+
+
+def score_patterns(scores: Array) -> Array:
+    """The bit patterns of floating scores as float64, in the order of the scores: uint64, −0.0 as +0.0."""
+    pattern = (scores.astype(np.float64) + 0.0).view(np.int64)
+    return (pattern ^ ((pattern >> 63) & _SIGNLESS)).view(np.uint64) ^ _SIGN
+
+
+def bin_names(keys: Array, bits: int) -> Array:
+    """What names the bins of scores, given by their patterns: uint64 below 2**bits, never falling while the score grows.
+
+    It is the top of the pattern of the stretched score: that in [0.5, 1) is stretched so that bins are as fine near 1 as
+    near 0.
+    """
+    pattern = (keys ^ _SIGN).view(np.int64)
+    scores = (pattern ^ ((pattern >> 63) & _SIGNLESS)).view(np.float64)
+    with np.errstate(divide="ignore", over="ignore"):
+        near = np.where(scores < 1, 0.25 / (1 - scores), scores * 2.0**52)
+    return score_patterns(np.where(scores < 0.5, scores, near)) >> np.uint64(FULL - bits)

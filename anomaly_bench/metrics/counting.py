@@ -1,0 +1,228 @@
+"""Counting a batch of maps into histograms: on the CPU by the loops of `compiled` or `plain`, on devices by torch.
+
+All walk over groups of planes, so that the memory they need does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .bins import EMPTY, MIXED, Histograms, score_codes, score_keys
+from .formulas import Array
+from .loops import loops_for
+from .regions import label_planes, region_weight
+
+GROUP = 1 << 20  # pixels that are looked at together
+THREAD_WORTH = 1 << 22  # pixels that pay for the histograms of one more thread
+MAX_THREADS = 4  # whose histograms, at 20 bits, stay below 100 MB together
+_NOTHING = np.zeros(0, dtype=bool)
+Flat = tuple[Array, Array, Array, Array, bool]
+_WHOLE = 2.0**53  # float64 holds every whole number below it
+
+
+class Planes(NamedTuple):
+    """A checked batch, each entry (N, H, W): a mask, and where they are given a foreground and region weights."""
+
+    scores: Tensor
+    mask: Tensor
+    foreground: Tensor | None
+    weight: Tensor | None
+
+    def groups(self) -> Iterator[Planes]:
+        """The batch in pieces of about GROUP pixels, at least a plane each."""
+        each = planes_each(self.scores)
+        for start in range(0, len(self.scores), each):
+            yield self.part(start, start + each)
+
+    def part(self, start: int, stop: int) -> Planes:
+        """Planes start to stop."""
+        return Planes(*(None if values is None else values[start:stop] for values in self))  # type: ignore[arg-type]
+
+    def pixels(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Scores, mask and region weights of the foreground, (n,) each, in pieces of at most GROUP pixels."""
+        for group in self.groups():
+            weight = region_weight(group.mask) if group.weight is None else group.weight
+            parts = [group.scores, group.mask, weight, *([] if group.foreground is None else [group.foreground])]
+            flat = [part.to(device).reshape(-1) for part in parts]
+            for start in range(0, len(flat[0]), GROUP):
+                pieces = [part[start : start + GROUP] for part in flat]
+                chosen = [piece[pieces[3]] for piece in pieces[:3]] if len(pieces) > 3 else pieces
+                yield chosen[0], chosen[1], chosen[2].float()
+
+
+def checked(
+    scores: Tensor, mask: Tensor, foreground: Tensor | None = None, region_weight: Tensor | None = None
+) -> Planes:
+    """The batch as planes, its scores floating; NumPy arrays will do as well.
+
+    Raises:
+        ValueError: shapes or types do not fit, an integer score is too large, or a foreground score is NaN.
+    """
+    names = ("scores", "mask", "foreground", "region_weight")
+    given = (scores, mask, foreground, region_weight)
+    maps = {name: _tensor(part) for name, part in zip(names, given, strict=True) if part is not None}
+    for name, part in maps.items():
+        if part.shape != maps["scores"].shape:
+            raise ValueError(f"expected {name} of shape {tuple(maps['scores'].shape)}, got {tuple(part.shape)}")
+        if name in ("foreground", "mask") and part.dtype != torch.bool:
+            raise ValueError(f"expected {name} of dtype bool, got {part.dtype}; {name} != 0 makes it so")
+    shape = maps["scores"].shape
+    if len(shape) < 2:
+        raise ValueError(f"expected maps of shape (B, 1, H, W), (B, H, W) or (H, W), got {tuple(shape)}")
+    maps["scores"] = _floating(maps["scores"])
+    planes = Planes(*(maps[name].reshape(-1, *shape[-2:]) if name in maps else None for name in names))  # type: ignore[arg-type]
+    _refuse_nan(planes, shape)
+    return planes
+
+
+def _tensor(part: Tensor | Array) -> Tensor:
+    """A tensor, in the memory of what is given wherever torch can take it."""
+    if isinstance(part, np.ndarray):
+        part = part.astype(part.dtype.newbyteorder("="), copy=min(part.strides, default=0) < 0)
+    return torch.as_tensor(part).detach()
+
+
+def _floating(scores: Tensor) -> Tensor:
+    """Integers as floats that hold them; ValueError if none does."""
+    if scores.is_floating_point():
+        return scores
+    if scores.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.uint16):
+        return scores.float()
+    wide = scores.double()
+    if wide.numel() and (most := float(wide.abs().amax())) >= _WHOLE:
+        raise ValueError(f"expected integer scores below 2**53 in size, got {most:.0f}; take their ranks instead")
+    return wide
+
+
+def _refuse_nan(planes: Planes, shape: Sequence[int]) -> None:
+    """ValueError when a foreground score is NaN."""
+    scores = planes.scores
+    if not scores.numel():
+        return
+    # The maximum is NaN if any score is: one quick look, no memory.
+    in_numpy = scores.device.type == "cpu" and scores.dtype != torch.bfloat16
+    if not (np.isnan(scores.numpy().max()) if in_numpy else bool(scores.amax().isnan())):
+        return
+    bad = scores.isnan()
+    if planes.foreground is not None:
+        bad &= planes.foreground.to(bad.device)
+    if count := int(bad.sum()):
+        plane, row, column = bad.nonzero()[0].tolist()
+        where = f"in image {plane} of a batch {tuple(shape)} at row {row}, column {column}"
+        raise ValueError(
+            f"expected scores without NaN, got {count} NaN in the foreground, the first {where}; "
+            "mend the map before it ranks"
+        )
+
+
+def count(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> None:
+    """Add the foreground pixels of a batch in place, on the device of the histograms."""
+    if not on_cpu(planes.scores, histograms.normal):
+        for scores, mask, weight in planes.pixels(histograms.normal.device):
+            histograms.add(score_keys(scores, pivot, bits), score_codes(scores), mask, weight)
+        return
+    whole, target = CpuPlanes.of(planes), [part.numpy() for part in histograms]
+    loops = loops_for(whole.scores.size)
+    threads = min(MAX_THREADS, torch.get_num_threads(), whole.scores.size // THREAD_WORTH, len(whole.scores))
+    if threads < 2:
+        _count_on_cpu(loops, whole, pivot, bits, target)
+        return
+    cuts = np.linspace(0, len(whole.scores), threads + 1).astype(int).tolist()
+    targets = [target, *(_scratch(1 << bits) for _ in range(threads - 1))]
+    with ThreadPoolExecutor(threads) as pool:
+        jobs = [
+            pool.submit(_count_on_cpu, loops, whole.part(start, stop), pivot, bits, own)
+            for (start, stop), own in zip(pairwise(cuts), targets, strict=True)
+        ]
+        for job in jobs:
+            job.result()
+    for own in targets[1:]:
+        _fold(target, own)
+
+
+def on_cpu(*tensors: Tensor) -> bool:
+    """Whether all are in main memory, where the loops of `compiled` and `plain` count."""
+    return all(tensor.device.type == "cpu" for tensor in tensors)
+
+
+class CpuPlanes(NamedTuple):
+    """Planes as NumPy arrays: threads that call torch would each bring their own pool of threads."""
+
+    scores: Array
+    mask: Array
+    foreground: Array | None
+    weight: Array | None
+
+    @classmethod
+    def of(cls, planes: Planes) -> CpuPlanes:
+        """Views of the tensors; only bfloat16, which NumPy does not know, is copied."""
+        scores = planes.scores.float() if planes.scores.dtype == torch.bfloat16 else planes.scores
+        return cls(*(None if part is None else part.numpy() for part in (scores, *planes[1:])))  # type: ignore[arg-type]
+
+    def part(self, start: int, stop: int) -> CpuPlanes:
+        """Planes start to stop."""
+        return CpuPlanes(*(None if values is None else values[start:stop] for values in self))  # type: ignore[arg-type]
+
+    def chosen(self, indices: Array) -> CpuPlanes:
+        """Some planes, by ascending index; copied unless they lie together."""
+        if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
+            return self.part(indices[0], indices[-1] + 1)
+        return CpuPlanes(*(None if values is None else values[indices] for values in self))  # type: ignore[arg-type]
+
+    def groups(self) -> Iterator[CpuPlanes]:
+        """The batch in pieces of about GROUP pixels, at least a plane each."""
+        each = planes_each(self.scores)
+        for start in range(0, len(self.scores), each):
+            yield self.part(start, start + each)
+
+    def flat(self, loops: ModuleType) -> Flat:
+        """What the loops take: scores, mask, foreground (empty for all), weight, and whether that is sparse."""
+        sparse = self.weight is None
+        weight = label_planes(self.mask, loops).weights() if self.weight is None else _flat(self.weight, np.float32)
+        foreground = _NOTHING if self.foreground is None else _flat(self.foreground, np.bool_)
+        kind = np.float64 if self.scores.dtype == np.float64 else np.float32
+        return _flat(self.scores, kind), _flat(self.mask, np.bool_), foreground, weight, sparse
+
+
+def by_class(scores: Array, mask: Array, foreground: Array, weight: Array, sparse: bool) -> tuple[Array, Array, Array]:
+    """Of what `CpuPlanes.flat` gives: scores of normal and of anomalous pixels, +0.0 for −0.0, and weights of these."""
+    inside = foreground if foreground.size else np.ones_like(mask)
+    own, zero = weight if sparse else weight[mask], scores.dtype.type(0)
+    return scores[~mask & inside] + zero, scores[mask & inside] + zero, own[inside[mask]]
+
+
+def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
+    for group in planes.groups():
+        loops.count(*group.flat(loops), np.float32(pivot), bits, *target)
+
+
+def planes_each(scores: Tensor | Array) -> int:
+    """How many planes (N, H, W) make a group of about GROUP pixels; at least one."""
+    return max(GROUP // max(scores.shape[1] * scores.shape[2], 1), 1)
+
+
+def _flat(values: Array, dtype: type) -> Array:
+    return np.ascontiguousarray(values, dtype=dtype).ravel()
+
+
+def _scratch(bins: int) -> list[Array]:
+    """Histograms of one thread: counts in int32, which one batch does not overflow."""
+    counts = [np.zeros(bins, dtype=np.int32) for _ in range(2)]
+    return [*counts, np.zeros(bins), np.zeros(bins, dtype=np.int64)]
+
+
+def _fold(target: Sequence[Array], own: Sequence[Array]) -> None:
+    """Add one thread's histograms to the first's."""
+    filled = np.flatnonzero(own[3] != EMPTY)
+    for total, part in zip(target[:3], own[:3], strict=True):
+        total[filled] += part[filled]
+    held, new = target[3][filled], own[3][filled]
+    target[3][filled] = np.where(held == EMPTY, new, np.where(held == new, held, MIXED))

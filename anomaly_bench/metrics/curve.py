@@ -1,0 +1,312 @@
+"""Where a score stands among the scores of normal pixels."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from anomaly_bench.metrics import bins as thresholds
+from anomaly_bench.metrics import formulas as curves
+from anomaly_bench.metrics import formulas as operating
+
+from .bins import EMPTY, MIXED, Histograms, bin_lower_edge, default_pivot, merged_ties, mid_cdf, score_keys
+from .counting import Planes, checked, count
+from .formulas import Array, Certified
+
+SPECIFICITIES = (0.9, 0.95, 0.99)
+CURVE_METRICS = (
+    "auroc",
+    "ap",
+    "dice_oracle",
+    "iou_oracle",
+    "aupro",
+    "aupro_05",
+    "fpr95",
+    "sensitivity_90",
+    "sensitivity_95",
+    "sensitivity_99",
+)
+
+
+def read_all(normal: Array, anomalous: Array, region: Array, tied: Array) -> dict[str, Certified | None]:
+    """All of CURVE_METRICS, in that order, of descending histograms."""
+    best = curves.dice_oracle(normal, anomalous, tied)
+    values = (
+        curves.auroc(normal, anomalous, tied),
+        curves.average_precision(normal, anomalous, tied),
+        best and best[0],
+        curves.iou_of(best and best[0]),
+        curves.aupro(normal, region, tied),
+        curves.aupro(normal, region, tied, 0.05),
+        operating.fpr_at_tpr(normal, anomalous, tied),
+        *(operating.sensitivity_at(normal, anomalous, tied, share) for share in SPECIFICITIES),
+    )
+    return dict(zip(CURVE_METRICS, values, strict=True))
+
+
+class ReadOffs(ABC):
+    """The metrics of a curve; each is None where a class that it needs is missing, and says which."""
+
+    @abstractmethod
+    def descending(self) -> tuple[Array, Array, Array, Array]:
+        """Normal, anomalous, region and tied of the filled bins, highest score first: what `curves` takes."""
+
+    @abstractmethod
+    def called_at(self, threshold_bin: int) -> tuple[int, int, int]:
+        """Anomalous and normal pixels with `keys(scores) >= threshold_bin`, and all anomalous pixels."""
+
+    @abstractmethod
+    def _lowest_score(self, position: int) -> float:
+        """The least score of the bin at a position of `descending`."""
+
+    def aupro(self, limit: float = 0.3) -> Certified | None:
+        """AUPRO up to another false-positive rate; see `curves.aupro`."""
+        normal, _, region, tied = self.descending()
+        return curves.aupro(normal, region, tied, limit)
+
+    def fpr_at_tpr(self, tpr: float = 0.95) -> Certified | None:
+        """The false-positive rate at another recall; see `operating.fpr_at_tpr`."""
+        normal, anomalous, _, tied = self.descending()
+        return operating.fpr_at_tpr(normal, anomalous, tied, tpr)
+
+    def sensitivity_at(self, specificity: float) -> Certified | None:
+        """The recall at another specificity; see `operating.sensitivity_at`."""
+        normal, anomalous, _, tied = self.descending()
+        return operating.sensitivity_at(normal, anomalous, tied, specificity)
+
+    def dice_oracle_threshold(self) -> float | None:
+        """The score at and above which calling pixels anomalous gives `dice_oracle`; None without an anomalous pixel."""
+        normal, anomalous, _, tied = self.descending()
+        best = curves.dice_oracle(normal, anomalous, tied)
+        return best and self._lowest_score(best[1])
+
+    def dice_at(self, threshold_bin: int) -> float | None:
+        """Exact Dice of `keys(scores) >= threshold_bin`; None without an anomalous pixel."""
+        hits, false, total = self.called_at(threshold_bin)
+        return 2 * hits / (hits + false + total) if total else None
+
+    def iou_at(self, threshold_bin: int) -> float | None:
+        """Exact intersection over union of `keys(scores) >= threshold_bin`; None without an anomalous pixel."""
+        hits, false, total = self.called_at(threshold_bin)
+        return hits / (false + total) if total else None
+
+
+MOST_BITS = 24
+CERTIFIED = ("auroc", "ap", "dice_oracle", "aupro")  # whose bounds compute() looks at
+WIDE = 0.005  # a half-width that would change what a table shows
+
+
+def _common_pivot(pivots: Tensor) -> Tensor:
+    """The one pivot that all curves share, of (curves,); NaN marks a curve that has counted nothing yet."""
+    known = pivots[~pivots.isnan()]
+    if not len(known):
+        return pivots[0]
+    if bool((known != known[0]).any()):
+        raise ValueError(
+            f"expected curves of one pivot, got {known.tolist()}; give all the same LocalizationCurve(pivot=...)"
+        )
+    return known[0]
+
+
+class LocalizationCurve(ReadOffs, Metric):
+    """Histograms of normal and anomalous foreground pixels, from which every localization metric is read.
+
+    A torchmetrics Metric whose states are sums, so it adds up exactly over batches, curves and processes. Memory: 32
+    bytes per bin, at most 32 MB at 20 bits, whatever is counted. The pivot is where the scores of the first batch
+    crowd (`default_pivot`) unless given, and outlives `reset`.
+    The processes of a distributed run agree on the first one's pivot in their first `update`, which each of them has to
+    call, unless it is given or `sync_on_compute` is off. Syncing or merging different ones raises ValueError. `compute`
+    syncs by itself; around the other methods use `with curve.sync_context():`. Keep the curve on the CPU when a device
+    has no float64; maps come to the curve's device by themselves.
+
+    Args:
+        bits: 2**bits bins; each 2 bits fewer widen the certified intervals about fourfold.
+        pivot: finite score around which bins are finest, kept as float32.
+        exact: store all scores (4 bytes per pixel) and sort them, as `ExactCurve` does: every interval has zero width.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    pivot: Tensor
+    normal: Tensor
+    anomalous: Tensor
+    region: Tensor
+    tie: Tensor
+
+    def __new__(cls, *args: Any, exact: bool = False, **kwargs: Any) -> LocalizationCurve:
+        """An ExactCurve if it is to be exact."""
+        if not exact:
+            return super().__new__(cls)
+        from .exact import ExactCurve
+
+        if cls is not LocalizationCurve and not issubclass(cls, ExactCurve):
+            raise TypeError(f"expected {cls.__name__} without exact=True, as it keeps histograms; subclass ExactCurve")
+        return super().__new__(ExactCurve if cls is LocalizationCurve else cls)
+
+    def __init__(self, bits: int = 20, pivot: float | None = None, *, exact: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 2 <= bits <= MOST_BITS:
+            raise ValueError(f"expected bits in 2..{MOST_BITS}, got {bits}")
+        fixed = torch.tensor(torch.nan if pivot is None else pivot, dtype=torch.float32)
+        if pivot is not None and not bool(fixed.isfinite()):
+            raise ValueError(f"expected a pivot that is finite in float32, got {pivot}")
+        self.bits, self.exact, self._warned = bits, exact, False
+        self._add_states(fixed)
+
+    def _add_states(self, pivot: Tensor) -> None:
+        # First, so that a merge of different pivots stops before any count has changed.
+        self.add_state("pivot", pivot, dist_reduce_fx=_common_pivot)
+        for name, empty in Histograms.empty(2**self.bits)._asdict().items():
+            # torchmetrics keeps a copy of a default for `reset`: here it is one number that looks like a histogram.
+            self.add_state(name, empty[:1].clone(), dist_reduce_fx=merged_ties if name == "tie" else "sum")
+            self._defaults[name] = self._defaults[name].expand(empty.shape)  # type: ignore[union-attr]
+            setattr(self, name, empty)
+
+    def update(
+        self, scores: Tensor, mask: Tensor, foreground: Tensor | None = None, region_weight: Tensor | None = None
+    ) -> None:
+        """Count the foreground pixels of a batch; every argument is (B, 1, H, W), (B, H, W) or (H, W), all alike.
+
+        Args:
+            scores: higher = more anomalous; ±inf allowed. Bins are of float32; scores of float64 or integers that are
+                one number there count as tied only if they were equal before.
+            mask: bool, the anomalous pixels.
+            foreground: bool, the pixels that count; the others may hold anything, even NaN. All count if not given.
+            region_weight: float32, 1/size of the anomalous region of a pixel, 0 elsewhere. If not given, the
+                8-connected regions of each image's mask are found here.
+
+        Raises:
+            ValueError: a foreground score is NaN, or shapes or types do not fit; nothing has been counted then.
+        """
+        planes = checked(scores, mask, foreground, region_weight)
+        empty = not planes.scores.numel() or (planes.foreground is not None and not bool(planes.foreground.any()))
+        if bool(self.pivot.isnan()):
+            found = torch.tensor(torch.nan) if empty else default_pivot(planes.scores, planes.foreground)
+            self.pivot = self._agreed(found.to(self.pivot.device))
+        if not empty:
+            self._count(planes)
+
+    def _agreed(self, pivot: Tensor) -> Tensor:
+        """The pivot of the first process that has one; NaN is none."""
+        if not (self.sync_on_compute and self.distributed_available_fn and self.distributed_available_fn()):
+            return pivot
+        pivots = (self.dist_sync_fn or gather_all_tensors)(pivot, group=self.process_group)
+        return next((one for one in pivots if not bool(one.isnan())), pivot)
+
+    def _count(self, planes: Planes) -> None:
+        count(self._histograms(), planes, float(self.pivot), self.bits)
+
+    def compute(self) -> dict[str, Certified | None]:
+        """All of CURVE_METRICS, each with its bounds, or None where it is undefined.
+
+        `auroc`, `ap`, `dice_oracle`, `iou_oracle`; `aupro` and `aupro_05`: AUPRO up to a false-positive rate of 0.3 and
+        0.05; `fpr95`: the false-positive rate at a recall of 0.95, the only one where lower is better;
+        `sensitivity_90`, `_95`, `_99`: the recall at that specificity in percent. Without an anomalous pixel all are
+        None; without a normal one all but `ap`, `dice_oracle` and `iou_oracle`. Warns once if bounds are wide.
+        """
+        found = read_all(*self.descending())
+        widths = {name: (one.high - one.low) / 2 for name in CERTIFIED if (one := found[name]) is not None}
+        if not self._warned and (worst := max(widths, key=widths.__getitem__, default=None)) and widths[worst] > WIDE:
+            self._warned = True
+            warnings.warn(
+                f"{worst} is known to ±{widths[worst]:.2g} only, as many scores share a bin; for narrower bounds give "
+                f"LocalizationCurve(bits={MOST_BITS}), a pivot= where the scores crowd, or exact=True",
+                stacklevel=3,  # of who called torchmetrics' `compute`
+            )
+        return found
+
+    def descending(self) -> tuple[Array, Array, Array, Array]:
+        """Normal, anomalous, region and tied of the filled bins, highest score first: what `curves` takes."""
+        filled = self._filled()
+        normal, anomalous, region, tie = (column.cpu().numpy()[filled] for column in self._histograms())
+        return normal, anomalous, region, tie != MIXED
+
+    def called_at(self, threshold_bin: int) -> tuple[int, int, int]:
+        """Anomalous and normal pixels with `keys(scores) >= threshold_bin`, and all anomalous pixels."""
+        hits, false = (int(part[threshold_bin:].sum()) for part in (self.anomalous, self.normal))
+        return hits, false, int(self.anomalous.sum())
+
+    def threshold_at_fpr(self, fpr: float) -> int:
+        """The bin at and above which at most the share `fpr` of normal pixels lies; see `thresholds`."""
+        return thresholds.threshold_at_fpr(self.normal, fpr)
+
+    def normal_histogram(self) -> tuple[float, int, Tensor]:
+        """Pivot and bits of a histogram, and its normal pixels per bin, ascending in score: int64 (2**bits,)."""
+        return float(self.pivot), self.bits, self.normal
+
+    def keys(self, scores: Tensor) -> Tensor:
+        """The bin of each score, int64, same shape.
+
+        Raises:
+            ValueError: a score is NaN, or the pivot is not set yet.
+        """
+        if bool(self.pivot.isnan()):
+            raise ValueError("expected a curve with a pivot; call update first, or give LocalizationCurve(pivot=...)")
+        return score_keys(scores, self.pivot, self.bits)
+
+    def score_of(self, threshold_bin: int) -> float:
+        """The least score of a bin: of float32 maps, `scores >= score_of(bin)` is `keys(scores) >= bin`."""
+        return bin_lower_edge(threshold_bin, float(self.pivot), self.bits)
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the counts of another curve of the same bits and pivot; ValueError for any other."""
+        if isinstance(incoming_state, LocalizationCurve) and incoming_state.bits != self.bits:
+            raise ValueError(f"expected a curve of {self.bits} bits, got {incoming_state.bits}")
+        super().merge_state(incoming_state)
+        self._computed = None  # torchmetrics 1.9 would answer with the result from before the merge
+        self._update_count += incoming_state.update_count if isinstance(incoming_state, Metric) else 1
+
+    def reset(self) -> None:
+        """Forget all counts; keep the pivot, so that the bins of all epochs agree."""
+        pivot = self.pivot
+        super().reset()
+        self.pivot = pivot
+
+    def _histograms(self) -> Histograms:
+        return Histograms(self.normal, self.anomalous, self.region, self.tie)
+
+    def _filled(self) -> Array:
+        """Indices of the bins that hold a pixel, highest first."""
+        return np.flatnonzero(self.tie.cpu().numpy() != EMPTY)[::-1]
+
+    def _lowest_score(self, position: int) -> float:
+        return self.score_of(int(self._filled()[position]))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A distribution of scores over normal pixels, and with it the map of raw scores to shares.
+
+    pivot and bits: of its histogram. shares (2**bits,) float32: for each bin, the share of normal pixels that score
+    lower, ties counting half.
+    """
+
+    pivot: float
+    bits: int
+    shares: Tensor
+
+    @classmethod
+    def of(cls, curve: LocalizationCurve) -> Calibration:
+        """The distribution of the normal pixels that a curve has counted; at 20 bits if the curve is exact.
+
+        Raises:
+            ValueError: it has counted none.
+        """
+        pivot, bits, normal = curve.normal_histogram()
+        return cls(pivot, bits, mid_cdf(normal).float())
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Each score's share of normal pixels that score lower: in [0, 1], same shape.
+
+        Raises:
+            ValueError: a score is NaN.
+        """
+        return self.shares[score_keys(scores, self.pivot, self.bits)]

@@ -1,0 +1,223 @@
+"""The inner loops of counting and of labelling, compiled by numba; importing this module needs the extra `fast`.
+
+Every function gives what its namesake in `plain` gives, and `count_bins` what `subject_bins.bins_of` gives, bit for bit,
+and lets other threads run.
+`weight` has one entry per pixel, or if `sparse`, one per anomalous pixel in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from anomaly_bench.metrics.formulas import Array
+
+_SIGNLESS, _SIGN = np.int32(0x7FFFFFFF), np.uint32(0x80000000)
+_LEAST, _EMPTY, _MIXED = np.int64(-(1 << 63)), np.int64(0), np.int64(-1)
+_ZERO, _TOP = np.float32(0.0), np.int32(31)
+_MOST, _SIGN_64 = np.int64((1 << 63) - 1), np.uint64(1 << 63)
+
+
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled at the first call; kept on disk where a folder for it can be written."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True)(function)
+
+
+@_jit
+def _key(score: np.float32, pivot: np.float32) -> np.uint32:
+    """The 32-bit key of a score: unsigned, and in the order of the scores."""
+    pattern = np.float32(np.float32(score - pivot) + _ZERO).view(np.int32)
+    return np.uint32(pattern ^ ((pattern >> _TOP) & _SIGNLESS)) ^ _SIGN
+
+
+@_jit
+def _code(score: np.float64) -> np.int64:
+    """As `histogram.score_codes`."""
+    return np.float64(score + np.float64(0.0)).view(np.int64) ^ _LEAST
+
+
+@_jit
+def count(
+    scores: Array,
+    mask: Array,
+    foreground: Array,
+    weight: Array,
+    sparse: bool,
+    pivot: np.float32,
+    bits: int,
+    normal: Array,
+    anomalous: Array,
+    region: Array,
+    tie: Array,
+) -> None:
+    """Add pixels (N,) to histograms (2**bits,) in place. An empty `foreground` counts all; no score may be NaN.
+
+    `scores` are float32 or float64; a bin ties only if they are equal as they come.
+    """
+    shift = np.uint32(32 - bits)
+    everywhere, position = foreground.size == 0, np.uint64(0)
+    # Unsigned indices take no look at wrapping around: twice as quick.
+    for i in range(np.uint64(scores.size)):
+        hit = mask[i]
+        if everywhere or foreground[i]:
+            index = np.uint64(_key(np.float32(scores[i]), pivot) >> shift)
+            code, held = _code(np.float64(scores[i])), tie[index]
+            if held not in (code, _MIXED):
+                tie[index] = code if held == _EMPTY else _MIXED
+            if hit:
+                anomalous[index] += 1
+                region[index] += weight[position if sparse else i]
+            else:
+                normal[index] += 1
+        if hit:
+            position += np.uint64(1)
+
+
+@_jit
+def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bits: int, threshold: int) -> Array:
+    """Of the foreground: pixels, anomalous pixels, anomalous pixels at or above the bin `threshold`, pixels there."""
+    shift = np.uint32(32 - bits)
+    everywhere = foreground.size == 0
+    pixels, positives, hits, above = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for i in range(np.uint64(scores.size)):
+        if everywhere or foreground[i]:
+            over = np.int64(_key(np.float32(scores[i]), pivot) >> shift) >= threshold
+            pixels += np.int64(1)
+            above += np.int64(over)
+            positives += np.int64(mask[i])
+            hits += np.int64(mask[i] and over)
+    return np.array([pixels, positives, hits, above])
+
+
+@_jit
+def count_bins(
+    scores: Array, mask: Array, foreground: Array, weight: Array, sparse: bool, bits: int, bins: Array
+) -> np.int64:
+    """Add pixels (N,) to empty `patterns.BIN` in place; -1 if these are too few.
+
+    Gives how many of them, from the first, may be filled: all of every octave of scores that there is, in any order.
+    """
+    fine = np.uint64(max(bits - 12, 0))  # sign and exponent have 12 bits
+    shift, width, used = np.uint64(64 - bits), np.uint64(1) << fine, np.uint64(0)
+    begins = np.full(1 << 12, -1, np.int64)
+    everywhere, position = foreground.size == 0, np.uint64(0)
+    for i in range(np.uint64(scores.size)):
+        hit = mask[i]
+        if everywhere or foreground[i]:
+            score = np.float64(scores[i]) + np.float64(0.0)
+            pattern = _pattern(score)
+            name = _pattern(_stretched(score)) >> shift
+            octave = name >> fine
+            if begins[octave] < 0:
+                if used + width > np.uint64(bins.size):
+                    return np.int64(-1)
+                begins[octave] = used
+                used += width
+            own = bins[np.uint64(begins[octave]) + (name & (width - np.uint64(1)))]
+            if own.normal + own.anomalous == 0:
+                own.key = pattern
+            elif own.key != pattern:
+                own.mixed = True
+                own.key = min(own.key, pattern)
+            if hit:
+                own.anomalous += 1
+                own.region += weight[position if sparse else i]
+            else:
+                own.normal += 1
+        if hit:
+            position += np.uint64(1)
+    return np.int64(used)
+
+
+@_jit
+def _pattern(score: float) -> np.uint64:
+    """As `patterns.score_patterns`, of a score that is not -0.0."""
+    pattern = np.float64(score).view(np.int64)
+    return np.uint64(pattern ^ ((pattern >> np.int64(63)) & _MOST)) ^ _SIGN_64
+
+
+@_jit
+def _stretched(score: float) -> float:
+    """As in `patterns.bin_names`; without branches, as both halves are as frequent."""
+    room = 1 - score if score < 1 else 1.0
+    near = 0.25 / room
+    above = near if score < 1 else score * 2.0**52
+    return score if score < 0.5 else above
+
+
+@_jit
+def fold(bins: Array, order: Array, bits: int, whole: Array) -> int:
+    """Add up `patterns.BIN` (n,) that are one at that many bits, in empty bins (n,); gives how many are filled.
+
+    order: (n,) indices of the bins by ascending key.
+    """
+    shift, last, at = np.uint64(64 - bits), np.uint64(0), -1
+    for i in range(np.uint64(order.size)):
+        own = bins[order[i]]
+        name = _pattern(_stretched(_score(own.key))) >> shift
+        if at < 0 or name != last:
+            at, last = at + 1, name
+            whole[at].key = own.key
+        into = whole[at]
+        into.mixed = into.mixed or own.mixed or into.key != own.key
+        into.normal += own.normal
+        into.anomalous += own.anomalous
+        into.region += own.region
+    return at + 1
+
+
+@_jit
+def _score(key: np.uint64) -> float:
+    """The score of a pattern."""
+    pattern = np.int64(key ^ _SIGN_64)
+    return np.int64(pattern ^ ((pattern >> np.int64(63)) & _MOST)).view(np.float64)
+
+
+@_jit
+def label(pixels: Array, height: int, width: int, owner: Array) -> int:
+    """Number the 8-connected regions of planes in raster order: fills `owner` (P,) int32, gives their number.
+
+    pixels: (P,) int64, ascending flat indices of the anomalous pixels of planes (N, height, width).
+    """
+    first = 0
+    for k in range(pixels.size):
+        owner[k] = k
+        pixel = pixels[k]
+        column = pixel % width
+        if column > 0 and k > 0 and pixels[k - 1] == pixel - 1:
+            owner[k] = owner[k - 1]
+        if pixel // width % height == 0:
+            continue
+        start = pixel - width - (1 if column > 0 else 0)
+        stop = pixel - width + (1 if column < width - 1 else 0)
+        while pixels[first] < start:
+            first += 1
+        j = first
+        while pixels[j] <= stop:
+            a, b = k, j
+            while owner[a] != a:
+                owner[a] = owner[owner[a]]
+                a = owner[a]
+            while owner[b] != b:
+                owner[b] = owner[owner[b]]
+                b = owner[b]
+            if a < b:
+                owner[b] = a
+            else:
+                owner[a] = b
+            j += 1
+    regions = 0
+    for k in range(pixels.size):
+        # A root comes before all of its region, so its entry holds the region's number already.
+        if owner[k] == k:
+            owner[k] = regions
+            regions += 1
+        else:
+            owner[k] = owner[owner[k]]
+    return regions

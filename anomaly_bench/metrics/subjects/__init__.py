@@ -1,0 +1,1 @@
+"""Metrics per subject, and what they say about others."""

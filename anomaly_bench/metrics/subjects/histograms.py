@@ -1,0 +1,211 @@
+"""Histograms per subject, and what any multiset of subjects gives: rows, groups, bootstrap. No torch here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from anomaly_bench.metrics import formulas as curves
+from anomaly_bench.metrics.bins import BIN, FULL
+from anomaly_bench.metrics.curve import read_all
+from anomaly_bench.metrics.formulas import Array, Certified
+
+from .bootstrap import SharedBins, percentile_interval, resampling_weights
+from .sparse_bins import NO_BINS, combined, finest, weighted
+
+TOTALS = ("images", "pixels", "anomalous_pixels", "hits", "called")
+BOOTSTRAPPED = ("auroc", "ap", "dice_oracle", "aupro", "dice")
+RESOLVED = 0.02  # the widest certified interval of a metric with which a bootstrap is worth giving
+LIMIT = 1 << 20  # bins of all subjects together: 35 MB
+_WAITING = 1 << 18  # bins that may wait to be added up
+
+
+class SubjectHistograms:
+    """One predictor's histograms and exact confusion counts, by subject id (any int64).
+
+    Bins hold one score each until all subjects together have more than `limit`; then they are halved in resolution
+    until these fit. What they end as depends on the pixels alone, not on batches, processes or their order. Memory: 33
+    bytes per filled bin, 35 MB at most, and less than 100 MB in all while resamples are read.
+
+    Args:
+        full_bits: resolution of the threshold, the `bits` of the curve that set it.
+        limit: the most filled bins, of all subjects together; one each is kept whatever it is.
+    """
+
+    def __init__(self, full_bits: int = 20, limit: int = LIMIT) -> None:
+        self.full_bits, self.limit = full_bits, limit
+        self._bits = FULL
+        self._totals: dict[int, Array] = {}
+        self._bins: dict[int, Array] = {}
+        self._pending: dict[int, list[Array]] = {}
+        self._waiting = 0
+        self._rule: tuple[float, int | None] | None = None
+
+    @property
+    def subjects(self) -> list[int]:
+        """The ids of all subjects, ascending: the order of `rows` and of the columns of resampling weights."""
+        return sorted(self._totals)
+
+    def merge(self, other: SubjectHistograms) -> None:
+        """Add what another process or batch counted.
+
+        Raises:
+            ValueError: its bits, limit, pivot or threshold differ.
+        """
+        mine, theirs = (self.full_bits, self.limit, self._rule), (other.full_bits, other.limit, other._rule)
+        if mine[:2] != theirs[:2] or (None not in (self._rule, other._rule) and mine != theirs):
+            raise ValueError(f"expected full bits, limit and (pivot, threshold) {mine}, got {theirs}")
+        self._rule = self._rule or other._rule
+        for name, count in other._totals.items():
+            self._totals[name] = self._totals.get(name, 0) + count
+        theirs_settled = other._settled()
+        self._coarsen(other._bits)
+        for name, bins in theirs_settled.items():
+            self._append(name, bins)
+
+    def rows(self) -> list[dict[str, int | float | None]]:
+        """One row per subject, by id: subject, images, pixels, anomalous_pixels, dice, ap.
+
+        Pixels are those of the foreground. `dice` is exact at the threshold, and None if there is none; `ap` is the
+        estimate, exact while bins hold one score each: `pooled([subject])["ap"]` gives its bounds. Both are None for a
+        subject without an anomalous pixel.
+        """
+        bins = self._settled()
+        rows: list[dict[str, int | float | None]] = []
+        for name in self.subjects:
+            own = bins.get(name, NO_BINS)[::-1]
+            ap = curves.average_precision(own["normal"], own["anomalous"], ~own["mixed"])
+            counts = dict(zip(TOTALS[:3], self._totals[name][:3].tolist(), strict=True))
+            dice = self._dice(self._totals[name])
+            rows.append({"subject": name} | counts | {"dice": dice and dice.value, "ap": ap and ap.value})
+        return rows
+
+    def pooled(self, subjects: Iterable[int] | None = None) -> dict[str, Certified | None]:
+        """The metrics over all pixels of some subjects (or all), each as often as it is named.
+
+        CURVE_METRICS with the bounds that these bins leave, then `dice` at the threshold, exact. None where a class is
+        missing among these subjects.
+
+        Raises:
+            ValueError: a subject has not been counted.
+        """
+        names = self.subjects if subjects is None else list(subjects)
+        if unknown := sorted(set(names) - set(self._totals)):
+            raise ValueError(f"expected subjects that have been counted, got {unknown}")
+        bins = self._settled()
+        drawn = [(bins[name], times) for name, times in Counter(names).items() if name in bins]
+        whole = weighted(drawn, self._bits)[::-1]
+        read = read_all(whole["normal"], whole["anomalous"], whole["region"], ~whole["mixed"])
+        return read | {"dice": self._dice(sum((self._totals[name] for name in names), np.zeros(len(TOTALS))))}
+
+    def resampled(self, weights: Array) -> dict[str, Array]:
+        """BOOTSTRAPPED over all pixels of many multisets of subjects: (resamples,) each, NaN where undefined.
+
+        Values, as `pooled` estimates them, or about so: more than 2,048 filled bins become about as many of equal share
+        that all subjects have in common. With the same weights, two predictors' differences are paired.
+
+        Args:
+            weights: (resamples, subjects), how often each of `subjects` is drawn.
+        """
+        return self._resampled(weights)[0]
+
+    def bootstrap(
+        self, resamples: int = 1000, seed: int = 0, level: float = 0.95
+    ) -> dict[str, tuple[float, float] | None]:
+        """Percentile intervals of BOOTSTRAPPED over resampled subjects, of the resamples where a metric is defined.
+
+        Pixels of a subject are not independent, so whole subjects are drawn with replacement. None where no resample
+        defines the metric, with fewer than two subjects, or where the bins are too coarse for these scores: where they
+        leave the metric itself uncertain by more than RESOLVED.
+        """
+        count = len(self._totals)
+        if count < 2:
+            return dict.fromkeys(BOOTSTRAPPED)
+        weights = np.concatenate([np.ones((1, count), np.int64), resampling_weights(count, resamples, seed)])
+        values, widths = self._resampled(weights)
+        resolved = {name: not widths[name][0] > RESOLVED for name in BOOTSTRAPPED}
+        return {
+            name: percentile_interval(drawn[1:], level) if resolved[name] else None for name, drawn in values.items()
+        }
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Everything as plain arrays, for `numpy.savez` and `from_arrays`."""
+        bins, subjects = self._settled(), self.subjects
+        totals = np.array([self._totals[name] for name in subjects], dtype=np.int64).reshape(-1, len(TOTALS))
+        pivot, threshold = self._rule or (np.nan, None)
+        known = threshold is not None
+        ruled = self._rule is not None
+        settings = [self.full_bits, self.limit, self._bits, int(ruled), int(known), threshold if known else 0]
+        parts = [bins.get(name, NO_BINS) for name in subjects]
+        whole = np.concatenate([NO_BINS, *parts])
+        return {
+            "settings": np.array(settings, dtype=np.int64),
+            "pivot": np.array(pivot, dtype=np.float64),
+            "subjects": np.array(subjects, dtype=np.int64),
+            "totals": totals,
+            "bins": np.array([len(part) for part in parts], dtype=np.int64),
+        } | {f"bins_{name}": whole[name].copy() for name in BIN.names or ()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+        """What `to_arrays` gave, e.g. from `numpy.load`."""
+        full_bits, limit, bits, ruled, known, threshold = np.asarray(arrays["settings"]).tolist()
+        histograms = cls(full_bits, limit)
+        histograms._rule = (float(arrays["pivot"]), threshold if known else None) if ruled else None
+        names = np.asarray(arrays["subjects"]).tolist()
+        histograms._totals = dict(zip(names, np.asarray(arrays["totals"]), strict=True))
+        whole = np.empty(len(arrays["bins_key"]), dtype=BIN)
+        for name in BIN.names or ():
+            whole[name] = arrays[f"bins_{name}"]
+        parts = np.split(whole, np.cumsum(arrays["bins"])[:-1]) if names else []
+        histograms._bits, histograms._bins = bits, dict(zip(names, parts, strict=True))
+        return histograms
+
+    def _dice(self, totals: Array) -> Certified | None:
+        _, _, positives, hits, called = totals.tolist()
+        if not positives or self._rule is None or self._rule[1] is None:
+            return None
+        return Certified(*(3 * (2 * hits / (called + positives),)))
+
+    def _resampled(self, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Values of BOOTSTRAPPED, and the widths of their certified intervals: (resamples,) each."""
+        if weights.ndim != 2 or weights.shape[1] != len(self._totals):
+            raise ValueError(f"expected weights (resamples, {len(self._totals)}), got shape {weights.shape}")
+        bins = self._settled()
+        values = {name: np.full(len(weights), np.nan) for name in BOOTSTRAPPED}
+        widths = {name: np.zeros(len(weights)) for name in BOOTSTRAPPED}
+        at = 0
+        for drawn, read in SharedBins([bins.get(name, NO_BINS) for name in self.subjects], self._bits).read(weights):
+            rows = slice(at, at := at + len(drawn))
+            for name, (value, low, high) in read.items():
+                values[name][rows], widths[name][rows] = value, high - low
+        if self._rule is not None and self._rule[1] is not None:
+            totals = weights @ np.array([self._totals[name] for name in self.subjects], dtype=np.float64)
+            _, _, positives, hits, called = totals.T
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values["dice"] = np.where(positives > 0, 2 * hits / (called + positives), np.nan)
+        return values, widths
+
+    def _append(self, name: int, block: Array) -> None:
+        """Keep a subject's block; add blocks up when many wait, so the work stays linear in them."""
+        self._pending.setdefault(name, []).append(block)
+        self._waiting += len(block)
+        if self._waiting > _WAITING:
+            self._settled()
+
+    def _settled(self) -> dict[int, Array]:
+        """The bins of each subject with all blocks added up, as fine as the limit allows."""
+        for name, blocks in self._pending.items():
+            self._bins[name] = combined([self._bins.get(name, NO_BINS), *blocks], self._bits)
+        self._pending, self._waiting = {}, 0
+        if sum(map(len, self._bins.values())) > self.limit:
+            self._coarsen(finest(self._bins.values(), self._bits, self.limit))
+        return self._bins
+
+    def _coarsen(self, bits: int) -> None:
+        if bits < self._bits:
+            self._bits = bits
+            self._bins = {name: combined([bins], bits) for name, bins in self._bins.items()}

@@ -1,0 +1,70 @@
+"""Which test images the pictures show: those that a predictor localizes best and worst, and some spread over the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from anomaly_bench.metrics.images import image_ap
+from data_modules.base.batch import AnomalyBatch
+
+from .panels import Sample
+
+
+class Cases:
+    """Chooses `count` of the anomalous test images, (N,) bool in their order, while they pass by.
+
+    A third are those where the map that decides has the highest average precision, a third those where it has the lowest; the
+    others are spread evenly over the set. No more than twice `count` are held at a time.
+    """
+
+    def __init__(self, count: int, anomalous: Tensor) -> None:
+        self.count, self.each = count, count // 3
+        self._spread = pick_samples(anomalous, count)
+        self._precision: dict[int, float] = {}
+        self._samples: dict[int, Sample] = {}
+
+    def wanted(self, score: Tensor, batch: AnomalyBatch, first: int) -> list[int]:
+        """Which of a batch's images may be shown in the end, from the map (B, 1, H, W) that decides; others are forgotten.
+
+        first: position of the batch's first image in the set.
+        """
+        if self.each:
+            parts = (part.cpu().numpy() for part in (score, batch["mask"], batch["foreground"]))
+            for at, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
+                precision = image_ap(values[foreground], mask[foreground]) if mask.any() else None
+                if precision is not None:
+                    self._precision[at] = precision
+        extremes = self._extremes()
+        self._precision = {at: self._precision[at] for at in extremes}
+        kept = {*extremes, *self._spread}
+        self._samples = {at: sample for at, sample in self._samples.items() if at in kept}
+        return sorted(at - first for at in kept if first <= at < first + len(score))
+
+    def add(self, first: int, indices: Sequence[int], samples: Sequence[Sample]) -> None:
+        """The samples of the wanted images."""
+        self._samples |= {first + index: sample for index, sample in zip(indices, samples, strict=True)}
+
+    def samples(self) -> list[Sample]:
+        """Those to be shown, in the order of the set."""
+        extremes = self._extremes()
+        others = [at for at in self._spread if at in self._samples and at not in extremes]
+        between = evenly(others, max(0, self.count - len(extremes)))
+        return [self._samples[at] for at in sorted([*extremes, *between])]
+
+    def _extremes(self) -> list[int]:
+        order = sorted(self._precision, key=self._precision.__getitem__)
+        return order if len(order) <= 2 * self.each else [*order[: self.each], *order[len(order) - self.each :]]
+
+
+def pick_samples(anomalous: Tensor, count: int) -> list[int]:
+    """Positions of `count` anomalous images, evenly spread over (N,) bool in order."""
+    return evenly(anomalous.nonzero().flatten().tolist(), count)
+
+
+def evenly(items: Sequence[int], count: int) -> list[int]:
+    """`count` of the items, or all, evenly spread, with the first and the last one."""
+    spread = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
+    return [items[at] for at in spread.tolist()]

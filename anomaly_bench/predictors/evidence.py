@@ -1,0 +1,206 @@
+"""What one model says about one batch; each quantity is computed at most once, when first asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anomaly_bench.models.likelihoods import PROBABILITY
+from anomaly_bench.models.vae import VAE
+
+LATENT_SEEDS = 2**20  # apart from those of the noise on images
+
+
+class Evidence:
+    """Lazy, memoized quantities of a frozen VAE on images (B, C, H, W), at the posterior mean.
+
+    Everything non-iterative together costs one forward, one backward through the decoder and two through the encoder:
+    the KL gradient needs the encoder alone, and the ELBO's is a sum (Zimmerer et al. 2019, arXiv 1907.02796).
+    Gradients are of the terms in nats with respect to the image, signed, (B, C, H, W). Build it inside `frozen(model)`.
+
+    foreground: (B, 1, H, W) bool, the pixels that count. spent: seconds that each quantity took by itself.
+    """
+
+    def __init__(self, model: VAE, image: Tensor, foreground: Tensor) -> None:
+        self.model, self.foreground = model, foreground
+        self.image = image.detach()
+        self.spent: dict[str, float] = {}
+        self._memo: dict[str, Any] = {}
+        self._needs: dict[str, set[str]] = {}
+        self._running: list[str] = []
+        self._asked: set[str] = set()
+        self._mean_evidence: Evidence | None = None
+        self._normal: Tensor | None = None
+
+    @property
+    def posterior(self) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log variance, (B, *latent_shape) each."""
+        mean, logvar = self._posterior
+        return mean.detach(), logvar.detach()
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """x̂, the decoded latent, (B, C, H, W)."""
+        return self._decoded[0].detach()
+
+    @property
+    def error(self) -> Tensor:
+        """|x − x̂|, (B, C, H, W)."""
+        return self._once("error", lambda: (self.image - self.reconstruction).abs_())
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of p(x|z) at each pixel: (B, C, H, W), or a single number where all pixels share it."""
+        return self._once("variance", self._likelihood_variance)
+
+    @property
+    def rec(self) -> Tensor:
+        """−log p(x|z) per image (B,), in nats."""
+        return self._rec.detach()
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q(z|x) ‖ N(0, I)) per image (B,), in nats."""
+        return self._kl.detach()
+
+    @property
+    def grad_rec(self) -> Tensor:
+        """∂rec/∂x, through both the image and its reconstruction."""
+        return self._once("grad_rec", lambda: self._gradient(self._rec))
+
+    @property
+    def grad_kl(self) -> Tensor:
+        """∂KL/∂x; the same for every latent sample."""
+        if self._mean_evidence is not None:
+            return self._mean_evidence.grad_kl
+        return self._once("grad_kl", lambda: self._gradient(self._kl))
+
+    @property
+    def grad_elbo(self) -> Tensor:
+        """∂(rec + beta · KL)/∂x."""
+        return self._once("grad_elbo", lambda: self.grad_rec + self.model.beta * self.grad_kl)
+
+    def noisy(self, number: int, share: float) -> Evidence:
+        """Evidence on the images plus Gaussian noise, of `share` times each image's range of values (max − min).
+
+        The noise is chosen by `number` and is the same for all images, so that no map depends on its batch.
+        """
+        extent = self.image.flatten(1).amax(dim=1) - self.image.flatten(1).amin(dim=1)
+        noise = standard_normal(number, self.image)
+        return Evidence(self.model, self.image + share * extent.view(-1, 1, 1, 1) * noise, self.foreground)
+
+    def sampled(self, number: int) -> Evidence:
+        """Evidence at a posterior sample in place of the mean, which shares this one's pass through the encoder.
+
+        The sample is mean + standard deviation · a standard normal, which is chosen by `number`, the same for all images.
+        """
+        mean, _ = self._posterior
+        sampled = Evidence(self.model, self.image, self.foreground)
+        sampled._mean_evidence = self if self._mean_evidence is None else self._mean_evidence
+        sampled._normal = standard_normal(LATENT_SEEDS + number, mean)
+        for name, value in (("leaf", self._leaf), ("encode", self._posterior)):
+            sampled._memo[name], sampled._needs[name], sampled.spent[name] = value, set(), 0.0
+        return sampled
+
+    def timed(self, call: Callable[[Evidence], Tensor]) -> tuple[Tensor, float]:
+        """The call's result and its seconds: its own plus those of every quantity it needs, whoever asked first."""
+        self._asked = set()
+        before = sum(self.spent.values())
+        start = self._now()
+        result = call(self)
+        own = self._now() - start - (sum(self.spent.values()) - before)
+        return result, own + sum(self.spent[name] for name in self._closure(self._asked))
+
+    @property
+    def _leaf(self) -> Tensor:
+        return self._once("leaf", lambda: self.image.clone().requires_grad_(True))
+
+    @property
+    def _posterior(self) -> tuple[Tensor, Tensor]:
+        return self._once("encode", lambda: self.model.encode(self._leaf))
+
+    @property
+    def _decoded(self) -> tuple[Tensor, Tensor | None]:
+        return self._once("decode", lambda: self.model.decode_with_scale(self._latent()))
+
+    @property
+    def _rec(self) -> Tensor:
+        return self._once("rec", lambda: self.model.likelihood.nll(self._leaf, *self._decoded))
+
+    @property
+    def _kl(self) -> Tensor:
+        return self._once("kl", lambda: self.model.kl(*self._posterior))
+
+    def _latent(self) -> Tensor:
+        mean, logvar = self._posterior
+        return mean if self._normal is None else mean + self._normal * (0.5 * logvar).exp()
+
+    def _likelihood_variance(self) -> Tensor:
+        reconstruction, log_sigma = self._decoded
+        likelihood = self.model.likelihood
+        if likelihood.kind == "bernoulli":
+            probability = reconstruction.detach().clamp(PROBABILITY, 1 - PROBABILITY)
+            return probability * (1 - probability)
+        squared = (2 * (likelihood.log_sigma if log_sigma is None else log_sigma).detach()).exp()
+        return 2 * squared if likelihood.kind == "laplace" else squared
+
+    def _gradient(self, term: Tensor) -> Tensor:
+        return torch.autograd.grad(term.sum(), self._leaf, retain_graph=True)[0]
+
+    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+        self._asked.add(name)
+        if self._running:
+            self._needs[self._running[-1]].add(name)
+        if name not in self._memo:
+            self._needs[name] = set()
+            self._running.append(name)
+            before, start = sum(self.spent.values()), self._now()
+            with torch.enable_grad():  # whoever asks first, others may want gradients of it
+                self._memo[name] = compute()
+            self._running.pop()
+            self.spent[name] = self._now() - start - (sum(self.spent.values()) - before)
+        return self._memo[name]
+
+    def _now(self) -> float:
+        if self.image.is_cuda:  # kernels run on after the call that starts them
+            torch.cuda.synchronize(self.image.device)
+        return time.perf_counter()
+
+    def _closure(self, names: set[str]) -> set[str]:
+        reached, todo = set(names), list(names)
+        while todo:
+            new = self._needs[todo.pop()] - reached
+            reached |= new
+            todo += new
+        return reached
+
+
+def standard_normal(number: int, batch: Tensor) -> Tensor:
+    """The standard normal (1, …) that `number` stands for, to go with every member of a batch (B, …), on its device."""
+    generator = torch.Generator().manual_seed(number)
+    return torch.randn(1, *batch.shape[1:], generator=generator).to(batch)
+
+
+@contextmanager
+def frozen(model: VAE) -> Iterator[None]:
+    """Evaluation mode, gradients enabled, no weight taking any, full precision; everything as before on leaving.
+
+    Full precision also inside of torch.autocast: half of it moves the KL gradient by up to a quarter of its range.
+    """
+    training = model.training
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(model.device.type, enabled=False):
+            yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        model.train(training)

@@ -1,0 +1,1 @@
+"""The rules from evidence to a map, a file per family."""

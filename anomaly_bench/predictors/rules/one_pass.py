@@ -1,0 +1,148 @@
+"""Predictors that one forward and at most two backward passes give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.predictors.base import Predictor, channel_mean, mean_of, one_of, register
+from anomaly_bench.predictors.evidence import Evidence
+from anomaly_bench.predictors.filters import ssim_map
+
+ERRORS = ("l1", "l2", "ssim")
+
+
+@dataclass(frozen=True)
+class Difference(Predictor):
+    """What compares the image with another one, pixel by pixel.
+
+    error: l1 for |x − y|, l2 for (x − y)², ssim for 1 − SSIM, which is twice the DSSIM.
+    window, sigma, data_range: of the SSIM: the side of its Gaussian window in pixels, odd, the Gaussian's standard deviation,
+    and how far the images' values reach.
+    """
+
+    errors: ClassVar[tuple[str, ...]] = ERRORS
+
+    error: str = "l1"
+    window: int = 11
+    sigma: float = 1.5
+    data_range: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("error", self.error, self.errors)
+        check_window(self.window, self.sigma)
+        if self.data_range <= 0:
+            raise ConfigError(f"data_range={self.data_range}: expected max − min of the images' values, above 0")
+
+    def difference(self, image: Tensor, other: Tensor) -> Tensor:
+        """The map (B, 1, H, W) of two batches of images (B, C, H, W)."""
+        if self.error == "ssim":
+            return channel_mean(1 - ssim_map(image, other, self.data_range, self.window, self.sigma))
+        difference = (image - other).abs()
+        return channel_mean(difference if self.error == "l1" else difference.square())
+
+
+@register("reconstruction")
+@dataclass(frozen=True)
+class Reconstruction(Difference):
+    """How far the image is from its reconstruction x̂.
+
+    error: l1 for |x − x̂|, l2 for (x − x̂)², ssim for 1 − SSIM (11×11 Gaussian window, sigma 1.5; Bergmann et al. 2018, arXiv
+    1807.02011), weighted for (x − x̂)² / variance of p(x|z), in which pixels that the model knows to be uncertain count less
+    (the idea of Kendall & Gal 2017, arXiv 1703.04977). With one variance for all pixels, that is l2 up to a factor and
+    ranks the same; it differs with model.variance=pixel or a Bernoulli likelihood, whose variance is x̂ (1 − x̂).
+
+    Good at anomalies of unusual intensity, which have to be large enough not to be reconstructed; ssim also at wrong texture
+    of usual intensity. Bad wherever normal detail is blurred away: edges and fine structure respond as lesions do.
+    """
+
+    errors: ClassVar[tuple[str, ...]] = (*ERRORS, "weighted")
+
+    def score(self, evidence: Evidence) -> Tensor:
+        if self.error == "weighted":
+            return channel_mean(evidence.error.square().div_(evidence.variance))
+        if self.error == "ssim":
+            return self.difference(evidence.image, evidence.reconstruction)
+        return channel_mean(evidence.error if self.error == "l1" else evidence.error.square())
+
+
+@register("gradient")
+@dataclass(frozen=True)
+class Gradient(Predictor):
+    """|∂term/∂x|, the size of the gradient of the ELBO's loss or of a part of it (Zimmerer et al. 2019, arXiv 1907.02796).
+
+    of: rec, kl, or elbo = rec + beta · kl. average_of: what noise_samples and latent_samples average: the signed gradients, as
+    SmoothGrad does (Smilkov et al. 2017), or their sizes, as the public code of Zimmerer et al. 2018 (arXiv 1812.05941) does.
+
+    rec is good at what the reconstruction error is good at, and shows pixels that spoil the reconstruction of others. kl
+    shows what moves the code away from the prior: it needs no good reconstruction. Bad where the posterior has collapsed
+    (and with an autoencoder): there it says nothing. It carries the pattern of the encoder's strides and depends much on
+    the VAE's setting. Smoothing helps all of them.
+    """
+
+    of: str = "elbo"
+    average_of: str = "signed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("of", self.of, ("rec", "kl", "elbo"))
+        one_of("average_of", self.average_of, ("signed", "size"))
+
+    def score(self, evidence: Evidence) -> Tensor:
+        return channel_mean(self._gradient(evidence).abs())
+
+    def average(self, views: Iterable[Evidence]) -> Tensor:
+        if self.average_of == "size":
+            return super().average(views)
+        return channel_mean(mean_of(self._gradient(view) for view in views).abs())
+
+    def _gradient(self, evidence: Evidence) -> Tensor:
+        gradient: Tensor = getattr(evidence, f"grad_{self.of}")
+        return gradient
+
+
+@register("combination")
+@dataclass(frozen=True)
+class Combination(Predictor):
+    """Reconstruction error and KL gradient together (Zimmerer et al. 2019, arXiv 1907.02796).
+
+    how: product for |x − x̂| ⊙ |∂KL/∂x|, the paper's; sum for |x − x̂| / range + weight · |∂KL/∂x| / range, both divided by
+    how far they reach in the image's foreground. The authors' public code sums so with the ranges over all test pixels
+    together, which no map of one image can know; an ensemble of the two, calibrated on normal images, is the other stand-in.
+
+    Good at suppressing the false alarms of either: the product keeps what both agree on. Bad where the KL gradient is (see
+    Gradient); the sum is less so, but gives each image's strongest response about the same score, anomaly or not.
+    """
+
+    how: str = "product"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("how", self.how, ("product", "sum"))
+        if self.weight <= 0:
+            raise ConfigError(f"weight={self.weight}: expected the KL gradient's weight in the sum, above 0")
+
+    def score(self, evidence: Evidence) -> Tensor:
+        if self.how == "product":
+            return channel_mean((evidence.error * evidence.grad_kl).abs_())
+        error, gradient = channel_mean(evidence.error), channel_mean(evidence.grad_kl.abs())
+        return to_unit(error, evidence.foreground) + self.weight * to_unit(gradient, evidence.foreground)
+
+
+def to_unit(score: Tensor, foreground: Tensor) -> Tensor:
+    """Each map (B, 1, H, W) shifted and scaled so that it goes from 0 to 1 in its foreground; 0 where it is constant."""
+    low = score.masked_fill(~foreground, float("inf")).flatten(1).amin(dim=1).view(-1, 1, 1, 1)
+    high = score.masked_fill(~foreground, float("-inf")).flatten(1).amax(dim=1).view(-1, 1, 1, 1)
+    return ((score - low) / (high - low)).masked_fill(high <= low, 0)
+
+
+def check_window(window: int, sigma: float) -> None:
+    """Raises ConfigError unless it is a Gaussian window."""
+    if window < 1 or window % 2 == 0 or sigma <= 0:
+        raise ConfigError(f"window={window}, sigma={sigma}: expected an odd side in pixels and a sigma above 0")

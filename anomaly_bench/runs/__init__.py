@@ -1,0 +1,1 @@
+"""One run: seed, data, model, fit, localize, record."""

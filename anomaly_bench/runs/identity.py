@@ -1,0 +1,113 @@
+"""What defines a run, and the names that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anomaly_bench.base.identity import Identity
+from anomaly_bench.config.load import to_dict
+from anomaly_bench.config.schema import AEConfig, BetaVAEConfig, RunConfig, SlurmConfig
+from anomaly_bench.predictors import build_suite
+from data_modules.base.names import chosen_categories, dataset_name
+from data_modules.modules.base import AnomalyDataModule
+
+from .code_digest import LIBRARIES, source_digest
+
+UNHASHED = ("out", "cache_dir", "data_dir", "logger", "seed", "engine", "jobs")
+UNHASHED_DATA = ("root", "embedded", "about", "subjects_file")
+UNHASHED_TRAINER = ("hold_data", "checkpoint_share")
+UNHASHED_LOCALIZATION = ("monitor_every", "monitor_images", "pictures")  # what is shown on the way
+
+
+def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
+    """The identity of the run of this config on this data (prepared already)."""
+    return name_run(config, setting_of(config, data))
+
+
+def setting_of(config: RunConfig, data: AnomalyDataModule) -> str:
+    """The hash of all that decides the numbers but the seed."""
+    definition = {
+        "config": definition_of(config),
+        "data": data.fingerprint,
+        "split": data.split_digest,
+        "attributes": _hash(data.store.attributes),
+        "source": source_digest(),
+        "extensions": extension_digests(config),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "device": device_of(config),
+    }
+    return _hash(definition)
+
+
+def name_run(config: RunConfig, setting_id: str) -> Identity:
+    """The identity of the run of this setting with the config's seed."""
+    run_id = _hash([setting_id, config.seed])
+    given = config.model.beta if isinstance(config.model, BetaVAEConfig) else 1.0
+    beta = 0.0 if isinstance(config.model, AEConfig) else given
+    folder = f"{dataset_name(config.dataset)}-{config.model.name}-beta{beta:g}-seed{config.seed}-{run_id[:8]}".replace(
+        "/", "_"
+    )
+    return Identity(setting_id, run_id, folder)
+
+
+def definition_of(config: RunConfig) -> dict[str, Any]:
+    """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors that run."""
+    plain = {key: value for key, value in to_dict(config).items() if key not in UNHASHED}
+    plain["dataset"] = {key: value for key, value in plain["dataset"].items() if key not in UNHASHED_DATA}
+    if "category" in plain["dataset"]:
+        plain["dataset"]["category"] = chosen_categories(config.dataset)
+    if plain["dataset"].get("healthy"):
+        plain["dataset"]["healthy"] = {
+            key: value for key, value in plain["dataset"]["healthy"].items() if key not in UNHASHED_DATA
+        }
+    plain["dataset"]["split"] = {key: value for key, value in plain["dataset"]["split"].items() if key != "file"}
+    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in UNHASHED_TRAINER}
+    plain["localization"] = {
+        key: plain["localization"][key] for key in plain["localization"].keys() - UNHASHED_LOCALIZATION
+    }
+    suite, members = build_suite(config.predictors), plain["predictors"]["members"]
+    used = {name: members[name] for name in members if name in (*suite.single, *suite.ensembles, *suite.searches)}
+    plain["predictors"] = {"shown": sorted(suite.shown), "members": used}
+    return plain
+
+
+def device_of(config: RunConfig) -> str:
+    """Where the run is done: cpu, cuda or mps. A cluster's jobs are not where they are planned."""
+    if isinstance(config.engine, SlurmConfig) and config.jobs:
+        return "cuda" if config.engine.gpus and config.trainer.accelerator in ("auto", "gpu", "cuda") else "cpu"
+    return device_kind(config.trainer.accelerator)
+
+
+def device_kind(accelerator: str) -> str:
+    """What `trainer.accelerator` comes to on this machine: cpu, cuda or mps."""
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return "cuda"
+    return "mps" if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available() else "cpu"
+
+
+def extension_digests(config: RunConfig) -> dict[str, str]:
+    """Digests of the modules of a user's own that the config names by import path: when they change, so does the run."""
+    used = [
+        config.model.use,
+        config.model.network,
+        *(member.get("use") for member in config.predictors.members.values()),
+    ]
+    modules = {name.rpartition(".")[0] for name in used if name and "." in name}
+    files = {name: inspect.getsourcefile(importlib.import_module(name)) for name in sorted(modules)}
+    return {
+        name: hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
+        for name, file in files.items()
+        if file
+    }
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,129 @@
+"""From a finished run to its RunResult."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from anomaly_bench.base.identity import Identity
+from anomaly_bench.config.schema import RunConfig
+from anomaly_bench.models import VAE, input_size
+from data_modules.base.names import dataset_category, dataset_family, dataset_name
+from data_modules.modules.base import AnomalyDataModule
+from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
+
+from .code_digest import VERSIONED, source_digest
+from .identity import definition_of
+
+
+def describe_training(trainer: pl.Trainer, model: VAE, best: float) -> dict[str, float | int | None]:
+    """How the training went; ELBO, rec and KL are means over normal validation images; `best` of the best epoch."""
+    last = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    return {
+        "epochs": trainer.current_epoch,
+        "best_elbo": best,
+        "last_elbo": last.get("val/elbo"),
+        "last_rec": last.get("val/rec"),
+        "last_kl": last.get("val/kl"),
+        "last_active_units": last.get("val/active_units"),
+        "sigma": model.likelihood.sigma,
+    }
+
+
+def make_result(
+    config: RunConfig,
+    identity: Identity,
+    data: AnomalyDataModule,
+    model: VAE,
+    training: dict[str, float | int | None],
+    predictors: dict[str, PredictorResult],
+    durations: dict[str, float],
+) -> RunResult:
+    """The record of a run. `beta` is the raw weight of the KL term, `beta_normalised` that times latent / input size."""
+    return RunResult(
+        run_id=identity.run_id,
+        setting_id=identity.setting_id,
+        dataset=dataset_name(config.dataset),
+        family=dataset_family(config.dataset),
+        category=dataset_category(config.dataset),
+        model=config.model.name,
+        beta=model.beta,
+        beta_normalised=model.beta * model.latent / input_size(model.shape),
+        seed=config.seed,
+        config=definition_of(config),
+        provenance=provenance_of(data, model, durations),
+        training=training,
+        pixels=PIXELS,
+        predictors=predictors,
+    )
+
+
+def described(config: RunConfig, identity: Identity, data: AnomalyDataModule, beta: float) -> dict[str, Any]:
+    """What a tracker is told of a run before it begins: all that decides its numbers, and no path."""
+    code = {"version": version("anomaly-bench"), "git_revision": git_revision(), "source_digest": source_digest()}
+    return {
+        **definition_of(config),
+        "seed": config.seed,
+        "beta": beta,
+        "run_id": identity.run_id,
+        "setting_id": identity.setting_id,
+        "code": code,
+        "data": {"fingerprint": data.fingerprint, "split_digest": data.split_digest},
+    }
+
+
+def choices_text(result: RunResult) -> str:
+    """What the searches of a run chose, to follow a line on it; empty without any."""
+    return "".join(
+        f"; {name}: {row.choice.how} of {', '.join(row.choice.members)} (validation AP {row.choice.ap:.3f})"
+        for name, row in result.predictors.items()
+        if row.choice is not None
+    )
+
+
+def provenance_of(data: AnomalyDataModule, model: VAE, durations: dict[str, float]) -> Provenance:
+    """Where the numbers that this process computes come from, as of now."""
+    return Provenance(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("anomaly-bench", *VERSIONED)},
+        git_revision=git_revision(),
+        source_digest=source_digest(),
+        device=device_name(model),
+        threads=torch.get_num_threads(),
+        data_fingerprint=data.fingerprint,
+        split_digest=data.split_digest,
+        durations=durations,
+    )
+
+
+def device_name(model: VAE) -> str:
+    """What the model is on: cpu, or the accelerator's name."""
+    return torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
+
+
+def git_revision() -> str | None:
+    """The revision of the checkout that this code runs from, with '+' if it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+        return (
+            git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+            if tracked
+            else None
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,141 @@
+"""The one story: seed → data → model → fit → localize → record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from anomaly_bench.base.identity import Identity
+from anomaly_bench.base.progress import Reporter
+from anomaly_bench.base.timer import Timer
+from anomaly_bench.config.load import to_yaml
+from anomaly_bench.config.schema import RunConfig
+from anomaly_bench.localization import Cases, LocalizationCallback
+from anomaly_bench.localization.search import check_searches
+from anomaly_bench.models import VAE, build_model
+from anomaly_bench.predictors import Suite, build_suite
+from anomaly_bench.predictors.evidence import frozen
+from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, HalfDone
+from anomaly_bench.runs.training.checkpoints import FITTED, Saver, usable
+from anomaly_bench.runs.training.ddp import train_over_devices
+from anomaly_bench.runs.training.quiet import quiet
+from anomaly_bench.runs.training.report import ReportCallback
+from anomaly_bench.runs.training.trainer import build_trainer, fit
+from anomaly_bench.tracking.loggers import TrackingCallback, build_loggers, finishing, trackers
+from anomaly_bench.tracking.results import log_results
+from data_modules.base.batch import AnomalyBatch
+from data_modules.base.errors import DataError
+from data_modules.base.names import dataset_name
+from data_modules.modules.base import AnomalyDataModule
+from leaderboard.record import RunResult, read_result, write_result
+from leaderboard.results.collect import RESULT_FILE
+
+from .data import build_data, with_loaders_of
+from .identity import identify
+from .result import described, make_result
+
+
+def run(
+    config: RunConfig,
+    reporter: Reporter | None = None,
+    data: AnomalyDataModule | None = None,
+    planned: Identity | None = None,
+) -> RunResult:
+    """Train one model on normal images, localize with every predictor, and write the result.
+
+    The result of a run that was finished before is returned as it is; one that was interrupted goes on from its last
+    checkpoint. data: the config's data if they are prepared already; planned: what the run has to be. Raises ConfigError,
+    DataError and OSError for what the user can mend; whatever had been finished before stays.
+    """
+    reporter = reporter or Reporter()
+    with quiet():
+        pl.seed_everything(config.seed, workers=True, verbose=False)
+        timer = Timer()
+        data = build_data(config, reporter) if data is None else with_loaders_of(config, data)
+        suite = build_suite(config.predictors)
+        check_searches(suite, data)
+        model = build_model(config.model, data.image_shape)
+        identity = identify(config, data)
+        if planned not in (None, identity):
+            raise DataError(f"{dataset_name(config.dataset)}: data or code have changed since the start; start again")
+        folder = Path(config.out).expanduser() / identity.folder
+        if (folder / RESULT_FILE).exists():
+            return read_result(folder / RESULT_FILE)
+        checkpoint = start_folder(folder, config, data, identity.run_id, reporter)
+        cases = Cases(config.localization.pictures, torch.from_numpy(data.store.anomalous[data.indices["test"]]))
+        subjects = data.store.subjects, data.store.attributes
+        localization = LocalizationCallback(suite, config.localization, *subjects, folder / "pictures", cases)
+        loggers = build_loggers(config, identity, folder, described(config, identity, data, model.beta), model.beta)
+        with finishing(loggers):
+            saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer.checkpoint_share)
+            report = ReportCallback(reporter, localized_batches(data, suite))
+            tracking = [TrackingCallback(found, folder)] if (found := trackers(loggers)) else []
+            trainer = build_trainer(config, folder, [localization, report, saver, *tracking], loggers)
+            if config.trainer.hold_data:
+                data.hold(trainer.strategy.root_device)
+            if config.trainer.devices > 1 and not (checkpoint and checkpoint.fitted):
+                checkpoint = train_over_devices(config, folder, identity.run_id)
+            training, timer.seconds["fit"] = fit(trainer, model, data, saver, checkpoint)
+            with timer("localize"):
+                set_rec_levels(model, data.train_dataloader(), config.localization.level_images)
+                localize(trainer, model, data, localization)
+            trainer.save_checkpoint(folder / "model.ckpt", weights_only=True)
+            training |= localization.surroundings.means()
+            with timer("measure"):
+                results = localization.results()
+            result = make_result(config, identity, data, model, training, results, timer.seconds)
+            write_result(result, folder / RESULT_FILE)
+            log_results(trackers(loggers), result, localization)
+        for left in (NOTE, FITTED):
+            (folder / left).unlink(missing_ok=True)
+        return result
+
+
+def start_folder(
+    folder: Path, config: RunConfig, data: AnomalyDataModule, run_id: str, reporter: Reporter
+) -> HalfDone | None:
+    """The run's folder with the config and the split in it; of what an unfinished run left, its checkpoint if it is sound."""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = usable(folder, run_id, reporter)
+    kept = {LOG_FILE} if checkpoint is None else {LOG_FILE, NOTE, checkpoint.file, "wandb", "pictures"}
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "config.yaml").write_text(to_yaml(config))
+    (folder / "split.json").write_text(json.dumps(data.split, indent=1))
+    return checkpoint
+
+
+def set_rec_levels(model: VAE, loader: DataLoader[AnomalyBatch], images: int) -> None:
+    """Store the percentiles of rec over the first normal training images in the model: where projection may stop."""
+    levels: list[torch.Tensor] = []
+    with frozen(model), torch.no_grad():
+        for batch in loader:
+            levels.append(model.terms(batch["image"].to(model.device), sample=False)[0])
+            if sum(map(len, levels)) >= images:
+                break
+    model.rec_levels.copy_(torch.cat(levels)[:images].quantile(torch.linspace(0, 1, 101, device=model.device)))
+
+
+def localize(trainer: pl.Trainer, model: VAE, data: AnomalyDataModule, localization: LocalizationCallback) -> None:
+    """Calibrate on normal validation images, choose the members of searched ensembles and localize on all, then test."""
+    localization.phase = "calibrate"
+    trainer.validate(model, data.val_dataloader()[0], verbose=False)
+    if localization.suite.searches:
+        localization.phase = "search"
+        trainer.validate(model, data.val_dataloader(), verbose=False)
+    localization.phase = "validate"
+    trainer.validate(model, data.val_dataloader(), verbose=False)
+    trainer.test(model, data.test_dataloader(), verbose=False)
+
+
+def localized_batches(data: AnomalyDataModule, suite: Suite) -> int:
+    """How many batches `localize` goes through."""
+    normal, anomalous = data.val_dataloader()
+    validated = len(normal) + len(anomalous)
+    return len(normal) + validated * (2 if suite.searches else 1) + len(data.test_dataloader())

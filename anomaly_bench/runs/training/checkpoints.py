@@ -1,0 +1,173 @@
+"""An unfinished run goes on from its last checkpoint, to the numbers that it would have had without the interruption."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from anomaly_bench.base.files import digest_of, write_atomic
+from anomaly_bench.base.progress import Reporter
+from data_modules.base.batch import AnomalyBatch
+
+from .checkpoint_note import NOTE, HalfDone, read_half_done, write_half_done
+from .random_state import random_state, set_random_state
+from .stop_requests import Leave, wishes
+
+MONITORED = "val/elbo"
+FITTED = "fitted.ckpt"
+Training = dict[str, float | int | None]
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there, whenever the process is killed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        del storage_options
+        write_atomic(Path(path), _bytes(checkpoint))
+
+
+class Saver(pl.callbacks.Checkpoint):
+    """Keeps the weights of the epoch with the best ELBO of normal validation images, and leaves checkpoints.
+
+    A checkpoint is written at the start of an epoch and holds everything that decides how the training goes on: weights,
+    optimizer, callbacks, the state of every source of random numbers, and `metrics.csv` so far. Writing them takes up to
+    `share` of the time: 1 is every epoch, 0 none. loader: that of the training images, whose order is drawn from it.
+    best, score: the best weights and their ELBO, None and −inf before there is a finite one.
+    """
+
+    def __init__(self, folder: Path, run_id: str, loader: DataLoader[AnomalyBatch], share: float) -> None:
+        self.folder, self.run_id, self.loader, self.share = folder, run_id, loader, share
+        self.best: dict[str, Tensor] | None = None
+        self.score = float("-inf")
+        self.earlier, self.start = 0.0, time.perf_counter()
+        self._cost, self._saved = 0.0, self.start
+        self._began = 0  # the epoch whose checkpoint is there; setting up the data has drawn random numbers since
+        self._logged = ""
+
+    @property
+    def seconds(self) -> float:
+        """Of training, those before an interruption included."""
+        return self.earlier + time.perf_counter() - self.start
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            score = float(trainer.callback_metrics[MONITORED])
+            if score > self.score:
+                self.score, self.best = score, _copied(pl_module.state_dict())
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch > self._began and trainer.strategy.broadcast(self._due()):
+            began = time.perf_counter()
+            self._save(trainer)
+            self._saved = time.perf_counter()
+            self._cost = self._saved - began
+            wishes.save = False
+            if wishes.leave:
+                raise Leave
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "score": self.score,
+            "seconds": self.seconds,
+            "logged": self._logged,
+            "random": random_state(self.loader),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.score, self.earlier = state_dict["best"], state_dict["score"], state_dict["seconds"]
+        self._logged, self.start = state_dict["logged"], time.perf_counter()
+        set_random_state(state_dict["random"], self.loader)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = trainer.current_epoch
+        trainer.fit_loop.restarting = False  # an epoch begins: without this, its batches count as those of the last one
+        self._write(trainer)
+
+    def _due(self) -> bool:
+        spent, since = self._cost * (1 - self.share), time.perf_counter() - self._saved
+        return wishes.save or (self.share > 0 and since * self.share >= spent)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        """Write again what was logged before an interruption."""
+        for logger in _csv_loggers(trainer) if self._logged else ():
+            writer = logger.experiment  # which begins with an empty file
+            Path(writer.metrics_file_path).write_text(self._logged)
+            writer.metrics_keys = self._logged.splitlines()[0].split(",")
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._logged = _written(trainer)
+        path = self.folder / f"epoch_{trainer.current_epoch:04d}.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            epochs = trainer.max_epochs or trainer.current_epoch
+            self.commit(path, trainer.current_epoch, epochs, fitted=False)
+
+    def finish(self, trainer: pl.Trainer, training: Training) -> None:
+        """Leave what localization needs: the best weights, and how the training went."""
+        if not trainer.is_global_zero:
+            return
+        path = self.folder / FITTED
+        self._logged = _written(trainer)
+        loops = trainer.fit_loop.state_dict()
+        write_atomic(path, _bytes({**self.state_dict(), "training": training, "loops": loops}))
+        self.commit(path, trainer.current_epoch, trainer.max_epochs or trainer.current_epoch, fitted=True)
+
+    def load_fitted(self, trainer: pl.Trainer, path: Path) -> Training:
+        """The inverse of `finish`: as if the training had just ended."""
+        state = torch.load(path, weights_only=True)
+        self.load_state_dict(state)
+        self._write(trainer)
+        trainer.fit_loop.load_state_dict(state["loops"])
+        training: Training = state["training"]
+        return training
+
+    def commit(self, path: Path, epoch: int, epochs: int, fitted: bool) -> None:
+        note = HalfDone(self.run_id, path.name, digest_of(path), epoch, epochs, self.seconds, fitted)
+        write_half_done(self.folder, note)
+        for old in self.folder.glob("*.ckpt"):
+            if old != path:
+                old.unlink(missing_ok=True)
+
+
+def usable(folder: Path, run_id: str, reporter: Reporter) -> HalfDone | None:
+    """The checkpoint in a run's folder, if it is this run's and whole; says so if it is damaged."""
+    note = read_half_done(folder)
+    if note is not None and note.run_id == run_id and note.sound(folder):
+        return note
+    if note is not None or (folder / NOTE).exists():
+        reporter.say(f"{folder}: its checkpoint is damaged or another run's; starting afresh")
+    return None
+
+
+def _written(trainer: pl.Trainer) -> str:
+    """What is in metrics.csv by now."""
+    for logger in _csv_loggers(trainer):
+        logger.save()
+        path = Path(logger.experiment.metrics_file_path)
+        return path.read_text() if path.exists() else ""
+    return ""
+
+
+def _csv_loggers(trainer: pl.Trainer) -> list[CSVLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)] if trainer.is_global_zero else []
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+
+
+def _bytes(state: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    return stream.getvalue()

@@ -1,0 +1,69 @@
+"""The trainer of a run, and a fit from its last checkpoint on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import LightningEnvironment
+from pytorch_lightning.callbacks import EarlyStopping
+
+from anomaly_bench.config.schema import RunConfig
+from anomaly_bench.models import VAE
+from anomaly_bench.runs.result import describe_training
+from data_modules.modules.base import AnomalyDataModule
+
+from .checkpoint_note import HalfDone
+from .checkpoints import MONITORED, AtomicCheckpoints, Saver, Training
+from .quiet import OwnSigterm
+
+
+def build_trainer(
+    config: RunConfig,
+    folder: Path,
+    callbacks: list[pl.Callback],
+    loggers: list[pl.loggers.Logger],
+    devices: int = 1,
+) -> pl.Trainer:
+    """A deterministic trainer that selects by the ELBO of normal validation images, on one device or as one of several."""
+    stopping = EarlyStopping(MONITORED, mode="max", patience=config.trainer.patience)
+    return pl.Trainer(
+        default_root_dir=folder,
+        max_epochs=config.trainer.max_epochs,
+        accelerator=config.trainer.accelerator,
+        precision=config.trainer.precision,  # type: ignore[arg-type]
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        use_distributed_sampler=False,
+        deterministic=True,
+        inference_mode=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10_000_000,
+        callbacks=[*callbacks, stopping, OwnSigterm()],
+        plugins=[AtomicCheckpoints(), LightningEnvironment()],  # whatever scheduler has started the process
+        logger=loggers,
+    )
+
+
+def fit(
+    trainer: pl.Trainer, model: VAE, data: AnomalyDataModule, saver: Saver, checkpoint: HalfDone | None
+) -> tuple[Training, float]:
+    """Train, from the checkpoint on if there is one, and give the model the weights of its best epoch.
+
+    Returns how the training went, and its seconds. Raises RuntimeError if it never gave a finite ELBO.
+    """
+    path = saver.folder / checkpoint.file if checkpoint else None
+    if checkpoint and path and checkpoint.fitted:
+        training = saver.load_fitted(trainer, path)
+    else:
+        trainer.fit(model, saver.loader, data.val_dataloader(), ckpt_path=path)
+        if saver.best is None or not math.isfinite(saver.score):
+            raise RuntimeError("training diverged: no epoch had a finite ELBO; lower model.lr or raise model.sigma")
+        training = describe_training(trainer, model, saver.score)
+        saver.finish(trainer, training)
+    assert saver.best is not None
+    model.load_state_dict(saver.best)
+    return training, saver.seconds

@@ -1,0 +1,1 @@
+"""How well maps localize that some other program made."""

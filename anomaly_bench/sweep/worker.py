@@ -1,0 +1,89 @@
+"""What a process does with one job: lock it, do it, say how it went."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+
+from anomaly_bench.base.errors import OutputError
+from anomaly_bench.base.files import explained
+from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.load import to_yaml
+from anomaly_bench.runs.result import choices_text
+from anomaly_bench.runs.run import run
+from data_modules.modules.base import AnomalyDataModule
+from leaderboard.record import RunResult
+from leaderboard.results.collect import FAILURE_FILE
+
+from .job import Ended, Job, State, lock_of, taken, write_failure
+
+
+def do(
+    job: Job,
+    reporter: Reporter,
+    data: AnomalyDataModule | None = None,
+    begin: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Do a job unless it is done or another process is at it. Whatever the run raises is told, not raised.
+
+    data: the job's data if they are prepared already; begin: called before the run begins, if it does.
+    """
+    try:
+        with explained(job.out):
+            lock = lock_of(job)
+            if not taken(lock):
+                return Ended(job, "held")
+            try:
+                return _do_locked(job, reporter, data, begin)
+            finally:
+                lock.release()
+    except OutputError as error:
+        return Ended(job, "stopped", str(error))
+
+
+def do_here(job: Job, reporter: Reporter) -> tuple[State, str]:
+    """`do` for a process of its own: the state and the line of what came of it."""
+
+    def begin() -> None:
+        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()}, process {os.getpid()}", flush=True)
+
+    ended = do(job, reporter, begin=begin)
+    return ended.state, ended.line
+
+
+def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, begin: Callable[[], None]) -> Ended:
+    if job.done:
+        return Ended(job, "before")
+    failure = job.folder / FAILURE_FILE
+    if failure.exists():
+        if failure.stat().st_mtime > job.since > 0:
+            return Ended(job, "failed", failure.read_text(encoding="utf-8").partition("\n")[0])
+        failure.unlink()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / "config.yaml").write_text(to_yaml(job.config))
+    begin()
+    try:
+        with explained(job.folder):
+            return Ended(job, "done", summary(run(job.config, reporter, data, job.identity)))
+    except OutputError:
+        raise
+    except Exception as error:  # one run's failure must not cost the others
+        write_failure(job, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return Ended(job, "failed", str(error))
+    finally:
+        gc.collect()  # trainer, model and callbacks refer to each other
+
+
+def summary(result: RunResult) -> str:
+    """A line on a result: its time and the range of its predictors' pixel AUROC."""
+    auroc = {name: predictor.test["auroc"].value or 0.0 for name, predictor in result.predictors.items()}
+    low, high = min(auroc, key=auroc.__getitem__), max(auroc, key=auroc.__getitem__)
+    seconds = result.provenance.durations
+    return (
+        f"epochs {result.training['epochs']} in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
+        f"pixel AUROC {auroc[low]:.3f} ({low}) to {auroc[high]:.3f} ({high}){choices_text(result)}"
+    )

@@ -1,0 +1,1 @@
+"""Contracts, names and files that every room uses."""

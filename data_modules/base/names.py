@@ -1,0 +1,72 @@
+"""Where the files of a dataset are expected. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .config import AboutConfig, DatasetConfig, HealthyConfig, PictureConfig
+from .errors import DataError
+
+
+def chosen_categories(config: DatasetConfig) -> list[str] | None:
+    """The categories in `dataset.category`, each once and sorted; None for the whole dataset.
+
+    Raises DataError if it is neither null, a name, nor a list of names.
+    """
+    chosen = config.category if isinstance(config, PictureConfig) else None
+    if chosen is None:
+        return None
+    names = chosen if isinstance(chosen, list) else [chosen]
+    if not names or any(not isinstance(name, str | int) or isinstance(name, bool) or name == "" for name in names):
+        raise DataError(f"dataset.category={chosen}: expected a name, a list of names [a,b], or null for all")
+    return sorted({str(name) for name in names})
+
+
+def unit_of(config: DatasetConfig) -> str:
+    """What is split and counted: a subject (of a cohort) or a picture."""
+    return "picture" if isinstance(config, PictureConfig) else "subject"
+
+
+def dataset_family(config: DatasetConfig) -> str:
+    """The benchmark that the dataset is the whole of, or some categories of: mvtec_ad."""
+    return config.name
+
+
+def dataset_category(config: DatasetConfig) -> str | None:
+    """The chosen categories as one name, bottle or bottle+cable; None for the whole dataset."""
+    chosen = chosen_categories(config)
+    return None if chosen is None else "+".join(chosen)
+
+
+def dataset_name(config: DatasetConfig) -> str:
+    """What results, stores and messages call the dataset: mvtec_ad, mvtec_ad_bottle, mvtec_ad_bottle+cable."""
+    category = dataset_category(config)
+    return config.name if category is None else f"{config.name}_{category}"
+
+
+def normalised(settings: dict[str, Any]) -> dict[str, Any]:
+    """A dataset's settings, of which each way of writing the same categories or label values becomes the same."""
+    same = dict(settings)
+    if isinstance(chosen := settings.get("category"), list):
+        names = sorted({str(name) for name in chosen})
+        same["category"] = names[0] if len(names) == 1 else names
+    if settings.get("anomalous_labels"):
+        same["anomalous_labels"] = sorted(set(settings["anomalous_labels"]))
+    return same
+
+
+def dataset_root(config: DatasetConfig, data_dir: Path) -> Path:
+    """The folder of a dataset that is not embedded: `dataset.root`, else one of its name below the data folder."""
+    return _root(config.root, config.about, config.name, data_dir)
+
+
+def healthy_root(config: HealthyConfig, data_dir: Path) -> Path:
+    """The folder of the healthy cohort: `dataset.healthy.root`, else one of its name below the data folder."""
+    return _root(config.root, config.about, config.name, data_dir)
+
+
+def _root(root: str | None, about: AboutConfig | None, name: str, data_dir: Path) -> Path:
+    if root is not None:
+        return Path(root).expanduser()
+    return data_dir / (about.folder if about and about.folder else name)

@@ -1,0 +1,168 @@
+"""Splits by subject: deterministic, written beside the result, validation never test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import floor
+
+from data_modules.base.config import SplitConfig
+from data_modules.base.errors import DataError
+
+from .patterns import Case
+from .split_checks import check_filled, check_folds, check_settings
+from .split_given import SPLITS as SPLITS
+from .split_given import follow, given_split
+
+
+def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
+    """Subjects of train, val and test, each sorted by name.
+
+    A group of subjects (several scans of one patient, several pictures of one object) is never divided. Its place
+    depends on the hash of its name alone, so adding other groups never moves it. Subjects of pool 'train' go to train or
+    (share `val`) to val, those of pool 'val' to val, those of pool 'test' to test or (share `holdout`) to val; others to
+    any split. A group goes where the pool of all of its subjects that are not of pool 'any' sends it.
+
+    folds: each group that may be tested is in the test split of exactly one fold, which the hash of its name decides. Of
+    the other groups, those of pool 'test' go to val, and of the rest a share `val`, drawn anew for every fold.
+    stratify: within each value of the attribute, and within each pool, groups are ordered by their hash and cut into
+    shares, which are met to within one group. A new group then moves others of its own value and pool alone, and without
+    folds at most two of them. A group whose subjects differ has their values together as its value.
+    A split that is given (by Case.split, config.file or lists) is followed as it is.
+
+    Raises DataError for shares outside [0, 1), folds that are not there, a group of two pools other than 'any', a given split
+    that misses or repeats a subject, divides a group, puts a subject where its pool forbids it or comes with folds or
+    stratify, and for an empty split.
+    """
+    check_settings(config)
+    groups = group_cases(cases, config)
+    given = given_split(cases, config)
+    if given is None:
+        testable = sum(_pool(name, members) not in ("train", "val") for name, members in groups.items())
+        check_folds(testable, config)
+    split = _by_hash(groups, config) if given is None else follow(cases, given)
+    part_of = {name: part for part in SPLITS for name in split[part]}
+    for group, members in groups.items():
+        if len({part_of[case.subject] for case in members}) > 1:
+            raise DataError(
+                f"dataset.split divides the group {group}, of which {members[0].subject} is one; keep it together"
+            )
+    if given is None:
+        check_filled(split, len(groups), config, lambda other: _by_hash(groups, other))
+    elif empty := [part for part in SPLITS if not split[part]]:
+        raise DataError(f"dataset.split gives none of {len(cases)} subjects to '{empty[0]}'; give it at least one")
+    return split
+
+
+def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Case]]:
+    """Cases by group: Case.group, else what the first parentheses of the pattern `group` find in the subject's name; else
+    (or if they took no part in the match) the name.
+
+    With `group_gap` that text is a number, and numbers in a row that lie no further apart make one group.
+    """
+    found = [re.search(config.group, case.subject) if config.group else None for case in cases]
+    inside = [match.group(1) if match else None for match in found]
+    names = [case.group or (case.subject if text is None else text) for text, case in zip(inside, cases, strict=True)]
+    if config.group_gap is not None:
+        numbers = sorted({int(name) for name in names if name.isdecimal()})
+        starts: dict[str, str] = {}
+        for before, number in zip([None, *numbers], numbers, strict=False):
+            near = before is not None and number - before <= config.group_gap
+            starts[str(number)] = starts[str(before)] if near else str(number)
+        names = [starts[str(int(name))] if name.isdecimal() else name for name in names]
+    groups: dict[str, list[Case]] = {}
+    for name, case in zip(names, cases, strict=True):
+        groups.setdefault(name, []).append(case)
+    return groups
+
+
+def split_digest(split: dict[str, list[str]]) -> str:
+    """A short digest of who is where; equal digests mean equal splits."""
+    return hashlib.blake2b(json.dumps(split, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def unit_hash(salt: str, name: str) -> float:
+    """A number in [0, 1) that only the salt and the name decide.
+
+    A name is the same however a file system composes its accents, and need not be UTF-8.
+    """
+    text = unicodedata.normalize("NFC", f"{salt}/{name}").encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
+
+
+def _by_hash(groups: dict[str, list[Case]], config: SplitConfig) -> dict[str, list[str]]:
+    strata: dict[tuple[str, str | None], list[str]] = {}
+    for name, members in groups.items():
+        stratum = (_pool(name, members), _value(members, config.stratify) if config.stratify else None)
+        strata.setdefault(stratum, []).append(name)
+    split: dict[str, list[str]] = {part: [] for part in SPLITS}
+    for (pool, value), names in strata.items():
+        placed = (
+            _place_fold(names, pool, value, config, config.folds)
+            if config.folds
+            else _place(names, pool, value, config)
+        )
+        for name, part in placed.items():
+            split[part] += [case.subject for case in groups[name]]
+    return {part: sorted(names) for part, names in split.items()}
+
+
+def _place(names: list[str], pool: str, value: str | None, config: SplitConfig) -> dict[str, str]:
+    shares, parts = {
+        "test": ([config.holdout], ("val", "test")),
+        "train": ([config.val], ("val", "train")),
+        "any": ([config.val, config.val + config.test], ("val", "test", "train")),
+        "val": ([], ("val",)),
+    }[pool]
+    return {name: parts[index] for name, index in _cut(names, shares, config.salt, pool, value).items()}
+
+
+def _place_fold(names: list[str], pool: str, value: str | None, config: SplitConfig, folds: int) -> dict[str, str]:
+    fold: dict[str, int] = {}
+    if pool not in ("train", "val"):
+        shares = [index / folds for index in range(1, folds)]
+        fold = _cut(names, shares, f"{config.salt}/folds", pool, value)
+    rest = [name for name in names if fold.get(name) != config.fold]
+    share = 1.0 if pool in ("test", "val") else config.val
+    val = _cut(rest, [share], f"{config.salt}/val of fold {config.fold}", pool, value)
+    return dict.fromkeys(names, "test") | {name: ("val", "train")[index] for name, index in val.items()}
+
+
+def _cut(names: list[str], shares: list[float], salt: str, pool: str, value: str | None) -> dict[str, int]:
+    """Which interval between the ascending shares each name falls into: 0 below the first, len(shares) above the last.
+
+    Without a value the hash of a name decides. With one, names are ordered by it and cut by rank; the offset, as in
+    systematic sampling, gives strata too small for a share their chance of it.
+    """
+    hashes = {name: unit_hash(salt, name) for name in names}
+    if value is None:
+        return {name: bisect_right(shares, u) for name, u in hashes.items()}
+    offset = unit_hash(f"{salt}/stratum {pool}", value)
+    cuts = [floor(share * len(names) + offset) for share in shares]
+    order = sorted(names, key=lambda name: (hashes[name], name))
+    return {name: bisect_right(cuts, rank) for rank, name in enumerate(order)}
+
+
+def _pool(group: str, members: list[Case]) -> str:
+    """The pool of the subjects that are not of pool 'any': one that may go anywhere goes with the others."""
+    pools = {case.pool for case in members} - {"any"}
+    if pools >= {"train", "test"}:
+        raise DataError(f"group {group} has subjects to train on and subjects to test on; change dataset.split.group")
+    if len(pools) > 1:
+        raise DataError(f"group {group} has subjects to validate on and others; change dataset.split.group")
+    return next(iter(pools), "any")
+
+
+def _value(members: list[Case], attribute: str) -> str:
+    for case in members:
+        if attribute not in case.attributes:
+            there = ", ".join(sorted(case.attributes)) or "none"
+            raise DataError(
+                f"dataset.split.stratify={attribute}: {case.subject} has no such attribute (it has: {there}); "
+                "give it a value in a CSV of subjects (dataset.subjects_file) or stratify by another"
+            )
+    return "+".join(sorted({case.attributes[attribute] for case in members}))

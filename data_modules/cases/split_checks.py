@@ -1,0 +1,88 @@
+"""What a split by hash must fulfil, and what to do about a cohort that is too small for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from data_modules.base.config import SplitConfig
+from data_modules.base.errors import DataError
+
+from .split_given import SPLITS
+
+FEW, TRIES = 200, 100  # groups up to which another salt is looked for, and how many
+Split = dict[str, list[str]]
+
+
+def check_settings(config: SplitConfig) -> None:
+    """Raise DataError, naming the key, for settings that no cohort could be divided by."""
+    try:
+        if config.group and re.compile(config.group).groups < 1:
+            raise DataError(f"dataset.split.group={config.group}: expected parentheses around what names the group")
+    except re.error as error:
+        raise DataError(f"dataset.split.group={config.group}: no regular expression ({error})") from error
+    for key in ("val", "test", "holdout"):
+        share = getattr(config, key)
+        if not 0 <= share < 1:
+            raise DataError(f"dataset.split.{key}={share}: expected a share from 0 up to (not including) 1")
+    if config.folds is None and config.val + config.test >= 1:
+        raise DataError(
+            f"dataset.split.val + dataset.split.test = {config.val + config.test}: nothing is left to train on"
+        )
+    if config.folds is not None and config.folds < 2:
+        raise DataError(f"dataset.split.folds={config.folds}: expected at least 2 folds, or null for a single split")
+    if config.fold != 0 and config.folds is None:
+        raise DataError(
+            f"dataset.split.fold={config.fold}: there are no folds; set dataset.split.folds to their number"
+        )
+    if config.folds is not None and not 0 <= config.fold < config.folds:
+        raise DataError(f"dataset.split.fold={config.fold}: expected 0 to {config.folds - 1} (dataset.split.folds)")
+
+
+def check_folds(testable: int, config: SplitConfig) -> None:
+    """Raise DataError if there are more folds than groups of subjects that may be tested."""
+    if config.folds is not None and testable < config.folds:
+        raise DataError(
+            f"dataset.split.folds={config.folds}: there are {testable} subjects (or groups of them) to test on, and each "
+            f"is tested in one fold; {f'choose 2 to {testable} folds' if testable > 1 else 'set it to null'}"
+        )
+
+
+def check_filled(split: Split, groups: int, config: SplitConfig, divide: Callable[[SplitConfig], Split]) -> None:
+    """Raise DataError for an empty part, with the counts, and with another salt if one of TRIES fills all parts.
+
+    groups: how many there are to divide; divide: the split by hash at other settings.
+    """
+    empty = [part for part in SPLITS if not split[part]]
+    if not empty:
+        return
+    part, subjects = empty[0], sum(len(names) for names in split.values())
+    if groups < len(SPLITS):
+        raise DataError(
+            f"{groups} subjects (or groups of them) cannot be divided into train, val and test; {len(SPLITS)} are the least"
+        )
+    counts = ", ".join(f"{name} {len(split[name])}" for name in SPLITS)
+    if config.folds is None:
+        where, why = "", f"{counts}, by the hash of their names at val={config.val:g}, test={config.test:g}"
+    else:
+        sizes = [len(divide(replace(config, fold=fold))["test"]) for fold in range(config.folds)]
+        where = f" in fold {config.fold} of {config.folds}"
+        why = f"{counts}, and the folds test {', '.join(map(str, sizes))}"
+    lower = f"lower dataset.split.folds={config.folds}" if config.folds else None
+    remedies = [
+        _another_salt(groups, config, divide) or "change dataset.split.salt",
+        lower if lower and part == "test" else f"raise dataset.split.{part if part != 'train' else 'val'}",
+        "or list the subjects (dataset.split.file)",
+    ]
+    raise DataError(f"none of {subjects} subjects falls into '{part}'{where} ({why}); {', '.join(remedies)}")
+
+
+def _another_salt(groups: int, config: SplitConfig, divide: Callable[[SplitConfig], Split]) -> str | None:
+    """A salt with which no part (of any fold) is empty, to offer; a cohort of a few subjects has few that do."""
+    folds = range(config.folds) if config.folds else [config.fold]
+    for number in range(1, TRIES + 1) if groups <= FEW else []:
+        salted = replace(config, salt=f"{config.salt} {number}")
+        if all(all(divide(replace(salted, fold=fold)).values()) for fold in folds):
+            return f"set 'dataset.split.salt=\"{salted.salt}\"', with which none is empty"
+    return None

@@ -1,0 +1,1 @@
+"""Which datasets there are, and how to get them."""

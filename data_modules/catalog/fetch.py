@@ -1,0 +1,239 @@
+"""Get what may be downloaded of a dataset into its folder: once, whole, and with its licence accepted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+from filelock import FileLock, Timeout
+
+from data_modules.base.config import AboutConfig, DatasetConfig, DownloadConfig
+from data_modules.base.errors import DataError
+
+from .download import PATIENCE, Patience, download, need_space, remote_size
+from .unpack import DamagedArchiveError, unpack
+
+ACCESS = ("embedded", "free", "licence", "registration")
+MARKER = ".fetch.json"
+Progress = Callable[[int, int], None]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """done: the data is there; message: what happened, or what a person has to do; folder: where the data is or belongs;
+    fetched: the addresses that were downloaded now."""
+
+    done: bool
+    message: str
+    folder: Path
+    fetched: list[str] = field(default_factory=list)
+
+
+def fetch(
+    config: DatasetConfig,
+    target: Path,
+    accept: bool = False,
+    progress: Progress | None = None,
+    patience: Patience = PATIENCE,
+    tell: Tell | None = None,
+) -> FetchReport:
+    """Download and unpack what `config.about` lists into the folder target (see fetch_about)."""
+    if config.embedded:
+        return FetchReport(True, f"{config.name} comes with the program: there is nothing to fetch", target)
+    if config.about is None:
+        raise DataError(
+            f"{config.name}: its YAML has no 'about', so nothing is known on how to get it; set dataset.root"
+        )
+    return fetch_about(config.name, config.about, target, accept, progress, patience, tell)
+
+
+def fetch_about(
+    name: str,
+    about: AboutConfig,
+    target: Path,
+    accept: bool = False,
+    progress: Progress | None = None,
+    patience: Patience = PATIENCE,
+    tell: Tell | None = None,
+) -> FetchReport:
+    """Download and unpack about.downloads into the folder target; a second call finds everything there and does nothing.
+
+    accept: the licence is accepted; progress: told of bytes so far and bytes in all (0: the servers do not say); tell:
+    told in a sentence what is about to be downloaded.
+    The report is not done where a person has to act: a registration, or no address to download from.
+    Raises DataError for a licence that is not accepted, another fetch into the same folder, a folder with files that
+    fetch did not put there, a full disk, and for what `download` and `unpack` refuse; what was finished stays and a
+    download that broke off is continued by the next call.
+    """
+    if about.access not in ACCESS:
+        raise DataError(f"about.access={about.access} of {name}: expected one of {', '.join(ACCESS)}")
+    if about.access == "embedded":
+        return FetchReport(True, f"{name} comes with the program: there is nothing to fetch", target)
+    if about.access == "registration" or not about.downloads:
+        return FetchReport(False, _steps(name, about, target), target)
+    _check_names(name, about.downloads)
+    target = target.expanduser().resolve()
+    missing = [source for source in about.downloads if not _is_there(target, source)]
+    if not missing:
+        return FetchReport(True, f"{name} is in {target} already", target)
+    if about.access == "licence" and not accept:
+        raise DataError(
+            f"{name} comes under a licence: {about.licence} (see {about.homepage}); read it, and if you accept it add "
+            "--accept-licence"
+        )
+    try:
+        with _only_one(target) as work, requests.Session() as session:
+            missing = [source for source in about.downloads if not _is_there(target, source)]
+            sizes = [remote_size(source.url, session, patience) for source in missing]
+            if tell and missing:
+                tell(_announcement(name, about, missing, sizes, target))
+            _get_all(missing, sizes, target, work, session, patience, progress)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be written ({error}); free the disk or set data_dir to another folder"
+        ) from error
+    unchecked = sum(not (source.md5 or source.sha256) for source in missing)
+    note = f"; {unchecked} of {len(missing)} files have no known checksum" if unchecked else ""
+    return FetchReport(True, f"{name} is in {target}{note}", target, [source.url for source in missing])
+
+
+def _get_all(
+    sources: list[DownloadConfig],
+    sizes: list[int | None],
+    target: Path,
+    work: Path,
+    session: requests.Session,
+    patience: Patience,
+    progress: Progress | None,
+) -> None:
+    if target.exists() and any(target.iterdir()) and not (target / MARKER).exists():
+        raise DataError(
+            f"{target}: holds files that fetch did not put there; move them away, or set dataset.root if they are the dataset"
+        )
+    files = [work / f"{blake2b(source.url.encode(), digest_size=4).hexdigest()}-{_name(source)}" for source in sources]
+    there = sum(path.stat().st_size for path in work.iterdir() if path.is_file())
+    packed = sum(size or 0 for source, size in zip(sources, sizes, strict=True) if source.unpack)
+    # An archive lies beside what it unpacks to, which is no smaller, until it is removed.
+    need_space(work, max(0, sum(size or 0 for size in sizes) - there) + packed, "the download, with room to unpack it,")
+    total = 0 if None in sizes else sum(size or 0 for size in sizes)
+    done = 0
+    for source, size, path in zip(sources, sizes, files, strict=True):
+        advance = (lambda got, done=done: progress(done + got, total)) if progress else None
+        digests = download(source, path, session, patience, advance)
+        done += path.stat().st_size if size is None else size
+        if progress:
+            progress(done, total)
+        _install(source, path, target, work, digests)
+
+
+def _announcement(
+    name: str, about: AboutConfig, sources: list[DownloadConfig], sizes: list[int | None], target: Path
+) -> str:
+    size = "of unknown size" if None in sizes else f"{sum(size or 0 for size in sizes) / 2**30:.2f} GiB"
+    files = f"{len(sources)} file{'' if len(sources) == 1 else 's'}"
+    return f"{name}: downloading {files}, {size}, into {target} ({about.licence}); Ctrl-C stops it, the same command goes on"
+
+
+def _install(source: DownloadConfig, path: Path, target: Path, work: Path, digests: dict[str, str]) -> None:
+    """Unpack beside the target, move into it, and only then remember and remove the archive."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix="unpacked-") as temporary:
+        folder = Path(temporary)
+        if source.unpack:
+            try:
+                unpack(path, folder, _name(source).removesuffix(".gz"))
+            except DamagedArchiveError as error:
+                path.unlink()
+                raise DataError(f"{source.url}: the file was removed, since {error}") from error
+        names = sorted(entry.name for entry in folder.iterdir()) if source.unpack else [_name(source)]
+        _remember(target, {})
+        _merge(folder, target)
+    if not source.unpack:
+        path.replace(target / _name(source))
+    _remember(target, {source.url: {**digests, "names": names}})
+    path.unlink(missing_ok=True)
+
+
+def _merge(folder: Path, target: Path) -> None:
+    for entry in sorted(folder.iterdir()):
+        place = target / entry.name
+        if entry.is_dir() and place.is_dir():
+            _merge(entry, place)
+        else:
+            entry.replace(place)
+
+
+@contextmanager
+def _only_one(target: Path) -> Iterator[Path]:
+    """The working folder beside the target, for one process at a time; it is removed unless something is left to resume."""
+    work = target.with_name(f".{target.name}.fetch")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work.with_name(f"{work.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise DataError(f"{target}: another fetch is writing there; wait until it ends") from error
+    try:
+        work.mkdir(exist_ok=True)
+        for leftover in work.glob("unpacked-*"):
+            shutil.rmtree(leftover)
+        yield work
+    finally:
+        if not any(path.suffix != ".json" for path in work.iterdir()):
+            shutil.rmtree(work)
+        lock.release()
+
+
+def _is_there(target: Path, source: DownloadConfig) -> bool:
+    """Whether the marker remembers this very file and what it brought is still there."""
+    kept = _marker(target).get(source.url)
+    if kept is None or not all((target / name).exists() for name in kept["names"]):
+        return False
+    return all(expected is None or expected.lower() == kept[key] for key, expected in _checksums(source).items())
+
+
+def _checksums(source: DownloadConfig) -> dict[str, str | None]:
+    return {"md5": source.md5, "sha256": source.sha256}
+
+
+def _marker(target: Path) -> dict[str, dict[str, Any]]:
+    """What was fetched, by address: its digests and the names that it brought to the top of the folder."""
+    try:
+        return dict(json.loads((target / MARKER).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _remember(target: Path, entry: dict[str, dict[str, Any]]) -> None:
+    temporary = target / f"{MARKER}.new"
+    temporary.write_text(json.dumps(_marker(target) | entry, indent=1))
+    temporary.replace(target / MARKER)
+
+
+def _name(source: DownloadConfig) -> str:
+    return Path(unquote(urlsplit(source.url).path)).name or "download"
+
+
+def _check_names(name: str, sources: list[DownloadConfig]) -> None:
+    kept = [_name(source) for source in sources if not source.unpack]
+    for twice in sorted({each for each in kept if kept.count(each) > 1}):
+        raise DataError(f"about.downloads of {name}: two files would be kept as {twice}; keep one of them")
+
+
+def _steps(name: str, about: AboutConfig, target: Path) -> str:
+    why = "asks for a registration" if about.access == "registration" else "cannot be fetched by a program"
+    steps = about.steps or f"get it from {about.homepage}"
+    return (
+        f"{about.title} {why}.\nHomepage: {about.homepage}\nLicence: {about.licence}\nSteps: {steps}\n"
+        f"Then put it into {target}, or set dataset.root to its folder; `anomaly-bench data verify dataset={name}` checks it."
+    )

@@ -1,0 +1,95 @@
+"""What the doctor of a dataset finds: problems, each with its file and its remedy. Loads no torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_modules.base.batch import Slices
+from data_modules.base.errors import DataError
+from data_modules.cases.patterns import Case
+from data_modules.modules.base import AnomalyDataModule
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+LEVELS = (ERROR, WARNING, NOTE)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong. level: an error stops or falsifies a run, a warning may; a note only says what is unusual."""
+
+    level: str
+    what: str
+    remedy: str = ""
+    file: str = ""
+    subject: str = ""
+
+    @classmethod
+    def of(cls, error: DataError, subject: str = "") -> Problem:
+        """The error's message, `FILE: what is wrong; the remedy`, in its parts."""
+        text, _, remedy = str(error).rpartition("; ") if "; " in str(error) else (str(error), "", "")
+        file = re.match(r"([^:;]*[/\\][^:;]*): ", text)
+        return cls(ERROR, text[file.end() :] if file else text, remedy, file.group(1) if file else "", subject)
+
+
+@dataclass
+class Examined:
+    """One subject: its problems and what can be judged beside the other subjects only.
+
+    contents: digests of the voxels or pixels of its images, as far as they can be read; normal, anomalous: how many of its
+    slices a run would use as such; facts: values that a cohort should agree on, by name; labels: the values in its label;
+    brain: the share of voxels that are not 0, where no mask says what is brain.
+    """
+
+    case: Case
+    problems: list[Problem] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    normal: int = 0
+    anomalous: int = 0
+    facts: dict[str, str] = field(default_factory=dict)
+    labels: set[int] = field(default_factory=set)
+    brain: float | None = None
+
+    def add(self, level: str, file: Path | str, what: str, remedy: str) -> None:
+        """Note a problem of one of the subject's files."""
+        self.problems.append(Problem(level, what, remedy, str(file), self.case.subject))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the doctor found in a dataset: how much it looked at, and the problems, the worst first.
+
+    unit: what the subjects are, 'subject' or 'picture'; read, unread: the modalities whose files were read, and those that
+    the layouts know and that were not.
+    """
+
+    dataset: str
+    root: str
+    subjects: int
+    files: int
+    problems: list[Problem]
+    unit: str = "subject"
+    read: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    def count(self, level: str) -> int:
+        """How many problems are of the level."""
+        return sum(problem.level == level for problem in self.problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def examine_as_a_run_would(found: Examined, data: AnomalyDataModule) -> Slices | None:
+    """Read the subject as a run does: its slices, or None and one more problem."""
+    try:
+        slices = data.read_case(found.case)
+    except DataError as error:
+        found.problems.append(Problem.of(error, found.case.subject))
+        return None
+    found.normal = int((~slices.labelled).sum())
+    found.anomalous = int(slices.mask.flatten(1).any(1).sum())
+    return slices

@@ -1,0 +1,175 @@
+"""The doctor of a dataset: every problem of its files at once, each with the file and the remedy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+
+from data_modules.base.config import NiftiConfig
+from data_modules.base.digests import Progress, usable_cpus
+from data_modules.base.errors import DataError
+from data_modules.base.names import dataset_name, unit_of
+from data_modules.cases.cohorts import known_modalities, modalities
+from data_modules.cases.patterns import Case
+from data_modules.cases.split import split_cases
+from data_modules.cases.split_given import SPLITS
+from data_modules.cases.subjects_csv import attach_attributes
+from data_modules.modules.base import AnomalyDataModule
+from data_modules.modules.build import build_module
+from data_modules.store.build import single_threaded
+
+from .findings import ERROR, LEVELS, NOTE, WARNING, Examined, Findings, Problem
+
+FILLED = 0.85  # share of non-zero voxels above which a volume is hardly a stripped brain
+
+
+def verify(
+    data: AnomalyDataModule,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    all_modalities: bool = False,
+) -> Findings:
+    """Read every file of every subject in `workers` threads (default: one for each core) and collect what is wrong.
+
+    all_modalities: not the files of dataset.modality alone; each of the others is then read as a run of it alone would.
+    Never stops at a problem: whatever a DataError says becomes one of the findings.
+    """
+    config = data.config
+    read, others = [], []
+    if isinstance(config, NiftiConfig):
+        read = modalities(config)
+        others = [name for name in known_modalities(config) if name not in read]
+    problems, cases = _examine(data, progress, workers)
+    for name in others if all_modalities else []:
+        alone = build_module(replace(config, modality=[name]), data.cache_dir, data.data_dir)  # type: ignore[call-arg]
+        found, of_it = _examine(alone, progress, workers)
+        problems, cases = [*problems, *found], [*cases, *of_it]
+    return Findings(
+        dataset=dataset_name(config),
+        root=str(data.root()),
+        subjects=len({case.subject for case in cases}),
+        files=len({file for case in cases for file in case.files}),
+        problems=sorted(dict.fromkeys(problems), key=_rank),
+        unit=unit_of(config),
+        read=read + others if all_modalities else read,
+        unread=[] if all_modalities else others,
+    )
+
+
+def _examine(
+    data: AnomalyDataModule, progress: Progress | None, workers: int | None
+) -> tuple[list[Problem], list[Case]]:
+    from .pictures import examine_picture
+    from .volumes import examine_volumes
+
+    problems: list[Problem] = []
+
+    def report(error: DataError) -> None:
+        problems.append(Problem.of(error))
+
+    try:
+        found = attach_attributes(data.find_cases(report), data.config.subjects_file, report)
+    except DataError as error:
+        problem = Problem.of(error)
+        if problem.file == str(data.root()):  # not a file of the dataset: the text is to name the folder
+            problem = replace(problem, what=f"{problem.file}: {problem.what}")
+        return [*problems, problem], []
+    cases = sorted(found, key=lambda case: case.subject)
+    examine = examine_volumes if isinstance(data.config, NiftiConfig) else examine_picture
+    examined = _examine_all(data, cases, examine, progress, workers or usable_cpus())
+    problems += [problem for one in examined for problem in one.problems]
+    part_of: dict[str, str] = {}
+    try:
+        split = split_cases(cases, data.config.split)
+        part_of = {name: part for part in SPLITS for name in split[part]}
+        problems += _empty_splits(examined, part_of)
+    except DataError as error:
+        problems.append(Problem.of(error))
+    return [*problems, *_duplicates(examined, part_of), *_disagreements(examined)], cases
+
+
+def _examine_all(
+    data: AnomalyDataModule,
+    cases: Sequence[Case],
+    examine: Callable[[AnomalyDataModule, Case], Examined],
+    progress: Progress | None,
+    workers: int,
+) -> list[Examined]:
+    with single_threaded(), ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(examine, data, case) for case in cases]
+        try:
+            for done, job in enumerate(as_completed(jobs)):
+                job.result()
+                if progress:
+                    progress(done + 1, len(cases))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [job.result() for job in jobs]
+
+
+def _rank(problem: Problem) -> tuple[int, str, str, str]:
+    return LEVELS.index(problem.level), problem.subject, problem.file, problem.what
+
+
+def _duplicates(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
+    """Subjects whose images hold the same, whatever their files are called."""
+    seen: dict[str, Case] = {}
+    pairs = [(seen.setdefault(content, one.case), one.case) for one in examined for content in one.contents]
+    problems = []
+    for first, other in pairs:
+        if first.subject == other.subject:
+            continue
+        parts = [part_of.get(case.subject) for case in (first, other)]
+        same = parts[0] == parts[1] and parts[0] is not None
+        where = f"both in {parts[0]}" if same else f"in {parts[0]} and {parts[1]}" if all(parts) else "no split is made"
+        what = f"the same image as {first.subject}; {where}"
+        remedy = "remove one of them" if same else "remove one of them: what is tested on must not be trained on"
+        problems.append(Problem(WARNING if same else ERROR, what, remedy, str(other.files[0]), other.subject))
+    return list(dict.fromkeys(problems))
+
+
+def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
+    """Splits that have subjects but nothing that a run needs of them."""
+    normal, anomalous = Counter[str](), Counter[str]()
+    for one in examined:
+        normal[part_of[one.case.subject]] += one.normal
+        anomalous[part_of[one.case.subject]] += one.anomalous
+    remedy = "change dataset.split"
+    problems = [
+        Problem(ERROR, f"the {part} subjects have no normal slice", remedy)
+        for part in ("train", "val")
+        if not normal[part]
+    ]
+    if not anomalous["test"]:
+        problems.append(Problem(ERROR, "the test subjects have no anomalous pixel", remedy))
+    if not anomalous["val"]:
+        what = "the val subjects have no anomalous pixel: no look at localization while training"
+        problems.append(Problem(NOTE, what, remedy))
+    return problems
+
+
+def _disagreements(examined: Sequence[Examined]) -> list[Problem]:
+    """What most subjects of the cohort agree on and some do not."""
+    problems = []
+    for name in sorted({name for one in examined for name in one.facts}):
+        values = Counter(one.facts[name] for one in examined if name in one.facts)
+        if len(values) < 2:
+            continue
+        common = ", ".join(f"{value} ({count})" for value, count in values.most_common(4))
+        more = f" and {len(values) - 4} more" if len(values) > 4 else ""
+        remedy = "resample the cohort, or add a resampling step to dataset.preprocess, if sizes should be comparable"
+        problems.append(Problem(NOTE, f"subjects differ in {name}: {common}{more}", remedy))
+    if full := [one for one in examined if one.brain is not None and one.brain > FILLED]:
+        where = (
+            f"in {len(full)} of {len(examined)} subjects, such as {full[0].case.subject}, more than {FILLED:.0%} of the"
+        )
+        what = f"{where} voxels are not 0: the skull or the background seems to be in the volumes"
+        problems.append(Problem(WARNING, what, "strip the skull, or give a brain mask (dataset.brain_mask)"))
+    labels = Counter(value for one in examined for value in one.labels)
+    if len(labels) > 1:
+        counts = ", ".join(f"{value} in {count} subjects" for value, count in sorted(labels.items()))
+        problems.append(Problem(NOTE, f"label values other than 0: {counts}", "see dataset.anomalous_labels"))
+    return problems

@@ -1,0 +1,240 @@
+"""The LightningDataModule that volumes and pictures share: cases → slice store → splits → batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+
+from data_modules.base.batch import AnomalyBatch, Slices
+from data_modules.base.config import DatasetConfig
+from data_modules.base.digests import DigestCache, Progress
+from data_modules.base.errors import DataError, Report, stop
+from data_modules.base.names import dataset_name, dataset_root, normalised
+from data_modules.cases.leakage import check_leakage
+from data_modules.cases.patterns import Case
+from data_modules.cases.split import split_cases, split_digest
+from data_modules.cases.split_given import SPLITS
+from data_modules.cases.subjects_csv import attach_attributes
+from data_modules.embedded import ensure_embedded
+from data_modules.store.batches import Device
+from data_modules.store.build import build_store
+from data_modules.store.contents import Content, read_contents, with_companion
+from data_modules.store.format import STORAGES
+from data_modules.store.journal import FORMAT, Header
+from data_modules.store.pixel_code import code_digest, library_versions
+from data_modules.store.store import SliceStore, open_store
+
+UNHASHED = ("root", "embedded", "split", "domain", "about", "subjects_file", "augment")
+Augment = Callable[[AnomalyBatch], AnomalyBatch]
+
+
+class SliceDataset(Dataset[AnomalyBatch]):
+    """Some slices of a store; an item is a whole batch, asked for by a list of positions, and augmented if so wished."""
+
+    def __init__(self, store: SliceStore, indices: NDArray[np.int64], augment: Augment | None = None) -> None:
+        self.store, self.indices, self.augment = store, indices, augment
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, positions: list[int]) -> AnomalyBatch:
+        batch = self.store.batch(self.indices[np.asarray(positions)])
+        return self.augment(batch) if self.augment else batch
+
+
+class AnomalyDataModule(pl.LightningDataModule):
+    """Normal images to train on; normal and anomalous ones to validate and test on.
+
+    Train: normal slices of the train subjects, those without any label. Validation: two loaders, the normal slices of the
+    val subjects, then their anomalous ones. Test: every slice of the test subjects, normal or anomalous, in the order of
+    subjects and slices. A slice with none but labels that do not count as anomalous is in none of them.
+    """
+
+    def __init__(
+        self,
+        config: DatasetConfig,
+        cache_dir: Path,
+        batch_size: int = 32,
+        seed: int = 0,
+        progress: Progress | None = None,
+        data_dir: Path = Path("data"),
+    ) -> None:
+        super().__init__()
+        self.config, self.cache_dir, self.data_dir = config, cache_dir, data_dir
+        self.batch_size, self.seed, self.progress = batch_size, seed, progress
+        self._check_config()
+        self._digests = DigestCache(cache_dir / "digests" / f"{config.name}.jsonl")
+
+    @abstractmethod
+    def find_cases(self, report: Report = stop) -> list[Case]:
+        """Every subject of the dataset with its files.
+
+        report: told of a DataError for each subject that lacks a file or cannot be told from another; if it returns,
+        that subject is left out and the search goes on. Raises DataError if there is nothing at all to read.
+        """
+
+    @abstractmethod
+    def read_case(self, case: Case) -> Slices:
+        """Decode one subject. Raises DataError naming the file for whatever cannot be used."""
+
+    def prepare_data(self) -> None:
+        """Make the embedded data if asked for, find the cases and build (or open) the slice store.
+
+        Raises DataError if two splits have an image in common: a file of the same content, or one that gives the same
+        slices. An image of a single value is like no other.
+        """
+        cases = attach_attributes(self.find_cases(), self.config.subjects_file)
+        self.cases = sorted(cases, key=lambda case: case.subject)
+        self.split = split_cases(self.cases, self.config.split)
+        contents = read_contents(self.cases, self._digests, self.progress)
+        check_leakage(self.cases, [content.images for content in contents], self.split)
+        self.store = self._open(contents)
+        check_leakage(self.cases, self._decoded_images(), self.split)
+        self.store.attributes = [case.attributes for case in self.cases]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Divide the slices among the splits."""
+        del stage
+        part_of = {name: part for part in SPLITS for name in self.split[part]}
+        parts = np.array([part_of[name] for name in self.store.subjects])[self.store.subject]
+        normal = self.store.normal
+        self.indices = {
+            "train": np.flatnonzero((parts == "train") & normal),
+            "val_normal": np.flatnonzero((parts == "val") & normal),
+            "val_anomalous": np.flatnonzero((parts == "val") & self.store.anomalous),
+            "test": np.flatnonzero((parts == "test") & (normal | self.store.anomalous)),
+        }
+        for part, where in (("train", "train"), ("val_normal", "validation")):
+            if len(self.indices[part]) == 0:
+                raise DataError(f"{self.config.name}: the {where} subjects have no normal slice; change dataset.split")
+        if not self.store.anomalous[self.indices["test"]].any():
+            raise DataError(f"{self.config.name}: the test subjects have no anomalous pixel; change dataset.split")
+
+    def hold(self, device: Device) -> None:
+        """Load the whole store into the memory of a device, where batches, otherwise the same, then come from."""
+        self.store.hold(device)
+
+    def root(self) -> Path:
+        """The folder that holds the data; embedded data is made on first use."""
+        if self.config.embedded:
+            if self.config.root is not None:
+                raise DataError(
+                    f"dataset.root={self.config.root}: {self.config.name} is embedded; leave dataset.root out"
+                )
+            return ensure_embedded(self.config.embedded, self.cache_dir, self.progress)
+        return dataset_root(self.config, self.data_dir)
+
+    def describe(self) -> str:
+        """A line on what was found: subjects and slices of every split, and what was left out."""
+        counts = {part: len(indices) for part, indices in self.indices.items()}
+        anomalous = int(self.store.anomalous[self.indices["test"]].sum())
+        subjects = ", ".join(f"{len(self.split[part])} {part}" for part in SPLITS)
+        text = (
+            f"{dataset_name(self.config)} in {self.root()}: subjects {subjects}; images {counts['train']} train, "
+            f"{counts['val_normal']} normal and {counts['val_anomalous']} anomalous val, "
+            f"{counts['test']} test ({anomalous} anomalous)"
+        )
+        if self.store.dropped:
+            text += f"; {self.store.dropped:.1%} of the anomalous voxels lie in slices with too little brain, left out"
+        return text
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the content of the data and of everything that changes its pixels."""
+        return self.store.fingerprint
+
+    @property
+    def split_digest(self) -> str:
+        return split_digest(self.split)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return self.store.shape
+
+    def train_dataloader(self) -> DataLoader[AnomalyBatch]:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> list[DataLoader[AnomalyBatch]]:
+        return [self._loader("val_normal"), self._loader("val_anomalous")]
+
+    def test_dataloader(self) -> DataLoader[AnomalyBatch]:
+        return self._loader("test")
+
+    def _loader(self, part: str, shuffle: bool = False) -> DataLoader[AnomalyBatch]:
+        dataset = SliceDataset(self.store, self.indices[part], self._augment() if part == "train" else None)
+        generator = torch.Generator().manual_seed(self.seed)
+        sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+        drop_last = shuffle and len(dataset) >= self.batch_size
+        return DataLoader(dataset, sampler=BatchSampler(sampler, self.batch_size, drop_last), batch_size=None)
+
+    def _augment(self) -> Augment | None:
+        if not self.config.augment:
+            return None
+        from data_modules.transforms.augment import build_augment
+
+        return build_augment(self.config.augment, self.seed)
+
+    def _open(self, contents: list[Content]) -> SliceStore:
+        """The store of these files in its place, built if it is not there."""
+        settings = self._settings()
+        decoder = [FORMAT, code_digest(), library_versions(), settings]
+        header = Header(
+            name=self.config.name,
+            fingerprint=_hash([settings, contents], 16),
+            settings=settings,
+            storage=self.config.storage,
+            reuse=_hash(decoder, 16),
+        )
+        folder = self.cache_dir / "stores" / f"{self.config.name}-{_hash([*decoder, contents], 8)}"
+        store = open_store(folder)
+        if store is not None:
+            return store
+        own = [_hash(content, 16) for content in contents]
+        return build_store(folder, header, self.cases, self._read_whole, self.progress, own)
+
+    def _decoded_images(self) -> list[dict[str, str]]:
+        """Per case and image file the digest of its slices; the channels of a colour picture count together."""
+        return [
+            dict(zip(case.images, own if len(case.images) == len(own) else ["+".join(filter(None, own))], strict=True))
+            for case, own in zip(self.cases, self.store.pixels, strict=True)
+        ]
+
+    def _read_whole(self, case: Case) -> Slices:
+        slices = self.read_case(case)
+        self._digests.check(part for file in case.files for part in with_companion(file))
+        return slices
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides pixels, as far as it is written in the config."""
+        settings = {key: value for key, value in asdict(self.config).items() if key not in UNHASHED}
+        if settings.get("healthy"):
+            settings["healthy"] = {key: value for key, value in settings["healthy"].items() if key not in UNHASHED}
+        return normalised(settings)
+
+    def _check_config(self) -> None:
+        size = list(self.config.size)
+        if len(size) != 2 or min(size) < 8:
+            raise DataError(f"dataset.size={size}: expected [height, width], each at least 8")
+        if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*", self.config.name):
+            raise DataError(
+                f"dataset.name={self.config.name}: expected letters, digits and ._+- only, no dot in front; rename it"
+            )
+        if self.config.storage not in STORAGES:
+            raise DataError(f"dataset.storage={self.config.storage}: expected {' or '.join(STORAGES)}")
+
+
+def _hash(parts: Any, size: int) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=size).hexdigest()

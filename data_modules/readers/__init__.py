@@ -1,0 +1,1 @@
+"""A file to an array."""

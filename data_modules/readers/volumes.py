@@ -1,0 +1,208 @@
+"""Volumes on disk (NIfTI, MetaImage and what else nibabel reads) as arrays in RAS orientation, with no copy to spare."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.data.utils import correct_nifti_header_if_necessary
+from nibabel.arrayproxy import ArrayProxy
+from numpy.typing import NDArray
+
+from data_modules.base.errors import DataError
+
+from .nifti_frames import CHUNK, read_frames
+
+ONE_GRID = "images, label and brain mask of a subject must share one grid: resample it first"
+WHOLE = 1e-3  # how far a label's value may be from a whole number
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    nib.orientations.OrientationError,
+)
+Channels = list[int | None]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One 3D volume in RAS orientation.
+
+    voxels: (X, Y, Z), running to the right, the front and the top of the head; of the type in the file if that is an
+    integer of at most 16 bits without scaling, else float32; maybe a strided view. affine: (4, 4) float64, from voxel
+    indices to millimetres. source: the file, with '#k' if it is a volume of a 4D one.
+    """
+
+    voxels: NDArray[Any]
+    affine: NDArray[np.float64]
+    source: str
+
+
+def read_volume(source: Path | str) -> Volume:
+    """The volume of a file, or of `FILE#k`, the k-th of its last axis, from 0.
+
+    Values are those of nibabel, rounded to float32 where they are no small integers; axes are flipped and permuted to
+    the closest canonical orientation, as nibabel.as_closest_canonical does. A compressed file is read to its end, so that
+    its checksum is verified. Raises DataError naming the file if it cannot be read, is not 3D, or holds NaN or Inf.
+    """
+    return read_volumes([str(source)])[0]
+
+
+def read_volumes(sources: list[str]) -> list[Volume]:
+    """Several volumes in the order asked for, those of one 4D file in a single pass. Errors as read_volume."""
+    wanted: dict[str, Channels] = {}
+    for source in sources:
+        file, channel = split_source(source)
+        wanted.setdefault(file, []).append(channel)
+    volumes = {
+        volume.source: volume for file, channels in wanted.items() for volume in _read_file(Path(file), channels)
+    }
+    return [volumes[source] for source in sources]
+
+
+def split_source(source: str) -> tuple[str, int | None]:
+    """`FILE#k` to (FILE, k), FILE to (FILE, None). Raises DataError if k is no number."""
+    file, hash_, channel = source.partition("#")
+    if not hash_:
+        return file, None
+    if not channel.isdecimal():
+        raise DataError(f"{source}: expected the number of a volume after '#', such as '{file}#0'; got '{channel}'")
+    return file, int(channel)
+
+
+def check_grid(volume: Volume, reference: Volume, tolerance: float) -> None:
+    """Raises DataError if the two do not share shape and affine (within `tolerance` mm)."""
+    if problem := grid_problem(volume, reference, tolerance):
+        raise DataError(f"{volume.source}: {problem[0]}; {problem[1]}")
+
+
+def grid_problem(volume: Volume, reference: Volume, tolerance: float) -> tuple[str, str] | None:
+    """What keeps a volume from lying on the grid of another one, and the remedy; None if it lies there.
+
+    tolerance: millimetres that their affines may put a voxel apart; the farthest one is at a corner.
+    """
+    name, shape = Path(reference.source).name, reference.voxels.shape
+    if volume.voxels.shape != shape:
+        return f"{volume.voxels.shape} voxels, but {name} has {shape}", ONE_GRID
+    corners = np.array([*product(*((0, side - 1) for side in shape))])
+    difference = volume.affine - reference.affine
+    away = float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
+    if away <= tolerance:
+        return None
+    what = f"its affine puts its voxels elsewhere than {name}, up to {away:.2g} mm away"
+    if spacing(volume) != spacing(reference):
+        what = f"its voxels are {spacing(volume)} mm, those of {name} {spacing(reference)} mm"
+    return (
+        what,
+        f"{ONE_GRID}, or repair its header (dataset.affine_tolerance={tolerance:g} says how many mm may differ)",
+    )
+
+
+def spacing(volume: Volume) -> str:
+    """Millimetres from voxel to voxel along each axis."""
+    return "×".join(f"{side:.3g}" for side in np.linalg.norm(volume.affine[:3, :3], axis=0))
+
+
+def whole_numbers(label: Volume) -> NDArray[Any]:
+    """The voxels of a label, rounded to the whole numbers that they are but for rounding errors of up to 1e-3.
+
+    Raises DataError naming the file if they are none.
+    """
+    if label.voxels.dtype.kind != "f":
+        return label.voxels
+    rounded: NDArray[Any] = np.rint(label.voxels)
+    away = np.abs(label.voxels - rounded)
+    if away.max() > WHOLE:
+        count, example = int((away > WHOLE).sum()), label.voxels.flat[away.argmax()]
+        raise DataError(
+            f"{label.source}: {count} of its voxels are no whole numbers, such as {example:.4g}; "
+            "a label was blurred or scaled: resample it by nearest neighbour"
+        )
+    return rounded
+
+
+def _read_file(path: Path, channels: Channels) -> list[Volume]:
+    try:
+        read = _read_metaimage if path.name.endswith((".mha", ".mhd")) else _read_nibabel
+        arrays, affine = read(path, channels)
+        orientation = nib.io_orientation(affine)
+    except DataError:
+        raise
+    except UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path}: cannot be read as a volume ({reason}); it is damaged or no NIfTI: copy it again"
+        ) from error
+    affine = affine @ nib.orientations.inv_ornt_aff(orientation, arrays[0].shape)
+    return [
+        Volume(nib.apply_orientation(array, orientation), affine, str(path) if channel is None else f"{path}#{channel}")
+        for array, channel in zip(arrays, channels, strict=True)
+    ]
+
+
+def _read_nibabel(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
+    image: Any = correct_nifti_header_if_necessary(nib.load(path))
+    frames = _frames(path, image.shape, channels)
+    proxy = image.dataobj
+    file = str(image.file_map["image"].filename)
+    if not isinstance(proxy, ArrayProxy) or proxy.order != "F" or file.endswith((".bz2", ".zst")):
+        array = np.asarray(proxy, dtype=np.float32).reshape(*image.shape[:3], -1)
+        return [_finite(array[..., frame], path) for frame in frames], image.affine
+    if proxy.dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: expected one number per voxel, found the type {proxy.dtype}; split its components first"
+        )
+    arrays = read_frames(file, proxy, frames)
+    shaped = {frame: _finite(array, path).reshape(image.shape[:3], order="F") for frame, array in arrays.items()}
+    return [shaped[frame] for frame in frames], image.affine
+
+
+def _frames(path: Path, shape: tuple[int, ...], channels: Channels) -> list[int]:
+    """Which volumes of the last axis are wanted; a volume of 3 axes has one."""
+    count = int(np.prod(shape[3:]))
+    if len(shape) < 3 or min(shape) <= 0:
+        raise DataError(f"{path}: expected one 3D volume, found shape {shape}; give a file with three axes")
+    if count > 1 and None in channels:
+        ends = f"'{path.name}#0' to '{path.name}#{count - 1}'"
+        raise DataError(f"{path}: expected one 3D volume, found shape {shape}; choose one in its pattern: {ends}")
+    for channel in channels:
+        if channel is not None and channel >= count:
+            raise DataError(f"{path}#{channel}: the file has {count} volumes, shape {shape}; the last is #{count - 1}")
+    return [channel or 0 for channel in channels]
+
+
+def _finite(voxels: NDArray[Any], path: Path) -> NDArray[Any]:
+    flat = voxels.ravel(order="K") if voxels.dtype.kind == "f" else voxels[:0]
+    if not all(np.isfinite(flat[start : start + CHUNK]).all() for start in range(0, len(flat), CHUNK)):
+        raise DataError(f"{path}: holds NaN or infinite voxels; repair the volume or remove the subject")
+    return voxels
+
+
+def _read_metaimage(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
+    try:
+        import SimpleITK as sitk  # noqa: N813 (the library's own idiom)
+    except ImportError as error:
+        raise DataError(f"{path}: reading MetaImage files needs SimpleITK; pip install 'anomaly-bench[mha]'") from error
+    image = sitk.ReadImage(str(path))
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise DataError(f"{path}: expected one number per voxel, found several; split its components first")
+    if image.GetSizeOfPixelComponent() > 2:
+        image = sitk.Cast(image, sitk.sitkFloat32)
+    frames = _frames(path, image.GetSize(), channels)
+    voxels = sitk.GetArrayFromImage(image).T.reshape(*image.GetSize()[:3], -1)
+    rank = image.GetDimension()
+    flip = np.diag([-1.0, -1.0, 1.0])  # ITK's axes are LPS, NIfTI's are RAS
+    affine = np.eye(4)
+    direction = np.reshape(image.GetDirection(), (rank, rank))[:3, :3]
+    affine[:3, :3] = flip @ direction @ np.diag(image.GetSpacing()[:3])
+    affine[:3, 3] = flip @ np.asarray(image.GetOrigin()[:3])
+    return [_finite(voxels[..., frame], path) for frame in frames], affine

@@ -1,0 +1,1 @@
+"""Decoded slices on disk, and batches of them."""

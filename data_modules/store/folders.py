@@ -1,0 +1,127 @@
+"""The folders of slice stores in the cache: what is there, who writes to it, and removing it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from data_modules.base.errors import DataError
+
+from .journal import FILES, Entry, Header, read_journal
+
+logger = logging.getLogger(__name__)
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """A store on disk. whole: whether it can be read, as far as its sizes tell; last_used in seconds since the epoch."""
+
+    name: str
+    folder: Path
+    subjects: int
+    slices: int
+    bytes: int
+    last_used: float
+    whole: bool
+
+
+def list_stores(cache_dir: Path) -> list[StoreInfo]:
+    """Every store below a cache folder, by name, then by last use; also those that are unfinished or damaged."""
+    folders = [folder for folder in (cache_dir / "stores").glob("*") if folder.is_dir()]
+    found = [info for folder in folders if (info := _describe(folder))]
+    return sorted(found, key=lambda info: (info.name, info.last_used))
+
+
+def remove_store(info: StoreInfo) -> None:
+    """Delete a store, unless it is gone. Raises DataError while a process prepares it, and where the cache is read-only."""
+    final = info.folder.with_name(final_name(info.folder.name))
+    try:
+        with locked(final, wait=False), suppress(FileNotFoundError):
+            shutil.rmtree(info.folder)
+    except Timeout as error:
+        raise DataError(f"{info.folder}: a process is preparing it; wait until it is done, or stop it") from error
+    except OSError as error:
+        raise DataError(
+            f"{info.folder}: cannot be removed ({error.strerror}); remove it as a user who may write there"
+        ) from error
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock of a store, held by the process that writes it; the file stays, since one who waits has it open."""
+    return folder.parent.parent / "locks" / f"{folder.name}.lock"
+
+
+def partial_path(folder: Path) -> Path:
+    """Where a store is while it is being written."""
+    return folder.with_name(f".{folder.name}{PARTIAL}")
+
+
+def final_name(name: str) -> str:
+    """The name of a finished store's folder, from that or from the name of its unfinished one."""
+    return name.removeprefix(".").removesuffix(PARTIAL)
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a store; if another process has it, say so and wait. The lock of a dead process holds nobody.
+
+    Raises filelock.Timeout if another process has it and this one is not to wait.
+    """
+    path = lock_path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise
+        logger.warning("waiting for another process that prepares the same data (%s)", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_whole(folder: Path) -> tuple[Header, list[Entry]]:
+    """The header and the entries of a finished store. Raises ValueError or OSError if a file is not as long as they say."""
+    header, entries, finished = read_journal(folder)
+    if header is None or not entries or not finished:
+        raise ValueError(f"{folder}: no whole store")
+    expected = dict(zip(FILES, entries[-1][0].ends, strict=True))
+    for name, size in expected.items():
+        path = folder / f"{name}.bin"
+        if path.stat().st_size != size:
+            raise ValueError(f"{path}: {path.stat().st_size} bytes where {size} were written")
+    return header, [entry for entry, _ in entries]
+
+
+def _describe(folder: Path) -> StoreInfo | None:
+    """What a folder holds; None if another process has just renamed or removed it."""
+    header: Header | None = None
+    entries: list[tuple[Entry, int]] = []
+    whole = False
+    with suppress(OSError, ValueError):
+        header, entries, _ = read_journal(folder)
+        read_whole(folder)
+        whole = not folder.name.startswith(".")
+    try:
+        size, last_used = sum(path.stat().st_size for path in folder.iterdir()), folder.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    return StoreInfo(
+        name=header.name if header else final_name(folder.name).rpartition("-")[0],
+        folder=folder,
+        subjects=len(entries),
+        slices=sum(entry.shape[0] for entry, _ in entries),
+        bytes=size,
+        last_used=last_used,
+        whole=whole,
+    )

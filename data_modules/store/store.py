@@ -1,0 +1,110 @@
+"""The slice store: every volume and picture is decoded once, into arrays that training reads by index."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_modules.base.batch import AnomalyBatch
+
+from .batches import Columns, Device, Held, Mapped, Scale
+from .folders import read_whole
+from .format import STORAGES, intact, map_bytes, packed_bytes
+from .journal import FILES, Entry
+
+DAMAGE = (
+    ValueError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+)  # other errors may pass, the store whole
+_verified: set[tuple[Any, ...]] = set()
+
+
+class SliceStore:
+    """Slices of all subjects, memory-mapped.
+
+    Public arrays: `subject` (n,) int64, index into `subjects`; `slice` (n,) int64; `anomalous` (n,) bool, whether the
+    slice has an anomalous pixel; `normal` (n,) bool, whether it has no label at all. `dropped`: the share of anomalous
+    voxels that lie in slices that were left out. Per subject: `geometry`, how its slices lie in the source (see Slices),
+    `pixels`, digests of its channels (see Entry), and `attributes`, what is known of it, which the data module sets since
+    it is no part of the files.
+
+    Raises one of DAMAGE if the folder holds no whole store. The checksums of all files are computed once per
+    process and state of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        header, entries = read_whole(folder)
+        files = {name: map_bytes(folder / f"{name}.bin") for name in FILES}
+        _verify(folder, list(files.values()), entries)
+        self.fingerprint = header.fingerprint
+        self.subjects = [entry.subject for entry in entries]
+        self.geometry = [entry.geometry for entry in entries]
+        self.pixels = [entry.pixels for entry in entries]
+        self.attributes: list[dict[str, str]] = [{} for _ in entries]
+        _, channels, height, width = entries[0].shape
+        self.shape = channels, height, width
+        kept, dropped = (sum(getattr(entry, name) for entry in entries) for name in ("kept", "dropped"))
+        self.dropped: float = dropped / max(kept + dropped, 1)
+        self.slice, labelled, pixels, full = files["index"].view(np.int64).reshape(-1, 4).T.copy()
+        self.subject = np.repeat(np.arange(len(entries)), [entry.shape[0] for entry in entries])
+        self.anomalous, self.normal = pixels > 0, labelled == 0
+        packed = packed_bytes(height * width)
+        self._mapped = Mapped(
+            columns=Columns(self.subject, self.slice, pixels, full > 0),
+            scale=_scale(entries),
+            image=torch.from_numpy(files["image"].view(STORAGES[header.storage])).view(-1, *self.shape),
+            foreground=files["foreground"].reshape(-1, packed),
+            mask=files["mask"].reshape(-1, packed),
+            region=files["region"].view(np.float32),
+        )
+        self._source: Mapped | Held = self._mapped
+
+    def __len__(self) -> int:
+        return len(self.subject)
+
+    def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:
+        """The slices at the given indices (B,), gathered in one go, on the device that holds the store."""
+        return self._source.batch(np.asarray(indices, dtype=np.int64))
+
+    def hold(self, device: Device) -> Self:
+        """Load everything into the memory of a device ('cpu', 'cuda:0'), where batches are gathered from now on."""
+        on_cpu = torch.device(device).type == "cpu"
+        self._source = self._mapped.in_memory() if on_cpu else Held.load(self._mapped, device)
+        return self
+
+
+def open_store(folder: Path) -> SliceStore | None:
+    """The store in a folder, or None if there is none that is whole. Other errors of the disk (OSError) propagate."""
+    try:
+        store = SliceStore(folder)
+    except DAMAGE:
+        return None
+    with suppress(OSError):
+        os.utime(folder)  # when it was last used
+    return store
+
+
+def _verify(folder: Path, files: list[NDArray[np.uint8]], entries: list[Entry]) -> None:
+    stats = [path.stat() for path in sorted(folder.iterdir())]
+    state = (str(folder), *((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats))
+    if state in _verified:
+        return
+    if not all(intact(files, entries)):
+        raise ValueError(f"{folder}: its checksums do not fit its content")
+    _verified.add(state)
+
+
+def _scale(entries: list[Entry]) -> Scale:
+    if not entries[0].levels:
+        return Scale()
+    zero, levels = ([getattr(entry, name) for entry in entries] for name in ("zero", "levels"))
+    return Scale(*(torch.tensor(values, dtype=torch.float32)[:, :, None, None] for values in (zero, levels)))

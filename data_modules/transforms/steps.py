@@ -1,0 +1,123 @@
+"""From a named mapping in YAML to MONAI dictionary transforms: `name: {use: ClassName, **arguments}`, in order."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import monai.transforms
+from monai.transforms import MapTransform
+
+from data_modules.base.errors import DataError
+
+from .brain import BrainMaskd, CropToBraind, ScaleInBraind
+
+OURS: dict[str, type[MapTransform]] = {kind.__name__: kind for kind in (BrainMaskd, CropToBraind, ScaleInBraind)}
+SPATIAL = ("spatial", "croppad")  # the modules of monai.transforms that move voxels
+INTENSITY = ("intensity",)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transform, with the config key that asked for it and the name of its class."""
+
+    key: str
+    use: str
+    transform: MapTransform
+
+    def __call__(self, data: Mapping[str, Any], source: str, **how: Any) -> dict[str, Any]:
+        """The transformed dictionary; a failure becomes a DataError that names the source and the key.
+
+        how: arguments of the transform's call.
+        """
+        try:
+            return dict(self.transform(data, **how))
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{source}: {self.key} ({self.use}) failed: {error}; change its arguments") from error
+
+
+def build_steps(mapping: Mapping[str, Any], key: str, images: str, masks: tuple[str, ...]) -> list[Step]:
+    """The transforms of the mapping at config key `key`; an entry that is null is left out.
+
+    images, masks: the keys of the data. A transform that does not say its `keys` gets all of them if it moves voxels, the
+    images alone if it changes intensities; one with a `mode` interpolates images linearly and takes the nearest voxel of
+    masks. Raises DataError naming the entry for an unknown class, a wrong argument or an entry that is no mapping.
+    """
+    return [_build(f"{key}.{name}", entry, images, masks) for name, entry in mapping.items() if entry is not None]
+
+
+def _build(key: str, entry: Any, images: str, masks: tuple[str, ...]) -> Step:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("use"), str):
+        raise DataError(f"{key}={entry}: expected {{use: ClassName, …}} with a MONAI dictionary transform, or null")
+    use, given = entry["use"], {str(name): _plain(value) for name, value in entry.items() if name != "use"}
+    kind = _class(key, use)
+    parameters = inspect.signature(kind.__init__).parameters
+    _check_arguments(key, use, given, parameters)
+    arguments = given if use in OURS else _with_keys(key, kind, given, parameters, images, masks)
+    try:
+        transform: MapTransform = kind(**arguments)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{key}: {use} refuses its arguments ({reason}); change them") from error
+    return Step(key, use, transform)
+
+
+def _class(key: str, use: str) -> Callable[..., MapTransform]:
+    kind = OURS.get(use) or getattr(monai.transforms, use, None)
+    if inspect.isclass(kind) and issubclass(kind, MapTransform) and kind is not MapTransform:
+        return kind
+    known = [*OURS, *(name for name in dir(monai.transforms) if name.endswith("d") and name[0].isupper())]
+    close = difflib.get_close_matches(use, known, 1) or difflib.get_close_matches(f"{use}d", known, 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(OURS)} and those of monai.transforms"
+    raise DataError(f"{key}.use={use}: no such dictionary transform; {hint}")
+
+
+def _check_arguments(key: str, use: str, given: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [name for name in parameters if name != "self"]
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
+            raise DataError(f"{key}.{name}: {use} has no such argument; {hint}")
+
+
+def _with_keys(
+    key: str,
+    kind: Any,
+    given: dict[str, Any],
+    parameters: Mapping[str, Any],
+    images: str,
+    masks: tuple[str, ...],
+) -> dict[str, Any]:
+    """The arguments with `keys`, `mode` and `allow_missing_keys` filled in where they are not given."""
+    arguments = dict(given)
+    module = str(kind.__module__).split(".")[2]
+    if "keys" not in given:
+        if module not in (*SPATIAL, *INTENSITY):
+            raise DataError(f"{key}: say which of {', '.join((images, *masks))} it changes, keys: [{images}]")
+        arguments["keys"] = [images, *masks] if module in SPATIAL else [images]
+    keys = [arguments["keys"]] if isinstance(arguments["keys"], str) else list(arguments["keys"])
+    unknown = [name for name in keys if name not in (images, *masks)]
+    if unknown:
+        raise DataError(f"{key}.keys: there is no {unknown[0]}; the keys are {', '.join((images, *masks))}")
+    if "mode" not in given and "mode" in parameters and module == "spatial":
+        arguments["mode"] = ["bilinear" if name == images else "nearest" for name in keys]
+    if "allow_missing_keys" in parameters:
+        arguments.setdefault("allow_missing_keys", True)
+    return arguments
+
+
+def _plain(value: Any) -> Any:
+    """The values of a config node as plain lists and dictionaries."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return value
+    return [_plain(item) for item in value]

@@ -1,0 +1,226 @@
+"""From a runs folder to results: what finished, what failed, what is damaged, and what was planned."""
+
+import gc
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import cpu_count, get_context
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from leaderboard.json_file import SCHEMA_VERSION, Document, ResultError, read_document, write_document
+
+from .run_arrays import Run, read_run, without_cycles
+
+RESULT_FILE = "result.json"
+FAILURE_FILE = "failure.txt"
+SWEEPS_FOLDER = "sweeps"
+MANY = 1000  # results from which on a second process is worth its start
+HELPERS = 4  # processes at most: each takes about 0.1 GB
+SWEEP_REMEDY = "Without the plan n/N would be wrong: start the sweep again (`make bench`), or delete the file."
+
+
+class PlannedRun(Document):
+    """One run that a sweep intends; `folder` is relative to the runs folder."""
+
+    run_id: str = Field(min_length=1)
+    setting_id: str = Field(min_length=1)
+    dataset: str
+    model: str
+    beta: float
+    seed: int
+    folder: str = Field(min_length=1)
+
+
+class Sweep(Document):
+    """The plan of a sweep: all its runs, whether finished or not, and by setting id in what settings alike differ."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    runs: list[PlannedRun]
+    differs: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a runs folder holds: results by run id's order, one message per damaged file, the plan, and why runs failed.
+
+    `failed` maps the run id (or, for a run in no plan, its folder relative to the runs folder) to the reason.
+    """
+
+    results: list[Run]
+    damaged: list[str] = field(default_factory=list)
+    planned: list[PlannedRun] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def of(self, run_ids: set[str]) -> "Collection":
+        """The part that is about these runs; damaged results do not say whose they are, and stay."""
+        return Collection(
+            [run for run in self.results if run.run_id in run_ids],
+            self.damaged,
+            [run for run in self.planned if run.run_id in run_ids],
+            {run: why for run, why in self.failed.items() if run in run_ids},
+        )
+
+
+def write_sweep(sweep: Sweep, root: Path, name: str) -> Path:
+    """Write the plan as `<root>/sweeps/<name>.json`, atomically, in place of an older plan of that name; its path."""
+    if Path(name).name != name:
+        raise ResultError(
+            f"{root / SWEEPS_FOLDER}: a sweep's name is one file name, got {name!r}; leave out the slashes."
+        )
+    path = root / SWEEPS_FOLDER / f"{name}.json"
+    write_document(sweep, path)
+    return path
+
+
+def read_sweeps(root: Path) -> dict[str, Sweep]:
+    """All plans under `<root>/sweeps`, by name; ResultError when one is damaged: n/N would be wrong without it."""
+    paths = sorted((root / SWEEPS_FOLDER).glob("*.json"))
+    return {path.stem: read_document(path, Sweep, SWEEP_REMEDY) for path in paths}
+
+
+def newest_sweep(root: Path) -> set[str]:
+    """The run ids of the sweep that was started last; ResultError when there is none."""
+    paths = sorted((root / SWEEPS_FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not paths:
+        raise ResultError(f"{root}: no sweep was started here; `make bench OUT={root}` does.")
+    return {run.run_id for run in read_document(paths[-1], Sweep, SWEEP_REMEDY).runs}
+
+
+def collect(root: Path, only: set[str] | None = None) -> Collection:
+    """Everything under `root`, at any depth; with `only`, the runs of these ids. Links to folders are not followed.
+
+    A damaged result does not hide the others: it becomes a message in `damaged`, and so does a folder that cannot be
+    listed. A folder with both a result and a failure is a run that was repeated with success. ResultError when nothing is
+    found, when one run id lies in two folders or contradicts its plan, and when an id of `only` is nowhere.
+    """
+    plan = _merge_plans(root)
+    run_ids = {os.path.normpath(root / run.folder): run.run_id for run in plan.values()}
+    plan = {run_id: run for run_id, run in plan.items() if only is None or run_id in only}
+    finished, broken, unlisted = _find(root)
+    if only is not None:
+        finished = [folder for folder in finished if run_ids.get(os.path.normpath(folder)) in {None, *only}]
+    results, damaged = _read_results(finished)
+    if only is not None:
+        results = {run_id: result for run_id, result in results.items() if run_id in only}
+    _check_against_plan(results, plan, root)
+    failed = _read_failures(broken, root, run_ids, only)
+    if not (results or damaged or unlisted or failed):
+        planned = f" ({len(plan)} runs are planned, none is finished)" if plan else ""
+        raise ResultError(
+            f"{root}: no results found{planned}. Fill it with `make bench`, or name the folder that has them."
+        )
+    lost = sorted((only or set()) - results.keys() - plan.keys() - failed.keys())
+    if lost:
+        raise ResultError(
+            f"{root}: runs {lost} are neither here nor in a plan. Run them (`make bench`) or leave them out."
+        )
+    return Collection([results[run_id] for run_id in sorted(results)], unlisted + damaged, list(plan.values()), failed)
+
+
+def _merge_plans(root: Path) -> dict[str, PlannedRun]:
+    """Planned runs by id, each once however many sweeps share it; ResultError when two sweeps contradict each other."""
+    plan: dict[str, PlannedRun] = {}
+    for name, sweep in read_sweeps(root).items():
+        for run in sweep.runs:
+            if plan.setdefault(run.run_id, run) != run:
+                raise ResultError(
+                    f"{root / SWEEPS_FOLDER / name}.json: run {run.run_id} is planned differently in another sweep. "
+                    "Delete the outdated one of the two."
+                )
+    return plan
+
+
+def _find(root: Path) -> tuple[list[Path], list[Path], list[str]]:
+    """Folders with a result, folders with a failure only, and a message per folder that cannot be listed."""
+    finished: list[Path] = []
+    broken: list[Path] = []
+    unlisted: list[str] = []
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            unlisted.append(_shown(f"{error.filename}: cannot be listed ({error.strerror}); its results are missing."))
+
+    for folder, folders, files in os.walk(root, onerror=note):
+        folders.sort()
+        if RESULT_FILE in files or RESULT_FILE in folders:
+            finished.append(Path(folder))
+        elif FAILURE_FILE in files:
+            broken.append(Path(folder))
+    return finished, broken, unlisted
+
+
+def _shown(text: str) -> str:
+    """`text` with what no output could encode, from the name of a folder, written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _read_results(folders: list[Path]) -> tuple[dict[str, Run], list[str]]:
+    """Results by run id, and a message for each damaged one."""
+    results: dict[str, Run] = {}
+    damaged: list[str] = []
+    paths = [folder / RESULT_FILE for folder in folders]
+    with without_cycles():
+        for path, run in zip(paths, _read_all(paths), strict=True):
+            if isinstance(run, str):
+                damaged.append(run)
+                continue
+            if run.run_id in results:
+                raise ResultError(
+                    f"{path}: run {run.run_id} lies also in {results[run.run_id].folder}; it would count twice. "
+                    "Move one of the two folders away."
+                )
+            results[run.run_id] = run
+    return results, damaged
+
+
+def _read_all(paths: list[Path]) -> Iterable[Run | str]:
+    """Each file's run, or what is wrong with it; many files are shared among processes."""
+    workers = min(cpu_count(), HELPERS, len(paths) // MANY)
+    if workers < 2:
+        return map(_read, paths)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
+            return list(pool.map(_read, paths, chunksize=64))
+    except BrokenProcessPool:  # helpers were killed, or cannot start: `__main__` is a script without a main guard
+        return map(_read, paths)
+
+
+def _read(path: Path) -> Run | str:
+    try:
+        return read_run(path)
+    except ResultError as error:
+        return _shown(str(error))
+
+
+def _check_against_plan(results: dict[str, Run], plan: dict[str, PlannedRun], root: Path) -> None:
+    """ResultError when a result is not the run that its plan says: its group would be counted wrongly."""
+    for run_id in results.keys() & plan.keys():
+        for name in ("setting_id", "dataset", "model", "beta", "seed"):
+            found, expected = getattr(results[run_id], name), getattr(plan[run_id], name)
+            if found != expected:
+                raise ResultError(
+                    f"{root / plan[run_id].folder}: run {run_id} has {name} {found!r}, its plan says {expected!r}. "
+                    f"Delete the outdated plan in {root / SWEEPS_FOLDER}, or move the folder away."
+                )
+
+
+def _read_failures(folders: list[Path], root: Path, run_ids: dict[str, str], only: set[str] | None) -> dict[str, str]:
+    """Reason (the failure's first line) of each run in these folders, by run id, else by folder."""
+    failed: dict[str, str] = {}
+    for folder in folders:
+        run = run_ids.get(os.path.normpath(folder), _shown(folder.relative_to(root).as_posix()))
+        if only is not None and run not in only:
+            continue
+        try:
+            lines = (folder / FAILURE_FILE).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except FileNotFoundError:  # the run has been started again
+            continue
+        except OSError as error:
+            lines = [f"{FAILURE_FILE} cannot be read ({error.strerror})"]
+        failed[run] = lines[0] if lines else "no reason given"
+    return failed

@@ -1,0 +1,143 @@
+"""From results to the rows of a table: mean, spread and interval over seeds, never over different settings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaderboard.record import METRICS
+from leaderboard.results.collect import Collection
+from leaderboard.results.folds import join_folds
+from leaderboard.results.run_arrays import PAIRED, Run, without_cycles
+from leaderboard.results.setting_labels import Group, distinct_seeds, tell_apart, tell_ensembles_apart
+from leaderboard.statistics.samples import Statistic, statistics
+
+from .comparison import mark, mean_over_seeds
+from .row import NOTHING, Row, Samples
+
+NO_RESULT = "(no result)"
+
+
+@without_cycles()
+def aggregate(collection: Collection) -> list[Row]:
+    """A row per (dataset, model, beta, setting, predictor), sorted by these, predictors by falling mean test AUROC.
+
+    The folds of a cross-validation count as one run. A planned group without any result is one row, predictor
+    `(no result)`, 0/N. An ensemble over seeds is a row of its own. ResultError when a seed lies twice in a setting.
+    """
+    joined = join_folds(collection)
+    runs: dict[Group, list[Run]] = defaultdict(list)
+    ensembles: dict[Group, list[Run]] = defaultdict(list)
+    for run in joined.collection.results:
+        (ensembles if run.ensemble_of else runs)[Group(run.dataset, run.model, run.beta, run.setting_id)].append(run)
+    seeds = defaultdict(set, {group: distinct_seeds(group, found) for group, found in runs.items()})
+    for planned in joined.collection.planned:
+        seeds[Group(planned.dataset, planned.model, planned.beta, planned.setting_id)].add(planned.seed)
+    for group in ensembles:
+        seeds.setdefault(group, set())
+    labels, notes = tell_apart(seeds, {**ensembles, **runs})
+    rows = []
+    for group in seeds:
+        said = (notes.get(group, ""), joined.notes.get(group.setting_id, ""))
+        folds = joined.folds.get(group.setting_id, 0)
+        shared = {"label": labels[group], "note": "\n".join(filter(None, said)), "folds": folds}
+        found = _rows(group, runs.get(group, []), len(seeds[group]), shared)
+        rows += found or ([_empty(group, len(seeds[group]), shared)] if seeds[group] else [])
+        rows += [row for run in tell_ensembles_apart(ensembles[group]) for row in _rows(group, [run], 1, shared)]
+    return mark(sorted(rows, key=_order))
+
+
+def notes_of(rows: Iterable[Row]) -> list[str]:
+    """The notes on settings and folds, each once."""
+    return list(dict.fromkeys(line for row in rows for line in row.note.splitlines()))
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    auroc = row.test["auroc"].mean
+    return row.dataset, row.model, row.beta, row.label, auroc is None, -(auroc or 0.0), row.predictor, row.ensemble
+
+
+def _empty(group: Group, planned: int, shared: dict[str, Any]) -> Row:
+    nothing = dict.fromkeys(METRICS, NOTHING)
+    return Row(*group[:2], beta=group.beta, setting_id=group.setting_id, predictor=NO_RESULT, n=0, planned=planned,
+               test=nothing, validation=nothing, **shared)  # fmt: skip
+
+
+def _rows(group: Group, runs: list[Run], planned: int, shared: dict[str, Any]) -> list[Row]:
+    """A row per predictor that any of the runs has."""
+    runs = sorted(runs, key=lambda run: run.seed)
+    names = list(dict.fromkeys(name for run in runs for name in run.predictors))
+    samples = _samples(names, runs)
+    return [
+        Row(
+            dataset=group.dataset,
+            model=group.model,
+            beta=group.beta,
+            setting_id=group.setting_id,
+            predictor=name,
+            n=len(sample.seeds),
+            planned=planned,
+            test=dict(zip(METRICS, found, strict=False)),
+            validation=dict(zip(METRICS, found[len(METRICS) :], strict=False)),
+            domain=runs[0].domain,
+            ensemble=len(runs[0].ensemble_of),
+            seconds=found[-1],
+            samples=sample,
+            **shared,
+        )
+        for name, sample, found in zip(names, samples, _summaries(samples, len(runs)), strict=True)
+    ]
+
+
+def _summaries(samples: list[Samples], n: int) -> list[list[Statistic]]:
+    """For each predictor the statistics of its test metrics, its validation metrics and its seconds, all in one pass."""
+    width = 2 * len(METRICS) + 1
+    values = np.full((n, len(samples), width), np.nan)
+    for at, one in enumerate(samples):
+        values[: len(one.seeds), at] = np.concatenate([one.test, one.validation, one.seconds[:, None]], axis=1)
+    found = statistics(values.reshape(n, len(samples) * width))
+    return [found[at * width : (at + 1) * width] for at in range(len(samples))]
+
+
+def _samples(names: list[str], runs: list[Run]) -> list[Samples]:
+    """The samples of each predictor: views of one table over all runs, or parts of it where runs lack a predictor."""
+    if not runs:
+        return []
+    subjects = tuple(dict.fromkeys(name for run in runs for name in run.subjects))
+    places, columns = (
+        _places(names, [run.predictors for run in runs]),
+        _places(subjects, [run.subjects for run in runs]),
+    )
+    shape = len(runs), len(names)
+    test, validation = (np.full((*shape, len(METRICS)), np.nan) for _ in range(2))
+    seconds, held = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+    by_subject = {metric: np.full((*shape, len(subjects)), np.nan) for metric in PAIRED}
+    for at, (run, place, column) in enumerate(zip(runs, places, columns, strict=True)):
+        test[at, place], validation[at, place], seconds[at, place] = run.test, run.validation, run.seconds
+        held[at, place] = True
+        for metric in PAIRED:
+            by_subject[metric][at, place[:, None], column] = run.by_subject[metric]
+    means = {metric: mean_over_seeds(values) for metric, values in by_subject.items()}
+    found = []
+    for k, has in enumerate(held.T):
+        keep = slice(None) if has.all() else has
+        own = tuple(compress(runs, has))
+        of_subject = {metric: values[keep, k] for metric, values in by_subject.items()}
+        mean = {metric: values[k] for metric, values in means.items()}
+        seeds = tuple(run.seed for run in own)
+        found.append(
+            Samples(seeds, test[keep, k], validation[keep, k], seconds[keep, k], subjects, of_subject, mean, own)
+        )
+    return found
+
+
+def _places(names: Sequence[str], lists: list[tuple[str, ...]]) -> list[NDArray[np.intp]]:
+    """Where the names of each list are in `names`; equal lists are looked up once."""
+    at = {name: k for k, name in enumerate(names)}
+    known = {one: np.array([at[name] for name in one], dtype=np.intp) for one in dict.fromkeys(lists)}
+    return [known[one] for one in lists]

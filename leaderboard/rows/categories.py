@@ -1,0 +1,81 @@
+"""A benchmark of several categories: each category's mean over seeds, and the mean over the categories.
+
+Categories come from runs of their own (one model for each, as mvtec_ad_bottle and mvtec_ad_cable) or from the groups of
+one run (one model for all). The two are different settings and never share a row.
+"""
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+from leaderboard.record import METRICS
+from leaderboard.results.run_arrays import Run
+from leaderboard.statistics.samples import Statistic, summarise
+
+OWN = ("seed", "dataset.name", "dataset.category", "provenance.data_fingerprint", "provenance.split_digest")
+
+
+@dataclass(frozen=True)
+class CategoryRow:
+    """One predictor of one setting over the categories of a family.
+
+    `categories`: the metric by category, over seeds; `mean`: over those seeds that have every category, of the mean over
+    the categories (each counts the same); `joint`: whether one model was trained on all of them.
+    """
+
+    family: str
+    model: str
+    beta: float
+    setting: str
+    joint: bool
+    predictor: str
+    categories: dict[str, Statistic]
+    mean: Statistic
+
+
+def by_category(results: list[Run], metric: str) -> list[CategoryRow]:
+    """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more."""
+    values: dict[tuple[str, str, float, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
+    for result in results:
+        if result.ensemble_of:
+            continue
+        found = _values(result, metric)
+        setting = _setting(result) if found else ""
+        for predictor, category, joint, value in found:
+            key = (result.family, result.model, result.beta, setting, joint, predictor)
+            values[key].setdefault(category, {})[result.seed] = value
+    rows = [_row(*key, by_seed) for key, by_seed in values.items() if len(by_seed) > 1]
+    return sorted(
+        rows, key=lambda row: (row.family, row.model, row.beta, row.setting, -(row.mean.mean or 0.0), row.predictor)
+    )
+
+
+def _values(result: Run, metric: str) -> list[tuple[str, str, bool, float]]:
+    """(predictor, category, joint, value) of everything that a run says of a single category."""
+    column = METRICS.index(metric)
+    tables = result.groups.get("category", {})
+    joint = len(tables) > 1
+    if not joint:
+        tables = {} if result.category is None else {result.category: result.test}
+    found = []
+    for category, table in tables.items():
+        for name, value in zip(result.predictors, table[:, column].tolist(), strict=True):
+            if not math.isnan(value):
+                found.append((name, category, joint, value))
+    return found
+
+
+def _setting(result: Run) -> str:
+    """What the run shares with those of other categories and seeds."""
+    shared = {key: value for key, value in result.facts.items() if key not in OWN}
+    return json.dumps(shared, sort_keys=True)
+
+
+def _row(
+    family: str, model: str, beta: float, setting: str, joint: bool, predictor: str, found: dict[str, dict[int, float]]
+) -> CategoryRow:
+    categories = {name: summarise(list(found[name].values())) for name in sorted(found)}
+    complete = set.intersection(*(set(seeds) for seeds in found.values()))
+    means = [sum(seeds[seed] for seeds in found.values()) / len(found) for seed in sorted(complete)]
+    return CategoryRow(family, model, beta, setting, joint, predictor, categories, summarise(means))

@@ -1,0 +1,90 @@
+"""A row of the leaderboard, the samples it is a summary of, and how it compares with the best one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from leaderboard.results.run_arrays import Array, Run
+from leaderboard.statistics.paired import Paired
+from leaderboard.statistics.samples import Statistic
+
+Verdict = Literal["best", "not worse", "worse", "undecided"]
+
+
+class Comparison(NamedTuple):
+    """A row against the best one of its dataset in one metric.
+
+    `subjects`: of those metrics that are recorded per subject (PAIRED), the difference of their means over the common
+    seeds; else None. `p`: corrected, over seeds and, where there are enough, subjects at once (`over_both`); None for fewer
+    than three common seeds, or a difference that is the same in all. verdict: *worse* where p < 0.05 says so, *not worse*
+    where it does not; *undecided* without p, unless the rows are equal.
+    """
+
+    best: str
+    seeds: Paired
+    subjects: Paired | None
+    p: float | None
+    verdict: Verdict
+
+
+NOTHING = Statistic(None, None, None, None, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a row is a summary of: n runs in the order of their seeds. NaN where undefined.
+
+    test, validation: (n, M) in the order of METRICS. seconds: (n,) per image. subjects: S names; by_subject: for each of
+    PAIRED (n, S), and means their means over the runs (S,). runs: the runs themselves.
+    """
+
+    seeds: tuple[int, ...]
+    test: Array
+    validation: Array
+    seconds: Array
+    subjects: tuple[str, ...]
+    by_subject: dict[str, Array]
+    means: dict[str, Array]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One predictor of one group.
+
+    `label` is the model, with `#` and the start of `setting_id` where settings share dataset, model and beta. `n` runs
+    hold the predictor, of `planned` seeds (all that are planned or found). `test` and `validation` hold every metric of
+    METRICS; a statistic's own n is smaller than the row's where the metric is undefined for some seeds. `note` has a line
+    each for settings and folds. `ensemble`: of how many seeds this row combines the maps, 0 for a mean over seeds.
+    `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `versus`: per metric the
+    comparison with the best row of the dataset. `samples`: None where there is no result.
+    """
+
+    dataset: str
+    model: str
+    label: str
+    beta: float
+    setting_id: str
+    predictor: str
+    n: int
+    planned: int
+    test: dict[str, Statistic]
+    validation: dict[str, Statistic]
+    note: str = ""
+    domain: str = ""
+    ensemble: int = 0
+    folds: int = 0
+    seconds: Statistic = NOTHING
+    versus: dict[str, Comparison] = field(default_factory=dict, repr=False)
+    samples: Samples | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned seed is in."""
+        return self.n == self.planned
+
+    @property
+    def count(self) -> str:
+        """n/N with a * where seeds are missing; `of k` for an ensemble over k seeds."""
+        return f"of {self.ensemble}" if self.ensemble else f"{self.n}/{self.planned}{'' if self.complete else '*'}"

@@ -1,0 +1,250 @@
+"""The rows of a leaderboard seen from other sides: over beta, at the beta that validation chooses, by subjects, by lesion."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from leaderboard.record import LOWER_IS_BETTER, METRICS
+from leaderboard.results.run_arrays import PAIRED, Array
+from leaderboard.statistics.samples import (
+    Statistic,
+    Variance,
+    bootstrap_intervals,
+    listed,
+    statistics_of_all,
+    variance_components,
+)
+
+from .comparison import best_of, better
+from .row import Row
+
+OWN_BETA = ("model.beta", "seed")
+
+
+class Point(NamedTuple):
+    """A curve at one beta: the metric on test and on validation over seeds, and the seeds found of those planned."""
+
+    beta: float
+    test: Statistic
+    validation: Statistic
+    n: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric over beta, everything else equal. `label`: the model, with `#` and letters where settings share it."""
+
+    dataset: str
+    label: str
+    predictor: str
+    metric: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The setting (model and beta) of a predictor with the best validation metric, beside the best on test.
+
+    `row` is None where no setting has the metric on validation, `why` then says so. `oracle` is chosen on the test labels:
+    an upper bound, never a result. `front`: nothing is both faster and better among the dataset's predictors.
+    """
+
+    dataset: str
+    family: str
+    domain: str
+    predictor: str
+    metric: str
+    row: Row | None
+    oracle: Row
+    candidates: int
+    front: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class SubjectSummary:
+    """The mean over subjects of a per-subject metric, averaged over seeds, with its 95 % bootstrap interval over subjects.
+
+    low, high: None for a single subject. `variance`: the spread split into seeds and subjects, None with fewer than two of
+    either.
+    """
+
+    dataset: str
+    label: str
+    beta: float
+    predictor: str
+    metric: str
+    mean: float
+    low: float | None
+    high: float | None
+    subjects: int
+    variance: Variance | None
+
+
+@dataclass(frozen=True)
+class AttributeRow:
+    """A row's metrics over the test subjects that share a value of an attribute (age, sex, scanner, …)."""
+
+    dataset: str
+    label: str
+    beta: float
+    predictor: str
+    attribute: str
+    value: str
+    metrics: dict[str, Statistic]
+
+
+@dataclass(frozen=True)
+class LesionSummary:
+    """The share of the lesions of `smallest` to `largest` pixels (None: no limit) that a row detects, over seeds."""
+
+    dataset: str
+    label: str
+    beta: float
+    predictor: str
+    smallest: int
+    largest: int | None
+    lesions: float
+    rate: Statistic
+
+
+def curves(rows: Iterable[Row], metrics: Iterable[str]) -> list[Curve]:
+    """A curve per dataset, setting but beta, predictor and metric; those of a single beta too."""
+    families: dict[tuple[str, str], dict[frozenset[Any], dict[str, list[Row]]]] = defaultdict(dict)
+    for row in rows:
+        if row.samples is not None:
+            facts = row.samples.runs[0].facts.items()
+            key = frozenset(fact for fact in facts if fact[0] not in OWN_BETA)
+            name = row.predictor if not row.ensemble else f"{row.predictor} ({row.ensemble})"
+            families[row.dataset, row.model].setdefault(key, {}).setdefault(name, []).append(row)
+    found = []
+    for (dataset, model), settings in families.items():
+        for members in settings.values():
+            first = min(row.setting_id for alike in members.values() for row in alike)
+            label = model if len(settings) == 1 else f"{model}#{first[:4]}"
+            for predictor, alike in members.items():
+                alike.sort(key=lambda row: row.beta)
+                found += [Curve(dataset, label, predictor, metric, _points(alike, metric)) for metric in metrics]
+    return found
+
+
+def _points(rows: list[Row], metric: str) -> tuple[Point, ...]:
+    return tuple(Point(row.beta, row.test[metric], row.validation[metric], row.n, row.planned) for row in rows)
+
+
+def chosen(rows: Iterable[Row], metrics: Iterable[str]) -> list[Chosen]:
+    """Per dataset, predictor and metric the setting chosen on validation, among those with the most seeds."""
+    by_predictor: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.samples is not None and not row.ensemble:
+            by_predictor[row.dataset, row.predictor].append(row)
+    found = []
+    for metric in metrics:
+        of_metric = [one for alike in by_predictor.values() if (one := _choose(alike, metric)) is not None]
+        found += _with_front(of_metric)
+    return found
+
+
+def _choose(rows: list[Row], metric: str) -> Chosen | None:
+    most = max(row.n for row in rows)
+    rows = [row for row in rows if row.n == most]
+    oracle = best_of(rows, metric)
+    if oracle is None:
+        return None
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    known = [row for row in rows if row.validation[metric].mean is not None and row.test[metric].mean is not None]
+    best = max(known, key=lambda row: sign * (row.validation[metric].mean or 0.0), default=None)
+    if best is None and len(rows) == 1:
+        best = rows[0]  # nothing to choose
+    family = oracle.samples.runs[0].family if oracle.samples else oracle.dataset
+    why = "" if best else f"no setting has {metric} on validation"
+    return Chosen(oracle.dataset, family, oracle.domain, oracle.predictor, metric, best, oracle, len(rows), why=why)
+
+
+def _with_front(found: list[Chosen]) -> list[Chosen]:
+    """The choices of one metric, those on their dataset's front of time and quality marked."""
+    points = {id(one): _cost(one) for one in found}
+    by_dataset: dict[str, list[Chosen]] = defaultdict(list)
+    for one in found:
+        by_dataset[one.dataset].append(one)
+
+    def beaten(one: Chosen) -> bool:
+        seconds, value = points[id(one)]
+        return any(
+            other_seconds <= seconds
+            and not better(one.metric, value, other)
+            and (other_seconds < seconds or other != value)
+            for other_seconds, other in (points[id(rival)] for rival in by_dataset[one.dataset] if rival.row)
+        )
+
+    return [replace(one, front=one.row is not None and not beaten(one)) for one in found]
+
+
+def _cost(one: Chosen) -> tuple[float, float]:
+    if one.row is None:
+        return np.inf, np.nan
+    return one.row.seconds.mean or 0.0, one.row.test[one.metric].mean or 0.0
+
+
+def subject_summaries(rows: Iterable[Row]) -> list[SubjectSummary]:
+    """For each row and metric of PAIRED that has values for any subject."""
+    found = []
+    batches: dict[bytes, list[tuple[Row, str, Array]]] = defaultdict(list)
+    for row in rows:
+        for metric in PAIRED if row.samples else ():
+            mean = row.samples.means[metric]  # type: ignore[union-attr]
+            known = ~np.isnan(mean)
+            if known.any():
+                batches[known.tobytes()].append((row, metric, mean[known]))
+    for members in batches.values():
+        low, high = bootstrap_intervals(np.stack([mean for *_, mean in members]))
+        for (row, metric, mean), lowest, highest in zip(members, listed(low), listed(high), strict=True):
+            variance = variance_components(row.samples.by_subject[metric])  # type: ignore[union-attr]
+            where = (row.dataset, row.label, row.beta, row.predictor, metric)
+            found.append(SubjectSummary(*where, float(mean.mean()), lowest, highest, len(mean), variance))
+    return found
+
+
+def attribute_rows(rows: Iterable[Row], metrics: tuple[str, ...]) -> list[AttributeRow]:
+    """By subject attribute, over seeds; categories have tables of their own."""
+    columns = [METRICS.index(metric) for metric in metrics]
+    found: list[tuple[Row, str, str, Array]] = []
+    for row in rows:
+        tables: dict[tuple[str, str], list[Array]] = defaultdict(list)
+        for run in row.samples.runs if row.samples else ():
+            at = run.predictors.index(row.predictor)
+            for attribute, values in run.groups.items():
+                for value, table in values.items() if attribute != "category" else ():
+                    tables[attribute, value].append(table[at])
+        found += [(row, *group, np.array(table).take(columns, axis=1)) for group, table in tables.items()]
+    summaries = statistics_of_all([table for *_, table in found])
+    return [
+        AttributeRow(
+            row.dataset, row.label, row.beta, row.predictor, attribute, value, dict(zip(metrics, one, strict=True))
+        )
+        for (row, attribute, value, _), one in zip(found, summaries, strict=True)
+    ]
+
+
+def lesion_summaries(rows: Iterable[Row]) -> list[LesionSummary]:
+    """By lesion size, over the seeds in which there are lesions of that size."""
+    found: list[tuple[Row, tuple[int, int | None], Array]] = []
+    for row in rows:
+        counts: dict[tuple[int, int | None], list[Array]] = defaultdict(list)
+        for run in row.samples.runs if row.samples else ():
+            at = run.predictors.index(row.predictor)
+            for size, table in run.lesions.items():
+                if table[at, 0]:
+                    counts[size].append(table[at])
+        found += [(row, size, np.array(members)) for size, members in counts.items()]
+    rates = statistics_of_all([counts[:, 1:] / counts[:, :1] for *_, counts in found])
+    return [
+        LesionSummary(row.dataset, row.label, row.beta, row.predictor, *size, float(counts[:, 0].mean()), rate)
+        for (row, size, counts), (rate,) in zip(found, rates, strict=True)
+    ]

@@ -1,0 +1,125 @@
+"""The board as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from leaderboard.board import Board
+from leaderboard.record import METRICS
+from leaderboard.results.run_arrays import Run
+from leaderboard.results.setting_labels import beta_text
+from leaderboard.rows.aggregate import notes_of
+from leaderboard.rows.comparison import COMPARED
+from leaderboard.rows.row import Row
+
+from .categories import markdown_categories
+from .sheets import VIEWS, Sheet, sheets
+from .tables import HEADER, best_values, by_dataset, is_best, is_tied, legend
+from .texts import COLUMNS, cell, escape
+
+JSON_VERSION = 1
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A heading and a table per dataset, the best mean of each column in bold; then notes on settings and a legend."""
+    lines: list[str] = []
+    for dataset, members in by_dataset(rows).items():
+        best = best_values(members)
+        lines += [f"### {escape(dataset)}", "", f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
+        for row in members:
+            cells = [escape(row.label), beta_text(row.beta), escape(row.predictor)]
+            for metric in COLUMNS:
+                text = escape(cell(row.test[metric], row.n))
+                mark = "**" if is_best(row, metric, best) else "_" if is_tied(row, metric) else ""
+                cells.append(f"{mark}{text}{mark}")
+            lines.append(f"| {' | '.join([*cells, escape(row.count)])} |")
+        lines.append("")
+    return "\n".join([*lines, *(f"- {escape(text)}" for text in (*notes_of(rows), *legend(rows, "italic")))]) + "\n"
+
+
+def board_markdown(board: Board) -> str:
+    """The tables, the categories and every view that has anything to show."""
+    categories = [markdown_categories(found, metric) for metric, found in board.categories.items()]
+    views = [sheet_markdown(sheet) for sheet in sheets(board, VIEWS)]
+    missing = [f"left out: {message}" for message in board.damaged]
+    missing += [f"failed: {run}: {why}" for run, why in board.failed.items()]
+    left = "\n".join(f"- {escape(message)}" for message in missing)
+    return "\n".join(filter(None, [markdown(board.rows), *categories, *views, left])) + "\n"
+
+
+def sheet_markdown(sheet: Sheet) -> str:
+    """A heading, a table and a caption."""
+    header = list(map(escape, sheet.header))
+    lines = [f"### {escape(sheet.title)}", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    lines += [f"| {' | '.join(map(escape, row))} |" for row in sheet.rows]
+    return "\n".join([*lines, "", *([escape(sheet.caption), ""] if sheet.caption else [])])
+
+
+def csv(rows: Sequence[Row]) -> str:
+    """One line per row, full precision, empty where undefined.
+
+    Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
+    `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
+    (best, not worse, worse, undecided), and after Holm's correction `<metric>_p`, which decides, `_p_seeds` and `_p_subjects`.
+    """
+    stream = io.StringIO()
+    writer = csv_module.writer(stream, lineterminator="\n")
+    names = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
+    validation = [f"validation_{metric}_mean" for metric in METRICS]
+    tests = [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p", "p_seeds", "p_subjects")]
+    header = ["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N"]
+    writer.writerow([*header, *names, *validation, "ensemble_of", *tests])
+    for row in rows:
+        cells: list[Any] = [
+            row.dataset,
+            row.model,
+            row.label,
+            row.beta,
+            row.setting_id,
+            row.predictor,
+            row.n,
+            row.planned,
+        ]
+        for metric in METRICS:
+            one = row.test[metric]
+            cells += [one.mean, one.sd, one.low, one.high, one.n]
+        cells += [row.validation[metric].mean for metric in METRICS]
+        cells.append(row.ensemble or None)
+        for metric in COMPARED:
+            versus = row.versus.get(metric)
+            tested = versus.subjects.adjusted if versus and versus.subjects else None
+            cells += [versus.verdict, versus.p, versus.seeds.adjusted, tested] if versus else [None] * 4
+        writer.writerow(cells)
+    return stream.getvalue()
+
+
+def board_json(board: Board) -> str:
+    """The whole board in full precision, null where undefined; rows are named where views refer to them."""
+    document = {
+        "version": JSON_VERSION,
+        **{item.name: _plain(getattr(board, item.name)) for item in dataclasses.fields(board)},
+    }
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """JSON types: dataclasses and named tuples become objects, a run its identity; samples are left out."""
+    if isinstance(value, Run):
+        named = ("run_id", "setting_id", "dataset", "model", "beta", "beta_normalised", "seed", "created", "device")
+        return {name: getattr(value, name) for name in (*named, "ensemble_of")}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.name != "samples"
+        }
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(one) for name, one in value._asdict().items()}
+    if hasattr(value, "__struct_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

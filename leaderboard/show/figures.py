@@ -1,0 +1,186 @@
+"""Figures for papers: curves over beta, time against quality, ranks by dataset, critical differences.
+
+Colours are those of Okabe and Ito, told apart by every kind of colour vision; markers and line styles tell apart what shares
+one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+from leaderboard.board import Board
+from leaderboard.results.setting_labels import beta_text
+from leaderboard.rows.views import Chosen, Curve
+
+from .rank_figures import heat_figure, rank_figure
+from .texts import COLUMNS, shown
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+MARKERS = "osD^vPX*"
+LINES = ("-", "--", ":", "-.")
+FILE_NAME = 56  # of up to four bytes each
+FORMATS = ("png", "svg", "pdf")
+DRAWN = ("auroc", "ap", "dice")
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "anomaly_bench",
+}
+UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+
+
+def write_figures(board: Board, folder: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
+    """Write every figure that the board has data for, in each format; the paths. The same board gives the same bytes."""
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    taken: set[str] = set()
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        for name, figure in figures(board):
+            stem = _file_name(name, taken)
+            for suffix in formats:
+                paths.append(folder / f"{stem}.{suffix}")
+                figure.savefig(paths[-1], dpi=200, bbox_inches="tight", metadata=UNDATED.get(suffix))
+    return paths
+
+
+def figures(board: Board) -> Iterator[tuple[str, Figure]]:
+    """Names and figures, made one at a time."""
+    looks = _looks(board)
+
+    def place(curve: Curve) -> tuple[str, str, str]:
+        return curve.metric, curve.dataset, curve.label
+
+    for (metric, dataset, label), group in groupby(sorted(board.curves, key=place), key=place):
+        members = [curve for curve in group if any(point.test.mean is not None for point in curve.points)]
+        if metric in DRAWN and any(len(curve.points) > 1 for curve in members):
+            yield f"beta_{metric}_{dataset}_{label}", beta_figure(members, looks)
+
+    def table(one: Chosen) -> tuple[str, str]:
+        return one.metric, one.dataset
+
+    for (metric, dataset), choices in groupby(sorted(board.chosen, key=table), key=table):
+        known = [one for one in choices if one.row is not None]
+        if metric in DRAWN and len(known) > 1:
+            yield f"time_{metric}_{dataset}", time_figure(known, looks)
+    for ranking in board.rankings:
+        if ranking.metric in DRAWN and len(ranking.datasets) > 1 and len(ranking.ranks) > 1:
+            name = f"{ranking.metric}{'_' * bool(ranking.domain)}{ranking.domain}"
+            yield f"critical_difference_{name}", rank_figure(ranking)
+            if not ranking.domain and board.chosen:
+                yield f"ranks_{name}", heat_figure(ranking, board.chosen)
+
+
+def _looks(board: Board) -> dict[str, dict[str, Any]]:
+    """A colour, marker and line style for each predictor, the same in every figure."""
+    names = sorted({row.predictor for row in board.rows if row.samples is not None})
+    return {
+        name: {
+            "color": COLOURS[at % len(COLOURS)],
+            "marker": MARKERS[(at + at // len(COLOURS)) % len(MARKERS)],
+            "linestyle": LINES[at // len(COLOURS) % len(LINES)],
+        }
+        for at, name in enumerate(names)
+    }
+
+
+def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figure:
+    """A metric over beta (log scale) for every predictor, with the 95 % interval over seeds as a band."""
+    figure, axes = _figure(len(members))
+    members = sorted(members, key=lambda curve: -(curve.points[-1].test.mean or 0.0))
+    betas = sorted({point.beta for curve in members for point in curve.points})
+    for curve in members:
+        points = [(point.beta, point.test.mean) for point in curve.points if point.test.mean is not None]
+        look = looks.get(curve.predictor, looks.get(curve.predictor.split(" (")[0], {}))
+        axes.plot(*zip(*points, strict=True), label=_label(curve.predictor), markersize=4, linewidth=1.2, **look)
+        banded = [point for point in curve.points if point.test.low is not None]
+        if banded:
+            lows, highs = zip(*((point.test.low, point.test.high) for point in banded), strict=True)
+            axes.fill_between(
+                [point.beta for point in banded], lows, highs, color=look.get("color"), alpha=0.12, linewidth=0
+            )
+    if min(betas) > 0:
+        axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(betas))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(betas, [beta_text(beta) for beta in betas])
+    first = members[0]
+    means = [point.test.mean for curve in members for point in curve.points if point.test.mean is not None]
+    _finish(axes, "beta", COLUMNS[first.metric], f"{shown(first.dataset)}, {shown(first.label)}", means)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def time_figure(choices: list[Chosen], looks: dict[str, dict[str, Any]]) -> Figure:
+    """Quality against time per image at the chosen settings; a line joins those that nothing beats in both."""
+    figure, axes = _figure(len(choices))
+    metric = choices[0].metric
+    points = {one.predictor: (1000 * (one.row.seconds.mean or 0.0), one.row.test[metric]) for one in choices if one.row}
+    choices = sorted(choices, key=lambda one: -(points[one.predictor][1].mean or 0.0))
+    front = sorted((points[one.predictor][0], points[one.predictor][1].mean or 0.0) for one in choices if one.front)
+    axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, drawstyle="steps-post", zorder=1, label="front")
+    for one in choices:
+        time, value = points[one.predictor]
+        mean, look = value.mean or 0.0, {key: looks[one.predictor][key] for key in ("color", "marker")}
+        error = None if value.low is None or value.high is None else [[mean - value.low], [value.high - mean]]
+        axes.errorbar(
+            time, mean, yerr=error, linestyle="none", markersize=6, elinewidth=1, label=_label(one.predictor), **look
+        )
+    if all(time > 0 for time, _ in points.values()):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+    _finish(
+        axes,
+        "milliseconds per image",
+        COLUMNS[metric],
+        shown(choices[0].dataset),
+        [value.mean or 0.0 for _, value in points.values()],
+    )
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def _figure(names: int) -> tuple[Figure, Axes]:
+    """A figure with room for a legend of this many names beside its axes."""
+    figure = Figure(figsize=(6.2, max(3.6, 0.5 + 0.18 * names)), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _finish(axes: Axes, x: str, y: str, title: str, means: list[float]) -> None:
+    """Name the axes; y is what the means need: an interval of few seeds is often so wide that nothing else could be seen."""
+    low, high = min(means), max(means)
+    room = 0.3 * (high - low) or 0.05
+    axes.set(xlabel=x, ylabel=y, ylim=(low - room, high + room))
+    axes.set_title(title, fontsize=9)
+    axes.grid(color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(name: str) -> str:
+    """`name` in a legend, which leaves out what begins with _."""
+    return f"\u200b{shown(name)}"
+
+
+def _file_name(name: str, taken: set[str]) -> str:
+    """`name` as a file name of at most FILE_NAME letters; numbered where another figure has it, also but for case."""
+    stem = first = re.sub(r"[^\w.-]+", "_", name)[:FILE_NAME]
+    number = 1
+    while stem.lower() in taken:
+        number += 1
+        stem = f"{first}_{number}"
+    taken.add(stem.lower())
+    return stem

@@ -1,0 +1,1 @@
+"""What results say: claims, and whether a baseline is met."""

@@ -1,0 +1,232 @@
+"""The paper's statements, held against whatever runs are there.
+
+Each claim is a class: what it states, what it needs, and how its effect is computed. A verdict follows from the 95 %
+interval of the effect alone: *supported* where all of it lies above the claim's threshold, *contradicted* where all of it lies
+below, *undecided* otherwise and where there is no interval. A spread is never exactly 0, so that the threshold of a claim
+about one is the smallest that matters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+import numpy as np
+
+from leaderboard.record import LOWER_IS_BETTER, METRICS
+from leaderboard.results.run_arrays import Run
+from leaderboard.rows.row import Row
+from leaderboard.rows.views import OWN_BETA
+from leaderboard.statistics.effects import Effect, correlation, dependence, difference_effect, mean_effect
+
+from .claim import Claim, Finding, chosen_on_validation, crossed, defined, gain, runs_of, standing, test_value
+
+START, PROJECTION, KL, ENSEMBLE = "rec_l1", "projection", "grad_kl", "ensemble_mean"
+MIN_DATASETS = 3
+MIN_PER_DOMAIN = 2
+MIN_SETTINGS = 5
+MIN_CURVES = 5  # below, correlations of 1 or -1 by chance agree in more than one case of twenty
+MIN_RIVALS = 2
+STANDING_THRESHOLD = 0.1  # a tenth of the table: one place among ten predictors
+BETA_THRESHOLD = 0.01  # of the metric: what a table shows in its second decimal
+CORRELATION_THRESHOLD = 0.2
+
+
+class ProjectionHelpsNaturalMore(Claim):
+    """Gain of projection over the reconstruction error it starts from, natural minus medical datasets."""
+
+    name = "projection"
+    statement = "Energy-based projection helps natural images more than medical ones."
+    meaning = f"gain of {PROJECTION} over {START}, mean over natural minus mean over medical datasets"
+    needs = f"runs with {PROJECTION} and {START} on more natural and more medical datasets"
+
+    def effect(self, rows: list[Row], metric: str) -> Effect:
+        gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for run in runs_of(rows):
+            gained = gain(run, PROJECTION, START, metric)
+            if gained is not None:
+                gains[run.domain][run.family].append(gained)
+        natural, medical = ([float(np.mean(v)) for v in gains[domain].values()] for domain in ("natural", "medical"))
+        return difference_effect(natural, medical, MIN_PER_DOMAIN, "natural and medical datasets")
+
+
+class KLGradientDependsOnDataset(Claim):
+    """Spread of the KL gradient's standing between datasets, at the settings that all of them have, beyond that of seeds."""
+
+    name = "kl-gradient-dataset"
+    statement = "The KL gradient's standing among the predictors depends on the dataset."
+    meaning = (
+        f"standard deviation over datasets of the standing of {KL} (0 first, 1 last), at the same models and betas"
+    )
+    needs = f"three seeds of runs with {KL} and the same other predictors, models and betas on more datasets"
+    threshold = STANDING_THRESHOLD
+
+    def effect(self, rows: list[Row], metric: str) -> Effect:
+        runs, rivals = _with_rivals(rows, metric)
+        settings: dict[str, set[tuple[str, float]]] = defaultdict(set)
+        for run in runs:
+            settings[run.family].add((run.model, run.beta))
+        shared = set.intersection(*settings.values()) if settings else set()
+        standings: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for run in runs:
+            place = standing(run, KL, rivals, metric) if (run.model, run.beta) in shared else None
+            if place is not None:
+                standings[run.family][run.seed].append(place)
+        return dependence([crossed(standings)], self.units, 1 / max(len(rivals), 1))
+
+
+class KLGradientDependsOnSetting(Claim):
+    """Spread of the KL gradient's standing between the settings of a dataset, beyond what seeds make of it."""
+
+    name = "kl-gradient-setting"
+    statement = "The KL gradient's standing among the predictors depends on the VAE's setting."
+    meaning = f"standard deviation over settings of the standing of {KL} (0 first, 1 last), within datasets"
+    units = "settings"
+    needs = (
+        f"three seeds of runs with {KL} and the same other predictors in more settings (beta, latent size) of a dataset"
+    )
+    threshold = STANDING_THRESHOLD
+
+    def effect(self, rows: list[Row], metric: str) -> Effect:
+        runs, rivals = _with_rivals(rows, metric)
+        standings: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(list))
+        )
+        for run in runs:
+            place = standing(run, KL, rivals, metric)
+            if place is not None:
+                standings[run.dataset][run.setting_id][run.seed].append(place)
+        blocks = [crossed(settings) for settings in standings.values()]
+        return dependence(blocks, self.units, 1 / max(len(rivals), 1))
+
+
+def _with_rivals(rows: list[Row], metric: str) -> tuple[list[Run], list[str]]:
+    """The runs with the KL gradient and MIN_RIVALS others, and what others they share: a place is one among the same."""
+    runs = [run for run in runs_of(rows) if KL in run.predictors and len(run.predictors) > MIN_RIVALS]
+    shared = set.intersection(*(set(run.predictors) for run in runs)) - {KL} if runs else set()
+    rivals = [name for name in shared if all(test_value(run, name, metric) is not None for run in runs)]
+    return (runs, sorted(rivals)) if len(rivals) >= MIN_RIVALS else ([], [])
+
+
+class LocalizationDependsOnBeta(Claim):
+    """Spread between betas of the predictor that validation chooses, beyond what seeds make of it."""
+
+    name = "beta"
+    statement = "Localization depends on beta."
+    meaning = (
+        "standard deviation over betas of the metric of the predictor chosen on validation, within datasets and models"
+    )
+    units = "betas"
+    needs = "three seeds of runs at more betas, everything else equal"
+    threshold = BETA_THRESHOLD
+
+    def effect(self, rows: list[Row], metric: str) -> Effect:
+        families: dict[object, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
+        for run in runs_of(rows):
+            facts = frozenset(fact for fact in run.facts.items() if fact[0] not in OWN_BETA)
+            families[run.dataset, run.model, facts][run.beta].append(run)
+        blocks = []
+        for betas in families.values():
+            name = chosen_on_validation([run for runs in betas.values() for run in runs], metric)
+            if name is not None:
+                values = {
+                    beta: {run.seed: defined([test_value(run, name, metric)]) for run in runs}
+                    for beta, runs in betas.items()
+                }
+                blocks.append(crossed(values))
+        return dependence(blocks, self.units)
+
+
+class EnsembleBeatsBestMember(Claim):
+    """Gain of the ensemble over its member with the best validation metric, per dataset."""
+
+    name = "ensemble"
+    statement = "An ensemble of predictors beats its best single member, chosen on validation."
+    meaning = f"gain of {ENSEMBLE} over the member that validation chooses, mean over datasets"
+    needs = f"runs with {ENSEMBLE} and all its members on more datasets"
+
+    def effect(self, rows: list[Row], metric: str) -> Effect:
+        gains: dict[str, list[float]] = defaultdict(list)
+        for run in runs_of(rows):
+            members = json.loads(run.facts.get(f"predictors.members.{ENSEMBLE}.members", "[]"))
+            members = list(run.choices.get(ENSEMBLE, members))
+            if not members or not set(members) <= set(run.predictors):
+                continue
+            best = chosen_on_validation([run], metric, members)
+            gained = None if best is None else gain(run, ENSEMBLE, best, metric)
+            if gained is not None:
+                gains[run.family].append(gained)
+        return mean_effect([float(np.mean(values)) for values in gains.values()], MIN_DATASETS, self.units)
+
+
+class AnomalyDegradesSurroundings(Claim):
+    """How much worse normal pixels beside an anomaly are reconstructed than the same model's other normal pixels."""
+
+    name = "surroundings"
+    statement = "An anomaly degrades the reconstruction of the normal region around it."
+    meaning = "log of the ratio of normal pixels' reconstruction error near an anomaly to that far from any, mean over datasets"
+    needs = "runs on more datasets whose test images have normal pixels both near an anomaly and far from it"
+
+    def effect(self, rows: list[Row], metric: str) -> Effect:
+        del metric
+        ratios: dict[str, list[float]] = defaultdict(list)
+        for run in runs_of(rows):
+            near, far = (run.training.get(f"normal_error_{where}") for where in ("near", "far"))
+            if near and far and near > 0 and far > 0:
+                ratios[run.family].append(float(np.log(near / far)))
+        return mean_effect([float(np.mean(values)) for values in ratios.values()], MIN_DATASETS, self.units)
+
+
+class ReconstructionIsNotLocalization(Claim):
+    """Rank correlation, over the settings of a dataset, of reconstruction quality and localization; turned around.
+
+    The unit is the dataset: neighbouring betas resemble each other, so that six of them are no six observations.
+    """
+
+    name = "reconstruction"
+    statement = "Better reconstruction is not better localization."
+    meaning = (
+        "minus Spearman's correlation, over settings, of −rec on normal validation images with the metric of "
+        f"{START}, mean over datasets"
+    )
+    needs = (
+        f"runs with {START} in {MIN_SETTINGS} or more settings (betas, say) with the same likelihood, on each of "
+        f"{MIN_CURVES} or more datasets"
+    )
+    threshold = -CORRELATION_THRESHOLD
+
+    def effect(self, rows: list[Row], metric: str) -> Effect:
+        points: dict[tuple[str, object], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+        for run in runs_of(rows):
+            rec, value = run.training.get("last_rec"), test_value(run, START, metric)
+            if rec is not None and value is not None:
+                same = tuple(
+                    run.facts.get(f"model.{key}") for key in ("likelihood", "sigma", "variance", "learn_sigma")
+                )
+                points[run.family, (run.dataset, same)][run.setting_id].append((rec, value))
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        found: dict[str, list[float]] = defaultdict(list)
+        for (family, _), settings in points.items():
+            rec, value = np.array([np.mean(values, axis=0) for values in settings.values()]).T
+            rho = correlation(rec.tolist(), (sign * value).tolist()) if len(rec) >= MIN_SETTINGS else None
+            if rho is not None:
+                found[family].append(rho)
+        return mean_effect([float(np.mean(values)) for values in found.values()], MIN_CURVES, self.units)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    ProjectionHelpsNaturalMore(),
+    KLGradientDependsOnDataset(),
+    KLGradientDependsOnSetting(),
+    LocalizationDependsOnBeta(),
+    EnsembleBeatsBestMember(),
+    AnomalyDegradesSurroundings(),
+    ReconstructionIsNotLocalization(),
+)
+
+
+def evaluate(rows: list[Row], metric: str = "auroc") -> list[Finding]:
+    """Every claim on these rows; ValueError for an unknown metric."""
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {list(METRICS)}")
+    return [claim.evaluate(rows, metric) for claim in CLAIMS]

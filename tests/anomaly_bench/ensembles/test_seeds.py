@@ -1,0 +1,176 @@
+"""Ensembles over seeds: against a literal recomputation from the saved models, and what is refused."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from fakes import write_mvtec
+from sklearn.metrics import roc_auc_score
+from small_runs import SMALL
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.load import load_config
+from anomaly_bench.ensembles import seeds
+from anomaly_bench.ensembles.finished import check_alike, find_settings
+from anomaly_bench.ensembles.seeds import combine_all, combine_seeds
+from anomaly_bench.models import build_model
+from anomaly_bench.predictors import build_suite
+from anomaly_bench.predictors.evidence import Evidence, frozen
+from anomaly_bench.runs.data import build_data
+from anomaly_bench.runs.run import run
+from data_modules.base.errors import DataError
+from leaderboard.json_file import ResultError
+from leaderboard.record import read_result
+
+MEMBERS = (
+    "{b:{use:reconstruction,smooth:1},p:{use:projection,iterations:2},"
+    "e:{use:ensemble,members:[b,p]},s:{use:subset_search,members:[b,p]}}"
+)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A runs folder with two seeds of one setting, and their config."""
+    root = tmp_path_factory.mktemp("swept")
+    write_mvtec(root / "mvtec" / "tile")
+    overrides = [
+        "dataset=mvtec_ad",
+        "dataset.category=tile",
+        "dataset.split.holdout=0.3",
+        f"dataset.root={root / 'mvtec'}",
+        f"out={root / 'runs'}",
+        f"cache_dir={root / 'cache'}",
+        f"predictors.members={MEMBERS}",
+        "predictors.only=[b,p,e,s]",
+        *SMALL,
+        "localization.bits=20",
+        "localization.pictures=0",
+    ]
+    for seed in (0, 1):
+        run(load_config([*overrides, f"seed={seed}"]))
+    return root / "runs", load_config(overrides)
+
+
+@pytest.fixture
+def runs(swept, tmp_path):
+    """The two runs, in a folder of the test's own."""
+    shutil.copytree(swept[0], tmp_path / "runs")
+    ((one, two),), damaged = find_settings(tmp_path / "runs")
+    assert not damaged
+    return [one, two]
+
+
+def shares(run_, config, data, name):
+    """By ranks, the shares of normal validation pixels that score lower than those pixels, and than all test pixels."""
+    suite, model = build_suite(config.predictors), build_model(config.model, data.image_shape)
+    model.load_state_dict(torch.load(run_.folder / "model.ckpt", weights_only=True)["state_dict"])
+
+    def scores(loader):
+        out = []
+        for batch in loader:
+            with frozen(model):
+                out.append(suite.maps(Evidence(model, batch["image"], batch["foreground"]), [name])[name][0].flatten())
+        return torch.cat(out)
+
+    normal, test = scores(data.val_dataloader()[0]), scores(data.test_dataloader())
+    ranked = normal.sort().values
+    return [
+        (torch.searchsorted(ranked, part) + torch.searchsorted(ranked, part, right=True)) / 2 / len(ranked)
+        for part in (normal, test)
+    ]
+
+
+def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(runs, swept, tmp_path, monkeypatch):
+    result = combine_seeds(runs, tmp_path / "runs")
+    members = [run_.result for run_ in runs]
+    assert result.ensemble_of == [member.run_id for member in members]
+    assert (result.setting_id, result.seed) == (members[0].setting_id, members[0].seed)
+    assert result.provenance.split_digest == members[0].provenance.split_digest
+    assert set(result.predictors) == {"b@seeds", "p@seeds", "e@seeds", "s@seeds"}
+
+    data = build_data(swept[1], Reporter())
+    mask = torch.cat([batch["mask"].flatten() for batch in data.test_dataloader()])
+    for name in ("b", "p"):
+        normal, test = (
+            sum(parts) / 2 for parts in zip(*(shares(one, swept[1], data, name) for one in runs), strict=True)
+        )
+        reached = result.predictors[f"{name}@seeds"].test
+        assert reached["auroc"].value == pytest.approx(roc_auc_score(mask, test), abs=2e-3)
+        called = test > normal.sort(descending=True).values[int(swept[1].localization.fpr * len(normal))]
+        expected = 2 * (called & mask).sum() / (called.sum() + mask.sum())
+        assert reached["dice"].value == pytest.approx(expected.item(), abs=0.02)
+
+    monkeypatch.setattr(seeds, "localize", None)
+    assert combine_seeds(runs, tmp_path / "runs") == result
+    (again,), _ = find_settings(tmp_path / "runs")
+    assert [run_.folder for run_ in again] == [run_.folder for run_ in runs]
+
+
+def test_one_model_twice_ranks_as_it_does_alone(runs):
+    """Calibration keeps the order of scores, so that a model in company of itself reaches what it reached."""
+    data = build_data(seeds.saved_config(runs[0]), Reporter())
+    member = seeds.load_member(runs[0], data, [])
+    look = seeds.saved_config(runs[0]).localization
+    reached = seeds.localize([member, member], data, look, "max", Reporter())
+    for name, alone in runs[0].result.predictors.items():
+        for part in ("validation", "test"):
+            one, two = getattr(alone, part), getattr(reached[f"{name}@seeds_max"], part)
+            assert two["auroc"].value == pytest.approx(one["auroc"].value, abs=1e-2)  # scores above all normal ones tie
+            assert two["dice"].value == pytest.approx(one["dice"].value, abs=0.03)
+
+
+def test_a_run_without_its_model_is_named_with_a_remedy_and_the_other_settings_are_done(runs, swept, tmp_path):
+    whole, _ = find_settings(swept[0])
+    checkpoint = runs[1].folder / "model.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    out = tmp_path / "out"
+    done, failed = combine_all([runs, *whole], out, "product", ["b"], Reporter())
+    (message,) = map(str, failed.values())
+    assert message.startswith(f"{checkpoint}: expected the model of a finished run")
+    assert "repeat the run, or name the other runs with --members" in message
+    ((_, result),) = done
+    (path,) = out.glob("*/result.json")
+    assert read_result(path) == result
+    assert set(result.predictors) == {"b@seeds_product"}
+    checkpoint.unlink()
+    with pytest.raises(ResultError, match="FileNotFoundError"):
+        combine_seeds(runs, out)
+    (runs[0].folder / "config.yaml").write_text("dataset: 1")
+    with pytest.raises(ResultError, match=r"config\.yaml: expected the config of a finished run"):
+        combine_seeds(runs, out)
+
+
+def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):
+    def changed(run_, **provenance):
+        made = run_.result.provenance.model_copy(update=provenance)
+        return replace(run_, result=run_.result.model_copy(update={"provenance": made}))
+
+    for name in ("data_fingerprint", "split_digest"):
+        with pytest.raises(ResultError, match=f"its {name} is not that of"):
+            check_alike([runs[0], changed(runs[1], **{name: "other"})])
+    with pytest.raises(ResultError, match="two of these have the same seed"):
+        check_alike([runs[0], runs[0]])
+    with pytest.raises(DataError, match=r"not those that .* was trained on"):
+        combine_seeds([changed(run_, data_fingerprint="other") for run_ in runs], tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"--predictors x: .* has no such row; there are"):
+        combine_seeds(runs, tmp_path / "out", predictors=["x"])
+
+
+def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
+    folder = str(tmp_path / "runs")
+    code, out, err = cli("ensemble", folder, "--how", "max", "--predictors", "b", "e")
+    assert code == 0, err
+    assert "mean of seeds 0, 1 → their ensemble" in " ".join(out.split())
+    one, two = (run_.result.predictors["b"].test["auroc"].value for run_ in runs)
+    (path,) = (tmp_path / "runs").glob("*-2seeds-max-*/result.json")
+    together = read_result(path).predictors["b@seeds_max"].test["auroc"].value
+    assert f"{(one + two) / 2:.3f} → {together:.3f}" in out
+    code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8], "nothing")
+    assert (code, "--members nothing: no run in" in err) == (2, True)
+    code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8])
+    assert (code, "no setting has two finished seeds" in err) == (2, True)
+    (runs[0].folder / "model.ckpt").unlink()
+    code, _, err = cli("ensemble", folder, "--predictors", "p")
+    assert (code, "failed: mvtec_ad" in err, "model.ckpt" in err) == (1, True, True)

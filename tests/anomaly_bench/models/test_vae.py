@@ -1,0 +1,356 @@
+import math
+import re
+import sys
+import warnings
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from checkout import ROOT
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.config.load import load_config
+from anomaly_bench.models import AE, CEVAE, NETWORKS, VAE, BetaVAE, build_model
+from anomaly_bench.models.corruption import Corruption
+from anomaly_bench.models.networks import NetworkSpec
+from anomaly_bench.models.vae import ActiveUnits
+from anomaly_bench.models.variants import cyclical, warmup
+from anomaly_bench.pictures.model import model_pictures
+
+SMALL = {"latent": 5, "channels": (4, 8)}
+SHAPE = (1, 16, 16)
+
+
+def images(count: int = 6) -> torch.Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def fit(model: VAE, epochs: int = 1) -> pl.Trainer:
+    loader = torch.utils.data.DataLoader([{"image": images()}, {"image": images()}], batch_size=None)
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = pl.Trainer(max_epochs=epochs, enable_model_summary=False, **settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?!posterior collapse)")
+        warnings.filterwarnings("always", "posterior collapse")
+        trainer.fit(model, loader, loader)
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"beta": 0.0}, r"model\.beta=0\.0: expected a number greater than 0"),
+        ({"beta": -1.0}, r"model\.beta=-1\.0"),
+        ({"beta": float("nan")}, r"model\.beta=nan"),
+        ({"latent": 0}, r"model\.latent=0"),
+        ({"channels": ()}, r"model\.channels=\[\]"),
+        ({"warmup_epochs": -1}, r"model\.warmup_epochs=-1"),
+        ({"schedule": "cosine"}, r"model\.schedule=cosine: expected one of warmup, cyclical, capacity"),
+        ({"cycles": 0}, r"model\.cycles=0"),
+        ({"cycle_epochs": 0}, r"model\.cycle_epochs=0"),
+        ({"ramp": 0.0}, r"model\.ramp=0\.0"),
+        ({"capacity": -1.0}, r"model\.capacity=-1\.0"),
+        ({"noise": -1.0}, r"model\.noise=-1\.0"),
+        ({"masks": -1}, r"model\.masks=-1"),
+        ({"mask_size": 2.0}, r"model\.mask_size=2\.0"),
+    ],
+)
+def test_impossible_values_are_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        BetaVAE(SHAPE, **{"channels": (4, 8), **arguments})
+
+
+def test_normalised_beta_is_in_units_of_latent_over_input_size():
+    model = BetaVAE((3, 16, 16), beta=0.5, normalised=True, **SMALL)
+    assert model.beta == pytest.approx(0.5 * 3 * 16 * 16 / 5)
+    spatial = BetaVAE((3, 16, 16), beta=0.5, normalised=True, spatial=True, **SMALL)
+    assert spatial.beta == pytest.approx(0.5 * 3 * 16 * 16 / (5 * 4 * 4))
+
+
+def loss_of(cls, **arguments):
+    torch.manual_seed(0)
+    model = cls(SHAPE, **SMALL, **arguments)
+    torch.manual_seed(1)
+    terms = model.training_terms(images())
+    return terms["loss"], terms["rec"], terms["kl"]
+
+
+def test_beta_one_is_the_vae_to_the_last_bit():
+    assert torch.equal(loss_of(BetaVAE, beta=1.0)[0], loss_of(VAE)[0])
+    torch.manual_seed(0)
+    vae = VAE(SHAPE, **SMALL)
+    torch.manual_seed(0)
+    beta_vae = BetaVAE(SHAPE, beta=1.0, **SMALL)
+    for model in (vae, beta_vae):
+        torch.manual_seed(2)
+        fit(model)
+    assert all(map(torch.equal, vae.parameters(), beta_vae.parameters()))
+
+
+def test_the_loss_is_rec_plus_beta_kl():
+    loss, rec, kl = loss_of(BetaVAE, beta=7.0)
+    assert torch.allclose(loss, rec + 7 * kl)
+
+
+def test_the_deterministic_terms_use_the_posterior_mean():
+    model = VAE(SHAPE, **SMALL).eval()
+    rec, _ = model.terms(images(), sample=False)
+    assert torch.allclose(rec, model.likelihood.nll(images(), model.decode(model.encode(images())[0])))
+    assert not torch.allclose(rec, model.terms(images(), sample=True)[0])
+
+
+def test_schedules_against_their_closed_forms():
+    assert [warmup(step, 20) for step in (0, 5, 20, 100)] == [0, 0.25, 1, 1]
+    assert warmup(0, 0) == 1
+    # M = 2 cycles of 8 steps, R = 0.5: Fu et al. 2019, equations 6 and 7
+    assert [cyclical(step, 8, 2, 0.5) for step in range(17)] == [*[0, 0.25, 0.5, 0.75, 1, 1, 1, 1] * 2, 1]
+    assert cyclical(3, 8, 2, 1.0) == 3 / 8
+
+
+def scheduled(monkeypatch: pytest.MonkeyPatch, step: int, **arguments) -> BetaVAE:
+    class Trainer:
+        global_step, num_training_batches = step, 10
+
+    monkeypatch.setattr(BetaVAE, "trainer", Trainer)
+    return BetaVAE(SHAPE, beta=8.0, **arguments, **SMALL)
+
+
+@pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 2.0), (20, 8.0), (100, 8.0)])
+def test_warm_up_grows_linearly_to_all_of_beta(monkeypatch, step, beta):
+    model = scheduled(monkeypatch, step, warmup_epochs=2)
+    assert model.training_beta() == beta
+    assert model.beta == 8.0
+
+
+@pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 2.0), (10, 4.0), (20, 8.0), (35, 8.0), (40, 0.0), (80, 8.0)])
+def test_cycles_start_again_and_end_at_all_of_beta(monkeypatch, step, beta):
+    model = scheduled(monkeypatch, step, schedule="cyclical", cycles=2, cycle_epochs=4)
+    assert model.training_beta() == beta
+    assert model.penalty(torch.tensor(3.0)) == 24.0
+
+
+@pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (5, 2.5), (20, 10.0), (100, 10.0)])
+def test_capacity_is_the_distance_of_each_kl_from_a_growing_target(monkeypatch, step, capacity):
+    model = scheduled(monkeypatch, step, schedule="capacity", warmup_epochs=2, capacity=10.0)
+    kl = torch.tensor([1.0, 4.0, 25.0])
+    assert torch.allclose(model.training_penalty(kl), 8 * (kl - capacity).abs())
+    assert torch.allclose(model.penalty(kl), 8 * (kl - 10).abs())
+    assert model.beta == model.training_beta() == 8.0
+
+
+def test_an_autoencoder_is_deterministic_and_has_no_kl():
+    model = AE(SHAPE, **SMALL)
+    image = images().requires_grad_(True)
+    (rec, kl), (again, _), (mean, _) = (model.terms(image, sample=sample) for sample in (True, True, False))
+    assert torch.equal(rec, again)
+    assert torch.equal(rec, mean)
+    assert torch.equal(kl, torch.zeros(6))
+    assert torch.equal(torch.autograd.grad(kl.sum(), image)[0], torch.zeros_like(image))
+    terms = model.training_terms(image)
+    assert torch.equal(terms["loss"], terms["rec"])
+    assert model.beta == 0
+    expected = (image - model.decode(model.encode(image)[0])).square().sum((1, 2, 3)) / (2 * 0.1**2)
+    assert torch.allclose(rec - 16 * 16 * (math.log(0.1) + 0.5 * math.log(2 * math.pi)), expected, rtol=1e-4)
+
+
+def test_the_loss_of_the_cevae_by_hand():
+    torch.manual_seed(0)
+    model = CEVAE(SHAPE, beta=3.0, context_weight=0.5, masks=2, **SMALL)
+    torch.manual_seed(5)
+    terms = model.training_terms(images())
+    torch.manual_seed(5)
+    mean, logvar = model.encoder(images())
+    sampled = model.decoder(mean + torch.randn_like(mean) * logvar.exp().sqrt())
+    masked = Corruption(0.0, 2, 0.5)(images())
+    filled = model.decoder(model.encoder(masked)[0])
+
+    def squared(reconstruction):
+        constant = 16 * 16 * (math.log(0.1) + 0.5 * math.log(2 * math.pi))
+        return 50 * (images() - reconstruction).square().sum((1, 2, 3)) + constant
+
+    kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(1)
+    assert not torch.equal(masked, images())
+    assert torch.allclose(terms["context"], squared(filled), rtol=1e-4)
+    assert torch.allclose(terms["loss"], squared(sampled) + 3 * kl + 0.5 * squared(filled), rtol=1e-4)
+
+
+def test_a_cevae_without_anything_to_fill_in_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.masks=0, model\.noise=0"):
+        CEVAE(SHAPE, masks=0, **SMALL)
+    with pytest.raises(ConfigError, match=r"model\.context_weight=0"):
+        CEVAE(SHAPE, context_weight=0.0, **SMALL)
+
+
+def test_a_denoising_model_sees_noise_and_is_judged_by_the_clean_image():
+    seen, target = [], []
+    model = VAE(SHAPE, noise=0.3, **SMALL)
+    model.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    nll = model.likelihood.nll
+    model.likelihood.nll = lambda image, *rest: target.append(image) or nll(image, *rest)
+    model.training_terms(images(200))
+    model.terms(images(), sample=False)
+    assert (seen[0] - images(200)).std().item() == pytest.approx(0.3, rel=0.02)
+    assert torch.equal(target[0], images(200))
+    assert torch.equal(seen[1], images())
+
+
+def test_masks_are_squares_of_one_value_no_larger_than_allowed():
+    image = torch.rand(400, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    masked = Corruption(0.0, 1, 0.25)(image)
+    changed = masked != image
+    assert torch.equal(changed[:, 0], changed[:, 1])
+    touched = changed.any(dim=1).flatten(1).any(1)
+    assert touched.float().mean().item() == pytest.approx(0.5, abs=0.08)
+    for one, where in zip(masked[touched], changed[touched, 0], strict=True):
+        rows, columns = where.any(1).nonzero().flatten(), where.any(0).nonzero().flatten()
+        height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+        assert max(height, width) <= 5  # a side of up to 4 px touches up to 5
+        assert where.sum() == height * width
+        assert len(one[:, where].unique()) == 1
+    assert Corruption(0.0, 0, 0.5)(image) is image
+    several = Corruption(0.0, 3, 0.5)(image)
+    assert (several != image).float().mean() > 2 * changed.float().mean()
+
+
+def test_active_units_against_the_variance_of_all_means():
+    spread = torch.tensor([0.0, 0.09, 0.11, 3.0])
+    means = 5 + spread * torch.randn(1000, 4, generator=torch.Generator().manual_seed(0))
+    units = ActiveUnits()
+    for part in means.split(300):
+        units.update(part)
+    assert units.compute() == int((means.var(0, correction=0) > 0.01).sum()) == 2
+    assert ActiveUnits().compute() == 0
+
+
+def test_training_logs_the_terms_beta_and_active_units():
+    model = BetaVAE(SHAPE, warmup_epochs=4, **SMALL)
+    logged = {name: float(value) for name, value in fit(model).callback_metrics.items()}
+    assert logged["val/elbo"] == pytest.approx(-(logged["val/rec"] + 4 * logged["val/kl"]), rel=1e-5)
+    assert logged["train/beta"] == 4 * 2 / 8
+    with torch.no_grad():
+        variance = model.eval().encode(images())[0].var(0, correction=0)
+    assert logged["val/active_units"] == (variance > 0.01).sum()
+
+
+@pytest.mark.parametrize(("cls", "weight", "told"), [(VAE, 0.0, 1), (VAE, 10.0, 0), (AE, 0.0, 0)])
+def test_a_collapsed_posterior_is_told_once(recwarn, cls, weight, told):
+    model = cls(SHAPE, lr=1e-9, **SMALL)
+    with torch.no_grad():
+        model.encoder.posterior.weight.mul_(weight)
+    trainer = fit(model, epochs=12)
+    assert (trainer.callback_metrics["val/active_units"] == 0) == (weight == 0)
+    messages = [str(warning.message) for warning in recwarn if "posterior collapse" in str(warning.message)]
+    assert len(messages) == told
+    assert all("lower model.beta" in message for message in messages)
+
+
+@pytest.mark.parametrize("cls", [VAE, AE])
+def test_pictures_leave_the_model_and_the_random_numbers_alone(cls):
+    model = cls(SHAPE, **SMALL)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    shown = model_pictures(model, images(), samples=4)
+    assert torch.equal(before, torch.get_rng_state())
+    assert model.training
+    assert torch.allclose(shown["reconstruction"], model.decode(model.encode(images())[0]))
+    assert ("prior" in shown) == (cls is VAE)
+    if cls is VAE:
+        assert shown["prior"].shape == (4, *SHAPE)
+        assert torch.equal(shown["prior"], model_pictures(model, images(), samples=4)["prior"])
+
+
+def linear(spec: NetworkSpec) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Affine maps both ways, and a posterior variance that is the same for every image."""
+    size = math.prod(spec.shape)
+
+    class Encoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mean = torch.nn.Linear(size, spec.latent)
+            self.logvar = torch.nn.Parameter(torch.zeros(spec.latent))
+
+        def forward(self, image):
+            mean = self.mean(image.flatten(1))
+            return mean, self.logvar.expand_as(mean)
+
+    return Encoder(), torch.nn.Sequential(torch.nn.Linear(spec.latent, size), torch.nn.Unflatten(1, spec.shape))
+
+
+def test_a_linear_vae_finds_probabilistic_pca(monkeypatch):
+    """Its global optimum is that of pPCA (Tipping & Bishop 1999), where the ELBO is the likelihood (Lucas et al. 2019)."""
+    monkeypatch.setitem(NETWORKS, "linear", linear)
+    torch.manual_seed(0)
+    size, latent, count = 12, 2, 1000
+    basis = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64))[0]
+    deviations = torch.tensor([2.0, 1.2, *[0.3] * (size - latent)], dtype=torch.float64)
+    data = torch.randn(count, size, dtype=torch.float64) * deviations @ basis.T + 0.7
+    model = VAE((1, 3, 4), latent=latent, network="linear", variance="scalar", sigma=1.0).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1500)
+    image = data.view(count, 1, 3, 4)
+    for _ in range(1500):
+        optimizer.zero_grad()
+        model.training_terms(image)["loss"].mean().backward()
+        optimizer.step()
+        schedule.step()
+    covariance = torch.cov(data.T, correction=0)
+    values, vectors = torch.linalg.eigh(covariance)
+    learned = torch.linalg.qr(model.decoder[0].weight.detach())[0]
+    cosines = torch.linalg.svdvals(learned.T @ vectors[:, -latent:])
+    assert cosines.min() > 0.999
+    noise = values[:-latent].mean()
+    assert model.likelihood.sigma == pytest.approx(noise.sqrt().item(), rel=0.01)
+    marginal = vectors[:, -latent:] @ torch.diag(values[-latent:] - noise) @ vectors[:, -latent:].T
+    exact = torch.distributions.MultivariateNormal(data.mean(0), marginal + noise * torch.eye(size).double())
+    with torch.no_grad():
+        elbo = -torch.stack([model.training_terms(image)["loss"].mean() for _ in range(50)]).mean()
+    assert elbo.item() == pytest.approx(exact.log_prob(data).mean().item(), abs=0.05)
+
+
+WRONG = """
+
+def wrong(spec):
+    return my_network(spec)[0], nn.Linear(spec.latent, 3)
+"""
+
+
+@pytest.fixture
+def own_package(tmp_path, monkeypatch):
+    """A package outside the checkout with the examples of the documentation in it, and a network that does not fit."""
+    root = ROOT
+    (network,) = re.findall(r"```python\n(.*?)```", (root / "docs/models.md").read_text(), re.DOTALL)
+    examples = [*re.findall(r"```python\n(.*?)```", (root / "CONTRIBUTING.md").read_text(), re.DOTALL), network]
+    assert max(len(example.splitlines()) for example in examples) < 25
+    (tmp_path / "their_package").mkdir()
+    (tmp_path / "their_package" / "__init__.py").write_text("\n\n".join(examples) + WRONG)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "their_package", raising=False)
+
+
+def test_a_model_and_a_network_of_a_users_own_package(own_package):
+    overrides = ["model=vae", "model.use=their_package.MyVAE", "model.options.free=3.0"]
+    model = build_model(load_config([*overrides, "model.network=their_package.my_network"]).model, SHAPE)
+    assert type(model).__name__ == "MyVAE"
+    assert type(model.encoder).__name__ == "Encoder"
+    fit(model)
+    assert torch.equal(model.penalty(torch.tensor([1.0, 5.0])), torch.tensor([0.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.use=their_package.Nothing"], r"model\.use=their_package\.Nothing: .*PYTHONPATH"),
+        (["model.use=no_such_package.MyVAE"], r"model\.use=no_such_package\.MyVAE: No module named"),
+        (["model.use=MyVAE"], r"model\.use=MyVAE: .*expected package\.module\.Name"),
+        (["model.use=their_package.Encoder"], r"model\.use=their_package\.Encoder: expected a subclass of"),
+        (["model.use=their_package.MyVAE", "model.options.fre=1"], r"model\.options=.*unexpected keyword.*'fre'"),
+        (["model.options.latent=3"], r"model\.options=.*multiple values for keyword argument 'latent'"),
+        (["model.network=covn"], r"model\.network=covn: expected one of conv, bergmann, dcgan, residual, or"),
+        (["model.network=their_package.wrong"], r"model\.network=their_package\.wrong: the decoder gives \[3\]"),
+        (["model.network=their_package.nothing"], r"model\.network=their_package\.nothing: .*PYTHONPATH"),
+    ],
+)
+def test_what_cannot_be_a_model_of_ones_own_is_refused_by_name(own_package, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model(load_config(["model=vae", *overrides]).model, SHAPE)

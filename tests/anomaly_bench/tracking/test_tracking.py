@@ -1,0 +1,481 @@
+import json
+import platform
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import wandb
+from PIL import Image
+from pytorch_lightning.loggers.logger import Logger
+from small_runs import tiles
+from wandb_stub import backend, history, records, server, summary
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.load import load_config
+from anomaly_bench.metrics import LocalizationCurve
+from anomaly_bench.pictures.panels import Sample
+from anomaly_bench.runs.run import run
+from anomaly_bench.tracking import media
+from anomaly_bench.tracking.loggers import finishing
+from anomaly_bench.tracking.other_loggers import Patient, other_logger
+from anomaly_bench.tracking.wandb import start as wandb_start
+from anomaly_bench.tracking.wandb.logger import WandbLogger
+from leaderboard.record import LOWER_IS_BETTER, METRICS
+
+NAMES = ["rec_l1", "grad_elbo"]
+FAST = ["trainer.max_epochs=2", "localization.monitor_every=1", "localization.pictures=2", "localization.resamples=20"]
+SECRET = "b" * 40
+
+
+def overrides_of(folder: Path) -> list[str]:
+    return [*tiles(folder), *FAST, f"predictors.only=[{','.join(NAMES)}]"]
+
+
+def run_file(out: Path) -> Path:
+    """The one W&B file of the one run in a folder."""
+    (file,) = out.glob("mvtec*/wandb/offline-run-*/run-*.wandb")
+    return file
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """Overrides, the result without a tracker, the result with W&B offline, its file, and what a server there was asked."""
+    folder = tmp_path_factory.mktemp("tracking")
+    overrides = overrides_of(folder)
+    plain = run(load_config([*overrides, f"out={folder / 'plain'}"]))
+    with pytest.MonkeyPatch.context() as patch, server(500) as (address, asked):
+        patch.setenv("HOME", str(folder))
+        patch.setenv("NETRC", str(folder / "none"))
+        patch.setenv("A_TOKEN_OF_MINE", SECRET)
+        for name in ("WANDB_BASE_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            patch.setenv(name, address)
+        for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_HOST", "NO_PROXY", "no_proxy"):
+            patch.delenv(name, raising=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # the least trouble with W&B is a warning
+            result = run(load_config([*overrides, f"out={folder / 'wandb'}", "logger=wandb"]))
+    return overrides, plain, result, run_file(folder / "wandb"), asked
+
+
+def test_a_tracker_moves_no_number(logged):
+    _, plain, result, file, _ = logged
+    assert result.run_id == plain.run_id
+
+    def numbers(one):
+        return {name: (row.test, row.validation) for name, row in one.predictors.items()}
+
+    assert numbers(result) == numbers(plain)
+    assert (file.parents[2] / "metrics.csv").exists()
+
+
+def test_offline_asks_nothing_of_any_server(logged):
+    assert logged[4] == []
+
+
+def test_a_run_has_a_name_a_group_tags_and_its_config(logged):
+    _, _, result, file, _ = logged
+    (about,) = records(file, "run")
+    assert about["run_id"] == result.run_id
+    assert about["display_name"] == "mvtec_ad_tile-beta_vae-beta4-seed0"
+    assert about["run_group"] == "mvtec_ad_tile/beta_vae/beta4"
+    assert about["job_type"] == "run"
+    assert about["tags"] == ["mvtec_ad_tile", "mvtec_ad", "tile", "natural", "beta_vae", "beta=4"]
+    config = summary(file)["config"]
+    assert (config["model"]["latent"], config["seed"], config["beta"]) == (4, 0, 4)
+    assert config["data"]["fingerprint"] == result.provenance.data_fingerprint
+    assert config["code"]["source_digest"] == result.provenance.source_digest
+
+
+def test_the_history_has_a_row_for_each_epoch_and_one_for_the_results(logged):
+    rows = history(logged[3])
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    for row in rows[:2]:
+        curves = {
+            "train/loss",
+            "train/rec",
+            "train/kl",
+            "train/beta",
+            "val/elbo",
+            "val/rec",
+            "val/kl",
+            "val/active_units",
+        }
+        assert curves <= row.keys()
+        assert {f"monitor/{name}/auroc" for name in NAMES} <= row.keys()
+        assert row["monitor/overview._type" if "monitor/overview._type" in row else "monitor/overview"]
+    assert not any(key.startswith("monitor/") for key in rows[2])
+
+
+def test_every_metric_is_logged_with_the_summary_that_is_better(logged):
+    _, _, result, file, _ = logged
+    found, last = summary(file)["summary"], history(file)[-1]
+    goals = {record["name"]: record.get("summary") for record in records(file, "metric") if "name" in record}
+    for name, row in result.predictors.items():
+        for part, measures in (("val", row.validation), ("test", row.test)):
+            for metric, measure in measures.items():
+                key, goal = f"{part}/{name}/{metric}", "min" if metric in LOWER_IS_BETTER else "max"
+                if measure.value is not None:
+                    assert last[key] == pytest.approx(measure.value)
+                    assert goals[key] == {goal: True}
+                    assert found[key] == {goal: pytest.approx(measure.value)}
+    assert found["val/elbo"]["max"] == pytest.approx(result.training["best_elbo"])
+    assert found["time/fit_seconds"] == pytest.approx(result.provenance.durations["fit"])
+
+
+def test_the_predictors_table_has_a_row_for_each(logged):
+    _, _, result, file, _ = logged
+    table = json.loads((file.parent / "files" / summary(file)["summary"]["predictors"]["path"]).read_text())
+    rows = [dict(zip(table["columns"], cells, strict=True)) for cells in table["data"]]
+    assert [row["predictor"] for row in rows] == list(result.predictors)
+    for row in rows:
+        measures = result.predictors[row["predictor"]].test
+        assert {name: row[name] for name in METRICS} == {name: measures[name].value for name in METRICS}
+        assert row["ap 95 % low"] == measures["ap"].ci_low
+
+
+def test_pictures_have_captions_and_what_was_found_and_missed_over_them(logged):
+    file = logged[3]
+    found = summary(file)["summary"]
+    for key in ("images/input", "images/reconstruction", *(f"maps/{name}" for name in NAMES)):
+        pictures = found[key]
+        assert (pictures["count"], pictures["width"], pictures["height"]) == (2, 16, 16)
+        assert all("·" in caption for caption in pictures["captions"])
+        for at, masks in enumerate(pictures["all_masks"]):
+            (layer,) = masks.values()
+            mask = np.asarray(Image.open(file.parent / "files" / layer["path"]))
+            truth = np.asarray(Image.open(file.parent / "files" / first_mask(found, at)["path"])) > 0
+            assert truth.any()
+            assert (np.isin(mask, (1, 2)) == truth).all()
+    assert "grad_elbo, " in found["maps/grad_elbo"]["captions"][0]
+    for key in ("pictures/overview", "pictures/model", "monitor/overview"):
+        assert found[key]["_type"] == "image-file"
+
+
+def first_mask(found, at):
+    return found["images/input"]["all_masks"][at]["mask"]
+
+
+def test_curves_and_score_histograms_are_charts_of_every_predictor(logged):
+    _, _, result, file, _ = logged
+    found, folder = summary(file)["summary"], file.parent / "files"
+    for kind in ("roc", "pr", "pro"):
+        table = json.loads((folder / found[f"curves/{kind}_table"]["path"]).read_text())
+        assert {row[0] for row in table["data"]} == set(NAMES)
+    for name in NAMES:
+        points = np.array([row[1:] for row in roc_rows(folder, found) if row[0] == name])
+        area = np.trapezoid(points[:, 1], points[:, 0])
+        assert area == pytest.approx(result.predictors[name].test["auroc"].value, abs=0.01)
+        table = json.loads((folder / found[f"scores/{name}_table"]["path"]).read_text())
+        shares: dict[str, float] = {}
+        for row in table["data"]:
+            cells = dict(zip(table["columns"], row, strict=True))
+            shares[cells["lineKey"]] = shares.get(cells["lineKey"], 0) + cells["lineVal"]
+        assert shares == {"normal": pytest.approx(1), "anomalous": pytest.approx(1)}
+
+
+def roc_rows(folder, found):
+    return json.loads((folder / found["curves/roc_table"]["path"]).read_text())["data"]
+
+
+def test_nothing_of_the_machine_is_logged(logged):
+    file = logged[3]
+    files = [file, *(path for path in (file.parent / "files").rglob("*") if path.is_file())]
+    content = b"".join(path.read_bytes() for path in files)
+    folder = str(file.parents[4])
+    for word in (folder, str(Path.cwd()), SECRET, str(Path.home()) + "/", "A_TOKEN_OF_MINE"):
+        assert word.encode() not in content
+    assert not records(file, "environment")
+    assert platform.node() not in json.dumps(records(file, "run"))
+    assert not list((file.parent / "files").rglob("wandb-metadata.json"))
+    assert not list((file.parent / "files").rglob("requirements.txt"))
+    assert not (file.parent / "logs").exists()
+
+
+class Stopping(Reporter):
+    """Interrupts the run after its first epochs, as Ctrl-C would."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def note(self, text: str) -> None:
+        self.left -= text.startswith("epoch")
+        if not self.left:
+            self.left = -1
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_as_one_history(logged, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    more = ["logger=wandb", "trainer.max_epochs=4", "trainer.checkpoint_share=1", "localization.monitor_every=2"]
+    config = load_config([*logged[0], *more, f"out={tmp_path / 'runs'}"])
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Stopping(3))
+    (first,) = (tmp_path / "runs").glob("mvtec*/wandb/offline-run-*/run-*.wandb")
+    run(config)
+    file = run_file(tmp_path / "runs")
+    assert file.name == first.name
+    rows = history(file)
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3, 4]
+    assert all("val/elbo" in row and "train/loss" in row for row in rows[:4])
+    assert [any(key.startswith("monitor/overview") for key in row) for row in rows] == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("answer", [401, 500, None])
+def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1.5")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb.teardown()  # it keeps the server of its first run
+    with server(answer) as (address, asked):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        began = time.perf_counter()
+        with pytest.warns(UserWarning, match="logging offline, push it later with `anomaly-bench wandb sync FOLDER`"):
+            started = wandb_start.start(tmp_path, "id", "name", "group", "run", [], {})
+        assert started is not None
+        started.log({"a": 1})
+        started.finish()
+        assert time.perf_counter() - began < 8
+    wandb.teardown()
+    assert asked
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-id.wandb")
+    assert history(file)[0]["a"] == 1
+
+
+@pytest.mark.parametrize("answer", [500, 0, None])
+def test_a_server_that_dies_in_the_middle_of_a_run_costs_seconds_and_no_row(answer, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "1")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb.teardown()
+    with backend(answer) as there:
+        monkeypatch.setenv("WANDB_BASE_URL", there.address)
+        logger = WandbLogger(wandb_start.start(tmp_path, "id", "name", "group", "run", [], {}), tmp_path)
+        assert logger.run.settings.mode == "online"
+        there.dead.set()
+        for epoch in range(3):
+            logger.log_metrics({"val/elbo": 1.0, "epoch": epoch}, epoch)
+            logger.flush()
+        began = time.perf_counter()
+        with pytest.warns(UserWarning, match="W&B could not finish .*push it later with `anomaly-bench wandb sync"):
+            logger.finish(0)
+        assert time.perf_counter() - began < 5
+    wandb.teardown()
+    assert not any("otel" in path for path in there.asked)  # which is waited for when the process ends
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-id.wandb")  # where `anomaly-bench wandb sync` looks
+    assert [row["epoch"] for row in history(file)] == [0, 1, 2]
+
+
+def test_a_run_that_is_resumed_online_goes_on_after_the_rows_that_the_server_has(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with backend() as there:
+        monkeypatch.setenv("WANDB_BASE_URL", there.address)
+        for last in (2, 4):  # the second attempt repeats what is in metrics.csv
+            wandb.teardown()
+            logger = WandbLogger(wandb_start.start(tmp_path, "id", "name", "group", "run", [], {}), tmp_path)
+            for epoch in range(last):
+                logger.log_metrics({"val/elbo": 1.0, "epoch": epoch}, epoch)
+            logger.finish(0)
+    wandb.teardown()
+    assert [there.history[at]["epoch"] for at in sorted(there.history)] == [0, 1, 2, 3]
+    assert [there.history[at]["_step"] for at in sorted(there.history)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 5\n"])
+def test_a_wandb_whose_own_process_is_missing_dies_or_says_nothing_is_a_warning(script, tmp_path):
+    """In a process of its own: W&B waits for ever in it, unless it is kept from reporting that."""
+    core = tmp_path / "wandb-core"
+    if script:
+        core.write_text(script)
+        core.chmod(0o755)
+    program = f"""
+from pathlib import Path
+import wandb.sdk.lib.service.service_process as service
+from anomaly_bench.tracking.wandb import start as wandb_start
+service.get_core_path = lambda: {str(core)!r}
+wandb_start.SERVICE_TIMEOUT = 1
+assert wandb_start.start(Path({str(tmp_path)!r}), "id", "name", "group", "run", [], {{}}) is None
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert "W&B could not start" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe machine", b"machine"])
+def test_a_netrc_that_cannot_be_read_is_no_login(content, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_bytes(content)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert not wandb_start.logged_in()
+
+
+def test_wandb_that_cannot_start_is_a_warning(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("wandb.init", refuse)
+    with pytest.warns(UserWarning, match="W&B could not start .*no route to host"):
+        assert wandb_start.start(tmp_path, "id", "name", "group", "run", [], {}) is None
+
+
+class FakeRun:
+    """A W&B run that remembers."""
+
+    project, id, step = "project", "id", 0
+    settings = SimpleNamespace(sync_dir="none")
+
+    def __init__(self, epoch=None):
+        self.resumed, self.summary = epoch is not None, {} if epoch is None else {"epoch": epoch}
+        self.rows, self.codes = [], []
+
+    def define_metric(self, *_, **__):
+        """Nothing to define."""
+
+    def log(self, row):
+        self.rows.append(row)
+
+    def finish(self, code):
+        self.codes.append(code)
+
+
+def test_a_run_that_fails_is_closed_as_failed(tmp_path):
+    started = FakeRun()
+    with pytest.raises(ValueError, match="why"), finishing([WandbLogger(started, tmp_path)]):
+        raise ValueError("why")
+    assert started.codes == [1]
+
+
+def test_wandb_that_breaks_off_is_one_warning_and_nothing_more(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(FakeRun, "log", broken)
+    logger = WandbLogger(FakeRun(), tmp_path)
+    logger.log_metrics({"val/elbo": 1.0, "epoch": 0}, 0)
+    with pytest.warns(UserWarning, match="W&B failed .OSError: No space left on device.; the run goes on"):
+        logger.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logger.log_metrics({"val/elbo": 1.0, "epoch": 1}, 1)
+        logger.log_final({"val/a/ap": 0.4})
+
+
+def test_epochs_that_the_server_has_are_not_logged_again(tmp_path):
+    started = FakeRun(epoch=1)
+    logger = WandbLogger(started, tmp_path)
+    for epoch in range(4):
+        logger.log_metrics({"val/elbo": -epoch, "epoch": epoch}, 8 * epoch)
+        logger.log_metrics({"train/loss": epoch, "epoch": epoch}, 8 * epoch)
+    logger.log_metrics({"test/a/ap": 0.5, "epoch": 4}, 32)
+    logger.log_final({"val/a/ap": 0.4})
+    assert started.rows == [
+        {"epoch": 2, "val/elbo": -2, "train/loss": 2},
+        {"epoch": 3, "val/elbo": -3, "train/loss": 3},
+        {"epoch": 4, "test/a/ap": 0.5, "val/a/ap": 0.4},
+    ]
+
+
+def test_pictures_stop_at_their_budget(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    curve = LocalizationCurve(16)
+    score = torch.rand(1, 1, 256, 256, generator=generator)
+    curve.update(score, score > 0.9)
+    names = [f"p{at}" for at in range(4)]
+    sample = Sample("a · 0", score[0], score[0, 0] > 0.9, score[0], dict.fromkeys(names, score[0, 0]))
+    localization = SimpleNamespace(
+        samples=[sample, sample],
+        tallies={name: SimpleNamespace(curve=curve) for name in names},
+        thresholds=dict.fromkeys(names, 0),
+    )
+    every = media.wandb_pictures(localization)
+    assert list(every) == ["images/input", "images/reconstruction", *(f"maps/{name}" for name in names)]
+    size = len(Path(every["maps/p0"][0]._path).read_bytes()) + 256 * 256 // 8
+    assert 10_000 < size < 60_000  # six pictures of 25 predictors stay below the budget
+    monkeypatch.setattr(media, "BUDGET", 8 * size)
+    assert {len(images) for images in media.wandb_pictures(localization).values()} == {1, 2}  # of each predictor one
+    assert len(media.wandb_pictures(localization)) == len(every)
+
+
+def test_tensorboard_has_the_same_names(logged, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    result = run(load_config([*logged[0], f"out={tmp_path}", "logger=tensorboard"]))
+    (folder,) = tmp_path.glob("mvtec*/tensorboard")
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    for name, row in result.predictors.items():
+        (last,) = events.Scalars(f"val/{name}/auroc")
+        assert last.value == pytest.approx(row.validation["auroc"].value)
+        assert events.Scalars(f"test/{name}/auroc")[-1].value == pytest.approx(row.test["auroc"].value)
+        assert len(events.Scalars(f"monitor/{name}/auroc")) == 2
+    assert len(events.Scalars("val/elbo")) == 2
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_a_tracker_that_is_not_installed_names_the_command(kind, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(
+        ConfigError, match=rf"logger={kind}: it is not installed; pip install 'anomaly-bench\[{kind}\]'"
+    ):
+        other_logger(kind, tmp_path, "name", "group", {"run_id": "a"})
+
+
+class Rows(Logger):
+    """A logger that remembers."""
+
+    name = version = ""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.ends = [], []
+
+    def log_metrics(self, metrics, step=None):
+        self.rows.append((step, metrics))
+
+    def log_hyperparams(self, *_, **__):
+        """Not asked here."""
+
+    def finalize(self, status):
+        self.ends.append(status)
+
+
+def test_another_tracker_gets_every_row_in_order_under_the_names_of_wandb():
+    rows = Rows()
+    patient = Patient("mlflow", lambda: rows)
+    patient.log_metrics({"val/elbo": 1.0, "val/rec_l1/ap": 0.5}, 3)
+    patient.finalize("success")  # the trainer's own, after the training
+    patient.log_final({"val/rec_l1/ap": 0.6}, 4)
+    with pytest.raises(ValueError, match="why"), finishing([patient]):
+        raise ValueError("why")
+    assert rows.rows == [(3, {"val/elbo": 1.0, "monitor/rec_l1/ap": 0.5}), (4, {"val/rec_l1/ap": 0.6})]
+    assert rows.ends == ["failed"]
+
+
+def test_another_tracker_that_fails_or_hangs_is_one_warning(monkeypatch):
+    monkeypatch.setattr("anomaly_bench.tracking.other_loggers.FINISH_TIMEOUT", 0.2)
+
+    def refuse():
+        raise ConnectionError("refused")
+
+    over = threading.Event()
+    for make, why in ((refuse, "ConnectionError: refused"), (over.wait, "TimeoutError: no answer in 0.2 s")):
+        patient = Patient("mlflow", make)
+        with warnings.catch_warnings(record=True) as caught, finishing([patient]):
+            warnings.simplefilter("always")
+            for step in range(3):
+                patient.log_metrics({"val/elbo": 1.0}, step)
+            patient.log_final({"test/a/ap": 1.0}, 3)
+            patient.finish(0)
+        assert [str(one.message) for one in caught] == [f"logger=mlflow failed ({why}); the run goes on without it"]
+    over.set()

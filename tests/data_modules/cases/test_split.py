@@ -1,0 +1,380 @@
+import hashlib
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import replace
+from math import ceil, floor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_modules.base.config import SplitConfig
+from data_modules.base.errors import DataError
+from data_modules.cases.patterns import Case
+from data_modules.cases.split import group_cases, split_cases, split_digest, unit_hash
+from data_modules.cases.split_given import SPLITS
+
+
+def cases(names, pool="any", **attributes):
+    return [Case(name, {"image": name}, pool, attributes=attributes) for name in names]
+
+
+def place(split):
+    return {name: part for part in SPLITS for name in split[part]}
+
+
+@given(st.sets(st.integers(0, 10_000), min_size=1, max_size=20))
+def test_adding_subjects_never_moves_others(more):
+    first = [f"s{i}" for i in range(60)]
+    config = SplitConfig(val=0.2, test=0.3)
+    before = place(split_cases(cases(first), config))
+    after = place(split_cases(cases([*first, *(f"t{i}" for i in more)]), config))
+    assert all(after[name] == before[name] for name in first)
+
+
+def test_every_subject_is_in_one_split_and_shares_are_met():
+    split = split_cases(cases([f"s{i}" for i in range(2000)]), SplitConfig(val=0.2, test=0.3))
+    assert sorted(name for part in SPLITS for name in split[part]) == sorted(f"s{i}" for i in range(2000))
+    assert len(split["val"]) == pytest.approx(400, abs=60)
+    assert len(split["test"]) == pytest.approx(600, abs=70)
+
+
+def test_pools_keep_anomalies_out_of_training_and_holdout_out_of_the_test():
+    mixed = cases([f"n{i}" for i in range(100)], "train") + cases([f"a{i}" for i in range(100)], "test")
+    split = split_cases(mixed, SplitConfig(val=0.2, test=0.3, holdout=0.25))
+    assert all(name.startswith("n") for name in split["train"])
+    assert all(name.startswith("a") for name in split["test"])
+    assert {name[0] for name in split["val"]} == {"n", "a"}
+    without = split_cases(mixed, SplitConfig(val=0.2, holdout=0.0))
+    assert sum(name.startswith("a") for name in without["test"]) == 100
+
+
+def test_the_salt_changes_the_split_and_its_digest():
+    names = [f"s{i}" for i in range(50)]
+    one, two = (split_cases(cases(names), SplitConfig(salt=salt)) for salt in "ab")
+    assert one != two
+    assert split_digest(one) != split_digest(two)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SplitConfig(val=1.0), r"dataset\.split\.val=1\.0"),
+        (SplitConfig(val=0.5, test=0.5), "nothing is left to train on"),
+        (SplitConfig(val=0.0), "none of 30 subjects falls into 'val'"),
+        (SplitConfig(train_subjects=["s1"], val_subjects=["s1"], test_subjects=["s2"]), "lists s1 twice"),
+        (SplitConfig(train_subjects=["s1"], val_subjects=["x"], test_subjects=["s2"]), "x, which is not in the data"),
+        (SplitConfig(train_subjects=["s1"], val_subjects=["s3"], test_subjects=["s2"]), "says nothing about s0"),
+        (SplitConfig(file="/nowhere.json"), r"dataset\.split\.file=/nowhere\.json"),
+        (SplitConfig(file="split.csv"), r"expected JSON; give a CSV .* as dataset\.subjects_file"),
+        (SplitConfig(folds=1), r"dataset\.split\.folds=1: expected at least 2"),
+        (SplitConfig(folds=3, fold=3), r"dataset\.split\.fold=3: expected 0 to 2"),
+        (SplitConfig(folds=3, fold=-1), r"dataset\.split\.fold=-1: expected 0 to 2"),
+        (SplitConfig(fold=1), r"dataset\.split\.fold=1: there are no folds"),
+        (SplitConfig(folds=300), r"folds=300: there are 30 subjects .*choose 2 to 30 folds"),
+        (SplitConfig(folds=3, file="x.json"), r"folds=3: the split is given already by dataset\.split\.file"),
+        (
+            SplitConfig(stratify="sex", train_subjects=["s1"]),
+            r"stratify=sex: the split is given already by .*train_subj",
+        ),
+        (SplitConfig(stratify="sex"), r"stratify=sex: s0 has no such attribute \(it has: none\); .*subjects_file"),
+    ],
+)
+def test_a_bad_split_says_which_key(config, message):
+    with pytest.raises(DataError, match=message):
+        split_cases(cases([f"s{i}" for i in range(30)]), config)
+
+
+def test_a_split_file_is_followed(tmp_path):
+    wanted = {"train": ["a"], "val": ["b"], "test": ["c"]}
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(wanted))
+    assert split_cases(cases("abc"), SplitConfig(file=str(path))) == wanted
+
+
+@pytest.mark.parametrize("text", ['{"train": "a", "val": ["b"], "test": ["c"]}', '{"train": ["a"]}', "[]", "{"])
+def test_a_split_file_of_another_form_is_refused(tmp_path, text):
+    path = tmp_path / "split.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="expected JSON with lists under train, val, test"):
+        split_cases(cases("abc"), SplitConfig(file=str(path)))
+
+
+def test_a_given_split_does_not_train_on_what_is_only_to_test_on():
+    lists = SplitConfig(train_subjects=["a", "b"], val_subjects=["c"], test_subjects=["d"])
+    with pytest.raises(DataError, match="trains on b, which is only to test on"):
+        split_cases([*cases("acd"), *cases("b", "test")], lists)
+
+
+@pytest.mark.parametrize(
+    ("subject", "pool", "message"),
+    [
+        ("a", "test", "trains on a, which is only to test on; put it into val or test"),
+        ("a", "val", "trains on a, which is only to validate on; put it into val"),
+        ("d", "train", "tests on d, which is only to train on; put it into train or val"),
+    ],
+)
+def test_a_given_split_keeps_to_the_pools(subject, pool, message):
+    lists = SplitConfig(train_subjects=["a", "b"], val_subjects=["c"], test_subjects=["d"])
+    others = cases(name for name in "abcd" if name != subject)
+    with pytest.raises(DataError, match=message):
+        split_cases([*others, *cases(subject, pool)], lists)
+    for allowed in {"train": "ab", "val": "cd", "test": "cd"}[pool]:
+        rest = cases(name for name in "abcd" if name != allowed)
+        assert allowed in place(split_cases([*rest, *cases(allowed, pool)], lists))
+
+
+@pytest.mark.parametrize(("pool", "parts"), [("train", {"train", "val"}), ("val", {"val"}), ("test", {"val", "test"})])
+def test_subjects_that_may_go_anywhere_go_where_the_others_of_their_group_may(pool, parts):
+    pairs = [case for i in range(200) for case in (*cases([f"s{i}_a"]), *cases([f"s{i}_b"], pool))]
+    others = [*cases([f"n{i}" for i in range(50)], "train"), *cases([f"t{i}" for i in range(50)], "test")]
+    where = place(split_cases([*pairs, *others], SplitConfig(group="(s[0-9]+)_", val=0.3, test=0.3, holdout=0.3)))
+    assert {where[case.subject] for case in pairs} == parts
+
+
+def test_a_group_whose_parentheses_found_nothing_is_the_subject_alone():
+    found = group_cases(cases(["x1", "s2", "s3"]), SplitConfig(group="(x)|s"))
+    assert {name: len(members) for name, members in found.items()} == {"x": 1, "s2": 1, "s3": 1}
+
+
+def test_a_name_is_placed_the_same_however_its_accents_are_composed_and_coded():
+    names = [f"é{i}" for i in range(30)]
+    composed, apart = (
+        split_cases(cases(unicodedata.normalize(form, name) for name in names), SplitConfig())
+        for form in ("NFC", "NFD")
+    )
+    assert {unicodedata.normalize("NFC", name): part for name, part in place(apart).items()} == place(composed)
+    assert 0 <= unit_hash("", os.fsdecode(b"caf\xe9.png")) < 1
+
+
+@pytest.mark.parametrize("config", [SplitConfig(), SplitConfig(folds=3, fold=1), SplitConfig(stratify="sex", val=0.3)])
+def test_what_is_only_to_validate_on_goes_nowhere_else(config):
+    known = [*cases([f"s{i}" for i in range(60)], sex="F"), *cases([f"v{i}" for i in range(30)], "val", sex="F")]
+    where = place(split_cases(known, config))
+    assert {where[f"v{i}"] for i in range(30)} == {"val"}
+    with pytest.raises(DataError, match="has subjects to validate on and others"):
+        split_cases([*known, *cases("t", "train", sex="F")], replace(config, group="()"))
+
+
+def test_the_split_of_the_cases_replaces_lists_and_excludes_other_sources():
+    fixed = [replace(case, split=part) for case, part in zip(cases("abc"), SPLITS, strict=True)]
+    assert split_cases(fixed, SplitConfig(train_subjects=["c"])) == {"train": ["a"], "val": ["b"], "test": ["c"]}
+    with pytest.raises(DataError, match=r"split\.file=x\.json and the column 'split' of dataset\.subjects_file"):
+        split_cases(fixed, SplitConfig(file="x.json"))
+    with pytest.raises(DataError, match="folds=2: the split is given already by the column 'split'"):
+        split_cases(fixed, SplitConfig(folds=2))
+    with pytest.raises(DataError, match="says nothing about c"):
+        split_cases([*fixed[:2], *cases("c")], SplitConfig())
+    with pytest.raises(DataError, match="divides the group"):
+        split_cases(fixed, SplitConfig(group="()"))
+
+
+def test_the_default_split_is_the_documented_hash():
+    """Blake2b of salt/name as a number in [0, 1): below val → val, below val + test → test, else train."""
+
+    def u(name):
+        return int(hashlib.blake2b(f"anomaly_bench/{name}".encode(), digest_size=8).hexdigest(), 16) / 16**16
+
+    names = [f"s{i}" for i in range(300)]
+    where = place(split_cases(cases(names), SplitConfig()))
+    assert where == {name: "val" if u(name) < 0.15 else "test" if u(name) < 0.45 else "train" for name in names}
+    assert split_digest(split_cases(cases(names), SplitConfig())) == "8a4ff444b8452a07"
+
+
+def folds_of(known, config):
+    """The split of every fold, and how often each subject is in each part."""
+    splits = [place(split_cases(known, replace(config, fold=fold))) for fold in range(config.folds)]
+    return splits, {case.subject: Counter(split[case.subject] for split in splits) for case in known}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 6), st.booleans(), st.sets(st.integers(0, 5_000), min_size=80, max_size=120), st.text(max_size=3))
+def test_folds_cover_every_subject_once_and_keep_pools_and_groups(folds, stratified, numbers, salt):
+    pools = [("any", "p"), ("train", "h"), ("test", "a")]
+    known = [
+        case
+        for number in numbers
+        for pool, letter in pools
+        for case in cases([f"{letter}{number}_{scan}" for scan in range(1 + number % 2)], pool, sex="FM"[number % 2])
+    ]
+    config = SplitConfig(
+        val=0.3, folds=folds, group=r"(\w+)_", salt=salt, stratify="sex" if stratified else None, test=0.9, holdout=0.9
+    )
+    splits, counts = folds_of(known, config)
+    for case in known:
+        count = counts[case.subject]
+        assert sum(count.values()) == folds
+        assert count["test"] == (0 if case.pool == "train" else 1)
+        assert count["train"] == 0 or case.pool != "test"
+        twin = case.subject[:-1] + "0"
+        assert all(split[case.subject] == split[twin] for split in splits)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.integers(0, 10_000), min_size=1, max_size=20), st.integers(0, 3))
+def test_adding_subjects_moves_no_others_between_folds(more, fold):
+    first, config = [f"s{i}" for i in range(120)], SplitConfig(val=0.2, folds=4, fold=fold)
+    before = place(split_cases(cases(first), config))
+    after = place(split_cases(cases([*first, *(f"t{i}" for i in more)]), config))
+    assert all(after[name] == before[name] for name in first)
+
+
+def test_validation_differs_between_folds_and_meets_its_share():
+    known = cases([f"s{i}" for i in range(2000)])
+    splits, counts = folds_of(known, SplitConfig(val=0.25, folds=4))
+    for split in splits:
+        parts = Counter(split.values())
+        assert parts["test"] == pytest.approx(500, abs=70)
+        assert parts["val"] == pytest.approx(0.25 * 1500, abs=60)
+    assert sum(count["train"] == 0 for count in counts.values()) == pytest.approx(2000 * 0.25**3, abs=25)
+
+
+strata = st.lists(st.sampled_from(["GE", "Philips", "Siemens"]), min_size=100, max_size=200)
+
+
+def of_scanners(scanners, letter="s"):
+    return [case for i, name in enumerate(scanners) for case in cases([f"{letter}{i}"], scanner=name)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(strata, st.floats(0.1, 0.4), st.floats(0.1, 0.5), st.text(max_size=3))
+def test_strata_meet_their_shares_to_within_one(scanners, val, test, salt):
+    where = place(split_cases(of_scanners(scanners), SplitConfig(val=val, test=test, stratify="scanner", salt=salt)))
+    assert len(where) == len(scanners)
+    for scanner, count in Counter(scanners).items():
+        got = Counter(where[f"s{i}"] for i, name in enumerate(scanners) if name == scanner)
+        for part, share in (("val", val), ("test", test), ("train", 1 - val - test)):
+            assert abs(got[part] - share * count) < 1 + 1e-9
+
+
+@settings(max_examples=40, deadline=None)
+@given(strata, st.integers(2, 5), st.text(max_size=3))
+def test_stratified_folds_are_equal_to_within_one(scanners, folds, salt):
+    config = SplitConfig(val=0.3, folds=folds, stratify="scanner", salt=salt)
+    splits, counts = folds_of(of_scanners(scanners), config)
+    assert all(count["test"] == 1 for count in counts.values())
+    for scanner, count in Counter(scanners).items():
+        for split in splits:
+            tested = sum(split[f"s{i}"] == "test" for i, name in enumerate(scanners) if name == scanner)
+            assert floor(count / folds) <= tested <= ceil(count / folds)
+
+
+@settings(max_examples=40, deadline=None)
+@given(strata, st.integers(0, 10_000), st.text(max_size=3))
+def test_a_new_subject_moves_at_most_two_of_its_stratum(scanners, number, salt):
+    config = SplitConfig(val=0.2, test=0.3, stratify="scanner", salt=salt)
+    before = place(split_cases(of_scanners(scanners), config))
+    new = cases([f"t{number}"], scanner="GE")
+    after = place(split_cases([*of_scanners(scanners), *new], config))
+    moved = [i for i in range(len(scanners)) if after[f"s{i}"] != before[f"s{i}"]]
+    assert len(moved) <= 2
+    assert all(scanners[i] == "GE" for i in moved)
+
+
+def test_the_salt_changes_a_stratified_split():
+    scanners = ["GE", "Philips"] * 50
+    one, two = (split_cases(of_scanners(scanners), SplitConfig(stratify="scanner", salt=salt)) for salt in "ab")
+    assert len(set(one["test"]) & set(two["test"])) < 20
+
+
+def test_strata_too_small_for_a_share_get_their_chance_of_it():
+    known = [case for i in range(2000) for case in cases([f"s{i}"], age=str(i))]
+    parts = Counter(place(split_cases(known, SplitConfig(val=0.2, test=0.3, stratify="age"))).values())
+    assert parts["val"] == pytest.approx(400, abs=60)
+    assert parts["test"] == pytest.approx(600, abs=70)
+
+
+def test_a_group_whose_subjects_differ_is_a_value_of_its_own_and_stays_whole():
+    scans = [Case(f"p{i}_{s}", {}, attributes={"scanner": ["GE", "Philips"][s]}) for i in range(40) for s in (0, 1)]
+    config = SplitConfig(val=0.25, test=0.25, stratify="scanner", group=r"(p\d+)_")
+    where = place(split_cases(scans, config))
+    assert all(where[f"p{i}_0"] == where[f"p{i}_1"] for i in range(40))
+    assert Counter(where.values())["val"] == pytest.approx(20, abs=2)
+
+
+def test_groups_stay_together_and_are_found_by_pattern_or_nearness():
+    scans = [f"BraTS-GLI-{patient:05d}-10{time}" for patient in range(60) for time in range(3)]
+    config = SplitConfig(val=0.2, test=0.3, group=r"(BraTS-[A-Z]+-\d+)")
+    where = place(split_cases(cases(scans), config))
+    assert len({where[f"BraTS-GLI-00007-10{time}"] for time in range(3)}) == 1
+    assert all(len({where[name] for name in scans if name.startswith(scan[:15])}) == 1 for scan in scans)
+    assert len({where[name] for name in scans}) == 3
+    pictures = cases(["exp1_num_100.jpg", "exp2_num_250.jpg", "exp1_num_401.jpg", "exp1_num_1000.jpg", "else.jpg"])
+    grouped = group_cases(pictures, SplitConfig(group=r"_num_(\d+)", group_gap=200))
+    assert [[case.subject[5:] for case in members] for members in grouped.values()] == [
+        ["num_100.jpg", "num_250.jpg", "num_401.jpg"],
+        ["num_1000.jpg"],
+        ["jpg"],
+    ]
+
+
+def test_a_group_with_an_anomaly_is_never_trained_on():
+    normal = cases([f"exp1_num_{i * 1000}.jpg" for i in range(80)])
+    broken = cases([f"exp2_num_{i * 1000 + 50}.jpg" for i in range(0, 80, 4)], "test")
+    config = SplitConfig(val=0.2, test=0.2, holdout=0.2, group=r"_num_(\d+)", group_gap=200)
+    where = place(split_cases([*normal, *broken], config))
+    for i in range(0, 80, 4):
+        assert where[f"exp1_num_{i * 1000}.jpg"] == where[f"exp2_num_{i * 1000 + 50}.jpg"] != "train"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SplitConfig(group="x("), "no regular expression"),
+        (SplitConfig(group="x"), "expected parentheses"),
+        (
+            SplitConfig(group=r"(g)\d", train_subjects=["g1"], val_subjects=["g2"], test_subjects=["s"]),
+            "divides the group g",
+        ),
+    ],
+)
+def test_a_bad_group_says_which_key(config, message):
+    with pytest.raises(DataError, match=message):
+        split_cases(cases(["g1", "g2", "s"]), config)
+
+
+def refusal(known, config):
+    try:
+        split_cases(known, config)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def test_a_cohort_too_small_for_a_split_is_told_its_counts_and_a_salt_that_fills_it():
+    few = cases(["a", "b", "c"])
+    message = next(filter(None, (refusal(few, SplitConfig(salt=f"x {number}")) for number in range(100))))
+    assert "none of 3 subjects falls into '" in message
+    salt = re.search(r"dataset\.split\.salt=\"([^\"]+)\"", message).group(1)
+    assert all(split_cases(few, SplitConfig(salt=salt)).values())
+    counts = [int(n) for n in re.search(r"\(train (\d), val (\d), test (\d),", message).groups()]
+    assert sum(counts) == 3
+    assert min(counts) == 0
+
+
+def test_an_empty_fold_is_named_with_the_sizes_of_all():
+    known = cases([f"s{number}" for number in range(6)])
+    refused = {
+        (salt, fold): refusal(known, SplitConfig(folds=5, fold=fold, salt=str(salt)))
+        for salt in range(9)
+        for fold in range(5)
+    }
+    (_, fold), message = next(item for item in refused.items() if "falls into 'test'" in item[1])
+    assert f"in fold {fold} of 5" in message
+    sizes = [int(size) for size in re.search(r"folds test ([\d, ]+)\)", message).group(1).split(", ")]
+    assert (len(sizes), sum(sizes), sizes[fold]) == (5, 6, 0)
+    assert "lower dataset.split.folds=5" in message
+
+
+def test_more_folds_than_subjects_to_test_on_are_refused():
+    known = [*cases(["a", "b", "c"], pool="test"), *cases([f"h{n}" for n in range(20)], pool="train")]
+    with pytest.raises(DataError, match=r"folds=5: there are 3 subjects .* choose 2 to 3 folds"):
+        split_cases(known, SplitConfig(folds=5))
+
+
+def test_two_subjects_are_too_few_whatever_the_salt():
+    with pytest.raises(DataError, match=r"2 subjects .* cannot be divided into train, val and test; 3 are the least"):
+        split_cases(cases(["a", "b"]), SplitConfig())

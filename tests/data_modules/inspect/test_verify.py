@@ -1,0 +1,287 @@
+import gzip
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cohorts import pictures_config, volumes_config
+from fakes import brain, write_volume
+from PIL import Image
+
+from data_modules.base.config import SplitConfig
+from data_modules.base.errors import DataError
+from data_modules.inspect.findings import ERROR, NOTE, WARNING, Problem
+from data_modules.inspect.verify import verify
+from data_modules.modules.nifti import NiftiDataModule
+from data_modules.modules.pictures import ImageDataModule
+
+
+def volumes(root, cache, **changes):
+    return NiftiDataModule(volumes_config(root, **changes), cache)
+
+
+def pictures(root, cache):
+    return ImageDataModule(pictures_config(root), cache)
+
+
+def flair(root, index):
+    return root / f"BraTS2021_{index:05d}/BraTS2021_{index:05d}_flair.nii.gz"
+
+
+def seg(root, index):
+    return root / f"BraTS2021_{index:05d}/BraTS2021_{index:05d}_seg.nii.gz"
+
+
+def rewrite(path, change, affine=None):
+    image = nib.load(path)
+    array = np.asarray(image.dataobj).copy()
+    write_volume(path, change(array), image.affine if affine is None else affine)
+
+
+def only(findings, level=ERROR):
+    found = [problem for problem in findings.problems if problem.level == level]
+    assert len(found) == 1, findings.problems
+    return found[0]
+
+
+@pytest.mark.parametrize("kind", ["volumes", "pictures"])
+def test_sound_data_has_no_errors_and_every_file_is_read(kind, brats_root, mvtec_root, cache):
+    data = volumes(brats_root, cache) if kind == "volumes" else pictures(mvtec_root, cache)
+    steps = []
+    findings = verify(data, lambda done, total: steps.append((done, total)))
+    assert not [problem for problem in findings.problems if problem.level != NOTE]
+    assert (findings.subjects, findings.files) == ((8, 16) if kind == "volumes" else (34, 40))
+    assert steps == [(done, findings.subjects) for done in range(1, findings.subjects + 1)]
+
+
+def nan(root):
+    def change(array):
+        array[4, 4, 4] = np.nan
+        return array
+
+    rewrite(flair(root, 3), change)
+
+
+def flip_a_bit_of_the_checksum(root):
+    content = bytearray(flair(root, 3).read_bytes())
+    content[-6] ^= 1
+    flair(root, 3).write_bytes(content)
+
+
+def mirror(root):
+    """The affine of the image alone: it disagrees with the label's."""
+    rewrite(flair(root, 3), lambda array: array + 1, np.diag([1.0, -1.0, 1.0, 1.0]))
+
+
+def stretch(root):
+    rewrite(seg(root, 3), lambda array: array, np.diag([-1.0, -1.0, 2.0, 1.0]))
+
+
+DAMAGES = {
+    "missing": (lambda root: seg(root, 3).unlink(), "has no label", "add it or remove the subject"),
+    "truncated": (
+        lambda root: flair(root, 3).write_bytes(flair(root, 3).read_bytes()[:500]),
+        "cannot be read as a volume",
+        "copy it again",
+    ),
+    "checksum": (flip_a_bit_of_the_checksum, "cannot be read as a volume", "copy it again"),
+    "no volume": (lambda root: flair(root, 3).write_bytes(gzip.compress(b"text")), "cannot be read", "copy it again"),
+    "nan": (nan, "NaN", "repair the volume"),
+    "empty": (lambda root: rewrite(flair(root, 3), np.zeros_like), "every voxel is 0", "copy it again"),
+    "one intensity": (
+        lambda root: rewrite(flair(root, 3), lambda array: (array > 0).astype(np.float32)),
+        "the one intensity 1",
+        "copy it again",
+    ),
+    "shape": (
+        lambda root: rewrite(seg(root, 3), lambda array: array[:, :, :-1]),
+        "(20, 24, 9) voxels, but",
+        "resample",
+    ),
+    "spacing": (stretch, "its voxels are 1×1×2 mm", "resample"),
+    "affine": (mirror, "its affine puts its voxels elsewhere", "repair its header"),
+    "blurred label": (
+        lambda root: rewrite(seg(root, 3), lambda array: array * np.float32(0.7)),
+        "no whole numbers, such as 1.4",
+        "nearest neighbour",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_damage_is_one_error_with_its_file_and_remedy(brats_root, cache, damage):
+    spoil, what, remedy = DAMAGES[damage]
+    spoil(brats_root)
+    problem = only(verify(volumes(brats_root, cache)))
+    assert what in problem.what
+    assert remedy in problem.remedy
+    assert "BraTS2021_00003" in problem.file + problem.what
+
+
+def test_all_damages_are_named_in_one_run(brats_root, cache):
+    nan(brats_root)
+    seg(brats_root, 1).unlink()
+    flair(brats_root, 2).write_bytes(flair(brats_root, 2).read_bytes()[:300])
+    seg(brats_root, 2).write_bytes(b"")
+    rewrite(flair(brats_root, 4), lambda array: array + 1, np.diag([1.0, -1.0, 1.0, 1.0]))
+    shutil.copy(flair(brats_root, 5), flair(brats_root, 6))
+    findings = verify(volumes(brats_root, cache))
+    named = " ".join(f"{problem.file} {problem.what}" for problem in findings.problems if problem.level == ERROR)
+    for index in (1, 2, 3, 4, 6):
+        assert f"BraTS2021_{index:05d}" in named, index
+    assert findings.count(ERROR) >= 6
+    assert all(problem.remedy for problem in findings.problems)
+    assert [problem.level for problem in findings.problems] == sorted(
+        (problem.level for problem in findings.problems), key=[ERROR, WARNING, NOTE].index
+    )
+    json.dumps(findings.to_dict())
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_a_subject_under_two_names_is_found_whatever_its_compression(brats_root, cache, across):
+    names = [f"BraTS2021_{index:05d}" for index in range(8)]
+    image = nib.load(flair(brats_root, 0))
+    write_volume(flair(brats_root, 7), np.asarray(image.dataobj, dtype=np.float64), image.affine)
+    assert flair(brats_root, 0).read_bytes() != flair(brats_root, 7).read_bytes()
+    train = [*names[:4], names[5]] if across else [*names[:4], names[5], names[7]]
+    test = [names[6], names[7]] if across else [names[6]]
+    split = SplitConfig(train_subjects=train, val_subjects=[names[4]], test_subjects=test)
+    problem = only(verify(volumes(brats_root, cache, split=split)), ERROR if across else WARNING)
+    assert problem.subject == names[7]
+    assert names[0] in problem.what
+    assert ("in train and test" if across else "both in train") in problem.what
+
+
+def test_a_label_outside_the_brain_and_another_orientation_are_warnings(brats_root, cache):
+    def corner(array):
+        array[:] = 0
+        array[:3, :3, :3] = 1
+        array[10, 12, 5] = 1
+        return array
+
+    rewrite(seg(brats_root, 3), corner)
+    image = nib.load(seg(brats_root, 5))
+    turned = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt("RAS"))
+    )
+    nib.save(turned, seg(brats_root, 5))
+    findings = verify(volumes(brats_root, cache))
+    outside, orientation = (problem for problem in findings.problems if problem.level == WARNING)
+    assert findings.count(ERROR) == 0
+    assert outside.what == "96% of the labelled voxels lie outside the brain"
+    assert "says RAS" in orientation.what
+    assert "says LPS" in orientation.what
+    assert orientation.file == str(seg(brats_root, 5))
+
+
+def test_a_volume_with_its_skull_is_one_warning_for_the_cohort(brats_root, cache):
+    for index in range(8):
+        rewrite(flair(brats_root, index), lambda array: array + 5)
+    problem = only(verify(volumes(brats_root, cache)), WARNING)
+    assert "in 8 of 8 subjects" in problem.what
+    assert "dataset.brain_mask" in problem.remedy
+
+
+def test_what_the_cohort_does_not_agree_on_is_noted(brats_root, cache):
+    volume, label = brain(3)
+    for path, array in ((flair(brats_root, 3), volume), (seg(brats_root, 3), label // 2)):
+        write_volume(path, array, np.diag([-1.0, -1.0, 3.0, 1.0]))
+    labels, spacing = (problem.what for problem in verify(volumes(brats_root, cache)).problems)
+    assert labels == "label values other than 0: 1 in 1 subjects, 2 in 7 subjects"
+    assert spacing == "subjects differ in spacing (mm): 1×1×1 (7), 1×1×3 (1)"
+
+
+def test_labels_without_any_wanted_value_are_named(brats_root, cache):
+    findings = verify(volumes(brats_root, cache, anomalous_labels=[4]))
+    assert findings.count(WARNING) == 8
+    assert any("the test subjects have no anomalous pixel" in problem.what for problem in findings.problems)
+
+
+def test_a_split_that_cannot_be_and_a_missing_root_are_findings(brats_root, cache):
+    split = SplitConfig(train_subjects=["BraTS2021_00000"])
+    assert "dataset.split" in only(verify(volumes(brats_root, cache, split=split))).what
+    nowhere = verify(volumes(brats_root / "no", cache))
+    assert (nowhere.subjects, nowhere.count(ERROR)) == (0, 1)
+
+
+def test_a_csv_of_subjects_is_checked_too(brats_root, cache, tmp_path):
+    (tmp_path / "subjects.csv").write_text("subject,age\nBraTS2021_00001,50\nBraTS2021_00042,51\n")
+    problem = only(verify(volumes(brats_root, cache, subjects_file=str(tmp_path / "subjects.csv"))))
+    assert "BraTS2021_00042" in problem.what
+
+
+def shrink_mask(root):
+    Image.new("L", (12, 12), 255).save(root / "tile/ground_truth/square/002_mask.png")
+
+
+def empty_mask(root):
+    Image.new("L", (24, 24), 0).save(root / "tile/ground_truth/square/002_mask.png")
+
+
+PICTURE_DAMAGES = {
+    "missing": (lambda root: (root / "tile/ground_truth/square/002_mask.png").unlink(), "its mask is missing"),
+    "shrunk": (shrink_mask, "the mask has (12, 12) pixels"),
+    "empty": (empty_mask, "the mask of an anomalous picture is empty"),
+    "damaged": (
+        lambda root: (root / "tile/test/square/002.png").write_bytes(
+            (root / "tile/test/square/002.png").read_bytes()[:60]
+        ),
+        "cannot be read as a picture",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", PICTURE_DAMAGES)
+def test_each_damaged_picture_is_one_error(mvtec_root, cache, damage):
+    spoil, what = PICTURE_DAMAGES[damage]
+    spoil(mvtec_root)
+    problem = only(verify(pictures(mvtec_root, cache)))
+    assert what in problem.what
+    assert "square/002" in problem.file
+    assert problem.remedy
+
+
+def test_a_picture_and_its_mask_may_both_be_damaged(mvtec_root, cache):
+    for path in (mvtec_root / "tile/test/square/002.png", mvtec_root / "tile/ground_truth/square/002_mask.png"):
+        path.write_bytes(b"no picture")
+    findings = verify(pictures(mvtec_root, cache))
+    assert {problem.file.rpartition("/")[2] for problem in findings.problems if problem.level == ERROR} == {
+        "002.png",
+        "002_mask.png",
+    }
+
+
+def test_a_picture_to_train_on_and_to_test_on_is_an_error_and_a_plain_one_a_warning(mvtec_root, cache):
+    shutil.copy(mvtec_root / "tile/test/good/001.png", mvtec_root / "tile/train/good/001.png")
+    Image.new("RGB", (24, 24), (9, 9, 9)).save(mvtec_root / "tile/train/good/005.png")
+    findings = verify(pictures(mvtec_root, cache))
+    assert "the same image as tile/test/good/001.png" in only(findings).what
+    assert "every pixel has the one value" in only(findings, WARNING).what
+
+
+def test_an_errors_message_comes_apart():
+    problem = Problem.of(DataError("/a/b.nii: is damaged; it ends early; copy it again"), "s")
+    assert problem == Problem(ERROR, "is damaged; it ends early", "copy it again", "/a/b.nii", "s")
+    assert Problem.of(DataError("dataset.split lists x twice")) == Problem(ERROR, "dataset.split lists x twice")
+
+
+def test_a_missing_root_is_named(tmp_path, cache):
+    (problem,) = verify(volumes(tmp_path / "gone", cache)).problems
+    assert problem.what == f"{tmp_path / 'gone'}: no such folder"
+
+
+def test_the_modalities_that_were_not_read_are_named_or_read(brats_root, cache):
+    for index in range(8):
+        shutil.copy(flair(brats_root, index), str(flair(brats_root, index)).replace("flair", "t1"))
+    broken = flair(brats_root, 3).with_name("BraTS2021_00003_t1.nii.gz")
+    rewrite(broken, lambda array: array[:-1])
+    image = {name: f"{{subject}}/{{subject}}_{name}.nii.gz" for name in ("flair", "t1")}
+    data = volumes(brats_root, cache, image=image)
+    found = verify(data)
+    assert (found.read, found.unread, found.files, found.count(ERROR)) == (["flair"], ["t1"], 16, 0)
+    found = verify(data, all_modalities=True)
+    assert (found.read, found.unread, found.files, found.subjects) == (["flair", "t1"], [], 24, 8)
+    (problem,) = [problem for problem in found.problems if problem.level == ERROR]
+    assert "00003" in problem.subject
+    assert "voxels, but" in problem.what

@@ -1,0 +1,56 @@
+"""A small model that has seen smooth images, and such images, for tests of what is computed from a model."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from anomaly_bench.models import BetaVAE
+from anomaly_bench.predictors.evidence import Evidence, frozen
+
+SHAPE = (2, 32, 32)
+
+
+def images(count: int) -> Tensor:
+    """Ramps of random slopes with a little noise, (count, 2, 32, 32)."""
+    ramp = torch.linspace(0, 1, 32)
+    slopes = torch.rand(count, 2, 1, 1)
+    return 0.2 + 0.5 * slopes * ramp[None, None, :, None] + 0.02 * torch.randn(count, *SHAPE)
+
+
+def blobs(normal: Tensor, height: float = 0.6) -> Tensor:
+    """The images with a brighter square of 6×6 pixels at [12:18, 12:18]."""
+    broken = normal.clone()
+    broken[:, :, 12:18, 12:18] += height
+    return broken
+
+
+@cache
+def trained() -> BetaVAE:
+    """A model that says something sensible about `images`; shared, so leave it as it is."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BetaVAE(SHAPE, latent=8, channels=(8, 8), beta=1.0, lr=3e-3, sigma=0.1)
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        for _ in range(150):
+            rec, kl = model.terms(images(16), sample=True)
+            optimizer.zero_grad()
+            (rec + kl).mean().backward()
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        model.eval()
+        with torch.no_grad():
+            model.rec_levels.copy_(model.terms(images(64), sample=False)[0].quantile(torch.linspace(0, 1, 101)))
+    return model
+
+
+def evidence_of(model: nn.Module, image: Tensor) -> Evidence:
+    """Evidence on images that are foreground throughout."""
+    return Evidence(model, image, torch.ones_like(image[:, :1], dtype=torch.bool))
+
+
+def maps(model: nn.Module, image: Tensor, predictor) -> Tensor:
+    with frozen(model):
+        return predictor(evidence_of(model, image))

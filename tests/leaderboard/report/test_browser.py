@@ -1,0 +1,214 @@
+"""The report in Chromium: it opens from disk, asks for nothing, executes nothing of the runs, and its tables work."""
+
+import pytest
+from browser import chromium, emulate, requests, show, wait
+
+from leaderboard.board import build
+from leaderboard.report import html_report
+from leaderboard.results.collect import Collection
+
+HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    yield from chromium()
+
+
+@pytest.fixture(scope="module")
+def report(make_sweep, tmp_path_factory):
+    """A report of six datasets, one of them and one of 40 predictors with a hostile name."""
+    levels = {name: 0.99 - at / 100 for at, name in enumerate([HOSTILE, *(f"rec_{k}" for k in range(39))])}
+    runs = make_sweep(levels, [HOSTILE, "d1", "d2", "d3", "d4", "d5"], seeds=2, noise=0.0)
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(html_report(build(Collection(runs, [HOSTILE], failed={HOSTILE: HOSTILE}))), encoding="utf-8")
+    return path
+
+
+def mounted(browser, report, width=1400, scheme="light"):
+    """The report, opened, with every view unfolded and every table and plot drawn."""
+    emulate(browser, width, scheme)
+    show(browser, report)
+    browser.execute_script("localStorage.clear(); delete document.documentElement.dataset.theme")
+    browser.execute_script(
+        "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)"
+    )
+
+
+TABLE = "const host = document.querySelectorAll('#leaderboard .tableview')[arguments[0] ?? 0];"
+
+
+def column(browser, at, table=1):
+    script = TABLE + "return [...host.querySelectorAll('tbody tr')].map((row) => row.cells[arguments[1]].textContent)"
+    return browser.execute_script(script, table, at)
+
+
+def test_it_opens_from_disk_quietly_asks_for_nothing_and_runs_nothing_of_the_runs(browser, report):
+    mounted(browser, report)
+    assert browser.execute_script("return window.hit") is None
+    assert browser.execute_script("return document.querySelectorAll('img[src=x], main script').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('.plot .main-svg').length") >= 3
+    shown = "return [...document.querySelectorAll('tbody th, bdi')].filter((one) => one.textContent === arguments[0]).length"
+    assert browser.execute_script(shown, HOSTILE.replace("\u202e", "\ufffd")) > 3
+    assert browser.get_log("browser") == []
+    assert requests(browser) == {report.as_uri()}
+
+
+def test_what_slips_past_the_escaping_would_still_not_run(browser, report, tmp_path):
+    path = tmp_path / "bad.html"
+    bad = "<script>window.hit=1</script><img src=data:, onerror=window.hit=1><img src=https://localhost:9/x>"
+    path.write_text(report.read_text(encoding="utf-8").replace("<main", bad + "<main", 1), encoding="utf-8")
+    mounted(browser, path)
+    assert browser.execute_script("return window.hit") is None
+    blocked = [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
+    assert len(blocked) == 3
+
+
+def test_a_table_is_sorted_by_its_headings_and_says_so(browser, report):
+    mounted(browser, report)
+    before = column(browser, 2)
+    assert before == sorted(before, reverse=True)
+    heading = "const head = host.querySelectorAll('thead th')[arguments[1]];"
+    click = (
+        TABLE + heading + "head.querySelector('button').click(); return [document.activeElement.tagName, head.ariaSort]"
+    )
+    state = TABLE + "return [...host.querySelectorAll('thead th')].map((head) => head.getAttribute('aria-sort'))"
+    assert browser.execute_script(state, 1)[2] == "descending"
+    assert browser.execute_script(click, 1, 2)[1] == "ascending"
+    after = column(browser, 2)
+    assert (after, len(after)) == (sorted(after), 30)
+    assert browser.execute_script(click, 1, 0)[1] == "ascending"
+    names = column(browser, 0)
+    assert names[1] <= names[-1]
+    assert sum(one is not None for one in browser.execute_script(state, 1)) == 1
+
+
+def test_rows_are_filtered_by_words_and_values_and_more_are_shown(browser, report):
+    mounted(browser, report)
+    assert len(column(browser, 0)) == 30
+    browser.execute_script(TABLE + "host.querySelector('.more button:last-child').click()", 1)
+    assert len(column(browser, 0)) == 80
+    typed = (
+        TABLE
+        + "const box = host.querySelector('input'); box.value = arguments[1]; box.dispatchEvent(new Event('input'));"
+    )
+    status = typed + "return host.querySelector('.status').textContent"
+    assert browser.execute_script(status, 1, "REC_7") == "2 rows (80 unfiltered)"
+    assert set(column(browser, 0)) == {"rec_7"}
+    pick = (
+        TABLE
+        + "const box = host.querySelector('select'); box.selectedIndex = 2; box.dispatchEvent(new Event('change'))"
+    )
+    browser.execute_script(pick, 1)
+    assert column(browser, 1) == ["4"]
+    assert browser.execute_script(status, 1, "nothing like it") == "0 rows (80 unfiltered)"
+    assert column(browser, 0) == ["No row passes the filters."]
+
+
+def test_marks_and_shading_are_on_the_cells(browser, report):
+    mounted(browser, report)
+    script = (
+        TABLE
+        + """
+      const best = host.querySelectorAll('tbody tr')[0].cells[2];
+      const shades = [...host.querySelectorAll('tbody tr')].map((row) => Number(row.cells[2].style.getPropertyValue('--heat')));
+      return [best.querySelector('strong').className, best.textContent, shades]"""
+    )
+    name, text, shades = browser.execute_script(script, 1)
+    assert (name, text.endswith(" (best)"), shades[0]) == ("best", True, 100)
+    assert shades == sorted(shades, reverse=True)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (820, "dark"), (390, "dark")])
+def test_it_fits_every_width_and_its_text_has_contrast_in_both_themes(browser, report, width, scheme):
+    mounted(browser, report, width, scheme)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    faint = """
+      const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+      const pixel = (...colours) => {
+        colours.forEach((colour) => { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); });
+        return canvas.getImageData(0, 0, 1, 1).data.slice(0, 3);
+      };
+      const light = (rgb) => [...rgb].map((value) => value / 255)
+        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+      const behind = (one) => (one ? [...behind(one.parentElement), getComputedStyle(one).backgroundColor] : ['white']);
+      const contrast = (one) => {
+        const under = behind(one);
+        const [a, b] = [light(pixel(...under)), light(pixel(...under, getComputedStyle(one).color))];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+      };
+      return [...document.querySelectorAll('h1, h2, h3, p, a, button, th, td, dt, dd, caption, summary, select')]
+        .filter((one) => one.checkVisibility() && one.textContent.trim() && !one.closest('.plot .drawn, .skip'))
+        .map((one) => [contrast(one), one.tagName, one.textContent.slice(0, 30)]).filter((one) => one[0] < 4.5).slice(0, 5)"""
+    assert browser.execute_script(faint) == []
+
+
+def test_the_theme_follows_the_system_until_the_reader_chooses(browser, report):
+    mounted(browser, report, scheme="dark")
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    dark = browser.execute_script(paper)
+    browser.execute_script("document.getElementById('theme').click()")
+    light = browser.execute_script(paper)
+    assert (dark, light) == ("rgb(20, 23, 27)", "rgb(246, 247, 249)")
+
+    def again(_):
+        """A browser writes what it keeps a little later, and may show the page again from another process."""
+        show(browser, report)
+        return browser.execute_script(paper) == light
+
+    wait(browser).until(again)
+    assert browser.execute_script("return document.getElementById('theme').textContent") == "Dark theme"
+    browser.execute_script("localStorage.clear()")
+
+
+def test_it_prints_its_tables_on_white_without_its_controls(browser, report):
+    mounted(browser, report, scheme="dark")
+    emulate(browser, 1400, "dark", "print")
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    script = "return [...document.querySelectorAll(arguments[0])].filter((one) => one.checkVisibility()).length"
+    assert browser.execute_script(script, "nav, .toolbar, #theme, .more button") == 0
+    assert browser.execute_script(script, "#leaderboard tbody tr") == 180
+    rest = "return [...document.querySelectorAll('#leaderboard .more')].map((one) => one.innerText)"
+    assert browser.execute_script(rest) == ["30 of 80 rows: what is shown is printed."] * 6
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script("return document.documentElement.dataset.theme ?? 'none'") == "none"
+
+
+def test_it_is_said_to_keyboards_and_screen_readers(browser, report):
+    mounted(browser, report)
+    unnamed = """
+      return [...document.querySelectorAll('img, table, input, select, [role=region], figure.plot .drawn')].filter((one) =>
+        !(one.alt || one.ariaLabel || one.caption?.textContent || one.labels?.length || one.closest('.gallery')
+          || one.getAttribute('aria-labelledby'))).map((one) => one.outerHTML.slice(0, 80))"""
+    assert browser.execute_script(unnamed) == []
+    assert browser.execute_script("return [...document.querySelectorAll('th')].filter((one) => !one.scope).length") == 0
+    assert (
+        browser.execute_script(
+            "return [...document.querySelectorAll('.scroll')].filter((one) => one.tabIndex < 0).length"
+        )
+        == 0
+    )
+    assert browser.execute_script("const link = document.querySelector('a'); return [link.className, link.hash]") == [
+        "skip",
+        "#main",
+    ]
+    assert browser.execute_script("return document.documentElement.lang") == "en"
+
+
+def test_captions_stay_in_sight_on_a_phone_and_no_text_is_cut_off(browser, report):
+    mounted(browser, report, 360)
+    outside = """
+      return [...document.querySelectorAll('caption .said, .cases li')].filter((one) => one.checkVisibility())
+        .filter((one) => one.getBoundingClientRect().right > 360 || one.scrollWidth > one.clientWidth + 1)
+        .map((one) => one.textContent.slice(0, 40))"""
+    assert browser.execute_script(outside) == []
+
+
+def test_long_names_leave_the_plots_their_room(browser, report):
+    mounted(browser, report)
+    widths = (
+        "return [...document.querySelectorAll('.plot .drawn')].map((one) => one._fullLayout._size.w / one.clientWidth)"
+    )
+    assert min(browser.execute_script(widths)) > 0.5

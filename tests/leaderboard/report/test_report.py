@@ -1,0 +1,212 @@
+"""The report without a browser: what is in the file, cut to size, escaped, and the same twice."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from anomaly_bench.pictures.panels import Sample, draw_panels
+from leaderboard.board import build
+from leaderboard.report import gallery, html_report, page, table
+from leaderboard.report.gallery import galleries
+from leaderboard.report.problems import problems
+from leaderboard.report.provenance import provenance_tables
+from leaderboard.report.table import BEST, TIED, cut, leaderboards, make, view_tables
+from leaderboard.results.collect import Collection, PlannedRun
+from leaderboard.show.sheets import VIEWS
+
+HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
+
+
+@pytest.fixture(scope="module")
+def board(make_sweep):
+    """Six datasets; a hostile predictor, dataset, damaged result and failure, and a seed that is missing."""
+    levels = {"rec_l1": 0.6, "grad_kl": 0.5, HOSTILE: 0.8}
+    runs = make_sweep(levels, ["d0", "d1", "d2", "d3", "d4", HOSTILE], model="beta_vae")
+    identity = {"dataset": "d0", "model": "beta_vae", "beta": 1.0, "setting_id": "setting0-1.0"}
+    plan = [PlannedRun(run_id="later", seed=9, folder="f", **identity)]
+    return build(Collection(runs, [f"{HOSTILE}: damaged"], plan, {HOSTILE: HOSTILE}))
+
+
+@pytest.fixture(scope="module")
+def text(board):
+    return html_report(board)
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and the texts outside of scripts and styles."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.texts, self.raw = [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.raw = tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self.raw:
+            self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def tags(text):
+    parser = Tags()
+    parser.feed(text)
+    return parser
+
+
+def blob(text, name):
+    return json.loads(re.search(rf'id="data-{name}">(.*?)</script>', text, re.S)[1])
+
+
+def test_names_of_runs_are_data_and_never_markup(text, tags):
+    assert [tag for tag, attributes in tags.tags if any(name.startswith("on") for name in attributes)] == []
+    data = [attributes for tag, attributes in tags.tags if tag == "script" and "type" in attributes]
+    assert len([tag for tag, _ in tags.tags if tag == "script"]) == len(data) + 2
+    literal = HOSTILE.replace("\u202e", "\ufffd")  # which would turn what follows, the page's own words too
+    assert any(literal in one for one in tags.texts)
+    assert blob(text, "leaderboard")[0]["rows"][0][0] == literal
+    assert "<script>window" not in text
+    assert "\u202e" not in text
+    assert "\u2028" not in re.sub(r"<bdi>.*?</bdi>|<t[hd].*?</t[hd]>|<h3>.*?</h3>|alt=\".*?\"", "", text)
+
+
+def test_the_file_needs_no_other_file_and_its_policy_allows_its_own_scripts_alone(text, tags):
+    policy = next(attributes["content"] for tag, attributes in tags.tags if "http-equiv" in attributes)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy.split("script-src")[1].split(";")[0]
+    for tag, attributes in tags.tags:
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
+    assert len(text) < 3_000_000
+
+
+def test_the_same_runs_give_the_same_bytes(board, text):
+    assert html_report(board) == text
+
+
+def test_the_leaderboard_keeps_numbers_marks_counts_and_order(board):
+    first = leaderboards(board)[1]
+    assert (first.title, first.caption, first.header[first.sort]) == ("d0", "Model: beta_vae.", "pixel AUROC")
+    row = next(one for one in board.rows if one.dataset == "d0" and one.predictor == HOSTILE and one.beta == 1.0)
+    at = next(at for at, cells in enumerate(first.rows) if cells[:2] == (HOSTILE, "1"))
+    mean = row.test["auroc"]
+    assert first.rows[at][2] == f"{mean.mean:.3f} ± {mean.sd:.3f}"
+    assert first.rows[at][-1] == "3/4*"
+    means = [float(cells[2].split()[0]) for cells in first.rows]
+    assert means == sorted(means, reverse=True)
+    marked = {first.rows[k][:2]: set(marks) - {" "} for k, marks in enumerate(first.marks) if marks}
+    assert marked[HOSTILE, "1"] == {BEST}
+    assert all(marks <= {BEST, TIED} for marks in marked.values())
+    assert first.header[first.heat[0]] == "pixel AUROC"
+
+
+def test_every_view_with_rows_is_in_the_page(board, text):
+    shown = {view for view in VIEWS if view != "claims" and any(sheet.rows for sheet in VIEWS[view](board))}
+    assert shown == {name for name in page.VIEWS if f'id="data-view-{name}"' in text}
+    beta = view_tables(board, "beta")[0]
+    assert (beta.header, beta.together) == (("predictor", "beta 1", "beta 4"), True)
+    for view in shown:
+        assert all(
+            len(row) == len(one.header) == len(one.kinds) for one in view_tables(board, view) for row in one.rows
+        )
+
+
+def test_problems_come_first_and_only_when_there_are_any(board, text):
+    found = problems(board)
+    assert found["Missing runs"] == ["d0, beta_vae, beta 1: 3 of 4 seeds have a result"]
+    assert list(found) == ["Results left out", "Failed runs", "Missing runs"]
+    assert text.index('id="problems"') < text.index('id="glance"')
+    whole = [replace(row, planned=row.n) for row in board.rows]
+    assert problems(replace(board, rows=whole, damaged=[], failed={})) == {}
+    assert problems(replace(board, damaged=["x"] * 150))["Results left out"][-1] == "… and 50 more"
+
+
+def test_long_tables_are_cut_and_say_so():
+    tables = [
+        make(name, ("predictor", "AP"), [(f"p{at}", "0.5") for at in range(size)])
+        for name, size in (("a", 9), ("b", 2))
+    ]
+    cuts = cut(tables, 6)
+    assert [len(one.rows) for one in cuts] == [3, 2]
+    assert [one.data()["note"] for one in cuts] == ["The first 3 of 9 rows; --csv and --json write all.", ""]
+    assert cut(tables, 11) == tables
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [("AP", {"0.5 ± 0.1", "–"}, "number"), ("p", {"< 0.001"}, "number"), ("beta", {"1", "4"}, "choice"),
+     ("beta", {"1"}, "number"), ("who", {"a1", "2"}, "text")],
+)  # fmt: skip
+def test_kinds_of_columns(name, values, kind):
+    assert table._kind(name, values) == kind
+
+
+def test_provenance_names_versions_digests_dates_and_what_settings_differ_in(board):
+    tables, notes = provenance_tables(board)
+    settings = next(one for one in tables if one.title == "Settings")
+    assert len(settings.rows) == 12
+    row = dict(zip(settings.header, settings.rows[0], strict=True))
+    assert (row["seeds"], row["first"], row["data"], row["git revision"]) == (
+        "0, 1, 2",
+        "2026-01-02 03:04",
+        "d",
+        "not recorded",
+    )
+    differ = next(one for one in tables if one.title == "d0: what its settings differ in")
+    assert (differ.header, differ.rows) == (("setting", "model.beta"), [("setting0", "1.0"), ("setting0", "4.0")])
+    assert notes == []
+
+
+def pictured(folder, captions):
+    image, mask = torch.full((1, 8, 8), 0.25), torch.zeros(8, 8, dtype=torch.bool)
+    maps = [torch.full((8, 8), level) for level in np.linspace(0, 1, len(captions))]
+    draw_panels(
+        [Sample(one, image, mask, 2 * image, {"a": shown}) for one, shown in zip(captions, maps, strict=True)], folder
+    )
+
+
+def test_the_gallery_cuts_the_panels_of_a_run_best_case_first(make_run, tmp_path):
+    subjects = {"value": 0.5, "subjects": [0.1, 0.9, 0.4], "names": ["p1", "p2", "p3"]}
+    pictured(tmp_path / "pictures", ["p1 · 7", "p2 · 8", "p3 · 9"])
+    board = build(
+        Collection([replace(make_run(0, {"a": subjects, "../b": subjects | {"value": 0.4}}), folder=tmp_path)])
+    )
+    (found,), notes = galleries(board)
+    assert found.cases == [
+        ("p2 · 8", "best shown, AP 0.900"),
+        ("p3 · 9", "AP 0.400"),
+        ("p1 · 7", "worst shown, AP 0.100"),
+    ]
+    assert [strip.name for strip in found.strips] == ["image", "mask", "reconstruction", "a"]
+    assert (found.notes, notes) == (["Without a readable picture: ../b (its name leads out of the folder)"], [])
+    strips = {one.name: Image.open(io.BytesIO(base64.b64decode(one.source.split(",")[1]))) for one in found.strips}
+    assert {strip.size for strip in strips.values()} == {(found.width, gallery.SHOWN)}
+    centres = [(gallery.SHOWN + gallery.GAP) * at + gallery.SHOWN // 2 for at in range(3)]
+    grey = [strips["image"].getpixel((x, gallery.SHOWN // 2))[0] for x in centres]
+    assert grey == pytest.approx([63] * 3, abs=4)
+    assert np.asarray(strips["image"])[:, : gallery.SHOWN, :3].std() < 3  # no gap or neighbour is in the tile
+    assert strips["image"].getpixel((gallery.SHOWN + gallery.GAP // 2, 9))[3] == 0  # the page shows between tiles
+    viridis = [
+        strips["a"].getpixel((x, gallery.SHOWN // 2))[:3] for x in centres
+    ]  # the second, last and first of the maps
+    assert np.abs(np.array(viridis) - [[33, 145, 140], [253, 231, 37], [68, 1, 84]]).max() < 12
+
+
+def test_a_picture_that_is_none_is_named_and_left_out(make_run, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no picture")
+    Image.new("RGB", (30, 30)).save(folder / "b.png")
+    found, notes = galleries(build(Collection([replace(make_run(0, {"a": 0.5, "b": 0.4}), folder=tmp_path)])))
+    assert found == []
+    assert "cannot identify image file" in notes[0]
+    assert "b (30 by 30 pixels is no panel)" in notes[0]

@@ -1,0 +1,58 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from leaderboard.record import RunResult
+from leaderboard.results.run_arrays import run_of
+from leaderboard.rows.categories import by_category
+from leaderboard.show.categories import csv_categories, markdown_categories, print_categories
+
+
+def separate(make_run, category, value, seed=0, latent=16):
+    return make_run(
+        seed,
+        {"rec_l1": value},
+        run_id=f"{category}-{latent}-{seed}",
+        setting_id=f"{category}-{latent}",
+        dataset=f"mvtec_ad_{category}",
+        family="mvtec_ad",
+        category=category,
+        config={"dataset": {"name": "mvtec_ad", "category": category}, "model": {"latent": latent}},
+        provenance={"data_fingerprint": category, "split_digest": category},
+    )
+
+
+def joint(make_result, values, seed=0):
+    result = make_result(seed, {"rec_l1": 0.7}, dataset="mvtec_ad", family="mvtec_ad").model_dump()
+    measures = {name: {"auroc": {"value": value, "low": value, "high": value}} for name, value in values.items()}
+    result["predictors"]["rec_l1"]["groups"] = {"category": measures}
+    return run_of(RunResult.model_validate(result))
+
+
+def test_the_mean_counts_every_category_the_same_and_only_seeds_that_have_all(make_run):
+    values = {("bottle", 0): 0.9, ("cable", 0): 0.7, ("bottle", 1): 0.8, ("cable", 1): 0.5, ("bottle", 2): 0.1}
+    (row,) = by_category([separate(make_run, name, v, seed) for (name, seed), v in values.items()], "auroc")
+    assert row.categories["bottle"].mean == pytest.approx(0.6)
+    assert row.categories["cable"].n == 2
+    assert (row.mean.mean, row.mean.n) == (pytest.approx((0.8 + 0.65) / 2), 2)
+    assert not row.joint
+
+
+def test_settings_never_share_a_row_and_one_category_makes_no_table(make_run):
+    results = [separate(make_run, name, 0.9, latent=latent) for name in ("bottle", "cable") for latent in (16, 32)]
+    assert len(by_category(results, "auroc")) == 2
+    assert by_category(results[:1], "auroc") == []
+
+
+def test_one_model_for_all_categories_is_told_from_a_model_for_each(make_run, make_result):
+    results = [separate(make_run, name, 0.9) for name in ("bottle", "cable")]
+    rows = by_category([*results, joint(make_result, {"bottle": 0.6, "cable": 0.4})], "auroc")
+    assert [(row.joint, row.mean.mean) for row in rows] == [(False, 0.9), (True, 0.5)]
+    stream = io.StringIO()
+    print_categories(rows, "auroc", Console(file=stream, width=80))
+    assert "mvtec_ad, one model per category (2)" in stream.getvalue()
+    assert "0.400 cable" in stream.getvalue()
+    assert "0.600 bottle" in stream.getvalue()
+    assert "| vae | 1 | rec_l1 | 0.500 | 0.600 | 0.400 |" in markdown_categories(rows, "auroc")
+    assert csv_categories({"auroc": rows}).splitlines()[-1] == "mvtec_ad,True,vae,1.0,rec_l1,auroc,mean,0.5,,,,1"

@@ -1,0 +1,211 @@
+"""Each claim on results made to support it, to contradict it, and to leave it open."""
+
+import json
+
+import numpy as np
+import pytest
+
+from leaderboard.results.collect import Collection
+from leaderboard.rows.aggregate import aggregate
+from leaderboard.verdicts.claims import CLAIMS, evaluate
+
+DOMAINS = ("natural", "natural", "natural", "medical", "medical", "medical")
+
+
+def noise(*key):
+    return float(np.random.default_rng(abs(hash(key)) % 2**32).normal(0, 0.004))
+
+
+def finding(name, runs, metric="auroc"):
+    return next(one for one in evaluate(aggregate(Collection(runs)), metric) if one.name == name)
+
+
+@pytest.fixture
+def runs(make_run):
+    """Runs over datasets, betas and seeds from a function of (dataset, beta, seed) to predictors and, it may be, training."""
+
+    def _runs(values, datasets=6, betas=(1.0,), seeds=3):
+        found = []
+        for at in range(datasets):
+            for beta in betas:
+                for seed in range(seeds):
+                    predictors, training = values(at, beta, seed)
+                    config = {
+                        "seed": seed,
+                        "dataset": {"domain": DOMAINS[at]},
+                        "model": {"beta": beta},
+                        "predictors": {"members": {"ensemble_mean": {"members": ["rec_l1", "grad_kl"]}}},
+                    }
+                    found.append(
+                        make_run(seed, predictors, dataset=f"d{at}", family=f"d{at}", beta=beta, config=config,
+                                 setting_id=f"d{at}-{beta}", training=training)
+                    )  # fmt: skip
+        return found
+
+    return _runs
+
+
+@pytest.mark.parametrize(
+    ("natural", "medical", "datasets", "verdict"),
+    [
+        (0.1, 0.0, 6, "supported"),
+        (0.0, 0.1, 6, "contradicted"),
+        (0.05, 0.05, 6, "undecided"),
+        (0.1, 0.0, 4, "undecided"),
+    ],
+)
+def test_projection(runs, natural, medical, datasets, verdict):
+    def values(at, beta, seed):
+        gain = (natural if at < 3 else medical) + 3 * noise(at)
+        return {"rec_l1": 0.5, "projection": 0.5 + gain}, {}
+
+    found = finding("projection", runs(values, datasets))
+    assert found.verdict == verdict
+    assert bool(found.decide) == (verdict == "undecided")
+    if datasets == 6:
+        assert found.effect.value == pytest.approx(natural - medical, abs=0.02)
+    else:
+        assert "n too small: 3 and 1 natural and medical datasets" in found.decide
+
+
+def standings(place):
+    """Ten rivals at fixed levels and the KL gradient between the `place`th and the next."""
+    return {f"rival{at}": 0.5 + at / 100 for at in range(10)} | {"grad_kl": 0.495 + place / 100}
+
+
+@pytest.mark.parametrize(
+    ("spread", "seeds", "verdict"), [(3, 4, "supported"), (0, 6, "contradicted"), (3, 1, "undecided")]
+)
+def test_kl_gradient_over_datasets(runs, spread, seeds, verdict):
+    found = finding(
+        "kl-gradient-dataset",
+        runs(lambda at, beta, seed: (standings(5 + spread * (at % 2) + (seed % 2)), {}), seeds=seeds),
+    )
+    assert found.verdict == verdict
+    assert (found.effect.n > 0) == (seeds > 1)
+
+
+@pytest.mark.parametrize(
+    ("spread", "seeds", "verdict"), [(3, 4, "supported"), (0, 6, "contradicted"), (3, 1, "undecided")]
+)
+def test_kl_gradient_over_settings(runs, spread, seeds, verdict):
+    def values(at, beta, seed):
+        return standings(5 + spread * (beta > 1) + (seed % 2) - (at % 3)), {}
+
+    found = finding("kl-gradient-setting", runs(values, 3, (1.0, 4.0), seeds))
+    assert found.verdict == verdict
+
+
+def test_standing_is_compared_at_the_settings_and_among_the_rivals_that_all_datasets_share(runs):
+    """The standing follows beta, and the datasets were run at different betas: that says nothing about datasets."""
+
+    def values(at, beta, seed):
+        return standings(2 if beta == 1.0 else 8), {}
+
+    some = [run for run in runs(values, 4, (1.0, 4.0)) if run.beta == (1.0 if run.dataset in ("d0", "d1") else 4.0)]
+    assert finding("kl-gradient-dataset", some).effect.n == 0
+    some = [run for run in runs(values, 4, (1.0, 4.0)) if run.beta == 1.0 or run.dataset in ("d0", "d1")]
+    found = finding("kl-gradient-dataset", some)
+    assert (found.effect.value, found.effect.n, found.verdict) == (0.0, 4, "contradicted")
+
+    def crowded(at, beta, seed):
+        more = {f"weak{k}": 0.1 for k in range(10 * (at > 1))}
+        return standings(5) | more, {}
+
+    assert finding("kl-gradient-dataset", runs(crowded, 4)).effect.value == 0.0
+
+
+def test_a_spread_that_is_there_but_too_small_to_matter_contradicts(runs):
+    """Half a hundredth between betas, found beyond doubt: below the threshold all the same."""
+
+    def values(at, beta, seed):
+        value = 0.7 + 0.005 * (beta > 1) + noise(at, beta, seed) / 20
+        return {"a": {"value": value, "validation": 0.9}}, {}
+
+    found = finding("beta", runs(values, 3, (1.0, 4.0), 6))
+    assert 0 < found.effect.low < found.effect.high < 0.01
+    assert found.verdict == "contradicted"
+
+
+def test_what_a_seed_does_at_every_beta_is_not_noise_between_betas(runs):
+    def values(at, beta, seed):
+        value = 0.5 + 0.1 * seed + 0.03 * np.log2(beta) + noise(at, beta, seed) / 4
+        return {"a": {"value": value, "validation": 0.9}}, {}
+
+    assert finding("beta", runs(values, 3, (1.0, 2.0, 4.0))).verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    ("slope", "seeds", "sd", "verdict"),
+    [(0.05, 4, 1, "supported"), (0.0, 8, 0.5, "contradicted"), (0.0, 3, 20, "undecided"), (0.05, 1, 1, "undecided")],
+)
+def test_beta(runs, slope, seeds, sd, verdict):
+    def values(at, beta, seed):
+        value = 0.7 - slope * np.log2(beta) + sd * noise(at, beta, seed)
+        return {"a": {"value": value, "validation": 0.9}, "baseline": {"value": 0.9, "validation": 0.99}}, {}
+
+    found = finding("beta", runs(values, 3, (1.0, 2.0, 4.0), seeds))
+    assert found.verdict == verdict
+    if verdict == "supported":
+        assert found.effect.value == pytest.approx(0.05 * (2 / 3) ** 0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("gain", "datasets", "verdict"), [(0.05, 6, "supported"), (-0.05, 6, "contradicted"),
+                                                          (0.0, 6, "undecided"), (0.05, 2, "undecided")])  # fmt: skip
+def test_ensemble(runs, gain, datasets, verdict):
+    def values(at, beta, seed):
+        members = {"rec_l1": {"value": 0.5, "validation": 0.9}, "grad_kl": {"value": 0.9, "validation": 0.1}}
+        return {**members, "ensemble_mean": 0.5 + gain + (gain == 0) * 0.02 * (-1) ** at + noise(at, seed)}, {}
+
+    found = finding("ensemble", runs(values, datasets))
+    assert found.verdict == verdict
+    assert found.effect.value == pytest.approx(gain, abs=0.01)  # against the member that validation chose, not the best
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.5, "supported"), (0.7, "contradicted"), (None, "undecided")])
+def test_surroundings(runs, ratio, verdict):
+    def values(at, beta, seed):
+        return {"a": 0.5}, {"normal_error_far": 0.1, "normal_error_near": ratio and 0.1 * ratio + noise(at)}
+
+    assert finding("surroundings", runs(values)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("slope", "betas", "datasets", "verdict"),
+    [
+        (0.01, 6, 6, "supported"),
+        (-0.01, 6, 6, "contradicted"),
+        (0.0, 6, 6, "undecided"),
+        (-0.01, 3, 6, "undecided"),
+        (-0.01, 6, 3, "undecided"),
+    ],
+)
+def test_reconstruction(runs, slope, betas, datasets, verdict):
+    """With a positive slope a worse reconstruction (higher −log p) goes with better localization."""
+
+    def values(at, beta, seed):
+        return {"rec_l1": 0.5 + slope * np.log2(beta) + noise(at, beta, seed) / 4}, {"last_rec": 100 + beta}
+
+    found = finding("reconstruction", runs(values, datasets, [2.0**at for at in range(betas)]))
+    assert found.verdict == verdict
+    if datasets < 5:
+        assert "n too small: 3 datasets, at least 5 are needed" in found.decide
+
+
+def test_smooth_curves_over_beta_that_have_nothing_to_do_with_reconstruction_decide_nothing(runs):
+    """A curve that drifts with beta correlates with anything that does; over datasets the signs cancel."""
+
+    def values(at, beta, seed):
+        return {"rec_l1": 0.5 + (-1) ** at * 0.01 * np.log2(beta)}, {"last_rec": 100 + beta}
+
+    found = finding("reconstruction", runs(values, 6, [2.0**at for at in range(6)]))
+    assert (found.verdict, found.effect.value, found.effect.n) == ("undecided", 0.0, 6)
+
+
+def test_without_fitting_runs_every_claim_is_undecided_and_says_what_is_needed(make_run):
+    found = evaluate(aggregate(Collection([make_run(0)])))
+    assert [one.name for one in found] == [claim.name for claim in CLAIMS]
+    assert all(one.verdict == "undecided" and one.decide and one.effect.low is None for one in found)
+    assert json.loads(json.dumps([one.effect.n for one in found])) == [0] * len(CLAIMS)
+    with pytest.raises(ValueError, match="unknown metric 'f1'"):
+        evaluate([], "f1")
