@@ -5,24 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalizationConfig
-from anomaly_bench.localization.callback import ENSEMBLE_PIVOT
-from anomaly_bench.localization.tally import Tally, on_cpu
-from anomaly_bench.metrics import Calibration, LocalizationCurve, find_regions
-from anomaly_bench.models import VAE
-from anomaly_bench.predictors import SeedEnsemble, Suite
+from anomaly_bench.localization import Localizer
+from anomaly_bench.localization.localizer import ENSEMBLE_PIVOT
+from anomaly_bench.localization.passes import count, fresh, validate
+from anomaly_bench.predictors import SeedEnsemble
 from anomaly_bench.predictors.ensemble import TimedMap
-from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.runs.code_digest import source_digest
 from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.identity import device_kind
@@ -35,45 +29,6 @@ from leaderboard.record import PredictorResult, RunResult, read_result, write_re
 from leaderboard.results.collect import RESULT_FILE
 
 from .finished import FinishedRun, check_alike, load_model, load_suite, saved_config
-
-
-@dataclass(frozen=True)
-class SeedModel:
-    """One member of an ensemble over seeds: a model, the predictors, and their scores on normal validation pixels."""
-
-    model: VAE
-    suite: Suite
-    calibration: dict[str, Calibration] = field(default_factory=dict)
-
-    def calibrate(self, normal: DataLoader[AnomalyBatch], bits: int, advance: Callable[[], None]) -> None:
-        """Learn where each row's scores stand among those of normal validation pixels: single predictors, then ensembles."""
-        for names, maps in ((self.suite.single, self._raw), (self.suite.ensembles, self._combined)):
-            pivots = {name: predictor.pivot for name, predictor in self.suite.single.items()}
-            curves = {name: LocalizationCurve(bits, pivots.get(name, ENSEMBLE_PIVOT)) for name in names}
-            for batch in normal:
-                for name, (score, _) in maps(batch).items():
-                    curves[name].update(score, batch["mask"], batch["foreground"], batch["region_weight"])
-                advance()
-            self.calibration.update({name: Calibration.of(curve) for name, curve in curves.items()})
-
-    def maps(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
-        """The calibrated map (B, 1, H, W) of every shown predictor, on the CPU, with its seconds."""
-        raw = self._raw(batch)
-        every = raw | self.suite.combined(raw, self._calibrated)
-        return {name: (self._calibrated(name, every[name][0]), every[name][1]) for name in self.suite.shown}
-
-    def _combined(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
-        return self.suite.combined(self._raw(batch), self._calibrated) if self.suite.ensembles else {}
-
-    def _calibrated(self, name: str, score: Tensor) -> Tensor:
-        return self.calibration[name](score)
-
-    def _raw(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
-        device, kind = self.model.device, next(self.model.parameters()).dtype
-        with frozen(self.model):
-            evidence = Evidence(self.model, batch["image"].to(device, kind), batch["foreground"].to(device))
-            maps = self.suite.maps(evidence, list(self.suite.single))
-            return {name: (score.detach().cpu(), seconds) for name, (score, seconds) in maps.items()}
 
 
 def combine_seeds(
@@ -145,38 +100,27 @@ def combine_all(
 
 
 def localize(
-    members: Sequence[SeedModel], data: AnomalyDataModule, config: LocalizationConfig, how: str, reporter: Reporter
+    members: Sequence[Localizer], data: AnomalyDataModule, config: LocalizationConfig, how: str, reporter: Reporter
 ) -> dict[str, PredictorResult]:
     """What each predictor's ensemble reaches: thresholds from normal validation pixels, metrics on validation and test."""
     normal, anomalous = data.val_dataloader()
-    test, ensemble, names = data.test_dataloader(), SeedEnsemble(how), members[0].suite.shown
+    test, ensemble = data.test_dataloader(), SeedEnsemble(how)
     reporter.stage("ensemble", (2 * len(members) + 1) * len(normal) + len(anomalous) + len(test))
     for member in members:
         member.calibrate(normal, config.bits, reporter.advance)
+        member.calibrate_ensembles(normal, config.bits, reporter.advance)
 
-    def count(loader: DataLoader[AnomalyBatch], tallies: Mapping[str, Tally]) -> None:
-        for batch in loader:
-            maps, counted = ensemble.maps(member.maps(batch) for member in members), on_cpu(batch)
-            regions = find_regions(counted["mask"]).within(counted["foreground"])
-            for name, (score, seconds) in maps.items():
-                tallies[name].update(score, seconds, counted, regions)
-            reporter.advance()
+    def maps(batch: AnomalyBatch) -> dict[str, TimedMap]:
+        return ensemble.maps(member.calibrated_maps(batch) for member in members)
 
-    def fresh(name: str, threshold: int | None = None) -> Tally:
-        curve = LocalizationCurve(config.bits, ENSEMBLE_PIVOT)
-        return Tally(name, curve, config.image_share, threshold, per_subject=threshold is not None)
-
-    validated = {name: fresh(name) for name in names}
-    count(normal, validated)
-    thresholds = {name: tally.curve.threshold_at_fpr(config.fpr) for name, tally in validated.items()}
-    count(anomalous, validated)
-    for name, tally in validated.items():
-        tally.threshold = thresholds[name]
-    validation = {name: tally.measures() for name, tally in validated.items()}
-    tested = {name: fresh(name, thresholds[name]) for name in names}
-    count(test, tested)
+    pivots = dict.fromkeys(members[0].suite.shown, ENSEMBLE_PIVOT)
+    validation = validate(maps, pivots, normal, anomalous, config, reporter.advance)
+    tallies = fresh(pivots, config, validation.thresholds)
+    for batch in test:
+        count(tallies, maps(batch), batch)
+        reporter.advance()
     about = data.store.subjects, data.store.attributes, config.resamples
-    return {row_name(name, how): tally.result(validation[name], *about) for name, tally in tested.items()}
+    return {row_name(name, how): tally.result(validation.measures[name], *about) for name, tally in tallies.items()}
 
 
 def row_name(predictor: str, how: str) -> str:
@@ -184,11 +128,11 @@ def row_name(predictor: str, how: str) -> str:
     return f"{predictor}@seeds" if how == "mean" else f"{predictor}@seeds_{how}"
 
 
-def load_member(run: FinishedRun, data: AnomalyDataModule, predictors: Sequence[str]) -> SeedModel:
+def load_member(run: FinishedRun, data: AnomalyDataModule, predictors: Sequence[str]) -> Localizer:
     """The model of a run on the device that its config asks for, with its predictors."""
     config = saved_config(run)
     model = load_model(run, config, data).to(device_kind(config.trainer.accelerator))
-    return SeedModel(model, load_suite(run, config, predictors))
+    return Localizer(model, load_suite(run, config, predictors))
 
 
 def check_data(data: AnomalyDataModule, run: FinishedRun) -> None:

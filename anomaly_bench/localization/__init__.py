@@ -1,7 +1,6 @@
-"""Callbacks of the trainer: localization and progress."""
-
-from anomaly_bench.pictures.choice import Cases
+"""Maps to counts to results: a model applied, the passes over images, and the callback that makes them for a trainer."""
 
 from .callback import LocalizationCallback
+from .localizer import Localizer
 
-__all__ = ["Cases", "LocalizationCallback"]
+__all__ = ["LocalizationCallback", "Localizer"]

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pytorch_lightning as pl
+from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.metrics import Calibration
-from anomaly_bench.models import VAE
 from anomaly_bench.predictors import Ensemble, PixelSample, SubsetSearch, Suite, best_subset
-from anomaly_bench.predictors.evidence import Evidence, frozen
 from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import SubsetChoice
-
-from .tally import on_cpu
 
 
 class Searches:
@@ -25,23 +20,16 @@ class Searches:
         self.searches = searches
         self._samples = {name: PixelSample(search.pixels) for name, search in searches.items()}
 
-    def update(
-        self,
-        model: pl.LightningModule,
-        suite: Suite,
-        calibration: Mapping[str, Calibration],
-        batch: AnomalyBatch,
-    ) -> None:
-        """Sample from the calibrated maps that the members make of a batch."""
-        assert isinstance(model, VAE)
-        names = dict.fromkeys(member for search in self.searches.values() for member in search.members)
-        with frozen(model):
-            maps = suite.maps(Evidence(model, batch["image"], batch["foreground"]), list(names))
-            calibrated = {name: calibration[name](score.cpu()) for name, (score, _) in maps.items()}
-        counted = on_cpu(batch)
+    @property
+    def members(self) -> list[str]:
+        """The single predictors that any search may choose."""
+        return list(dict.fromkeys(member for search in self.searches.values() for member in search.members))
+
+    def update(self, calibrated: Mapping[str, Tensor], batch: AnomalyBatch) -> None:
+        """Sample from the members' calibrated maps (B, 1, H, W) of a batch, all on the CPU."""
         for name, search in self.searches.items():
             members = {member: calibrated[member] for member in search.members}
-            self._samples[name].update(members, counted["mask"], counted["foreground"])
+            self._samples[name].update(members, batch["mask"], batch["foreground"])
 
     def choose(self) -> dict[str, SubsetChoice]:
         """What each search chooses. Raises ValueError if there was no normal or no anomalous pixel."""

@@ -22,11 +22,10 @@ from anomaly_bench.metrics import (
 )
 from anomaly_bench.metrics.formulas import Certified
 from data_modules.base.batch import AnomalyBatch
-from leaderboard.record import LesionRow, Measure, PredictorResult, SubjectRow
+from leaderboard.record import LesionRow, Measure, PredictorResult, SubjectRow, SubsetChoice
 
-MAX_GROUPS = (
-    30  # an attribute with more values than this (an age, a file's name) makes no groups; a category always does
-)
+# An attribute with more values than this (an age, a file's name) makes no groups; a category always does.
+MAX_GROUPS = 30
 
 
 class NotANumberError(ValueError):
@@ -37,7 +36,8 @@ class NotANumberError(ValueError):
 class Tally:
     """One predictor's pixel histograms, image scores and, if asked for, counts per subject and per lesion.
 
-    threshold: the bin at and above which a pixel is called anomalous, if it is known already.
+    threshold: the bin at and above which a pixel is called anomalous, if it is known already; without one there are no counts
+    per lesion. image_share: an image's score is the mean of the highest share of its foreground pixels.
     """
 
     name: str
@@ -56,7 +56,11 @@ class Tally:
         self.subjects = SubjectCurves(full_bits=self.curve.bits)
 
     def update(self, score: Tensor, seconds: float, batch: AnomalyBatch, regions: Regions | None) -> None:
-        """Count a batch's map (B, 1, H, W); `regions` are those of its mask, if lesions count. Raises NotANumberError."""
+        """Count a batch's map (B, 1, H, W); `regions` are those of its mask, if lesions count.
+
+        An image without foreground has no score. Raises NotANumberError, and ValueError for an image whose highest scores
+        have no mean.
+        """
         if torch.isnan(score).any():
             bad = int(torch.isnan(score).flatten(1).any(1).nonzero()[0])
             raise NotANumberError(
@@ -65,14 +69,15 @@ class Tally:
             )
         mask, foreground, weight = batch["mask"], batch["foreground"], batch["region_weight"]
         self.curve.update(score, mask, foreground, weight)
-        if self.per_subject and self.threshold is not None:
+        if self.per_subject:
             pivot = float(self.curve.pivot)
             self.subjects.update(score, mask, foreground, batch["subject"], pivot, self.threshold, weight)
-            if regions is not None:
+            if regions is not None and self.threshold is not None:
                 self.lesions.update(self.curve.keys(score) >= self.threshold, regions)
-        self.scores += top_k_mean(score, foreground, self.image_share).tolist()
-        self.labels += mask.flatten(1).any(1).tolist()
-        self.owners += batch["subject"].tolist()
+        seen = foreground.flatten(1).any(1)
+        self.scores += top_k_mean(score[seen], foreground[seen], self.image_share).tolist()
+        self.labels += (mask & foreground)[seen].flatten(1).any(1).tolist()
+        self.owners += batch["subject"][seen].tolist()
         self.seconds += seconds
 
     def merge(self, other: Tally) -> None:
@@ -98,10 +103,8 @@ class Tally:
             return self
         parts: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(parts, self)
-        # A curve that syncs would add up the processes again when its metrics are read.
-        curve = LocalizationCurve(self.curve.bits, sync_on_compute=False)
-        whole = Tally(self.name, curve, self.image_share, self.threshold, self.per_subject)
-        for part in parts:
+        whole: Tally = parts[0]
+        for part in parts[1:]:
             whole.merge(part)
         return whole
 
@@ -129,8 +132,12 @@ class Tally:
         names: Sequence[str],
         attributes: Sequence[Mapping[str, str]],
         resamples: int,
+        choice: SubsetChoice | None = None,
     ) -> PredictorResult:
-        """The record of this predictor, given its validation measures, and the subjects' names and attributes by id."""
+        """The record of this predictor, given its validation measures, and the subjects' names and attributes by id.
+
+        choice: what it was searched to be.
+        """
         ids = self.subjects.subjects
         rows = []
         for row in self.subjects.rows():
@@ -147,6 +154,7 @@ class Tally:
             groups=groups,
             lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
             seconds_per_image=self.seconds / max(len(self.scores), 1),
+            choice=choice,
         )
 
     def _pooled(self, members: list[int]) -> dict[str, Measure]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -12,12 +15,12 @@ from torch.utils.data import DataLoader
 
 from anomaly_bench.base.identity import Identity
 from anomaly_bench.base.progress import Reporter
-from anomaly_bench.base.timer import Timer
 from anomaly_bench.config.load import to_yaml
 from anomaly_bench.config.schema import RunConfig
-from anomaly_bench.localization import Cases, LocalizationCallback
+from anomaly_bench.localization import LocalizationCallback
 from anomaly_bench.localization.search import check_searches
 from anomaly_bench.models import VAE, build_model
+from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.predictors import Suite, build_suite
 from anomaly_bench.predictors.evidence import frozen
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, HalfDone
@@ -67,15 +70,21 @@ def run(
         if (folder / RESULT_FILE).exists():
             return read_result(folder / RESULT_FILE)
         checkpoint = start_folder(folder, config, data, identity.run_id, reporter)
-        cases = Cases(config.localization.pictures, torch.from_numpy(data.store.anomalous[data.indices["test"]]))
-        subjects = data.store.subjects, data.store.attributes
-        localization = LocalizationCallback(suite, config.localization, *subjects, folder / "pictures", cases)
+        report = ReportCallback(reporter, localized_batches(data, suite))
+        localization = LocalizationCallback(
+            suite,
+            config.localization,
+            data.store.subjects,
+            data.store.attributes,
+            folder / "pictures",
+            Cases(config.localization.pictures, torch.from_numpy(data.store.anomalous[data.indices["test"]])),
+            report.validated,
+        )
         loggers = build_loggers(config, identity, folder, described(config, identity, data, model.beta), model.beta)
         with finishing(loggers):
             saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer.checkpoint_share)
-            report = ReportCallback(reporter, localized_batches(data, suite))
             tracking = [TrackingCallback(found, folder)] if (found := trackers(loggers)) else []
-            trainer = build_trainer(config, folder, [localization, report, saver, *tracking], loggers)
+            trainer = build_trainer(config, folder, [report, localization, saver, *tracking], loggers)
             if config.trainer.hold_data:
                 data.hold(trainer.strategy.root_device)
             if config.trainer.devices > 1 and not (checkpoint and checkpoint.fitted):
@@ -83,7 +92,7 @@ def run(
             training, timer.seconds["fit"] = fit(trainer, model, data, saver, checkpoint)
             with timer("localize"):
                 set_rec_levels(model, data.train_dataloader(), config.localization.level_images)
-                localize(trainer, model, data, localization)
+                trainer.test(model, datamodule=data, verbose=False)
             trainer.save_checkpoint(folder / "model.ckpt", weights_only=True)
             training |= localization.surroundings.means()
             with timer("measure"):
@@ -122,20 +131,21 @@ def set_rec_levels(model: VAE, loader: DataLoader[AnomalyBatch], images: int) ->
     model.rec_levels.copy_(torch.cat(levels)[:images].quantile(torch.linspace(0, 1, 101, device=model.device)))
 
 
-def localize(trainer: pl.Trainer, model: VAE, data: AnomalyDataModule, localization: LocalizationCallback) -> None:
-    """Calibrate on normal validation images, choose the members of searched ensembles and localize on all, then test."""
-    localization.phase = "calibrate"
-    trainer.validate(model, data.val_dataloader()[0], verbose=False)
-    if localization.suite.searches:
-        localization.phase = "search"
-        trainer.validate(model, data.val_dataloader(), verbose=False)
-    localization.phase = "validate"
-    trainer.validate(model, data.val_dataloader(), verbose=False)
-    trainer.test(model, data.test_dataloader(), verbose=False)
-
-
 def localized_batches(data: AnomalyDataModule, suite: Suite) -> int:
-    """How many batches `localize` goes through."""
+    """How many batches are localized: to calibrate, to search, to validate and to test."""
     normal, anomalous = data.val_dataloader()
     validated = len(normal) + len(anomalous)
     return len(normal) + validated * (2 if suite.searches else 1) + len(data.test_dataloader())
+
+
+class Timer:
+    """Seconds of the phases of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = time.perf_counter() - start

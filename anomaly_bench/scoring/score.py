@@ -10,13 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.metrics import Certified, LocalizationCurve
+from anomaly_bench.localization.tally import Tally
+from anomaly_bench.metrics import Certified, LocalizationCurve, find_regions, region_weight
+from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
 from data_modules.readers.maps import Array, read_map, read_mask
+from leaderboard.record import Measure
 
-from .counts import Batch, Counts
 from .pairs import SHOWN, Folders, Item, pair, raise_all
 
 Progress = Callable[[int, int], None]
@@ -98,18 +101,32 @@ def score(
     subject = {item.map: ids[name] for item, name in zip(items, names, strict=True)}
     curve, threshold = LocalizationCurve(exact=exact), None
     work = _Work(len(items) + len(calm), progress or (lambda done, total: None), [])
-    work.through(calm, lambda item, batch: curve.update(*batch))
+    work.through(calm, lambda item, loaded: curve.update(*loaded))
     if calm and not work.problems:
         threshold = curve.threshold_at_fpr(fpr)
         curve.reset()
-    counts = Counts(curve, threshold, image_share)
-    work.through(items, lambda item, batch: counts.update(batch, subject[item.map], item.map), len(calm))
+    tally, outside = Tally("maps", curve, image_share, threshold, per_subject=True), 0
+
+    def count(item: Item, loaded: Loaded) -> None:
+        nonlocal outside
+        outside += int((loaded.mask & ~loaded.foreground).sum())
+        _count(tally, loaded, subject[item.map], item.map)
+
+    work.through(items, count, len(calm))
     raise_all(work.problems)
     anomalous, healthy, _ = curve.called_at(0)
     if not (anomalous and healthy):
         said = "no pixel that counts is anomalous" if healthy else "every pixel that counts is anomalous"
         raise DataError(f"--masks {masks}: {said}, so nothing can be scored; check that masks are 0 where normal alone")
-    return _report(counts, list(ids), resamples, len(items))
+    return _report(tally, list(ids), resamples, len(items), outside)
+
+
+class Loaded(NamedTuple):
+    """What a map, its mask and its foreground hold, each (planes, H, W)."""
+
+    scores: Tensor
+    mask: Tensor
+    foreground: Tensor
 
 
 class _Work(NamedTuple):
@@ -119,21 +136,21 @@ class _Work(NamedTuple):
     progress: Progress
     problems: list[DataError]
 
-    def through(self, items: Sequence[Item], use: Callable[[Item, Batch], None], before: int = 0) -> None:
+    def through(self, items: Sequence[Item], use: Callable[[Item, Loaded], None], before: int = 0) -> None:
         """Hand what is in every item to `use`; after the first problem only look for more, up to SHOWN."""
         for done, item in enumerate(items, start=before + 1):
             if len(self.problems) >= SHOWN:
                 return
             try:
-                batch = _load(item)
+                loaded = _load(item)
                 if not self.problems:
-                    use(item, batch)
+                    use(item, loaded)
             except DataError as error:
                 self.problems.append(error)
             self.progress(done, self.total)
 
 
-def _load(item: Item) -> Batch:
+def _load(item: Item) -> Loaded:
     """Scores, mask and foreground of an item. Raises DataError naming the file."""
     values = read_map(item.map, item.mask)
     scores = torch.from_numpy(_as_counted(values, item.map))
@@ -153,7 +170,7 @@ def _load(item: Item) -> Batch:
             f"{item.map}: holds {int(bad.sum())} NaN, the first in plane {plane} at row {row}, column {column}; "
             "mend the map, or leave these pixels out of the foreground"
         )
-    return scores, mask, inside
+    return Loaded(scores, mask, inside)
 
 
 def _as_counted(values: Array, path: Path) -> Array:
@@ -174,27 +191,51 @@ def _as_counted(values: Array, path: Path) -> Array:
     return scores
 
 
-def _report(counts: Counts, names: list[str], resamples: int, files: int) -> ScoreReport:
-    rows = counts.subjects.rows()
+def _count(tally: Tally, loaded: Loaded, subject: int, path: Path) -> None:
+    """Count the planes of a file. Raises DataError naming `path`."""
+    scores, mask, foreground = (part.unsqueeze(1) for part in loaded)
+    batch = AnomalyBatch(
+        image=scores,
+        mask=mask,
+        foreground=foreground,
+        region_weight=region_weight(mask),
+        subject=torch.full((len(scores),), subject),
+        slice=torch.arange(len(scores)),
+    )
+    try:
+        # what is left of NaN lies outside of the foreground, where nothing counts
+        tally.update(scores.masked_fill(scores.isnan(), 0.0), 0.0, batch, find_regions(mask).within(foreground))
+    except ValueError as error:
+        said = f"has both +inf and -inf among the highest {tally.image_share:.3g} of an image's scores"
+        raise DataError(f"{path}: {said}, which have no mean; clip the map to finite scores") from error
+
+
+def _report(tally: Tally, names: list[str], resamples: int, files: int, outside: int) -> ScoreReport:
+    rows, curve, threshold = tally.subjects.rows(), tally.curve, tally.threshold
     pixels, anomalous = (sum(int(row[key] or 0) for row in rows) for key in ("pixels", "anomalous_pixels"))
-    curve, threshold = counts.curve, counts.threshold
     return ScoreReport(
-        metrics=counts.metrics(),
-        intervals=dict(counts.subjects.bootstrap(resamples)) if resamples else {},
+        metrics={name: _certified(measure) for name, measure in tally.measures().items()},
+        intervals=dict(tally.subjects.bootstrap(resamples)) if resamples else {},
         subjects=[{**row, "subject": names[int(row["subject"] or 0)]} for row in rows],
-        lesions=[] if threshold is None else counts.lesions.rows(),
+        lesions=[] if threshold is None else tally.lesions.rows(),
         threshold=None if threshold is None else curve.score_of(threshold),
         oracle_threshold=curve.dice_oracle_threshold(),
         counts={
             "files": files,
             "subjects": len(names),
-            "images": len(counts.labels),
-            "anomalous_images": sum(counts.labels),
+            "images": len(tally.labels),
+            "anomalous_images": sum(tally.labels),
             "pixels": pixels,
             "anomalous_pixels": anomalous,
-            "anomalous_outside": counts.outside,
+            "anomalous_outside": outside,
         },
     )
+
+
+def _certified(measure: Measure) -> Certified | None:
+    if measure.value is None or measure.low is None or measure.high is None:
+        return None
+    return Certified(measure.value, measure.low, measure.high)
 
 
 def _subjects(items: Sequence[Item], maps: Path, expression: str | None) -> list[str]:

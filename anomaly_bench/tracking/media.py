@@ -58,7 +58,7 @@ def _maps(localization: LocalizationCallback, name: str, samples: Sequence[Sampl
     maps = torch.stack([sample.maps[name].float() for sample in samples])
     low, high = float(maps.min()), float(maps.max())
     coloured = colormaps["viridis"](((maps - low) / max(high - low, 1e-12)).numpy())[..., :3]
-    called = localization.tallies[name].curve.keys(maps) >= localization.thresholds[name]
+    called = localization.tallies[name].curve.keys(maps) >= localization.validation.thresholds[name]
     shown = []
     for picture, calls, sample in zip((coloured * 255).astype(np.uint8), called, samples, strict=True):
         outcome = torch.where(sample.mask, 1 + calls.byte(), 3 * calls.byte())

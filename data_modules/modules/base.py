@@ -93,8 +93,10 @@ class AnomalyDataModule(pl.LightningDataModule):
         """Make the embedded data if asked for, find the cases and build (or open) the slice store.
 
         Raises DataError if two splits have an image in common: a file of the same content, or one that gives the same
-        slices. An image of a single value is like no other.
+        slices. An image of a single value is like no other. Once done it is done, however often a trainer asks.
         """
+        if "store" in vars(self):
+            return
         cases = attach_attributes(self.find_cases(), self.config.subjects_file)
         self.cases = sorted(cases, key=lambda case: case.subject)
         self.split = split_cases(self.cases, self.config.split)

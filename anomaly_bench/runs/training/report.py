@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.trainer.states import TrainerFn
 
 from anomaly_bench.base.progress import Reporter
 
@@ -39,15 +38,15 @@ class ReportCallback(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.reporter.advance(self.left)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.left < 0:  # the training was over before an interruption
             self.left = 0
             self.reporter.stage("", LOCALIZING * self.batches)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self.reporter.note("localize: validation")
-            self.reporter.advance(LOCALIZING)
+    def validated(self) -> None:
+        """A batch of validation images has been localized."""
+        self.reporter.note("localize: validation")
+        self.reporter.advance(LOCALIZING)
 
     def on_test_batch_end(self, *_: Any, **__: Any) -> None:
         self.reporter.note("localize: test")

@@ -8,11 +8,10 @@ from small_vae import images, trained
 
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
-from anomaly_bench.localization import Cases
 from anomaly_bench.localization.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.metrics import LocalizationCurve, find_regions
 from anomaly_bench.models import build_model
-from anomaly_bench.pictures.choice import pick_samples
+from anomaly_bench.pictures.choice import Cases, pick_samples
 from anomaly_bench.pictures.model import model_pictures
 from anomaly_bench.pictures.panels import GAP, HEADER, MARGIN, TILE, Sample, draw_model
 from anomaly_bench.predictors import build_suite

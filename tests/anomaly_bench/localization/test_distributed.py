@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ import torch.distributed as dist
 from omegaconf import OmegaConf
 
 from anomaly_bench.config.schema import LocalizationConfig, PredictorsConfig
-from anomaly_bench.localization import Cases, LocalizationCallback
+from anomaly_bench.localization import LocalizationCallback
 from anomaly_bench.metrics import region_weight
 from anomaly_bench.models import BetaVAE
+from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.predictors import build_suite
 
 MEMBERS = {"a": {"use": "intensity"}, "b": {"use": "reconstruction"}, "e": {"use": "ensemble", "members": ["a", "b"]}}
@@ -37,25 +39,21 @@ def batch(at: int, anomalous: bool) -> dict[str, torch.Tensor]:
 
 
 def localized(batches: Sequence[int]) -> tuple[Any, ...]:
-    """Results without seconds, thresholds and calibration of a run over these batches of every set."""
+    """Results without seconds, and thresholds, of a test on these batches, calibrated on the same images whoever counts."""
     torch.manual_seed(0)
     model = BetaVAE((2, 32, 32), latent=8, channels=(8, 8), beta=1.0, lr=3e-3, sigma=0.1).eval()
     model.log_dict = lambda values: None  # type: ignore[method-assign, assignment]
     suite = build_suite(PredictorsConfig(members=OmegaConf.create(MEMBERS)))
     config, cases = LocalizationConfig(bits=16, resamples=50), Cases(0, torch.zeros(0))
     callback = LocalizationCallback(suite, config, list("wxyz"), SITES, Path(), cases)
-    for callback.phase in ("calibrate", "validate"):
-        callback.on_validation_epoch_start(None, model)
-        for loader in range(1 if callback.phase == "calibrate" else 2):
-            for at in batches:
-                callback.on_validation_batch_end(None, model, None, batch(at, loader > 0), at, loader)
-        callback.on_validation_epoch_end(None, model)
-    callback.on_test_epoch_start(None, model)
+    validation = [[batch(at, anomalous) for at in range(5)] for anomalous in (False, True)]
+    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(val_dataloader=lambda: validation))
+    callback.on_test_start(trainer, model)
     for at in batches:
-        callback.on_test_batch_end(None, model, None, batch(at + 5, True), at)
-    callback.on_test_epoch_end(None, model)
+        callback.on_test_batch_end(trainer, model, None, batch(at + 5, True), at)
+    callback.on_test_epoch_end(trainer, model)
     results = {name: one.model_dump(exclude={"seconds_per_image"}) for name, one in callback.results().items()}
-    return results, callback.thresholds, {name: one.shares.tolist() for name, one in callback.calibration.items()}
+    return results, callback.validation.thresholds
 
 
 def localized_by_two(rank: int, store: str) -> tuple[Any, ...]:

@@ -1,0 +1,73 @@
+"""The passes over validation and test images, once there are maps: thresholds and metrics → the test."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from anomaly_bench.config.schema import LocalizationConfig
+from anomaly_bench.metrics import LocalizationCurve, find_regions
+from anomaly_bench.predictors.ensemble import TimedMap
+from data_modules.base.batch import AnomalyBatch
+from leaderboard.record import Measure
+
+from .localizer import Advance, Maps
+from .tally import Tally, on_cpu
+
+
+@dataclass(frozen=True)
+class Validation:
+    """By row: the bin at and above which a pixel is called anomalous, and every metric on validation images."""
+
+    thresholds: dict[str, int]
+    measures: dict[str, dict[str, Measure]]
+
+
+def validate(
+    maps: Maps,
+    pivots: Mapping[str, float],
+    normal: Iterable[AnomalyBatch],
+    anomalous: Iterable[AnomalyBatch],
+    config: LocalizationConfig,
+    advance: Advance,
+) -> Validation:
+    """Thresholds from the pixels of normal images alone, then metrics of all images; pivots: of the rows, in their order."""
+    tallies = fresh(pivots, config)
+    for batch in normal:
+        count(tallies, maps(batch), batch)
+        advance()
+    thresholds = {name: tally.curve.threshold_at_fpr(config.fpr) for name, tally in tallies.items()}
+    for batch in anomalous:
+        count(tallies, maps(batch), batch)
+        advance()
+    for name, tally in tallies.items():
+        tally.threshold = thresholds[name]
+    return Validation(thresholds, {name: tally.measures() for name, tally in tallies.items()})
+
+
+def fresh(
+    pivots: Mapping[str, float | None], config: LocalizationConfig, thresholds: Mapping[str, int] | None = None
+) -> dict[str, Tally]:
+    """An empty tally for each row; with thresholds they count per subject and per lesion as well, as a test does."""
+    gc.collect()  # metrics refer to themselves: without this, the histograms of every past pass stay in memory
+    return {
+        name: Tally(
+            name,
+            LocalizationCurve(config.bits, pivot, sync_on_compute=False),
+            config.image_share,
+            thresholds[name] if thresholds else None,
+            per_subject=thresholds is not None,
+        )
+        for name, pivot in pivots.items()
+    }
+
+
+def count(tallies: Mapping[str, Tally], maps: Mapping[str, TimedMap], batch: AnomalyBatch) -> None:
+    """Count the maps of a batch, whose lesions are looked for once. Raises NotANumberError."""
+    counted = on_cpu(batch)
+    per_lesion = any(tally.per_subject for tally in tallies.values())
+    regions = find_regions(counted["mask"]).within(counted["foreground"]) if per_lesion else None
+    for name, tally in tallies.items():
+        score, seconds = maps[name]
+        tally.update(score, seconds, counted, regions)
