@@ -85,7 +85,7 @@ def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:
     """The dataset, then its healthy cohort if it has one; nothing large is begun without a word on it."""
     from data_modules.base.config import NiftiConfig
     from data_modules.base.names import dataset_root, healthy_root
-    from data_modules.catalog.fetch import fetch, fetch_about
+    from data_modules.catalog.fetch import fetch
     from data_modules.embedded import embedded_root
 
     dataset, data = config.dataset, config.data
@@ -94,11 +94,11 @@ def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:
     if healthy and healthy.about:
         _tell(f"{dataset.name} is two datasets: one to test on, in {root}, and {healthy.name} to train on")
     with bar(f"fetch {dataset.name}", in_bytes=True) as progress:
-        yield fetch(dataset, root, accept, progress, tell=_tell)
+        yield fetch(dataset.name, dataset.about, root, accept, progress, tell=_tell)
     if healthy and healthy.about:
         with bar(f"fetch {healthy.name}", in_bytes=True) as progress:
             place = healthy_root(healthy, data)
-            yield fetch_about(healthy.name, healthy.about, place, accept, progress, tell=_tell)
+            yield fetch(healthy.name, healthy.about, place, accept, progress, tell=_tell)
 
 
 def _tell(text: str) -> None:

@@ -3,61 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ReadTimeoutError
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError, NameResolutionError
 
 from data_modules.base.config import DownloadConfig
 from data_modules.base.errors import DataError
 
 CHUNK = 2**20
+TRIES = 5  # in a row, since the last byte that came
+WAIT = 1.0  # seconds, doubled from try to try
+LONGEST_WAIT = 60  # seconds, whatever a busy server asks for
+TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces of an answer
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers that may be another one a moment later
-BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, HTTPError)
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "anomaly-bench"}  # a compressed answer could not be resumed
 Advance = Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Patience:
-    """attempts: how often in a row without a byte; wait: seconds after the first, doubled each time; timeout: seconds to
-    connect and between two pieces of an answer."""
-
-    attempts: int = 5
-    wait: float = 1.0
-    timeout: tuple[float, float] = (15.0, 60.0)
-    longest_wait: float = 60.0
-
-
-PATIENCE = Patience()
-
-
-class _TryAgainError(Exception):
-    """An attempt that failed in a way that the next one may not; seconds: how long the server asks to wait."""
-
-    def __init__(self, reason: object, seconds: float = 0.0) -> None:
-        super().__init__(str(reason))
-        self.seconds = seconds
+def open_session() -> requests.Session:
+    """A session that asks again, after longer and longer waits, where nobody answers or a server is busy."""
+    session = requests.Session()
+    retry = Retry(
+        TRIES - 1,
+        status_forcelist=BUSY,
+        backoff_factor=WAIT,
+        backoff_max=LONGEST_WAIT,
+        retry_after_max=LONGEST_WAIT,
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    return session
 
 
-def remote_size(url: str, session: requests.Session, patience: Patience) -> int | None:
-    """Bytes of the file as the server states them; None where it does not (the download itself then tells)."""
+def remote_size(url: str) -> int | None:
+    """Bytes of the file as the server states them; None where it does not (the download itself then tells).
+
+    Asks once. Raises DataError if the name of the host cannot be looked up: without a network no patience helps.
+    """
     try:
-        head = session.head(url, allow_redirects=True, timeout=patience.timeout, headers=_headers())
+        head = requests.head(url, headers=HEADERS, allow_redirects=True, timeout=TIMEOUT)
         return int(head.headers["Content-Length"]) if head.ok else None
-    except (requests.RequestException, KeyError, ValueError):
+    except (requests.RequestException, KeyError, ValueError) as error:
+        if isinstance(_cause(error), NameResolutionError):
+            raise DataError(
+                f"{urlsplit(url).hostname}: the name of this host cannot be looked up; connect this machine to the "
+                "network (or set HTTPS_PROXY) and fetch again, or download it elsewhere and set dataset.root to it"
+            ) from error
         return None
 
 
 def download(
-    source: DownloadConfig, path: Path, session: requests.Session, patience: Patience, advance: Advance | None = None
+    source: DownloadConfig, path: Path, session: requests.Session, advance: Advance | None = None
 ) -> dict[str, str]:
     """Bring the URL to `path` and return its md5 and sha256; a file that is there whole is only checked.
 
@@ -67,37 +70,22 @@ def download(
     Raises DataError for an address that does not answer or answers with a refusal, for a full disk, and for a wrong
     checksum, after which the file is removed.
     """
-    if not re.match(r"https?://", source.url):
-        raise DataError(
-            f"{source.url}: expected an address that begins with http:// or https://; correct about.downloads"
-        )
     part = path.with_name(path.name + ".part")
-    failures, reason = 0, ""
-    while not path.exists() and failures < patience.attempts:
+    failures = 0
+    while not path.exists():
         before = _size(part)
         try:
-            _attempt(source, part, session, patience, advance)
-            part.replace(path)
-        except (*BROKEN, _TryAgainError) as error:
+            if _transfer(source, part, session, advance):
+                part.replace(path)
+        except HTTPError as error:  # an answer that broke off, of which the retries of the session know nothing
             failures = 1 if _size(part) > before else failures + 1
-            reason = _reason(error, source.url)
-            if _unknown_host(error):
-                raise DataError(
-                    f"{urlsplit(source.url).hostname}: the name of this host cannot be looked up; connect this machine to the "
-                    "network (or set HTTPS_PROXY) and fetch again, or download it elsewhere and set dataset.root to it"
-                ) from error
-            asked = error.seconds if isinstance(error, _TryAgainError) else 0.0
-            if failures < patience.attempts:
-                time.sleep(min(max(patience.wait * 2 ** (failures - 1), asked), patience.longest_wait))
+            if failures == TRIES:
+                raise _no_patience_left(source.url, part, error) from error
+            time.sleep(WAIT * 2 ** (failures - 1))
+        except (requests.ConnectionError, requests.exceptions.RetryError) as error:
+            raise _no_patience_left(source.url, part, error) from error
         except requests.RequestException as error:
-            raise DataError(
-                f"{source.url}: cannot be asked for ({_reason(error, source.url)}); correct about.downloads"
-            ) from error
-    if not path.exists():
-        raise DataError(
-            f"{source.url}: does not come through ({reason}), tried {patience.attempts} times; {_size(part)} bytes are "
-            "kept, fetch again to go on from there"
-        )
+            raise DataError(f"{source.url}: cannot be asked for ({error}); correct about.downloads") from error
     return _verified(source, path)
 
 
@@ -111,43 +99,40 @@ def need_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def _attempt(
-    source: DownloadConfig, part: Path, session: requests.Session, patience: Patience, advance: Advance | None
-) -> None:
-    state = part.with_name(part.name + ".json")
-    start, validator = _size(part), _validator(state, source)
-    if start and not (validator or source.md5 or source.sha256):
-        start = 0
-    headers = _headers()
-    if start:
-        headers["Range"] = f"bytes={start}-"
-        if validator:
-            headers["If-Range"] = validator
-    with session.get(source.url, headers=headers, stream=True, timeout=patience.timeout) as answer:
-        if answer.status_code == 416:
-            if _whole(answer) == start:
-                return
-            part.unlink(missing_ok=True)
-            raise _TryAgainError("what was there of the file does not fit, it is begun again")
-        _check_status(source.url, answer)
-        if start and not (answer.status_code == 206 and _first(answer) == start):
-            if answer.status_code == 206:
-                part.unlink()
-                raise _TryAgainError("the server sent another part of the file than asked for")
-            start = 0
-        if not start:
+def _transfer(source: DownloadConfig, part: Path, session: requests.Session, advance: Advance | None) -> bool:
+    """Write what is missing of the file; False if what was there did not fit, and was removed.
+
+    Raises HTTPError where the answer breaks off, and whatever the session does where there is none.
+    """
+    same_file = part.with_name(part.name + ".validator")  # what the server says to be asked with for the rest of it
+    validator = same_file.read_text() if same_file.exists() else ""
+    start = _size(part) if validator or source.md5 or source.sha256 else 0
+    headers = HEADERS | ({"Range": f"bytes={start}-"} if start else {})
+    if start and validator:
+        headers["If-Range"] = validator
+    with session.get(source.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        status, place = answer.status_code, answer.headers.get("Content-Range", "")
+        if start and status == 416 and place == f"bytes */{start}":
+            return True
+        if start and (status == 416 or (status == 206 and not place.startswith(f"bytes {start}-"))):
+            part.unlink()
+            return False
+        if status not in (200, 206):
+            raise DataError(
+                f"{source.url}: the server answers {status} {answer.reason}; if the file has moved, get it from the "
+                "dataset's homepage and correct about.downloads"
+            )
+        if status == 200 or not start:
             part.unlink(missing_ok=True)  # first: the validator of one file must never lie beside the bytes of another
-            _remember(state, source, answer)
-        left = answer.headers.get("Content-Length", "")
-        if left.isdigit():
-            need_space(part.parent, int(left), source.url)
-        with part.open("ab" if start else "wb") as stream:
+            tag = answer.headers.get("ETag", "W/")
+            same_file.write_text(answer.headers.get("Last-Modified", "") if tag.startswith("W/") else tag)
+        need_space(part.parent, answer.raw.length_remaining or 0, source.url)
+        with part.open("ab") as stream:
             for chunk in answer.raw.stream(CHUNK, decode_content=False):
                 stream.write(chunk)
                 if advance:
                     advance(stream.tell())
-    if left.isdigit() and _size(part) < start + int(left):
-        raise _TryAgainError(f"broke off after {_size(part)} of {start + int(left)} bytes")
+    return True
 
 
 def _verified(source: DownloadConfig, path: Path) -> dict[str, str]:
@@ -168,71 +153,20 @@ def _verified(source: DownloadConfig, path: Path) -> dict[str, str]:
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-def _unknown_host(error: BaseException) -> bool:
-    return any(isinstance(one, NameResolutionError) for one in _causes(error))
+def _no_patience_left(url: str, part: Path, error: Exception) -> DataError:
+    cause = _cause(error)
+    # before the reason, the words of urllib3 name its pool, the host and the port
+    reason = str(next(iter(cause.args), cause)).rpartition(": ")[2]
+    return DataError(
+        f"{url}: does not come through ({reason}), tried {TRIES} times; {_size(part)} bytes are kept, fetch again to go "
+        "on from there"
+    )
 
 
-def _reason(error: BaseException, url: str) -> str:
-    """Why a request failed, in a few words; the libraries nest up to four errors, each with the text of the next."""
-    host = urlsplit(url).hostname
-    for one in _causes(error):
-        if isinstance(one, ReadTimeoutError | ConnectTimeoutError) and not isinstance(one, NewConnectionError):
-            return f"{host} does not answer"
-        if isinstance(one, OSError) and one.strerror:
-            return f"{host}: {one.strerror.lower()}"
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that it was made from, the innermost last."""
-    seen: list[BaseException] = []
-    waiting: list[Any] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
-            yield one
-            waiting += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
-
-
-def _check_status(url: str, answer: requests.Response) -> None:
-    if answer.status_code in BUSY:
-        after = answer.headers.get("Retry-After", "")
-        raise _TryAgainError(f"{answer.status_code} {answer.reason}", float(after) if after.isdigit() else 0.0)
-    if answer.status_code not in (200, 206):
-        raise DataError(
-            f"{url}: the server answers {answer.status_code} {answer.reason}; if the file has moved, get it from the dataset's "
-            "homepage and correct about.downloads"
-        )
-
-
-def _headers() -> dict[str, str]:
-    """Bytes as they are stored: a compressed answer could not be resumed."""
-    return {"Accept-Encoding": "identity", "User-Agent": "anomaly-bench"}
-
-
-def _remember(state: Path, source: DownloadConfig, answer: requests.Response) -> None:
-    tag = answer.headers.get("ETag", "")
-    validator = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
-    state.write_text(json.dumps({"url": source.url, "validator": validator}))
-
-
-def _validator(state: Path, source: DownloadConfig) -> str | None:
-    try:
-        kept = json.loads(state.read_text())
-        return str(kept["validator"]) if kept["url"] == source.url and kept["validator"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _first(answer: requests.Response) -> int | None:
-    match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
-
-
-def _whole(answer: requests.Response) -> int | None:
-    match = re.match(r"bytes \*/(\d+)", answer.headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
+def _cause(error: Exception) -> Exception:
+    """What went wrong on the last try, out of what urllib3 and requests wrap around it."""
+    cause: Exception = getattr(next(iter(error.args), None), "reason", error)
+    return cause
 
 
 def _size(path: Path) -> int:

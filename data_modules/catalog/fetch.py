@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import requests
 from filelock import FileLock, Timeout
 
-from data_modules.base.config import AboutConfig, DatasetConfig, DownloadConfig
+from data_modules.base.config import AboutConfig, DownloadConfig
 from data_modules.base.errors import DataError
 
-from .download import PATIENCE, Patience, download, need_space, remote_size
+from .download import download, need_space, open_session, remote_size
 from .unpack import DamagedArchiveError, unpack
 
 ACCESS = ("embedded", "free", "licence", "registration")
@@ -40,41 +39,24 @@ class FetchReport:
 
 
 def fetch(
-    config: DatasetConfig,
-    target: Path,
-    accept: bool = False,
-    progress: Progress | None = None,
-    patience: Patience = PATIENCE,
-    tell: Tell | None = None,
-) -> FetchReport:
-    """Download and unpack what `config.about` lists into the folder target (see fetch_about)."""
-    if config.embedded:
-        return FetchReport(True, f"{config.name} comes with the program: there is nothing to fetch", target)
-    if config.about is None:
-        raise DataError(
-            f"{config.name}: its YAML has no 'about', so nothing is known on how to get it; set dataset.root"
-        )
-    return fetch_about(config.name, config.about, target, accept, progress, patience, tell)
-
-
-def fetch_about(
     name: str,
-    about: AboutConfig,
+    about: AboutConfig | None,
     target: Path,
     accept: bool = False,
     progress: Progress | None = None,
-    patience: Patience = PATIENCE,
     tell: Tell | None = None,
 ) -> FetchReport:
     """Download and unpack about.downloads into the folder target; a second call finds everything there and does nothing.
 
-    accept: the licence is accepted; progress: told of bytes so far and bytes in all (0: the servers do not say); tell:
-    told in a sentence what is about to be downloaded.
+    about: None if the YAML of the dataset has none; accept: the licence is accepted; progress: told of bytes so far and
+    bytes in all (0: the servers do not say); tell: told in a sentence what is about to be downloaded.
     The report is not done where a person has to act: a registration, or no address to download from.
-    Raises DataError for a licence that is not accepted, another fetch into the same folder, a folder with files that
-    fetch did not put there, a full disk, and for what `download` and `unpack` refuse; what was finished stays and a
-    download that broke off is continued by the next call.
+    Raises DataError for about None, a licence that is not accepted, another fetch into the same folder, a folder with
+    files that fetch did not put there, a full disk, and for what `download` and `unpack` refuse; what was finished stays
+    and a download that broke off is continued by the next call.
     """
+    if about is None:
+        raise DataError(f"{name}: its YAML has no 'about', so nothing is known on how to get it; set dataset.root")
     if about.access not in ACCESS:
         raise DataError(f"about.access={about.access} of {name}: expected one of {', '.join(ACCESS)}")
     if about.access == "embedded":
@@ -92,12 +74,12 @@ def fetch_about(
             "--accept-licence"
         )
     try:
-        with _only_one(target) as work, requests.Session() as session:
+        with _only_one(target) as work:
             missing = [source for source in about.downloads if not _is_there(target, source)]
-            sizes = [remote_size(source.url, session, patience) for source in missing]
+            sizes = [remote_size(source.url) for source in missing]
             if tell and missing:
                 tell(_announcement(name, about, missing, sizes, target))
-            _get_all(missing, sizes, target, work, session, patience, progress)
+            _get_all(missing, sizes, target, work, progress)
     except OSError as error:
         raise DataError(
             f"{target}: cannot be written ({error}); free the disk or set data_dir to another folder"
@@ -112,8 +94,6 @@ def _get_all(
     sizes: list[int | None],
     target: Path,
     work: Path,
-    session: requests.Session,
-    patience: Patience,
     progress: Progress | None,
 ) -> None:
     if target.exists() and any(target.iterdir()) and not (target / MARKER).exists():
@@ -122,18 +102,19 @@ def _get_all(
         )
     files = [work / f"{blake2b(source.url.encode(), digest_size=4).hexdigest()}-{_name(source)}" for source in sources]
     there = sum(path.stat().st_size for path in work.iterdir() if path.is_file())
+    stated = sum(size or 0 for size in sizes)
     packed = sum(size or 0 for source, size in zip(sources, sizes, strict=True) if source.unpack)
     # An archive lies beside what it unpacks to, which is no smaller, until it is removed.
-    need_space(work, max(0, sum(size or 0 for size in sizes) - there) + packed, "the download, with room to unpack it,")
-    total = 0 if None in sizes else sum(size or 0 for size in sizes)
-    done = 0
-    for source, size, path in zip(sources, sizes, files, strict=True):
-        advance = (lambda got, done=done: progress(done + got, total)) if progress else None
-        digests = download(source, path, session, patience, advance)
-        done += path.stat().st_size if size is None else size
-        if progress:
-            progress(done, total)
-        _install(source, path, target, work, digests)
+    need_space(work, max(0, stated - there) + packed, "the download, with room to unpack it,")
+    total, done = 0 if None in sizes else stated, 0
+    with open_session() as session:
+        for source, size, path in zip(sources, sizes, files, strict=True):
+            advance = (lambda got, done=done: progress(done + got, total)) if progress else None
+            digests = download(source, path, session, advance)
+            done += path.stat().st_size if size is None else size
+            if progress:
+                progress(done, total)
+            _install(source, path, target, work, digests)
 
 
 def _announcement(
@@ -189,7 +170,7 @@ def _only_one(target: Path) -> Iterator[Path]:
             shutil.rmtree(leftover)
         yield work
     finally:
-        if not any(path.suffix != ".json" for path in work.iterdir()):
+        if not any(path.suffix != ".validator" for path in work.iterdir()):
             shutil.rmtree(work)
         lock.release()
 
@@ -199,11 +180,8 @@ def _is_there(target: Path, source: DownloadConfig) -> bool:
     kept = _marker(target).get(source.url)
     if kept is None or not all((target / name).exists() for name in kept["names"]):
         return False
-    return all(expected is None or expected.lower() == kept[key] for key, expected in _checksums(source).items())
-
-
-def _checksums(source: DownloadConfig) -> dict[str, str | None]:
-    return {"md5": source.md5, "sha256": source.sha256}
+    expected = {"md5": source.md5, "sha256": source.sha256}
+    return all(checksum is None or checksum.lower() == kept[name] for name, checksum in expected.items())
 
 
 def _marker(target: Path) -> dict[str, dict[str, Any]]:

@@ -15,13 +15,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from data_modules.base.config import AboutConfig, DatasetConfig, DownloadConfig
+from data_modules.base.config import AboutConfig, DownloadConfig
 from data_modules.base.errors import DataError
 from data_modules.catalog import download as download_room
-from data_modules.catalog.download import Patience
-from data_modules.catalog.fetch import MARKER, fetch, fetch_about
+from data_modules.catalog.fetch import MARKER, fetch
 
-QUICK = Patience(attempts=3, wait=0.001, timeout=(2.0, 0.3))
 CONTENT = random.Random(0).randbytes(300_000)
 
 
@@ -100,13 +98,20 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, quick):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     made = Server()
     made.files["/raw.bin"] = CONTENT
     yield made
     made.http.shutdown()
     made.http.server_close()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Less patience than with a server that is far away."""
+    for name, value in (("TRIES", 3), ("WAIT", 0.001), ("TIMEOUT", (2.0, 0.3))):
+        monkeypatch.setattr(download_room, name, value)
 
 
 def about(*downloads, access="free", **more):
@@ -139,7 +144,7 @@ def get(
     server, target, *, access="free", accept=False, progress=None, path="/raw.bin", unpack=False, tell=None, **checksum
 ):
     source = DownloadConfig(server.url(path), unpack=unpack, **checksum)
-    return fetch_about("set", about(source, access=access), target, accept, progress, QUICK, tell)
+    return fetch("set", about(source, access=access), target, accept, progress, tell)
 
 
 def work(target):
@@ -158,8 +163,7 @@ def test_the_whole_flow_and_a_second_fetch_that_does_nothing(server, tmp_path):
         DownloadConfig(server.url("/table.csv.gz"), unpack=False),
     ]
     target, steps = tmp_path / "data" / "set", []
-    config = DatasetConfig(name="set", about=about(*sources))
-    report = fetch(config, target, progress=lambda done, total: steps.append((done, total)), patience=QUICK)
+    report = fetch("set", about(*sources), target, progress=lambda done, total: steps.append((done, total)))
     assert report.done
     assert report.fetched == [source.url for source in sources]
     assert "1 of 3 files have no known checksum" in report.message
@@ -173,7 +177,7 @@ def test_the_whole_flow_and_a_second_fetch_that_does_nothing(server, tmp_path):
     assert steps[-1] == (total, total)
     assert {path.name for path in target.parent.iterdir() if path.suffix != ".lock"} == {"set"}
     requests = len(server.log)
-    again = fetch(config, target, patience=QUICK)
+    again = fetch("set", about(*sources), target)
     assert (again.done, again.fetched, len(server.log)) == (True, [], requests)
 
 
@@ -274,7 +278,7 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server, tmp_path):
     assert len(server.gets) == 1
     server.log.clear()
     server.answers = [502] * 5
-    with pytest.raises(DataError, match=r"502 Bad Gateway.*tried 3 times"):
+    with pytest.raises(DataError, match=r"too many 502 error responses\), tried 3 times"):
         get(server, tmp_path / "third")
     assert len(server.gets) == 3
 
@@ -282,17 +286,17 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server, tmp_path):
 def test_a_server_that_falls_silent_is_not_waited_for(server, tmp_path):
     server.pause = 1.0
     start = time.monotonic()
-    with pytest.raises(DataError, match=r"127.0.0.1 does not answer.*tried 3 times"):
+    with pytest.raises(DataError, match=r"Read timed out\.\), tried 3 times; 0 bytes"):
         get(server, tmp_path / "set")
     assert time.monotonic() - start < 3
 
 
-def test_no_server_at_all(tmp_path):
+def test_no_server_at_all(tmp_path, quick):
     source = DownloadConfig("http://127.0.0.1:9/x.bin", unpack=False)
-    with pytest.raises(DataError, match=r":9/x\.bin: does not come through \(127\.0\.0\.1: connection refused\)"):
-        fetch_about("set", about(source), tmp_path / "set", patience=QUICK)
-    with pytest.raises(DataError, match=r"file:///etc/passwd: expected an address that begins with http"):
-        fetch_about("set", about(DownloadConfig("file:///etc/passwd")), tmp_path / "set", patience=QUICK)
+    with pytest.raises(DataError, match=r":9/x\.bin: does not come through \(.*Connection refused\), tried 3 times"):
+        fetch("set", about(source), tmp_path / "set")
+    with pytest.raises(DataError, match=r"file:///etc/passwd: cannot be asked for .*correct about\.downloads"):
+        fetch("set", about(DownloadConfig("file:///etc/passwd")), tmp_path / "set")
 
 
 def test_a_host_that_cannot_be_looked_up_is_one_sentence_at_once(tmp_path, monkeypatch):
@@ -302,7 +306,7 @@ def test_a_host_that_cannot_be_looked_up_is_one_sentence_at_once(tmp_path, monke
     monkeypatch.setattr("socket.getaddrinfo", unknown)
     source, start = DownloadConfig("http://data.nowhere.example/set/x.bin", unpack=False), time.monotonic()
     with pytest.raises(DataError) as raised:
-        fetch_about("set", about(source), tmp_path / "set")
+        fetch("set", about(source), tmp_path / "set")
     text = str(raised.value)
     assert text.startswith("data.nowhere.example: the name of this host cannot be looked up; connect this machine")
     assert "Max retries" not in text
@@ -364,7 +368,7 @@ def test_an_unpacking_that_was_killed_is_done_again(server, tmp_path, monkeypatc
 
 def test_an_archive_that_would_escape_leaves_nothing_behind(server, tmp_path):
     server.files["/evil.tar"] = tar_of({"fine": b"x", "../evil": b"x"}, "w")
-    with pytest.raises(DataError, match=r"its member \.\./evil would lie outside the folder"):
+    with pytest.raises(DataError, match=r"its member '\.\./evil' would be extracted to .* outside the destination"):
         get(server, tmp_path / "data" / "set", path="/evil.tar", unpack=True)
     assert not any(path.name in ("evil", "fine") for path in tmp_path.rglob("*"))
     assert get(server, tmp_path / "data" / "set", md5=md5(CONTENT)).done
@@ -415,21 +419,20 @@ def test_a_licence_has_to_be_accepted(server, tmp_path):
 
 
 def test_what_no_program_can_fetch_is_explained(tmp_path):
-    report = fetch_about("set", about(access="registration", steps="sign in, then ask"), tmp_path / "set")
+    report = fetch("set", about(access="registration", steps="sign in, then ask"), tmp_path / "set")
     assert not report.done
     for word in ("asks for a registration", "sign in, then ask", "https://set.example", str(tmp_path / "set")):
         assert word in report.message
-    assert not fetch_about("set", about(), tmp_path / "set").done
-    assert fetch_about("set", about(access="embedded"), tmp_path / "set").done
-    assert fetch(DatasetConfig(name="tiny", embedded="tiny_brain"), tmp_path / "set").done
+    assert not fetch("set", about(), tmp_path / "set").done
+    assert fetch("set", about(access="embedded"), tmp_path / "set").done
     assert not (tmp_path / "set").exists()
 
 
 def test_a_wrong_about_is_told(tmp_path):
     with pytest.raises(DataError, match=r"about\.access=open of set: expected one of embedded, free"):
-        fetch_about("set", about(access="open"), tmp_path / "set")
+        fetch("set", about(access="open"), tmp_path / "set")
     with pytest.raises(DataError, match="its YAML has no 'about'"):
-        fetch(DatasetConfig(name="mine"), tmp_path / "set")
+        fetch("mine", None, tmp_path / "set")
     twins = [DownloadConfig(f"http://x.example/{part}/a.gz", unpack=False) for part in (1, 2)]
     with pytest.raises(DataError, match=r"two files would be kept as a\.gz"):
-        fetch_about("set", about(*twins), tmp_path / "set")
+        fetch("set", about(*twins), tmp_path / "set")

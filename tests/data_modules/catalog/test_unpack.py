@@ -76,16 +76,10 @@ def test_files_of_macos_are_left_out(tmp_path, inner):
     assert content(inner) == WANTED
 
 
-def test_links_inside_become_copies(tmp_path, inner):
-    links = [
-        entry("set/deep/again", tarfile.SYMTYPE, "../a.txt"),
-        entry("chain", tarfile.SYMTYPE, "set/deep/again"),
-        entry("hard", tarfile.LNKTYPE, "set/a.txt"),
-    ]
-    unpack(tar(tmp_path / "t", [links[1], *FILES, links[0], links[2]]), inner, "x")
-    assert content(inner) == {**WANTED, "set/deep/again": b"one", "chain": b"one", "hard": b"one"}
-    assert not any(path.is_symlink() for path in inner.rglob("*"))
-    assert (inner / "hard").stat().st_nlink == 1
+def test_hard_links_of_a_tar_are_followed(tmp_path, inner):
+    hard, itself = (entry(name, tarfile.LNKTYPE, "set/a.txt") for name in ("hard", "set/a.txt"))
+    unpack(tar(tmp_path / "t", [*FILES, hard, itself]), inner, "x")
+    assert content(inner) == {**WANTED, "hard": b"one"}
 
 
 @pytest.mark.parametrize(
@@ -93,23 +87,50 @@ def test_links_inside_become_copies(tmp_path, inner):
     [
         ("../evil", b"x"),
         ("set/../../evil", b"x"),
-        ("/tmp/evil", b"x"),
-        ("..\\evil", b"x"),
-        ("C:\\evil", b"x"),
-        ("C:evil", b"x"),
-        entry("link", tarfile.SYMTYPE, "../../evil"),
-        entry("set/link", tarfile.SYMTYPE, "../../evil"),
-        entry("link", tarfile.SYMTYPE, "/etc/passwd"),
         entry("link", tarfile.LNKTYPE, "../evil"),
         entry("link", tarfile.LNKTYPE, "/etc/passwd"),
         entry("../evil", tarfile.DIRTYPE),
+        entry("dev", tarfile.CHRTYPE),
+        entry("dev", tarfile.BLKTYPE),
+        entry("dev", tarfile.FIFOTYPE),
     ],
 )
-def test_a_tar_that_leaves_the_folder_is_refused(tmp_path, inner, member):
+def test_a_tar_that_leaves_the_folder_or_holds_devices_is_refused(tmp_path, inner, member):
     path = tar(tmp_path / "t.tar", [*FILES, member])
-    with pytest.raises(DataError, match=r"t\.tar: its member .* would lie outside the folder"):
+    with pytest.raises(DataError, match=r"t\.tar: its member '.*; it is refused, do not trust it"):
         unpack(path, inner, "x")
     assert set(content(tmp_path)) == {"t.tar", *(f"outer/inner/{name}" for name in WANTED)}
+
+
+def test_absolute_names_are_unpacked_below_the_folder(tmp_path, inner):
+    unpack(tar(tmp_path / "t.tar", [("/tmp/evil", b"x")]), inner, "x")
+    assert content(inner) == {"tmp/evil": b"x"}
+
+
+@pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/evil", "//../evil"])
+def test_no_name_in_a_zip_leads_out_of_the_folder(tmp_path, inner, name):
+    unpack(zipped(tmp_path / "z.zip", [*FILES, (name, b"x")]), inner, "x")
+    assert content(inner).items() > WANTED.items()
+    assert set(content(tmp_path)) == {"z.zip", *(f"outer/inner/{name}" for name in content(inner))}
+    assert [path.read_bytes() for path in inner.rglob("evil")] == [b"x"]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [entry("set/link", tarfile.SYMTYPE, link) for link in ("a.txt", "../../evil", "/etc/passwd", "nowhere", "link")],
+)
+def test_symbolic_links_are_refused(tmp_path, inner, member):
+    with pytest.raises(DataError, match=r"t\.tar: its member set/link is a link or a device, no file"):
+        unpack(tar(tmp_path / "t.tar", [*FILES, member]), inner, "x")
+    link = stat.S_IFLNK | 0o777
+    with pytest.raises(DataError, match=r"z\.zip: its member set/link is a link or a device, no file"):
+        unpack(zipped(tmp_path / "z.zip", [("set/link", member.linkname)], link), inner, "x")
+    assert not any(path.is_symlink() for path in inner.rglob("*"))
+
+
+def test_a_device_in_a_zip_is_refused(tmp_path, inner):
+    with pytest.raises(DataError, match="dev is a link or a device, no file"):
+        unpack(zipped(tmp_path / "z.zip", [("dev", b"")], stat.S_IFCHR | 0o600), inner, "x")
 
 
 def test_a_link_that_later_members_would_go_through_leads_nowhere(tmp_path, inner):
@@ -121,66 +142,38 @@ def test_a_link_that_later_members_would_go_through_leads_nowhere(tmp_path, inne
     ]
     with pytest.raises(DataError):
         unpack(tar(tmp_path / "t.tar", chain), inner, "x")
-    assert not any(path.name == "evil" for path in tmp_path.rglob("*") if inner not in path.parents)
+    assert not any(path.name == "evil" for path in tmp_path.rglob("*"))
 
 
-@pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/tmp/evil", "C:/evil"])
-def test_a_zip_that_leaves_the_folder_is_refused(tmp_path, inner, name):
-    with pytest.raises(DataError, match="would lie outside the folder"):
-        unpack(zipped(tmp_path / "z.zip", [*FILES, (name, b"x")]), inner, "x")
-    assert set(content(tmp_path)) == {"z.zip", *(f"outer/inner/{name}" for name in WANTED)}
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("a", b"x"), ("a/b", b"x")],
+        [("a/b", b"x"), ("a", b"x")],
+        [entry("a", tarfile.LNKTYPE, "nowhere")],
+    ],
+    ids=["a folder that is a file", "a file that is a folder", "a link to nothing"],
+)
+def test_a_tar_that_contradicts_itself_is_damaged(tmp_path, inner, members):
+    with pytest.raises(room.DamagedArchiveError, match=r"t\.tar: is damaged"):
+        unpack(tar(tmp_path / "t.tar", members), inner, "x")
 
 
-def test_links_of_a_zip_are_followed_inside_and_refused_outside(tmp_path, inner):
-    link = stat.S_IFLNK | 0o777
-    with pytest.raises(DataError, match=r"link, a link to set/\.\./\.\./evil, would lie outside"):
-        unpack(zipped(tmp_path / "z.zip", [("set/link", "../../evil")], link), inner, "x")
-    with pytest.raises(DataError, match="link is a link to what is not a file of the archive"):
-        unpack(zipped(tmp_path / "z.zip", [("link", "nowhere")], link), inner, "x")
+@pytest.mark.parametrize("packing", ["zip", "tar"])
+def test_a_member_for_which_the_disk_is_too_small_is_not_begun(tmp_path, inner, monkeypatch, packing):
+    files = [("small", bytes(1000)), ("big", bytes(200_000))]
+    path = zipped(tmp_path / "z", files) if packing == "zip" else tar(tmp_path / "t", files)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100_000}))
+    with pytest.raises(DataError, match=r"big of [zt] needs 0\.00 GB, the disk has 0\.00 GB free; free some"):
+        unpack(path, inner, "x")
+    assert content(inner) == {"small": bytes(1000)}
 
 
-@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
-def test_devices_and_pipes_are_refused(tmp_path, inner, kind):
-    with pytest.raises(DataError, match="dev is neither file, folder nor link"):
-        unpack(tar(tmp_path / "t.tar", [entry("dev", kind)]), inner, "x")
-    with pytest.raises(DataError, match="dev is neither file, folder nor link"):
-        unpack(zipped(tmp_path / "z.zip", [("dev", b"")], stat.S_IFCHR | 0o600), inner, "x")
-
-
-def test_a_loop_of_links_ends(tmp_path, inner):
-    loop = [entry("a", tarfile.SYMTYPE, "b"), entry("b", tarfile.SYMTYPE, "a"), entry("c", tarfile.SYMTYPE, "c")]
-    with pytest.raises(DataError, match="not a file of the archive"):
-        unpack(tar(tmp_path / "t.tar", loop), inner, "x")
-    with pytest.raises(DataError, match="not a file of the archive"):
-        unpack(tar(tmp_path / "t.tar", [("a", b"x"), entry("a", tarfile.LNKTYPE, "a")]), inner, "x")
-
-
-@pytest.mark.parametrize("packing", ["gz", "zip", "tar"])
-def test_an_archive_bomb_stops_early(tmp_path, inner, monkeypatch, packing):
-    monkeypatch.setattr(room, "ALWAYS_ALLOWED", 2**20)
-    zeros = bytes(2**24)
-    if packing == "gz":
-        (tmp_path / "bomb").write_bytes(gzip.compress(zeros))
-    elif packing == "zip":
-        zipped(tmp_path / "bomb", [("zeros", zeros)])
-    else:
-        tar(tmp_path / "bomb", [("zeros", zeros)], "w:gz")
-    with pytest.raises(DataError, match="more than 200 times its size"):
-        unpack(tmp_path / "bomb", inner, "x")
-    assert sum(map(len, content(inner).values())) < 2**23
-
-
-def test_many_empty_files_are_counted(tmp_path, inner, monkeypatch):
-    monkeypatch.setattr(room, "ALWAYS_ALLOWED", 2**16)
-    monkeypatch.setattr(room, "MOST_RATIO", 1)
-    with pytest.raises(DataError, match="times its size"):
-        unpack(tar(tmp_path / "t.tar", [(f"{i}", b"") for i in range(100)], "w:gz"), inner, "x")
-
-
-def test_a_full_disk_is_told_before_it_is_full(tmp_path, inner, monkeypatch):
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100_000}))
-    with pytest.raises(DataError, match=r"t\.tar: the disk cannot hold what it unpacks to"):
-        unpack(tar(tmp_path / "t.tar", [("big", bytes(200_000))]), inner, "x")
+def test_a_python_without_the_filter_unpacks_no_tar(tmp_path, inner, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(DataError, match=r"t\.tar: a tar is unpacked by Python 3\.11\.4 or later"):
+        unpack(tar(tmp_path / "t.tar", FILES), inner, "x")
+    assert content(inner) == {}
 
 
 @pytest.mark.parametrize("packing", ["gz", "zip", "tar", "xz"])
@@ -209,5 +202,5 @@ def test_an_encrypted_zip_is_told(tmp_path, inner):
     raw = bytearray(path.read_bytes())
     raw[raw.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(raw)
-    with pytest.raises(DataError, match="a is encrypted; unpack it yourself"):
+    with pytest.raises(DataError, match="its member a is encrypted; unpack it yourself"):
         unpack(path, inner, "x")

@@ -194,8 +194,8 @@ def test_rm_keeps_a_store_that_is_in_use_and_says_so(cli, brats, cache):
 def test_fetch_passes_on_what_was_asked_and_says_what_happened(cli, cache, tmp_path, monkeypatch, done):
     calls = []
 
-    def fake(config, target, accept=False, progress=None, tell=None):
-        calls.append((config.name, target, accept))
+    def fake(name, about, target, accept=False, progress=None, tell=None):
+        calls.append((name, target, accept))
         progress(1, 2)
         return FetchReport(done, "so it is", target)
 
@@ -209,11 +209,11 @@ def test_fetch_passes_on_what_was_asked_and_says_what_happened(cli, cache, tmp_p
 def test_fetch_gets_the_healthy_cohort_too(cli, cache, tmp_path, monkeypatch):
     got = []
 
-    def fake(name, about, target, accept=False, progress=None, patience=None, tell=None):
+    def fake(name, about, target, accept=False, progress=None, tell=None):
         got.append((name, target))
         return FetchReport(True, f"{name} is there", target)
 
-    monkeypatch.setattr(fetch, "fetch_about", fake)
+    monkeypatch.setattr(fetch, "fetch", fake)
     code, out, err = cli("data", "fetch", "ixi_brats", "--data-dir", str(tmp_path))
     assert code == 0, err
     assert [name for name, _ in got] == ["ixi_brats", "ixi"]
