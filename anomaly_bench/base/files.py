@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -55,23 +53,8 @@ def explained(folder: Path, remedy: str = OUT) -> Iterator[None]:
         raise OutputError(f"{folder}: {REASONS[errno.ENOSPC]} {remedy}; what was finished is kept") from error
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whatever becomes of this process: a temporary file beside it, then a rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def free_bytes(folder: Path) -> int:
     """Free space of the disk that holds the folder."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def digest_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

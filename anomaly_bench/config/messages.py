@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from data_modules.base.errors import did_you_mean
 
 from .folders import groups, options_of
 from .schema import MODEL_SCHEMAS
@@ -34,8 +35,8 @@ def _unknown_key(key: str, config: DictConfig) -> str:
         if group == "model" and name in schema.__dataclass_fields__:
             return f"{key}: no such key with model={config.model.kind}; model={kind} has it"
     valid = _flat_keys(OmegaConf.to_container(config)) + groups()
-    close = [name for name in valid if name.endswith(f".{key}")] or difflib.get_close_matches(key, valid, 1, 0.6)
-    return f"{key}: no such key" + (f"; did you mean {close[0]}?" if close else "; --cfg prints every key")
+    word = next((name for name in valid if name.endswith(f".{key}")), key)
+    return f"{key}: no such key; {did_you_mean(word, valid, '--cfg prints every key')}"
 
 
 def unknown_option(message: str) -> str:
@@ -43,10 +44,7 @@ def unknown_option(message: str) -> str:
     if wanted is None:
         return message.splitlines()[0]
     group, option = wanted.groups()
-    there = options_of(group)
-    close = difflib.get_close_matches(option, there, 1)
-    hint = f"did you mean {close[0]}? There are" if close else "there are"
-    return f"{group}={option}: there is no such {group}; {hint}: {', '.join(there)}"
+    return f"{group}={option}: there is no such {group}; {did_you_mean(option, options_of(group))}"
 
 
 def first_line(error: Exception) -> str:

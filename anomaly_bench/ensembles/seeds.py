@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ from anomaly_bench.runs.identity import device_kind
 from anomaly_bench.runs.result import provenance_of
 from anomaly_bench.runs.training.quiet import quiet
 from data_modules.base.batch import AnomalyBatch
+from data_modules.base.digests import digest_of, hash_of
 from data_modules.base.errors import DataError
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import PredictorResult, RunResult, read_result, write_result
@@ -146,9 +145,7 @@ def check_data(data: AnomalyDataModule, run: FinishedRun) -> None:
 
 def ensemble_id(run_ids: Sequence[str], how: str, predictors: Sequence[str]) -> str:
     """The hash of what defines an ensemble over seeds: its runs, its rows, how they are combined, and the code."""
-    own = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=16).hexdigest()
-    parts = [sorted(run_ids), how, list(predictors), source_digest(), own]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return hash_of([sorted(run_ids), how, list(predictors), source_digest(), digest_of(Path(__file__))])
 
 
 def folder_name(runs: Sequence[FinishedRun], how: str, run_id: str) -> str:

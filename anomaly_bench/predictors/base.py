@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import load
+from data_modules.base.errors import did_you_mean
 
 from .evidence import Evidence
 from .filters import eroded, gaussian_smooth, lowered_outside, median_filter, min_pool
@@ -131,9 +131,7 @@ def build_predictor(name: str, settings: Mapping[str, Any]) -> Any:
     known = [item.name for item in fields(cls)]
     for argument in arguments:
         if argument not in known:
-            raise ConfigError(
-                f"{key}.{argument}: no such argument of '{use}'{_closest(argument, known)}; there are {', '.join(known)}"
-            )
+            raise ConfigError(f"{key}.{argument}: no such argument of '{use}'; {did_you_mean(argument, known)}")
     types = get_type_hints(cls)
     for argument, value in arguments.items():
         try:
@@ -152,8 +150,7 @@ def find_predictor(key: str, use: str | None) -> type[Any]:
         return REGISTER[use]
     if use is None or "." not in use:
         raise ConfigError(
-            f"{key}={use}: no such predictor{_closest(str(use), list(REGISTER))}; there are {', '.join(REGISTER)}, "
-            "or name your own class as package.module.Name"
+            f"{key}={use}: no such predictor; {did_you_mean(str(use), REGISTER)}, or name your own class as package.module.Name"
         )
     cls = load(key, use)
     if not (isinstance(cls, type) and issubclass(cls, Predictor)):
@@ -180,8 +177,3 @@ def mean_of(tensors: Iterable[Tensor]) -> Tensor:
     if total is None:
         raise ValueError("expected at least one tensor to average, got none")
     return total / count
-
-
-def _closest(word: str, options: list[str]) -> str:
-    close = difflib.get_close_matches(word, options, 1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.schema import PredictorsConfig
+from data_modules.base.errors import did_you_mean
 
 from .base import Predictor, build_predictor
 from .ensemble import Calibrate, Ensemble, TimedMap
@@ -79,6 +79,4 @@ def build_suite(config: PredictorsConfig) -> Suite:
 
 def _known(key: str, name: str, members: Mapping[str, Any]) -> None:
     if name not in members:
-        close = difflib.get_close_matches(name, list(members), 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(f"{key}: there is no predictor '{name}'{hint} There are {', '.join(members)}")
+        raise ConfigError(f"{key}: there is no predictor '{name}'; {did_you_mean(name, members)}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from anomaly_bench.base.identity import Identity
 from anomaly_bench.config.load import to_dict
 from anomaly_bench.config.schema import AEConfig, BetaVAEConfig, RunConfig, SlurmConfig
 from anomaly_bench.predictors import build_suite
+from data_modules.base.digests import digest_of, hash_of
 from data_modules.base.names import chosen_categories, dataset_name
 from data_modules.modules.base import AnomalyDataModule
 
@@ -38,18 +37,18 @@ def setting_of(config: RunConfig, data: AnomalyDataModule) -> str:
         "config": definition_of(config),
         "data": data.fingerprint,
         "split": data.split_digest,
-        "attributes": _hash(data.store.attributes),
+        "attributes": hash_of(data.store.attributes),
         "source": source_digest(),
         "extensions": extension_digests(config),
         "libraries": {name: version(name) for name in LIBRARIES},
         "device": device_of(config),
     }
-    return _hash(definition)
+    return hash_of(definition)
 
 
 def name_run(config: RunConfig, setting_id: str) -> Identity:
     """The identity of the run of this setting with the config's seed."""
-    run_id = _hash([setting_id, config.seed])
+    run_id = hash_of([setting_id, config.seed])
     given = config.model.beta if isinstance(config.model, BetaVAEConfig) else 1.0
     beta = 0.0 if isinstance(config.model, AEConfig) else given
     folder = f"{dataset_name(config.dataset)}-{config.model.name}-beta{beta:g}-seed{config.seed}-{run_id[:8]}".replace(
@@ -102,12 +101,4 @@ def extension_digests(config: RunConfig) -> dict[str, str]:
     ]
     modules = {name.rpartition(".")[0] for name in used if name and "." in name}
     files = {name: inspect.getsourcefile(importlib.import_module(name)) for name in sorted(modules)}
-    return {
-        name: hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
-        for name, file in files.items()
-        if file
-    }
-
-
-def _hash(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return {name: digest_of(Path(file)) for name, file in files.items() if file}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.base.errors import DataError, Report
+from data_modules.base.errors import DataError, Report, closest
 from data_modules.readers.maps import ENDINGS
 
 DECORATIONS = {
@@ -177,9 +176,9 @@ def _bare(name: str, role: str) -> str:
 
 def _nearest(name: str, found: dict[str, Path], kind: str) -> str:
     """A hint at the file that may have been meant."""
-    shorts = {Path(full).name.lower(): path for full, path in found.items()}
-    close = difflib.get_close_matches(Path(name).name.lower(), list(shorts), 1)
-    return f"the nearest {kind} to {name} is {shorts[close[0]]}; " if close else ""
+    shorts = {Path(full).name: path for full, path in found.items()}
+    close = closest(Path(name).name, shorts)
+    return f"the nearest {kind} to {name} is {shorts[close]}; " if close else ""
 
 
 def _unique(shorts: dict[str, str]) -> dict[str, str]:

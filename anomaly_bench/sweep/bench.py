@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,6 +17,7 @@ from anomaly_bench.config.schema import LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.engines.local import InProcess, LocalEngine
 from anomaly_bench.sweep.engines.slurm import SlurmEngine
+from data_modules.base.digests import hash_of
 from data_modules.base.names import dataset_name
 from leaderboard.results.collect import RESULT_FILE, PlannedRun, Sweep, write_sweep
 from leaderboard.results.run_arrays import read_run
@@ -100,7 +99,7 @@ def planned(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
 def write_plan(jobs: Sequence[Job], out: Path) -> Path:
     """Note which runs belong together, so that a leaderboard can say how many of them it saw."""
     runs = [planned_run(job) for job in jobs]
-    name = hashlib.blake2b(json.dumps(sorted(run.run_id for run in runs)).encode(), digest_size=8).hexdigest()
+    name = hash_of(sorted(run.run_id for run in runs), 8)
     return write_sweep(Sweep(runs=runs, differs=differs_of(jobs)), out, name)
 
 

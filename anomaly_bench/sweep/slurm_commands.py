@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anomaly_bench.base.files import write_atomic
 from anomaly_bench.runs.training.checkpoint_note import DAMAGED
+from data_modules.base.atomic import write_atomic
 
 SLURM_FOLDER = ".slurm"
 OVER = (

@@ -1,16 +1,18 @@
-"""Content digests of files, remembered: a file that has not changed is read for its digest once."""
+"""Digests of files, values and code, those of files remembered: one that has not changed is read once."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from .atomic import write_atomic
 from .checksummed_lines import seal, unseal
 from .errors import DataError
 
@@ -25,13 +27,32 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def digest_of(file: Path) -> str:
+    """SHA-256 (64 hexadecimal digits) of what a file holds; OSError if it cannot be read."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_of(value: Any, size: int = 16) -> str:
+    """BLAKE2b (`size` bytes, in hexadecimal digits) of anything that JSON can say; the order of its keys does not count."""
+    return hash_of_bytes(json.dumps(value, sort_keys=True).encode(), size=size)
+
+
+def hash_of_bytes(*parts: bytes | memoryview, size: int = 16) -> str:
+    """BLAKE2b (`size` bytes, in hexadecimal digits) of bytes, as if they were one piece."""
+    digest = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
 def digest_of_code(rooms: Iterable[Path]) -> str:
     """Digest (32 hexadecimal digits) of all Python files below these folders: of their places and of what they hold."""
-    digest = hashlib.blake2b(digest_size=16)
+    parts: list[bytes] = []
     for room in rooms:
         for path in sorted(room.rglob("*.py")):
-            digest.update(f"{room.name}/{path.relative_to(room).as_posix()}".encode() + path.read_bytes())
-    return digest.hexdigest()
+            parts += [f"{room.name}/{path.relative_to(room).as_posix()}".encode(), path.read_bytes()]
+    return hash_of_bytes(*parts)
 
 
 class DigestCache:
@@ -99,9 +120,7 @@ class DigestCache:
     def _rewrite(self) -> None:
         """Replace the file by one without the entries that others superseded."""
         lines = [seal([name, *entry]) for name, entry in self._known.items()]
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=f".{self.path.name}-", delete=False) as stream:
-            stream.write(b"".join(lines))
-        Path(stream.name).replace(self.path)
+        write_atomic(self.path, b"".join(lines))
         self._lines = len(lines)
 
 
@@ -119,8 +138,7 @@ def _signature(file: Path) -> Signature:
 
 def _digest(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest_of(file)
     except OSError as error:
         raise unreadable(file, error) from error
 

@@ -1,4 +1,4 @@
-"""What to offer someone who wrote a name that there is none of."""
+"""What is wrong with data, and what to offer someone who wrote a name that there is none of."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ class NoSpaceError(DataError):
     """The disk would not hold what is to be written: nothing is wrong with the data."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'did you mean X?' if a known name is close, then 'there are …' with up to 20 of them, for the end of a message."""
-    names = [str(one) for one in known]
+def closest(word: str, options: Iterable[str]) -> str | None:
+    """The option that is most like a word, if any is."""
     # modalities and categories differ by case in many releases: FLAIR, flair
-    lower = {one.lower(): one for one in reversed(names)}
-    close = difflib.get_close_matches(name.lower(), lower, 1)
+    lower = {option.lower(): option for option in reversed(list(options))}
+    close = difflib.get_close_matches(word.lower(), lower, 1)
+    return lower[close[0]] if close else None
+
+
+def did_you_mean(word: str, options: Iterable[str], otherwise: str = "") -> str:
+    """For the end of a message: 'did you mean X? (otherwise)' if an option is close, else 'otherwise' alone.
+
+    otherwise: where to find the right word; not given, 'there are …' with up to 20 of the options.
+    """
+    names = [str(option) for option in options]
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    there = f"there are {', '.join(names[:20])}{more}"
-    return f"did you mean {lower[close[0]]}? ({there})" if close else there
+    otherwise = otherwise or f"there are {', '.join(names[:20])}{more}"
+    close = closest(word, names)
+    return f"did you mean {close}? ({otherwise})" if close else otherwise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import unicodedata
 from bisect import bisect_right
@@ -11,6 +9,7 @@ from collections.abc import Sequence
 from math import floor
 
 from data_modules.base.config import SplitConfig
+from data_modules.base.digests import hash_of, hash_of_bytes
 from data_modules.base.errors import DataError
 
 from .patterns import Case
@@ -82,7 +81,7 @@ def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Ca
 
 def split_digest(split: dict[str, list[str]]) -> str:
     """A short digest of who is where; equal digests mean equal splits."""
-    return hashlib.blake2b(json.dumps(split, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return hash_of(split, 8)
 
 
 def unit_hash(salt: str, name: str) -> float:
@@ -91,7 +90,7 @@ def unit_hash(salt: str, name: str) -> float:
     A name is the same however a file system composes its accents, and need not be UTF-8.
     """
     text = unicodedata.normalize("NFC", f"{salt}/{name}").encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
+    return int(hash_of_bytes(text, size=8), 16) / 2**64
 
 
 def _by_hash(groups: dict[str, list[Case]], config: SplitConfig) -> dict[str, list[str]]:

@@ -6,10 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
-from data_modules.base.errors import DataError, Report, stop
+from data_modules.base.errors import DataError, Report, did_you_mean, stop
 
 from .patterns import Case
 from .split_given import SPLITS
@@ -81,10 +80,8 @@ def _problem(
     if subject in first_line:
         return f"{subject} is there already in line {first_line[subject]}; keep one of them"
     if subject not in known:
-        near = get_close_matches(subject, sorted(known), n=3, cutoff=0.5) or sorted(known)[:3]
-        return (
-            f"{subject} is not in the data; the closest names there are {', '.join(near)}; correct or remove the line"
-        )
+        hint = did_you_mean(subject, sorted(known), f"there are {', '.join(sorted(known)[:3])} …")
+        return f"{subject} is not in the data; {hint}; correct or remove the line"
     if (split := row.get("split")) and split not in (*SPLITS, EXCLUDE):
         return f"split is '{split}'; expected train, val, test or {EXCLUDE}"
     return None

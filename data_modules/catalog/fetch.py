@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock, Timeout
 
 from data_modules.base.config import AboutConfig, DownloadConfig
+from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
 
 from .download import download, need_space, open_session, remote_size
@@ -100,7 +100,7 @@ def _get_all(
         raise DataError(
             f"{target}: holds files that fetch did not put there; move them away, or set dataset.root if they are the dataset"
         )
-    files = [work / f"{blake2b(source.url.encode(), digest_size=4).hexdigest()}-{_name(source)}" for source in sources]
+    files = [work / f"{hash_of_bytes(source.url.encode(), size=4)}-{_name(source)}" for source in sources]
     there = sum(path.stat().st_size for path in work.iterdir() if path.is_file())
     stated = sum(size or 0 for size in sizes)
     packed = sum(size or 0 for source, size in zip(sources, sizes, strict=True) if source.unpack)

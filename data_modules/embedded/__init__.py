@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -11,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_modules.base.errors import DataError
-from data_modules.base.whole_folder import is_whole, publish
+from data_modules.base.atomic import is_whole, publish
+from data_modules.base.digests import digest_of
+from data_modules.base.errors import DataError, did_you_mean
 
 from .brain_anatomy import TEMPLATE_FILES
 from .tiny_brain import write_tiny_brain
@@ -35,8 +35,7 @@ def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None
     Raises DataError for an unknown name; OSErrors (disk full, no permission) propagate.
     """
     if name not in EMBEDDED:
-        close = difflib.get_close_matches(name, EMBEDDED, n=1, cutoff=0.0)[0]
-        raise DataError(f"no embedded dataset {name!r}; did you mean {close!r}? There are: {', '.join(EMBEDDED)}")
+        raise DataError(f"no embedded dataset {name!r}; {did_you_mean(name, EMBEDDED)}")
     folder = cache_dir / "embedded" / f"{name}-{embedded_digest(name)}"
     if not is_whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,7 @@ def embedded_digest(name: str) -> str:
     digest = hashlib.sha256(json.dumps(_parameters(EMBEDDED[name]), sort_keys=True).encode())
     here = Path(__file__).parent
     for path in (*(here / source for source in SOURCES[name]), *ASSETS[name]):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(digest_of(path)))
     return digest.hexdigest()[:12]
 
 

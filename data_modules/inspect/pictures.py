@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
+from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
 from data_modules.cases.patterns import Case
 from data_modules.modules.base import AnomalyDataModule
@@ -26,7 +25,7 @@ def examine_picture(data: AnomalyDataModule, case: Case) -> Examined:
         what = f"every pixel has the one value {high:.3g}, of 0 to 1"
         found.add(WARNING, case.files[0], what, "look at it; copy it again or remove it")
     else:
-        found.contents = [hashlib.blake2b(slices.image.numpy().tobytes(), digest_size=16).hexdigest()]
+        found.contents = [hash_of_bytes(slices.image.numpy().tobytes())]
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.base.config import NiftiConfig
+from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
 from data_modules.cases.patterns import Case
 from data_modules.modules.base import AnomalyDataModule
@@ -100,7 +100,7 @@ def _check_brain(found: Examined, images: Sequence[Volume], label: Volume | None
 def _digest(volume: Volume) -> str:
     """Of the values, whatever the file's type, axes and compression."""
     voxels: NDArray[Any] = np.ascontiguousarray(volume.voxels, dtype=np.float32)
-    return hashlib.blake2b(voxels.tobytes(), digest_size=16).hexdigest()
+    return hash_of_bytes(voxels.tobytes())
 
 
 def _axes(source: str) -> str:

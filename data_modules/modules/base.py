@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable
@@ -19,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import DatasetConfig
-from data_modules.base.digests import DigestCache, Progress
+from data_modules.base.digests import DigestCache, Progress, hash_of
 from data_modules.base.errors import DataError, Report, stop
 from data_modules.base.names import dataset_name, dataset_root, normalised
 from data_modules.cases.leakage import check_leakage
@@ -195,16 +193,16 @@ class AnomalyDataModule(pl.LightningDataModule):
         decoder = [FORMAT, code_digest(), library_versions(), settings]
         header = Header(
             name=self.config.name,
-            fingerprint=_hash([settings, contents], 16),
+            fingerprint=hash_of([settings, contents], 16),
             settings=settings,
             storage=self.config.storage,
-            reuse=_hash(decoder, 16),
+            reuse=hash_of(decoder, 16),
         )
-        folder = self.cache_dir / "stores" / f"{self.config.name}-{_hash([*decoder, contents], 8)}"
+        folder = self.cache_dir / "stores" / f"{self.config.name}-{hash_of([*decoder, contents], 8)}"
         store = open_store(folder)
         if store is not None:
             return store
-        own = [_hash(content, 16) for content in contents]
+        own = [hash_of(content, 16) for content in contents]
         return build_store(folder, header, self.cases, self._read_whole, self.progress, own)
 
     def _decoded_images(self) -> list[dict[str, str]]:
@@ -236,7 +234,3 @@ class AnomalyDataModule(pl.LightningDataModule):
             )
         if self.config.storage not in STORAGES:
             raise DataError(f"dataset.storage={self.config.storage}: expected {' or '.join(STORAGES)}")
-
-
-def _hash(parts: Any, size: int) -> str:
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=size).hexdigest()

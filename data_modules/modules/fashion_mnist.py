@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import tempfile
 import zlib
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_modules.base.atomic import is_whole, publish
+from data_modules.base.digests import digest_of, hash_of
 from data_modules.base.errors import DataError
-from data_modules.base.whole_folder import is_whole, publish
 from data_modules.cases.patterns import Tree
 
 CLASSES = (
@@ -169,11 +169,7 @@ def _check(paths: Sequence[Path], arrays: Sequence[Grey]) -> None:
 
 def _digest(paths: Sequence[Path]) -> str:
     """12 hexadecimal digits that change with the content of the files and with this source."""
-    digest = hashlib.sha256()
-    for path in (*paths, Path(__file__)):
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:12]
+    return hash_of([digest_of(path) for path in (*paths, Path(__file__))], 6)
 
 
 def _save(pixels: Grey, path: Path) -> None:

@@ -12,7 +12,6 @@ index.bin       (n, 4) int64: slice number, labelled, anomalous pixels, all fore
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from data_modules.base.batch import Slices
 from data_modules.base.checksummed_lines import crc32
-from data_modules.base.digests import usable_cpus
+from data_modules.base.digests import hash_of_bytes, usable_cpus
 from data_modules.base.errors import DataError
 from data_modules.transforms.geometry import region_weights
 
@@ -119,9 +118,7 @@ def _pixels(image: Tensor, stored: NDArray[Any], zero: Sequence[int], levels: Se
     for channel in range(image.shape[1]):
         own = np.ascontiguousarray(stored[:, channel])
         scale = json.dumps([own.shape, zero[channel : channel + 1], levels[channel : channel + 1]])
-        digest = hashlib.blake2b(scale.encode(), digest_size=16)
-        digest.update(own.data)
-        digests.append("" if blank[channel] else digest.hexdigest())
+        digests.append("" if blank[channel] else hash_of_bytes(scale.encode(), own.data))
     return digests
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import monai.transforms
 from monai.transforms import MapTransform
 
-from data_modules.base.errors import DataError
+from data_modules.base.errors import DataError, did_you_mean
 
 from .brain import BrainMaskd, CropToBraind, ScaleInBraind
 
@@ -72,8 +71,7 @@ def _class(key: str, use: str) -> Callable[..., MapTransform]:
     if inspect.isclass(kind) and issubclass(kind, MapTransform) and kind is not MapTransform:
         return kind
     known = [*OURS, *(name for name in dir(monai.transforms) if name.endswith("d") and name[0].isupper())]
-    close = difflib.get_close_matches(use, known, 1) or difflib.get_close_matches(f"{use}d", known, 1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(OURS)} and those of monai.transforms"
+    hint = did_you_mean(use, known, f"there are {', '.join(OURS)} and those of monai.transforms")
     raise DataError(f"{key}.use={use}: no such dictionary transform; {hint}")
 
 
@@ -83,9 +81,7 @@ def _check_arguments(key: str, use: str, given: Mapping[str, Any], parameters: M
     known = [name for name in parameters if name != "self"]
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
-            raise DataError(f"{key}.{name}: {use} has no such argument; {hint}")
+            raise DataError(f"{key}.{name}: {use} has no such argument; {did_you_mean(name, known)}")
 
 
 def _with_keys(

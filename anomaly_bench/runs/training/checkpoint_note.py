@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anomaly_bench.base.files import digest_of, write_atomic
+from data_modules.base.atomic import write_atomic
+from data_modules.base.digests import digest_of
 
 NOTE = "checkpoint.json"
 LOG_FILE = "run.log"

@@ -15,9 +15,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from anomaly_bench.base.files import digest_of, write_atomic
 from anomaly_bench.base.progress import Reporter
+from data_modules.base.atomic import write_atomic
 from data_modules.base.batch import AnomalyBatch
+from data_modules.base.digests import digest_of
 
 from .checkpoint_note import NOTE, HalfDone, read_half_done, write_half_done
 from .random_state import random_state, set_random_state

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from data_modules.base.digests import hash_of
 
 from .start import SYNC, start
 
@@ -24,7 +25,7 @@ def log_leaderboard(folder: Path, board: Board, files: Sequence[Path]) -> str:
     The same runs give the same W&B run, so that logging again brings it up to date. W&B that fails is a warning.
     """
     ids = sorted(run.run_id for run in board.runs)
-    run_id = f"leaderboard-{hashlib.blake2b(''.join(ids).encode(), digest_size=8).hexdigest()}"
+    run_id = f"leaderboard-{hash_of(ids, 8)}"
     config = {"datasets": board.datasets, "runs": ids}
     name = f"leaderboard of {len(ids)} runs"
     run = start(folder, run_id, name, "leaderboard", "leaderboard", board.datasets, config)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from data_modules.base import digests
-from data_modules.base.digests import DigestCache
+from data_modules.base.digests import DigestCache, digest_of, digest_of_code, hash_of, hash_of_bytes
 from data_modules.base.errors import DataError
 from data_modules.cases.leakage import twins
 from data_modules.cases.patterns import Case
@@ -46,6 +46,21 @@ def test_an_unchanged_file_is_read_once(tmp_path, files, reads):
     assert cache.digests([*files, *files]) == right(files)
     assert DigestCache(tmp_path / "cache/digests.jsonl").digests(files) == right(files)
     assert sorted(reads) == [file.name for file in files]
+
+
+def test_hashes_of_files_values_and_code_are_the_published_ones(tmp_path):
+    """SHA-256 of "abc" from FIPS 180-2, BLAKE2b of "abc" from RFC 7693; the short ones from Python's hashlib."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert digest_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert hash_of_bytes(b"a", memoryview(b"bc"), size=64).startswith(
+        "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b7"
+    )
+    assert hash_of({"b": 1, "a": [2]}) == hash_of({"a": [2], "b": 1})
+    assert hash_of({"b": 1, "a": [2]}, 8) == hashlib.blake2b(b'{"a": [2], "b": 1}', digest_size=8).hexdigest()
+    room = tmp_path / "room"
+    (room / "inner").mkdir(parents=True)
+    (room / "inner/rule.py").write_text("x = 1")
+    assert digest_of_code([room]) == hash_of_bytes(b"room/inner/rule.pyx = 1")
 
 
 def rewrite(file):

@@ -65,7 +65,7 @@ BAD = [
     ("age\n3\n", r"has no column 'subject'; its header is age"),
     ("", "has no column 'subject'; its header is empty"),
     ("subject,age\na,1\nb,2\na,3\n", r"line 4: a is there already in line 2"),
-    ("subject,age\npatient1,1\n", r"line 2: patient1 is not in the data; the closest names there are patient01"),
+    ("subject,age\npatient1,1\n", r"line 2: patient1 is not in the data; did you mean patient01"),
     ("subject,split\na,training\n", r"line 2: split is 'training'; expected train, val, test or exclude"),
     ("subject,split\na,train\nb,val\nc,test\n", "gives no split to (d|patient01)"),
     ("subject,split\na,train\nb,val\nc,test\nd,\npatient01,test\n", "gives no split to d"),

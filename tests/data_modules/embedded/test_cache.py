@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import data_modules.embedded as embedded
+from data_modules.base.atomic import publish
 from data_modules.base.errors import DataError
-from data_modules.base.whole_folder import publish
 from data_modules.embedded import EMBEDDED, SOURCES, embedded_digest, ensure_embedded
 from data_modules.embedded.brain_anatomy import TEMPLATE_FILES
 
@@ -141,8 +141,15 @@ def test_the_digest_follows_parameters_assets_and_source(tmp_path: Path, monkeyp
     assert embedded_digest("tiny_brain") == digests[0]
 
 
-@pytest.mark.parametrize(("name", "closest"), [("tinybrain", "tiny_brain"), ("texture", "tiny_texture"), ("", "tiny_")])
-def test_an_unknown_name_names_the_closest(tmp_path: Path, name: str, closest: str) -> None:
-    with pytest.raises(DataError, match=f"did you mean '{closest}"):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("tinybrain", r"did you mean tiny_brain\?"),
+        ("texture", r"did you mean tiny_texture\?"),
+        ("", "there are tiny_brain, tiny_texture"),
+    ],
+)
+def test_an_unknown_name_names_the_closest(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(DataError, match=hint):
         ensure_embedded(name, tmp_path)
     assert list(tmp_path.iterdir()) == []

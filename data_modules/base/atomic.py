@@ -1,15 +1,26 @@
-"""Folders of files that are made once: whole or not there, and made again once a file of theirs is gone or of another size."""
+"""Files and folders that are there whole or not at all, whatever becomes of the process that writes them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 
 from .checksummed_lines import seal, unseal
 
 MANIFEST = ".manifest"
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one beside it, and a rename."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def is_whole(folder: Path) -> bool:
