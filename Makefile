@@ -7,6 +7,7 @@ OUT        ?= runs
 comma      := ,
 TRAINER    ?= $(if $(filter-out tiny_%,$(subst $(comma), ,$(DATASET))),default,short)
 PY         := .venv/bin/python
+PYTEST      = $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile
 BENCH       = .venv/bin/anomaly-bench
 CHECK_OUT  := .check
 BASELINES  := $(wildcard leaderboard/baselines/*.json)
@@ -17,7 +18,7 @@ OVERRIDES = dataset=$(DATASET) trainer=$(TRAINER) model.beta=$(BETAS) seed=$(SEE
 	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) jobs=$(JOBS) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench ensemble claims leaderboard test lint types check baselines doctor clean
+.PHONY: help setup bench ensemble claims leaderboard quick test coverage lint types check baselines doctor clean
 
 help:  ## list every target
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,12 +46,18 @@ claims: .venv/.ready  ## what the results in OUT say about the paper's statement
 leaderboard: .venv/.ready  ## the tables of all results in OUT
 	@$(BENCH) leaderboard $(OUT)
 
+quick: lint types  ## before every commit: lint, types, and all tests but the slow ones, on the cores that there are
+	@$(PYTEST) -m "not slow and not slurm" --durations=5 --durations-min=3
+
 test: .venv/.ready  ## the tests, then the regression check of localization AUROC on the tiny datasets
-	@$(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile
+	@$(PYTEST)
 	@$(MAKE) --no-print-directory check
 
+coverage: .venv/.ready  ## the tests, and how much of the code they run; fails below the floor in pyproject.toml
+	@$(PYTEST) --cov
+
 lint: .venv/.ready  ## ruff: lint and format; import-linter: arrows between rooms
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports --no-cache
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports
 
 types: .venv/.ready  ## mypy
 	@$(PY) -m mypy
@@ -67,4 +74,4 @@ doctor: .venv/.ready  ## versions, devices, disk, folders
 	@$(BENCH) doctor
 
 clean:  ## remove .venv, caches and the check's runs (not your results)
-	rm -rf .venv $(CHECK_OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(CHECK_OUT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -1,9 +1,9 @@
-"""Small datasets on disk, in the real layouts, for the real readers."""
+"""Small datasets on disk, in the real layouts, for the real readers; and what may be skipped."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,37 @@ from small_results import result
 from small_runs import SMALL
 
 os.environ.setdefault("WANDB_MODE", "offline")
+
+# How the reasons begin for which a test may be skipped with --no-skips, or where CI is set; for any other it fails.
+MAY_BE_SKIPPED = (
+    "engine=slurm is not tested",  # scripts/slurm_test.sh runs them, on a SLURM of its own
+    "only root can mount a disk",  # what a runner lacks that is not root is a right, not a tool
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", default=bool(os.environ.get("CI")), help="a skipped test fails")
+
+
+def _failed_if_skipped(report: Any, config: pytest.Config) -> Any:
+    """The report; a skip that is not allowed is made a failure, except for an expected failure."""
+    if config.getoption("--no-skips") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(MAY_BE_SKIPPED):
+            report.outcome, report.longrepr = "failed", f"{report.nodeid} was skipped, and must not be here: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _failed_if_skipped((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _failed_if_skipped((yield), collector.config)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -29,7 +29,7 @@ def harmless(
     """Whatever W&B raises is a warning, and the last that the run hears of it."""
 
     @wraps(call)
-    def guarded(self: WandbLogger, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: WandbLogger, /, *args: P.args, **kwargs: P.kwargs) -> None:
         if self.broken:
             return
         try:

@@ -44,7 +44,7 @@ def command(tmp_path, monkeypatch):
     write_mvtec(tmp_path / "mvtec/tile")
     (tmp_path / "traps").mkdir()
     monkeypatch.setenv("TRAPS", str(tmp_path / "traps"))
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests/helpers'}")
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     return [
         *(sys.executable, "-m", "anomaly_bench", "bench"),
