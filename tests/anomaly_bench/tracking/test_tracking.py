@@ -397,7 +397,7 @@ def test_pictures_stop_at_their_budget(monkeypatch):
     localization = SimpleNamespace(
         samples=[sample, sample],
         tallies={name: SimpleNamespace(curve=curve) for name in names},
-        thresholds=dict.fromkeys(names, 0),
+        validation=SimpleNamespace(thresholds=dict.fromkeys(names, 0)),
     )
     every = media.wandb_pictures(localization)
     assert list(every) == ["images/input", "images/reconstruction", *(f"maps/{name}" for name in names)]
