@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from leaderboard.results.collect import Collection
 from leaderboard.results.published import Reported
-from leaderboard.results.run_arrays import Run, without_cycles
+from leaderboard.results.run_arrays import RunArrays, without_cycles
 from leaderboard.rows.aggregate import aggregate, notes_of
 from leaderboard.rows.categories import CategoryRow, by_category
 from leaderboard.rows.ranking import DomainRow, Ranking, by_domain, rank
@@ -57,7 +57,7 @@ class Board:
     notes: list[str]
     damaged: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    runs: list[Run] = field(default_factory=list, repr=False)
+    runs: list[RunArrays] = field(default_factory=list, repr=False)
     metrics: tuple[str, ...] = SHOWN
 
     @property

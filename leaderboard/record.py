@@ -1,14 +1,14 @@
 """The schema of a result: what one run writes, once, and everything else reads. Imports no torch, no numpy."""
 
-import math
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
+from msgspec import Meta, field
+from msgspec.structs import replace
 
-from .json_file import SCHEMA_VERSION, Document, read_document, write_document
+from .json_file import Document, Record, read_document, write_document
 from .json_file import ResultError as ResultError
 
 METRICS = (
@@ -32,10 +32,15 @@ LOWER_IS_BETTER = ("fpr95",)
 PIXELS = "metrics count foreground pixels only"
 REMEDY = "Delete the file and start the same command again: `make bench` redoes only the runs that have no result."
 BOUND_SLACK = 1e-9  # a value may leave its certified interval by the rounding of the sums behind the two
-TIMES: dict[str, Any] = {"provenance": {"created", "durations"}, "predictors": {"__all__": {"seconds_per_image"}}}
+KNOWN_METRICS = frozenset(METRICS)
+
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
 
 
-class Measure(Document):
+class Measure(Record, frozen=True):
     """A metric with the certified interval its histogram bins leave; value None where the metric is undefined.
 
     ci_low, ci_high: 95 % bootstrap interval over subjects, None where it was not computed.
@@ -47,126 +52,112 @@ class Measure(Document):
     ci_low: float | None = None
     ci_high: float | None = None
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "Measure":
-        bounds = [bound for bound in (self.low, self.value, self.high) if bound is not None]
-        if any(left > right + BOUND_SLACK for left, right in pairwise(bounds)):
-            raise ValueError(f"expected low <= value <= high, got {self.low}, {self.value}, {self.high}")
-        return self
+    def __post_init__(self) -> None:
+        low, value, high = self.low, self.value, self.high
+        if value is None:
+            ordered = low is None or high is None or low <= high + BOUND_SLACK
+        else:
+            ordered = (low is None or low <= value + BOUND_SLACK) and (high is None or value <= high + BOUND_SLACK)
+        if not ordered:
+            raise ValueError(f"expected low <= value <= high, got {low}, {value}, {high}")
 
 
-class SubjectRow(Document):
+class SubjectRow(Record, frozen=True):
     """One test subject under one predictor; counts are of foreground pixels over all its images.
 
     `attributes`: what the data says of the subject: category, age, sex, scanner, …
     """
 
     subject: str
-    images: NonNegativeInt
-    pixels: NonNegativeInt
-    anomalous_pixels: NonNegativeInt
+    images: Count
+    pixels: Count
+    anomalous_pixels: Count
     dice: float | None
     ap: float | None
-    attributes: dict[str, str] = Field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
-class LesionRow(Document):
+class LesionRow(Record, frozen=True):
     """Detection of the lesions of one size class: `smallest` to `largest` pixels (None: no limit)."""
 
-    smallest: int = Field(ge=1)
+    smallest: Positive
     largest: int | None
-    lesions: NonNegativeInt
-    detected: NonNegativeInt
+    lesions: Count
+    detected: Count
 
 
-class SubsetChoice(Document):
+class SubsetChoice(Record, frozen=True):
     """Which members of an ensemble a search on validation chose, how they are combined, and what it was chosen from.
 
     `ap`: average precision over the `pixels` sampled there, `anomalous_pixels` of them anomalous: the highest of the `tried`
     combinations, hence optimistic.
     """
 
-    members: list[str] = Field(min_length=2)
+    members: Annotated[list[str], Meta(min_length=2)]
     how: str
     ap: float
-    pixels: int = Field(ge=1)
-    anomalous_pixels: int = Field(ge=1)
-    tried: int = Field(ge=1)
+    pixels: Positive
+    anomalous_pixels: Positive
+    tried: Positive
 
 
-def _known_metrics(measures: dict[str, Measure]) -> dict[str, Measure]:
-    unknown = sorted(set(measures) - set(METRICS))
-    if unknown:
-        raise ValueError(f"unknown metrics {unknown}; expected {list(METRICS)}")
-    return measures
-
-
-def _all_metrics(measures: dict[str, Measure]) -> dict[str, Measure]:
-    missing = [name for name in METRICS if name not in measures]
-    if missing:
-        raise ValueError(f"missing metrics {missing}; an undefined one is a Measure whose value is None")
-    return measures
-
-
-SomeMeasures = Annotated[dict[str, Measure], AfterValidator(_known_metrics)]
-AllMeasures = Annotated[SomeMeasures, AfterValidator(_all_metrics)]
-
-
-class PredictorResult(Document):
+class PredictorResult(Record, frozen=True, kw_only=True):
     """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject.
 
     `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
     ensemble whose members were searched on validation.
     """
 
-    test: AllMeasures
-    validation: SomeMeasures
+    test: dict[str, Measure]
+    validation: dict[str, Measure]
     subjects: list[SubjectRow]
-    groups: dict[str, dict[str, SomeMeasures]] = Field(default_factory=dict)
-    lesions: list[LesionRow] = Field(default_factory=list)
-    seconds_per_image: float = Field(ge=0)
+    groups: dict[str, dict[str, dict[str, Measure]]] = field(default_factory=dict)
+    lesions: list[LesionRow] = field(default_factory=list)
+    seconds_per_image: Seconds
     choice: SubsetChoice | None = None
 
+    def __post_init__(self) -> None:
+        _check_known(self.test, "test")
+        _check_known(self.validation, "validation")
+        for attribute, values in self.groups.items():
+            for value, measures in values.items():
+                _check_known(measures, f"groups.{attribute}.{value}")
+        if len(self.test) < len(METRICS):
+            missing = [name for name in METRICS if name not in self.test]
+            raise ValueError(f"test: missing metrics {missing}; an undefined one is a Measure whose value is None")
 
-def _utc(created: str) -> str:
-    if datetime.fromisoformat(created).utcoffset() != timedelta(0):
-        raise ValueError(f"expected an ISO time in UTC such as {datetime.now(UTC).isoformat()}, got {created}")
-    return created
+
+def _check_known(measures: Iterable[str], where: str) -> None:
+    if not KNOWN_METRICS.issuperset(measures):
+        unknown = sorted(set(measures) - KNOWN_METRICS)
+        raise ValueError(f"{where}: unknown metrics {unknown}; expected {list(METRICS)}")
 
 
-class Provenance(Document):
+class Provenance(Record, frozen=True):
     """Where a result comes from; `created` is a UTC ISO time, `durations` are seconds per phase."""
 
-    created: Annotated[str, AfterValidator(_utc)]
+    created: str
     versions: dict[str, str]
     git_revision: str | None
     source_digest: str
     device: str
-    threads: int = Field(ge=1)
+    threads: Positive
     data_fingerprint: str
     split_digest: str
     durations: dict[str, float]
 
-
-def _strict_json(value: Any, where: str = "config") -> Any:
-    """`value` unchanged; ValueError names the first entry that JSON would refuse, or give back as something else."""
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            if not isinstance(key, str):
-                raise ValueError(f"{where} has the key {key!r}; expected a string")
-            _strict_json(entry, f"{where}.{key}")
-    elif isinstance(value, list):
-        for index, entry in enumerate(value):
-            _strict_json(entry, f"{where}[{index}]")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{where} is {value}; expected a finite number")
-    elif value is not None and not isinstance(value, str | int):
-        raise ValueError(f"{where} is a {type(value).__name__}; expected a JSON type (a tuple becomes a list)")
-    return value
+    def __post_init__(self) -> None:
+        try:
+            offset = datetime.fromisoformat(self.created).utcoffset()
+        except ValueError:
+            offset = None
+        if offset != timedelta(0):
+            raise ValueError(
+                f"created: expected an ISO time in UTC such as {datetime.now(UTC).isoformat()}, got {self.created}"
+            )
 
 
-class RunResult(Document):
+class RunResult(Document, frozen=True, kw_only=True):
     """One run: its identity, its config, where it comes from, and what each predictor reached.
 
     `setting_id` is the hash of everything that defines the run but its seed: runs are averaged only within it. `beta`
@@ -177,22 +168,21 @@ class RunResult(Document):
     one's; empty for an ordinary run.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    run_id: str = Field(min_length=1)
-    setting_id: str = Field(min_length=1)
-    dataset: str = Field(min_length=1)
+    run_id: Text
+    setting_id: Text
+    dataset: Text
     family: str = ""
     category: str | None = None
-    model: str = Field(min_length=1)
+    model: Text
     beta: float
     beta_normalised: float
     seed: int
-    config: Annotated[dict[str, Any], AfterValidator(_strict_json)]
+    config: dict[str, Any]
     provenance: Provenance
     training: dict[str, float | int | None]
-    pixels: str = Field(min_length=1)
+    pixels: Text
     predictors: dict[str, PredictorResult]
-    ensemble_of: list[str] = Field(default_factory=list)
+    ensemble_of: list[str] = field(default_factory=list)
 
 
 def read_result(path: Path) -> RunResult:
@@ -216,4 +206,10 @@ def write_result(result: RunResult, path: Path) -> None:
 
 def comparable(a: RunResult, b: RunResult) -> bool:
     """Whether two results are equal in all but time: `created`, `durations` and `seconds_per_image` may differ."""
-    return a.model_dump(exclude=TIMES) == b.model_dump(exclude=TIMES)
+    return _timeless(a) == _timeless(b)
+
+
+def _timeless(result: RunResult) -> RunResult:
+    predictors = {name: replace(row, seconds_per_image=0.0) for name, row in result.predictors.items()}
+    provenance = replace(result.provenance, created="1970-01-01T00:00:00Z", durations={})
+    return replace(result, provenance=provenance, predictors=predictors)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
@@ -59,15 +61,15 @@ def combine_seeds(
         reached = localize(members, data, config.localization, how, reporter)
         made = provenance_of(data, members[0].model, {"localize": time.perf_counter() - start})
     ensemble = {"how": how, "seeds": [run.result.seed for run in runs]}
-    document = first.result.model_dump() | {
-        "run_id": run_id,
-        "config": first.result.config | {"seed_ensemble": ensemble},
-        "provenance": made,
-        "training": {},
-        "predictors": reached,
-        "ensemble_of": [run.result.run_id for run in runs],
-    }
-    result = RunResult.model_validate(document)
+    result = replace(
+        first.result,
+        run_id=run_id,
+        config=first.result.config | {"seed_ensemble": ensemble},
+        provenance=made,
+        training={},
+        predictors=reached,
+        ensemble_of=[run.result.run_id for run in runs],
+    )
     with explained(folder):
         write_result(result, folder / RESULT_FILE)
     return result

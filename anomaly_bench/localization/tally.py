@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from msgspec.structs import replace
 from torch import Tensor
 
 from anomaly_bench.metrics import (
@@ -123,7 +124,7 @@ class Tally:
         intervals = self.subjects.bootstrap(resamples) if resamples else {}
         for name, interval in intervals.items():
             if interval is not None and measures[name].value is not None:
-                measures[name] = measures[name].model_copy(update={"ci_low": interval[0], "ci_high": interval[1]})
+                measures[name] = replace(measures[name], ci_low=interval[0], ci_high=interval[1])
         return measures
 
     def result(

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from leaderboard.board import Board
-from leaderboard.results.run_arrays import Run
+from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import Row
 from leaderboard.show.tables import by_dataset
@@ -89,14 +89,14 @@ def galleries(board: Board) -> tuple[list[Gallery], list[str]]:
     return found, notes
 
 
-def _pictured(rows: Sequence[Row]) -> Run | None:
+def _pictured(rows: Sequence[Row]) -> RunArrays | None:
     """The first run with pictures, from the rows by falling AP (else AUROC)."""
     ordered = sorted(rows, key=lambda row: -(row.test["ap"].mean or row.test["auroc"].mean or 0.0))
     runs = {run.run_id: run for row in ordered if row.samples for run in row.samples.runs}
     return next((run for run in runs.values() if run.folder and any(Path(run.folder, "pictures").glob("*.png"))), None)
 
 
-def _gallery(run: Run, rows: Sequence[Row]) -> Gallery:
+def _gallery(run: RunArrays, rows: Sequence[Row]) -> Gallery:
     own = [row for row in rows if row.setting_id == run.setting_id and row.predictor in run.predictors]
     own = sorted({row.predictor: row for row in own}.values(), key=lambda row: -(row.test["ap"].mean or 0.0))
     pictures, notes, unread = {}, [], []
@@ -150,7 +150,7 @@ def _value(row: Row) -> str:
     return ", ".join(f"{name} {mean:.3f}" for name, mean in named if mean is not None)
 
 
-def _by_subject(run: Run, predictor: str) -> dict[str, float]:
+def _by_subject(run: RunArrays, predictor: str) -> dict[str, float]:
     """The AP of each test subject that has one, rising."""
     values = run.by_subject["ap"][run.index[predictor]]
     known = {name: float(value) for name, value in zip(run.subjects, values, strict=True) if not np.isnan(value)}

@@ -9,7 +9,7 @@ import msgspec
 
 from leaderboard.board import Board
 from leaderboard.results.collect import RESULT_FILE
-from leaderboard.results.run_arrays import Run
+from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text, differing_keys
 
 from .table import Table, make
@@ -34,7 +34,7 @@ class _Document(msgspec.Struct):
 
 def provenance_tables(board: Board) -> tuple[list[Table], list[str]]:
     """Tables of settings, of versions and, per dataset, of the keys in which its settings differ; notes on what is left out."""
-    by_setting: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    by_setting: dict[tuple[str, str], list[RunArrays]] = defaultdict(list)
     for run in board.runs:
         by_setting[run.dataset, run.setting_id].append(run)
     shown = dict(list(by_setting.items())[:SETTINGS])
@@ -46,7 +46,7 @@ def provenance_tables(board: Board) -> tuple[list[Table], list[str]]:
     return [table for table in [*tables, *_differences(shown)] if table.rows], notes
 
 
-def _source(runs: list[Run]) -> _Source | None:
+def _source(runs: list[RunArrays]) -> _Source | None:
     """From the first result that can still be read: the runs of a setting share their code, seldom their clock."""
     for folder in (run.folder for run in runs):
         if folder is not None and (path := Path(folder, RESULT_FILE)).exists():
@@ -54,7 +54,7 @@ def _source(runs: list[Run]) -> _Source | None:
     return None
 
 
-def _settings(shown: dict[tuple[str, str], list[Run]], sources: dict[tuple[str, str], _Source | None]) -> Table:
+def _settings(shown: dict[tuple[str, str], list[RunArrays]], sources: dict[tuple[str, str], _Source | None]) -> Table:
     header = (
         "setting", "dataset", "model", "beta", "runs", "seeds", "first", "last", "device", "data", "split", "code",
         "git revision",
@@ -70,7 +70,7 @@ def _settings(shown: dict[tuple[str, str], list[Run]], sources: dict[tuple[str, 
     return make("Settings", header, rows, "Times are UTC. Data, split, code: the first eight letters of their digests.")
 
 
-def _digests(runs: list[Run], name: str) -> str:
+def _digests(runs: list[RunArrays], name: str) -> str:
     values = sorted({run.facts.get(f"provenance.{name}", "") for run in runs} - {""})
     return ", ".join(value[:8] for value in values[:3]) + (" …" if len(values) > 3 else "") or UNKNOWN
 
@@ -87,8 +87,8 @@ def _versions(sources: dict[tuple[str, str], _Source | None]) -> Table:
     return make("Versions", header, [(name, *(table.get(name, UNKNOWN) for table in tables)) for name in names])
 
 
-def _differences(shown: dict[tuple[str, str], list[Run]]) -> list[Table]:
-    by_dataset: dict[str, dict[str, list[Run]]] = defaultdict(dict)
+def _differences(shown: dict[tuple[str, str], list[RunArrays]]) -> list[Table]:
+    by_dataset: dict[str, dict[str, list[RunArrays]]] = defaultdict(dict)
     for (dataset, setting), runs in shown.items():
         by_dataset[dataset][setting] = runs
     tables = []

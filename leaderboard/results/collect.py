@@ -8,13 +8,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import cpu_count, get_context
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
+import msgspec
 
-from leaderboard.json_file import SCHEMA_VERSION, Document, ResultError, read_document, write_document
+from leaderboard.json_file import Document, Record, ResultError, read_document, write_document
+from leaderboard.record import Text
 
-from .run_arrays import Run, read_run, without_cycles
+from .run_arrays import RunArrays, read_run, without_cycles
 
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.txt"
@@ -24,24 +24,23 @@ HELPERS = 4  # processes at most: each takes about 0.1 GB
 SWEEP_REMEDY = "Without the plan n/N would be wrong: start the sweep again (`make bench`), or delete the file."
 
 
-class PlannedRun(Document):
+class PlannedRun(Record, frozen=True):
     """One run that a sweep intends; `folder` is relative to the runs folder."""
 
-    run_id: str = Field(min_length=1)
-    setting_id: str = Field(min_length=1)
+    run_id: Text
+    setting_id: Text
     dataset: str
     model: str
     beta: float
     seed: int
-    folder: str = Field(min_length=1)
+    folder: Text
 
 
-class Sweep(Document):
+class Sweep(Document, frozen=True):
     """The plan of a sweep: all its runs, whether finished or not, and by setting id in what settings alike differ."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
     runs: list[PlannedRun]
-    differs: dict[str, str] = Field(default_factory=dict)
+    differs: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Collection:
     `failed` maps the run id (or, for a run in no plan, its folder relative to the runs folder) to the reason.
     """
 
-    results: list[Run]
+    results: list[RunArrays]
     damaged: list[str] = field(default_factory=list)
     planned: list[PlannedRun] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -159,9 +158,9 @@ def _shown(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _read_results(folders: list[Path]) -> tuple[dict[str, Run], list[str]]:
+def _read_results(folders: list[Path]) -> tuple[dict[str, RunArrays], list[str]]:
     """Results by run id, and a message for each damaged one."""
-    results: dict[str, Run] = {}
+    results: dict[str, RunArrays] = {}
     damaged: list[str] = []
     paths = [folder / RESULT_FILE for folder in folders]
     with without_cycles():
@@ -178,7 +177,7 @@ def _read_results(folders: list[Path]) -> tuple[dict[str, Run], list[str]]:
     return results, damaged
 
 
-def _read_all(paths: list[Path]) -> Iterable[Run | str]:
+def _read_all(paths: list[Path]) -> Iterable[RunArrays | str]:
     """Each file's run, or what is wrong with it; many files are shared among processes."""
     workers = min(cpu_count(), HELPERS, len(paths) // MANY)
     if workers < 2:
@@ -190,14 +189,14 @@ def _read_all(paths: list[Path]) -> Iterable[Run | str]:
         return map(_read, paths)
 
 
-def _read(path: Path) -> Run | str:
+def _read(path: Path) -> RunArrays | str:
     try:
         return read_run(path)
     except ResultError as error:
         return _shown(str(error))
 
 
-def _check_against_plan(results: dict[str, Run], plan: dict[str, PlannedRun], root: Path) -> None:
+def _check_against_plan(results: dict[str, RunArrays], plan: dict[str, PlannedRun], root: Path) -> None:
     """ResultError when a result is not the run that its plan says: its group would be counted wrongly."""
     for run_id in results.keys() & plan.keys():
         for name in ("setting_id", "dataset", "model", "beta", "seed"):

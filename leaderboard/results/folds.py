@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from .collect import Collection
-from .run_arrays import Array, Run
+from .run_arrays import Array, RunArrays
 from .setting_labels import beta_text
 
 FOLD, FOLDS = "dataset.split.fold", "dataset.split.folds"
@@ -33,8 +34,8 @@ def join_folds(collection: Collection) -> Joined:
     A seed without all of its folds is left out with a note and counts as missing in n/N; where no seed has all, the folds
     stay runs of their own. Ensembles over seeds are joined likewise, apart from single runs.
     """
-    families: dict[Any, list[Run]] = defaultdict(list)
-    whole: list[Run] = []
+    families: dict[Any, list[RunArrays]] = defaultdict(list)
+    whole: list[RunArrays] = []
     for run in collection.results:
         (families[_family(run)] if int(run.facts.get(FOLDS, "null").replace("null", "0")) > 1 else whole).append(run)
     settings: dict[str, str] = {}
@@ -42,7 +43,7 @@ def join_folds(collection: Collection) -> Joined:
     notes: dict[str, str] = {}
     for members in families.values():
         expected = int(members[0].facts[FOLDS])
-        by_seed: dict[tuple[int, int], list[Run]] = defaultdict(list)
+        by_seed: dict[tuple[int, int], list[RunArrays]] = defaultdict(list)
         for run in members:
             by_seed[run.seed, len(run.ensemble_of)].append(run)
         complete = [
@@ -62,18 +63,17 @@ def join_folds(collection: Collection) -> Joined:
         if note not in notes.setdefault(setting, note):  # single runs and ensembles over them share a setting
             notes[setting] += f"\n{note}"
     planned = [
-        run.model_copy(update={"setting_id": settings.get(run.setting_id, run.setting_id)})
-        for run in collection.planned
+        structs.replace(run, setting_id=settings.get(run.setting_id, run.setting_id)) for run in collection.planned
     ]
     return Joined(replace(collection, results=whole, planned=planned), folds, notes)
 
 
-def _family(run: Run) -> tuple[Any, ...]:
+def _family(run: RunArrays) -> tuple[Any, ...]:
     shared = frozenset((key, value) for key, value in run.facts.items() if key not in VARIES)
     return run.dataset, run.model, run.beta, shared
 
 
-def _join(runs: list[Run], setting: str) -> Run:
+def _join(runs: list[RunArrays], setting: str) -> RunArrays:
     """Folds of one seed; predictors that a fold lacks are left out."""
     first = runs[0]
     names = tuple(name for name in first.predictors if all(name in run.predictors for run in runs))

@@ -7,21 +7,15 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from leaderboard.json_file import ResultError
-from leaderboard.record import BOUND_SLACK, METRICS, RunResult, read_result
-
-from .lean import ABSENT, MEASURES, decoder
+from leaderboard.record import METRICS, Measure, PredictorResult, RunResult, read_result
 
 Array = NDArray[np.float64]
 DIGESTS = ("data_fingerprint", "split_digest", "source_digest")
@@ -29,7 +23,7 @@ PAIRED = ("dice", "ap")
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RunArrays:
     """One run, or one ensemble over seeds (`ensemble_of` names its members).
 
     P predictors in the order of `predictors`, M metrics in that of METRICS, S test subjects in that of `subjects`.
@@ -69,7 +63,7 @@ class Run:
     @property
     def index(self) -> dict[str, int]:
         """Where each predictor is in the arrays."""
-        return {name: at for at, name in enumerate(self.predictors)}
+        return {name: index for index, name in enumerate(self.predictors)}
 
 
 @contextmanager
@@ -84,31 +78,17 @@ def without_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunArrays:
     """The run in the file `path`; ResultError when it is not there, damaged, incomplete or of another version."""
-    try:
-        result = decoder().decode(path.read_bytes())
-        return _run(result, path.parent)
-    except (OSError, msgspec.MsgspecError, ValueError, KeyError):
-        return run_of(read_result(path), path.parent)  # says what is wrong; what it accepts is right
+    return run_of(read_result(path), path.parent)
 
 
-def run_of(result: RunResult, folder: Path | None = None) -> Run:
-    """A validated result as a run."""
-    return _run(decoder().decode(result.model_dump_json()), folder)
-
-
-def _run(result: Any, folder: Path | None) -> Run:
-    """From a decoded result; ValueError or KeyError where what msgspec does not check is wrong."""
-    if datetime.fromisoformat(result.provenance.created).utcoffset() != timedelta(0):
-        raise ValueError("created is not in UTC")
-    found = list(result.predictors.values())
-    test = [one.test for one in found]
-    if any(ABSENT is one for measures in test for one in astuple(measures)):
-        raise ValueError("missing metrics")
-    subjects, by_subject = _subjects(found, folder)
+def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
+    """The result as a run; ResultError when its predictors were scored on different subjects."""
+    rows = list(result.predictors.values())
+    subjects, by_subject = _subjects(rows, folder)
     dataset = result.config.get("dataset")
-    return Run(
+    return RunArrays(
         run_id=result.run_id,
         setting_id=result.setting_id,
         dataset=result.dataset,
@@ -122,37 +102,33 @@ def _run(result: Any, folder: Path | None) -> Run:
         facts=_facts(result),
         training=result.training,
         predictors=_shared(tuple(result.predictors)),
-        test=_measures(test),
-        validation=_measures([one.validation for one in found]),
-        seconds=np.array([one.seconds_per_image for one in found], dtype=float),
+        test=_values([row.test for row in rows]),
+        validation=_values([row.validation for row in rows]),
+        seconds=np.array([row.seconds_per_image for row in rows], dtype=float),
         subjects=subjects,
         by_subject=by_subject,
-        groups=_groups(found),
-        lesions=_lesions(found),
+        groups=_groups(rows),
+        lesions=_lesions(rows),
         created=result.provenance.created,
         device=result.provenance.device,
         ensemble_of=tuple(result.ensemble_of),
-        choices={name: tuple(one.choice.members) for name, one in result.predictors.items() if one.choice is not None},
+        choices={name: tuple(row.choice.members) for name, row in result.predictors.items() if row.choice is not None},
         folder=folder,
     )
 
 
-def _measures(found: list[Any]) -> Array:
-    """Value of each metric (P, M), NaN where there is none; ValueError for unordered bounds."""
-    flat = list(chain.from_iterable(map(astuple, found)))
-    bounds = [one.low for one in flat], [one.value for one in flat], [one.high for one in flat]
-    low, value, high = np.array(bounds, dtype=float)
-    if ((low > value + BOUND_SLACK) | (value > high + BOUND_SLACK) | (low > high + BOUND_SLACK)).any():
-        raise ValueError("bounds out of order")
-    return value.reshape(len(found), len(METRICS)).copy()
+def _values(tables: list[dict[str, Measure]]) -> Array:
+    """Value of each metric (P, M), NaN where there is none."""
+    values = [table[name].value if name in table else None for table in tables for name in METRICS]
+    return np.array(values, dtype=float).reshape(len(tables), len(METRICS))
 
 
-def _subjects(found: list[Any], folder: Path | None) -> tuple[tuple[str, ...], dict[str, Array]]:
+def _subjects(predictors: list[PredictorResult], folder: Path | None) -> tuple[tuple[str, ...], dict[str, Array]]:
     """Subjects in the order of the first predictor, and for each of PAIRED the values (P, S)."""
-    names = [row.subject for row in found[0].subjects] if found else []
+    names = [row.subject for row in predictors[0].subjects] if predictors else []
     values: dict[str, list[list[float | None]]] = {metric: [] for metric in PAIRED}
-    for one in found:
-        rows = one.subjects
+    for predictor in predictors:
+        rows = predictor.subjects
         if [row.subject for row in rows] != names:
             by_name = {row.subject: row for row in rows}
             if by_name.keys() != set(names):
@@ -162,33 +138,34 @@ def _subjects(found: list[Any], folder: Path | None) -> tuple[tuple[str, ...], d
             rows = [by_name[name] for name in names]
         values["dice"].append([row.dice for row in rows])
         values["ap"].append([row.ap for row in rows])
-    shape = len(found), len(names)
+    shape = len(predictors), len(names)
     tables = {metric: np.array(rows, dtype=float).reshape(shape) for metric, rows in values.items()}
     return _shared(tuple(names)), tables
 
 
-def _groups(found: list[Any]) -> dict[str, dict[str, Array]]:
-    rows: dict[str, dict[str, list[Any]]] = {}
-    for at, one in enumerate(found):
-        for attribute, values in one.groups.items():
-            of_attribute = rows.setdefault(_shared(attribute), {})
+def _groups(predictors: list[PredictorResult]) -> dict[str, dict[str, Array]]:
+    tables: dict[str, dict[str, list[dict[str, Measure]]]] = {}
+    for index, predictor in enumerate(predictors):
+        for attribute, values in predictor.groups.items():
+            of_attribute = tables.setdefault(_shared(attribute), {})
             for value, measures in values.items():
-                of_attribute.setdefault(_shared(value), [MEASURES()] * len(found))[at] = measures
+                of_attribute.setdefault(_shared(value), [{}] * len(predictors))[index] = measures
     return {
-        attribute: {value: _measures(members) for value, members in values.items()}
-        for attribute, values in rows.items()
+        attribute: {value: _values(members) for value, members in values.items()}
+        for attribute, values in tables.items()
     }
 
 
-def _lesions(found: list[Any]) -> dict[tuple[int, int | None], Array]:
-    rows: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
-    for at, one in enumerate(found):
-        for row in one.lesions:
-            rows.setdefault((row.smallest, row.largest), [(0, 0)] * len(found))[at] = row.lesions, row.detected
-    return {size: np.array(members, dtype=float) for size, members in rows.items()}
+def _lesions(predictors: list[PredictorResult]) -> dict[tuple[int, int | None], Array]:
+    counts: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
+    for index, predictor in enumerate(predictors):
+        for row in predictor.lesions:
+            of_size = counts.setdefault((row.smallest, row.largest), [(0, 0)] * len(predictors))
+            of_size[index] = row.lesions, row.detected
+    return {size: np.array(members, dtype=float) for size, members in counts.items()}
 
 
-def _facts(result: Any) -> dict[str, str]:
+def _facts(result: RunResult) -> dict[str, str]:
     facts = _flatten(result.config)
     for name in DIGESTS:
         facts[f"provenance.{name}"] = _shared(getattr(result.provenance, name))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from leaderboard.json_file import ResultError
 
-from .run_arrays import Run
+from .run_arrays import RunArrays
 
 SUFFIX_LENGTH = 4
 
@@ -30,7 +30,7 @@ def beta_text(beta: float) -> str:
     return short if float(short) == beta else repr(beta)
 
 
-def distinct_seeds(group: Group, runs: Iterable[Run]) -> set[int]:
+def distinct_seeds(group: Group, runs: Iterable[RunArrays]) -> set[int]:
     """The seeds of single runs; ResultError when a seed lies twice in the group."""
     by_seed: dict[int, str] = {}
     for run in runs:
@@ -44,7 +44,7 @@ def distinct_seeds(group: Group, runs: Iterable[Run]) -> set[int]:
     return set(by_seed)
 
 
-def tell_ensembles_apart(ensembles: Sequence[Run]) -> list[Run]:
+def tell_ensembles_apart(ensembles: Sequence[RunArrays]) -> list[RunArrays]:
     """The ensembles over seeds of a group, their rows named so that no two over equally many seeds share a name.
 
     A name that would be shared says its seeds (`rec_l1@seeds=0,2`) and, where these are the same too, the start of its run id.
@@ -65,11 +65,13 @@ def tell_ensembles_apart(ensembles: Sequence[Run]) -> list[Run]:
     return found
 
 
-def _seeds_text(run: Run) -> str:
+def _seeds_text(run: RunArrays) -> str:
     return "=" + ",".join(map(str, json.loads(run.facts.get("seed_ensemble.seeds", "[]"))))
 
 
-def tell_apart(groups: Iterable[Group], runs: dict[Group, list[Run]]) -> tuple[dict[Group, str], dict[Group, str]]:
+def tell_apart(
+    groups: Iterable[Group], runs: dict[Group, list[RunArrays]]
+) -> tuple[dict[Group, str], dict[Group, str]]:
     """A label for every group, and a note for those that share dataset, model and beta with another setting."""
     alike: dict[tuple[str, str, float], list[Group]] = defaultdict(list)
     for group in groups:
@@ -100,7 +102,7 @@ def _suffixes(family: list[Group]) -> dict[Group, str]:
     return {group: f"#{group.setting_id[:enough]}" for group in family}
 
 
-def differing_keys(settings: list[list[Run]]) -> list[str]:
+def differing_keys(settings: list[list[RunArrays]]) -> list[str]:
     """Flattened config keys, and digests of data, split and code, that have one value in each setting but not in all.
 
     The key `seed`, and any key that varies with it inside a setting, says nothing about the settings and is left out.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from leaderboard.record import METRICS
 from leaderboard.results.collect import Collection
 from leaderboard.results.folds import join_folds
-from leaderboard.results.run_arrays import PAIRED, Run, without_cycles
+from leaderboard.results.run_arrays import PAIRED, RunArrays, without_cycles
 from leaderboard.results.setting_labels import Group, distinct_seeds, tell_apart, tell_ensembles_apart
 from leaderboard.statistics.samples import Statistic, statistics
 
@@ -31,8 +31,8 @@ def aggregate(collection: Collection) -> list[Row]:
     `(no result)`, 0/N. An ensemble over seeds is a row of its own. ResultError when a seed lies twice in a setting.
     """
     joined = join_folds(collection)
-    runs: dict[Group, list[Run]] = defaultdict(list)
-    ensembles: dict[Group, list[Run]] = defaultdict(list)
+    runs: dict[Group, list[RunArrays]] = defaultdict(list)
+    ensembles: dict[Group, list[RunArrays]] = defaultdict(list)
     for run in joined.collection.results:
         (ensembles if run.ensemble_of else runs)[Group(run.dataset, run.model, run.beta, run.setting_id)].append(run)
     seeds = defaultdict(set, {group: distinct_seeds(group, found) for group, found in runs.items()})
@@ -68,7 +68,7 @@ def _empty(group: Group, planned: int, shared: dict[str, Any]) -> Row:
                test=nothing, validation=nothing, **shared)  # fmt: skip
 
 
-def _rows(group: Group, runs: list[Run], planned: int, shared: dict[str, Any]) -> list[Row]:
+def _rows(group: Group, runs: list[RunArrays], planned: int, shared: dict[str, Any]) -> list[Row]:
     """A row per predictor that any of the runs has."""
     runs = sorted(runs, key=lambda run: run.seed)
     names = list(dict.fromkeys(name for run in runs for name in run.predictors))
@@ -104,7 +104,7 @@ def _summaries(samples: list[Samples], n: int) -> list[list[Statistic]]:
     return [found[at * width : (at + 1) * width] for at in range(len(samples))]
 
 
-def _samples(names: list[str], runs: list[Run]) -> list[Samples]:
+def _samples(names: list[str], runs: list[RunArrays]) -> list[Samples]:
     """The samples of each predictor: views of one table over all runs, or parts of it where runs lack a predictor."""
     if not runs:
         return []

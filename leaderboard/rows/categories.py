@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from leaderboard.record import METRICS
-from leaderboard.results.run_arrays import Run
+from leaderboard.results.run_arrays import RunArrays
 from leaderboard.statistics.samples import Statistic, summarise
 
 OWN = ("seed", "dataset.name", "dataset.category", "provenance.data_fingerprint", "provenance.split_digest")
@@ -34,7 +34,7 @@ class CategoryRow:
     mean: Statistic
 
 
-def by_category(results: list[Run], metric: str) -> list[CategoryRow]:
+def by_category(results: list[RunArrays], metric: str) -> list[CategoryRow]:
     """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more."""
     values: dict[tuple[str, str, float, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
     for result in results:
@@ -51,7 +51,7 @@ def by_category(results: list[Run], metric: str) -> list[CategoryRow]:
     )
 
 
-def _values(result: Run, metric: str) -> list[tuple[str, str, bool, float]]:
+def _values(result: RunArrays, metric: str) -> list[tuple[str, str, bool, float]]:
     """(predictor, category, joint, value) of everything that a run says of a single category."""
     column = METRICS.index(metric)
     tables = result.groups.get("category", {})
@@ -66,7 +66,7 @@ def _values(result: Run, metric: str) -> list[tuple[str, str, bool, float]]:
     return found
 
 
-def _setting(result: Run) -> str:
+def _setting(result: RunArrays) -> str:
     """What the run shares with those of other categories and seeds."""
     shared = {key: value for key, value in result.facts.items() if key not in OWN}
     return json.dumps(shared, sort_keys=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from leaderboard.results.run_arrays import Array, Run
+from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.statistics.paired import Paired
 from leaderboard.statistics.samples import Statistic
 
@@ -46,7 +46,7 @@ class Samples:
     subjects: tuple[str, ...]
     by_subject: dict[str, Array]
     means: dict[str, Array]
-    runs: tuple[Run, ...]
+    runs: tuple[RunArrays, ...]
 
 
 @dataclass(frozen=True)

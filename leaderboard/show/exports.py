@@ -11,7 +11,7 @@ from typing import Any
 
 from leaderboard.board import Board
 from leaderboard.record import METRICS
-from leaderboard.results.run_arrays import Run
+from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.aggregate import notes_of
 from leaderboard.rows.comparison import COMPARED
@@ -109,7 +109,7 @@ def board_json(board: Board) -> str:
 
 def _plain(value: Any) -> Any:
     """JSON types: dataclasses and named tuples become objects, a run its identity; samples are left out."""
-    if isinstance(value, Run):
+    if isinstance(value, RunArrays):
         named = ("run_id", "setting_id", "dataset", "model", "beta", "beta_normalised", "seed", "created", "device")
         return {name: getattr(value, name) for name in (*named, "ensemble_of")}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from msgspec import Meta, field
 
-from leaderboard.json_file import SCHEMA_VERSION, Document, ResultError, read_document, write_document
-from leaderboard.record import LOWER_IS_BETTER, METRICS
+from leaderboard.json_file import Document, Record, ResultError, read_document, write_document
+from leaderboard.record import LOWER_IS_BETTER, METRICS, Positive
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import Row
 from leaderboard.statistics.samples import Statistic
@@ -31,34 +31,31 @@ ADVICE: dict[Status, str] = {
 }
 
 
-def _gated(metric: str) -> str:
-    if metric not in METRICS or metric in LOWER_IS_BETTER:
-        expected = [name for name in METRICS if name not in LOWER_IS_BETTER]
-        raise ValueError(f"no metric to check, {metric!r}; expected one of {expected}")
-    return metric
-
-
-class Expectation(Document):
+class Expectation(Record, frozen=True):
     """What a predictor reached when the baseline was made, and how much lower a mean may be and still pass."""
 
     mean: float
     sd: float | None
-    n: int = Field(ge=1)
-    tolerance: float = Field(ge=0)
+    n: Positive
+    tolerance: Annotated[float, Meta(ge=0)]
 
 
-class Baseline(Document):
+class Baseline(Document, frozen=True):
     """Expected means of one metric on one dataset, by `<model>|beta=<b>|<predictor>`; `command` produced them.
 
     `settings`: by `<model>|beta=<b>` the config and data that they were reached with; older baselines have none.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
     dataset: str
-    metric: Annotated[str, AfterValidator(_gated)]
+    metric: str
     command: str
-    predictors: dict[str, Expectation] = Field(min_length=1)
-    settings: dict[str, dict[str, str]] = Field(default_factory=dict)
+    predictors: Annotated[dict[str, Expectation], Meta(min_length=1)]
+    settings: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = [name for name in METRICS if name not in LOWER_IS_BETTER]
+        if self.metric not in expected:
+            raise ValueError(f"no metric to check, {self.metric!r}; expected one of {expected}")
 
 
 @dataclass(frozen=True)
@@ -140,14 +137,7 @@ def make_baseline(rows: Sequence[Row], command: str, metric: str = "auroc") -> B
                 "a baseline needs all. Finish the sweep (`make bench`) first."
             )
         predictors[row_key(row)] = Expectation(mean=found.mean, sd=found.sd, n=found.n, tolerance=tolerance(found))
-    document = {
-        "dataset": datasets[0],
-        "metric": metric,
-        "command": command,
-        "predictors": predictors,
-        "settings": _settings(rows),
-    }
-    return Baseline.model_validate(document)
+    return Baseline(datasets[0], metric, command, predictors, _settings(rows))
 
 
 def compare(rows: Sequence[Row], baseline: Baseline) -> list[Verdict]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from leaderboard.record import LOWER_IS_BETTER, METRICS
-from leaderboard.results.run_arrays import Array, Run
+from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.comparison import better
 from leaderboard.rows.row import Row
 from leaderboard.statistics.effects import Effect
@@ -63,18 +63,18 @@ class Claim(ABC):
         return Finding(self.name, self.statement, metric, self.meaning, self.units, effect, verdict, decide)
 
 
-def runs_of(rows: list[Row]) -> list[Run]:
+def runs_of(rows: list[Row]) -> list[RunArrays]:
     """The runs behind the rows, each once."""
     found = {run.run_id: run for row in rows if row.samples for run in row.samples.runs}
     return list(found.values())
 
 
-def test_value(run: Run, predictor: str, metric: str) -> float | None:
+def test_value(run: RunArrays, predictor: str, metric: str) -> float | None:
     """The predictor's metric on test; None where it is undefined or the run lacks the predictor."""
     return value_of(run, run.test, predictor, metric)
 
 
-def value_of(run: Run, table: Array, predictor: str, metric: str) -> float | None:
+def value_of(run: RunArrays, table: Array, predictor: str, metric: str) -> float | None:
     """The predictor's metric in one of the run's tables (P, M)."""
     if predictor not in run.predictors:
         return None
@@ -87,7 +87,7 @@ def defined(values: list[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def gain(run: Run, predictor: str, over: str, metric: str) -> float | None:
+def gain(run: RunArrays, predictor: str, over: str, metric: str) -> float | None:
     """How much better one predictor is than the other on test; negative where worse."""
     a, b = test_value(run, predictor, metric), test_value(run, over, metric)
     if a is None or b is None:
@@ -95,7 +95,7 @@ def gain(run: Run, predictor: str, over: str, metric: str) -> float | None:
     return b - a if metric in LOWER_IS_BETTER else a - b
 
 
-def standing(run: Run, predictor: str, rivals: Collection[str], metric: str) -> float | None:
+def standing(run: RunArrays, predictor: str, rivals: Collection[str], metric: str) -> float | None:
     """The share of the rivals that are better on test; ties count half. None where one of them all has no value."""
     own, *others = (test_value(run, name, metric) for name in (predictor, *rivals))
     known = defined(others)
@@ -111,7 +111,7 @@ def crossed(table: Mapping[Any, Mapping[int, list[float]]]) -> Array:
     return np.array(values).reshape(len(table), len(seeds))
 
 
-def chosen_on_validation(runs: list[Run], metric: str, among: Collection[str] | None = None) -> str | None:
+def chosen_on_validation(runs: list[RunArrays], metric: str, among: Collection[str] | None = None) -> str | None:
     """The predictor with the best mean validation metric, of those that every run has and whose test values vary.
 
     `among`: exactly these compete; None where one of them has no validation metric.

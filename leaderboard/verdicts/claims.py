@@ -14,7 +14,7 @@ from collections import defaultdict
 import numpy as np
 
 from leaderboard.record import LOWER_IS_BETTER, METRICS
-from leaderboard.results.run_arrays import Run
+from leaderboard.results.run_arrays import RunArrays
 from leaderboard.rows.row import Row
 from leaderboard.rows.views import OWN_BETA
 from leaderboard.statistics.effects import Effect, correlation, dependence, difference_effect, mean_effect
@@ -100,7 +100,7 @@ class KLGradientDependsOnSetting(Claim):
         return dependence(blocks, self.units, 1 / max(len(rivals), 1))
 
 
-def _with_rivals(rows: list[Row], metric: str) -> tuple[list[Run], list[str]]:
+def _with_rivals(rows: list[Row], metric: str) -> tuple[list[RunArrays], list[str]]:
     """The runs with the KL gradient and MIN_RIVALS others, and what others they share: a place is one among the same."""
     runs = [run for run in runs_of(rows) if KL in run.predictors and len(run.predictors) > MIN_RIVALS]
     shared = set.intersection(*(set(run.predictors) for run in runs)) - {KL} if runs else set()
@@ -121,7 +121,7 @@ class LocalizationDependsOnBeta(Claim):
     threshold = BETA_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        families: dict[object, dict[float, list[Run]]] = defaultdict(lambda: defaultdict(list))
+        families: dict[object, dict[float, list[RunArrays]]] = defaultdict(lambda: defaultdict(list))
         for run in runs_of(rows):
             facts = frozenset(fact for fact in run.facts.items() if fact[0] not in OWN_BETA)
             families[run.dataset, run.model, facts][run.beta].append(run)

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
+
 from leaderboard.record import METRICS, PIXELS, RunResult
 
 
 def _measure(value: float | None) -> dict[str, float | None]:
+    value = None if value is None else float(value)
     return {"value": value, "low": value, "high": value}
 
 
@@ -53,4 +56,4 @@ def result(seed: int = 0, predictors: dict[str, Any] | None = None, **changes: A
         "pixels": PIXELS,
         "predictors": {name: _predictor(value) for name, value in (predictors or {"grad_kl": 0.9}).items()},
     }
-    return RunResult.model_validate(document | changes)
+    return msgspec.convert(document | changes, RunResult)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from small_results import result
 
-from leaderboard.results.run_arrays import Run, run_of
+from leaderboard.results.run_arrays import RunArrays, run_of
 
 
 @pytest.fixture(scope="session")
-def make_run() -> Callable[..., Run]:
+def make_run() -> Callable[..., RunArrays]:
     """`make_result`, as the leaderboard keeps it."""
     return lambda *arguments, **changes: run_of(result(*arguments, **changes))
 
 
 @pytest.fixture(scope="session")
-def make_sweep(make_run) -> Callable[..., list[Run]]:
+def make_sweep(make_run) -> Callable[..., list[RunArrays]]:
     """A function from the level of each predictor and the datasets' names, medical and natural in turn, to runs at two betas.
 
     A value is the predictor's level, higher on later datasets and lower for the higher beta, with normal noise that subjects
@@ -32,7 +32,7 @@ def make_sweep(make_run) -> Callable[..., list[Run]]:
         noise: float = 0.005,
         model: str = "vae",
         **fields: Any,
-    ) -> list[Run]:
+    ) -> list[RunArrays]:
         runs = []
         for (at, dataset), beta, seed in product(enumerate(datasets), (1.0, 4.0), range(seeds)):
             random = np.random.default_rng([at, int(beta), seed])

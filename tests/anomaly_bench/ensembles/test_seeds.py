@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from fakes import write_mvtec
+from msgspec import structs
 from sklearn.metrics import roc_auc_score
 from small_runs import SMALL
 
@@ -144,8 +145,8 @@ def test_a_run_without_its_model_is_named_with_a_remedy_and_the_other_settings_a
 
 def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):
     def changed(run_, **provenance):
-        made = run_.result.provenance.model_copy(update=provenance)
-        return replace(run_, result=run_.result.model_copy(update={"provenance": made}))
+        made = structs.replace(run_.result.provenance, **provenance)
+        return replace(run_, result=structs.replace(run_.result, provenance=made))
 
     for name in ("data_fingerprint", "split_digest"):
         with pytest.raises(ResultError, match=f"its {name} is not that of"):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from leaderboard.json_file import ResultError
 from leaderboard.record import write_result
@@ -56,7 +57,7 @@ def test_contradicting_or_damaged_plans_are_refused(tmp_path, make_result, save)
 
 def test_a_result_that_is_not_what_was_planned_is_refused(tmp_path, make_result, save):
     result = save(make_result(0))
-    write_sweep(Sweep(runs=[plan(result).model_copy(update={"seed": 5})]), tmp_path, "a")
+    write_sweep(Sweep(runs=[replace(plan(result), seed=5)]), tmp_path, "a")
     with pytest.raises(ResultError, match="has seed 0, its plan says 5"):
         collect(tmp_path)
 

@@ -1,9 +1,10 @@
 import io
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
-from leaderboard.record import RunResult
+from leaderboard.record import Measure
 from leaderboard.results.run_arrays import run_of
 from leaderboard.rows.categories import by_category
 from leaderboard.show.categories import csv_categories, markdown_categories, print_categories
@@ -24,10 +25,10 @@ def separate(make_run, category, value, seed=0, latent=16):
 
 
 def joint(make_result, values, seed=0):
-    result = make_result(seed, {"rec_l1": 0.7}, dataset="mvtec_ad", family="mvtec_ad").model_dump()
-    measures = {name: {"auroc": {"value": value, "low": value, "high": value}} for name, value in values.items()}
-    result["predictors"]["rec_l1"]["groups"] = {"category": measures}
-    return run_of(RunResult.model_validate(result))
+    result = make_result(seed, {"rec_l1": 0.7}, dataset="mvtec_ad", family="mvtec_ad")
+    measures = {name: {"auroc": Measure(value, value, value)} for name, value in values.items()}
+    predictor = replace(result.predictors["rec_l1"], groups={"category": measures})
+    return run_of(replace(result, predictors={"rec_l1": predictor}))
 
 
 def test_the_mean_counts_every_category_the_same_and_only_seeds_that_have_all(make_run):

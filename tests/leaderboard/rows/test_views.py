@@ -41,16 +41,17 @@ def test_two_seeds_are_never_tested_and_equal_rows_are_no_worse(make_run):
 
 def test_subjects_alone_decide_nothing_and_both_must_agree(make_run):
     subjects = np.linspace(0.3, 0.8, 10)
-    one = make_run(0, {"a": {"value": 0.9, "subjects": list(subjects)}, "b": {"value": 0.5, "subjects": list(subjects - 0.1)},
-                       "c": {"value": 0.6, "subjects": list(subjects[::-1])}})  # fmt: skip
+    lower, reverse = (subjects - 0.1).tolist(), subjects[::-1].tolist()
+    one = make_run(0, {"a": {"value": 0.9, "subjects": subjects.tolist()}, "b": {"value": 0.5, "subjects": lower},
+                       "c": {"value": 0.6, "subjects": reverse}})  # fmt: skip
     assert verdicts(rows_of([one]), "ap") == {"a": "best", "b": "undecided", "c": "undecided"}
     assert verdicts(rows_of([one]), "auroc") == {"a": "best", "b": "undecided", "c": "undecided"}
     runs = [
         make_run(
             seed,
             {
-                "a": {"value": 0.9 + 0.02 * (seed % 2), "subjects": list(subjects)},
-                "b": {"value": 0.919 - 0.02 * (seed % 2), "subjects": list(subjects - 0.1)},
+                "a": {"value": 0.9 + 0.02 * (seed % 2), "subjects": subjects.tolist()},
+                "b": {"value": 0.919 - 0.02 * (seed % 2), "subjects": lower},
             },
         )
         for seed in range(6)
