@@ -84,12 +84,12 @@ def fetch_verb(options: argparse.Namespace) -> int:
 def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:
     """The dataset, then its healthy cohort if it has one; nothing large is begun without a word on it."""
     from data_modules.base.config import NiftiConfig
-    from data_modules.base.names import dataset_root, healthy_root
+    from data_modules.base.names import folder_of
     from data_modules.catalog.fetch import fetch
     from data_modules.embedded import embedded_root
 
     dataset, data = config.dataset, config.data
-    root = embedded_root(dataset.embedded, config.cache) if dataset.embedded else dataset_root(dataset, data)
+    root = embedded_root(dataset.embedded, config.cache) if dataset.embedded else folder_of(dataset, data)
     healthy = dataset.healthy if isinstance(dataset, NiftiConfig) else None
     if healthy and healthy.about:
         _tell(f"{dataset.name} is two datasets: one to test on, in {root}, and {healthy.name} to train on")
@@ -97,7 +97,7 @@ def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:
         yield fetch(dataset.name, dataset.about, root, accept, progress, tell=_tell)
     if healthy and healthy.about:
         with bar(f"fetch {healthy.name}", in_bytes=True) as progress:
-            place = healthy_root(healthy, data)
+            place = folder_of(healthy, data)
             yield fetch(healthy.name, healthy.about, place, accept, progress, tell=_tell)
 
 

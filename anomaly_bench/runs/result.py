@@ -15,7 +15,7 @@ import torch
 from anomaly_bench.base.identity import Identity
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.models import VAE, input_size
-from data_modules.base.names import dataset_category, dataset_family, dataset_name
+from data_modules.base.names import dataset_category, dataset_name
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
 
@@ -51,7 +51,7 @@ def make_result(
         run_id=identity.run_id,
         setting_id=identity.setting_id,
         dataset=dataset_name(config.dataset),
-        family=dataset_family(config.dataset),
+        family=config.dataset.name,
         category=dataset_category(config.dataset),
         model=config.model.name,
         beta=model.beta,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from anomaly_bench.base.identity import Identity
 from anomaly_bench.config.schema import RunConfig
-from data_modules.base.names import dataset_category, dataset_family, dataset_name
+from data_modules.base.names import dataset_category, dataset_name
 from leaderboard.record import LOWER_IS_BETTER
 
 PROJECT = "anomaly_bench"
@@ -33,7 +33,7 @@ def tags(config: RunConfig, beta: float) -> list[str]:
     data = config.dataset
     words = (
         dataset_name(data),
-        dataset_family(data),
+        data.name,
         dataset_category(data),
         data.domain,
         config.model.name,

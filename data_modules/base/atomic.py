@@ -8,7 +8,7 @@ import os
 import uuid
 from pathlib import Path
 
-from .checksummed_lines import seal, unseal
+from .checksummed_lines import decode_line, encode_line
 
 MANIFEST = ".manifest"
 
@@ -26,7 +26,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 def is_whole(folder: Path) -> bool:
     """Whether a folder holds the files that its manifest was written for: as many, of the same names and sizes."""
     try:
-        return bool(unseal((folder / MANIFEST).read_bytes()) == _listing(folder))
+        return bool(decode_line((folder / MANIFEST).read_bytes()) == _listing(folder))
     except (ValueError, FileNotFoundError, NotADirectoryError):
         return False
 
@@ -37,7 +37,7 @@ def publish(written: Path, folder: Path) -> None:
     A folder of that name that is whole stays, since another process was quicker; one that is not makes room, to where
     `written` was. Raises OSError, as when the name is that of a file.
     """
-    (written / MANIFEST).write_bytes(seal(_listing(written)))
+    (written / MANIFEST).write_bytes(encode_line(_listing(written)))
     if folder.is_dir() and not is_whole(folder):
         folder.rename(written.with_name(f"{written.name}.old"))
     try:

@@ -12,27 +12,27 @@ from isal import isal_zlib
 crc32 = isal_zlib.crc32
 
 
-def seal(record: Any) -> bytes:
+def encode_line(record: Any) -> bytes:
     """A record (anything that JSON can say) as one line: the JSON, a blank, its CRC-32 in hexadecimal, a newline."""
     text = json.dumps(record, separators=(",", ":")).encode()
     return b"%s %08x\n" % (text, crc32(text))
 
 
-def unseal(line: bytes) -> Any:
-    """The record of a line, with or without its newline. Raises ValueError if the line is not exactly what was sealed."""
+def decode_line(line: bytes) -> Any:
+    """The record of a line, with or without its newline. Raises ValueError if the line is not whole."""
     text, _, checksum = line.rstrip(b"\n").rpartition(b" ")
     if checksum != b"%08x" % crc32(text):
         raise ValueError("the checksum of a line does not fit the line")
     return json.loads(text)
 
 
-def read_sealed(path: Path) -> Iterator[tuple[Any, int]]:
+def read_lines(path: Path) -> Iterator[tuple[Any, int]]:
     """The records of a file up to the first damaged or unfinished line, each with the offset of its line's end."""
     end = 0
     with path.open("rb") as stream:
         for line in stream:
             try:
-                record = unseal(line)
+                record = decode_line(line)
             except ValueError:
                 return
             if not line.endswith(b"\n"):

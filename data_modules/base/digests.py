@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import write_atomic
-from .checksummed_lines import seal, unseal
+from .checksummed_lines import decode_line, encode_line
 from .errors import DataError
 
 Progress = Callable[[int, int], None]
@@ -56,7 +56,7 @@ def digest_of_code(rooms: Iterable[Path]) -> str:
 
 
 class DigestCache:
-    """SHA-256 of files, kept in a file of sealed lines beside which nothing else is needed.
+    """SHA-256 of files, kept in a file of checksummed lines beside which nothing else is needed.
 
     An entry holds for a path as long as device, inode, size and both time stamps are what they were. Processes only ever
     append whole lines or replace the file, so that several may write at once; what is damaged is left out and made again.
@@ -82,7 +82,7 @@ class DigestCache:
                 signature = signatures[file]
                 self._known[_name(file)] = signature, digest
                 if _settled(signature, started) and _signature(file) == signature:
-                    fresh.append(seal([_name(file), signature, digest]))
+                    fresh.append(encode_line([_name(file), signature, digest]))
                 if progress:
                     progress(done, len(missing))
         if fresh:
@@ -105,7 +105,7 @@ class DigestCache:
             lines = self.path.read_bytes().splitlines()
         for line in lines:
             with suppress(ValueError, TypeError):
-                name, signature, digest = unseal(line)
+                name, signature, digest = decode_line(line)
                 self._known[name] = tuple(signature), digest
         return len(lines)
 
@@ -119,7 +119,7 @@ class DigestCache:
 
     def _rewrite(self) -> None:
         """Replace the file by one without the entries that others superseded."""
-        lines = [seal([name, *entry]) for name, entry in self._known.items()]
+        lines = [encode_line([name, *entry]) for name, entry in self._known.items()]
         write_atomic(self.path, b"".join(lines))
         self._lines = len(lines)
 

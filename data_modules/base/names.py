@@ -1,11 +1,11 @@
-"""Where the files of a dataset are expected. Loads no torch."""
+"""What a dataset is called, what its units are, and where its files are expected."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from .config import AboutConfig, DatasetConfig, HealthyConfig, PictureConfig
+from .config import DatasetConfig, HealthyConfig, PictureConfig
 from .errors import DataError
 
 
@@ -26,11 +26,6 @@ def chosen_categories(config: DatasetConfig) -> list[str] | None:
 def unit_of(config: DatasetConfig) -> str:
     """What is split and counted: a subject (of a cohort) or a picture."""
     return "picture" if isinstance(config, PictureConfig) else "subject"
-
-
-def dataset_family(config: DatasetConfig) -> str:
-    """The benchmark that the dataset is the whole of, or some categories of: mvtec_ad."""
-    return config.name
 
 
 def dataset_category(config: DatasetConfig) -> str | None:
@@ -56,17 +51,8 @@ def normalised(settings: dict[str, Any]) -> dict[str, Any]:
     return same
 
 
-def dataset_root(config: DatasetConfig, data_dir: Path) -> Path:
-    """The folder of a dataset that is not embedded: `dataset.root`, else one of its name below the data folder."""
-    return _root(config.root, config.about, config.name, data_dir)
-
-
-def healthy_root(config: HealthyConfig, data_dir: Path) -> Path:
-    """The folder of the healthy cohort: `dataset.healthy.root`, else one of its name below the data folder."""
-    return _root(config.root, config.about, config.name, data_dir)
-
-
-def _root(root: str | None, about: AboutConfig | None, name: str, data_dir: Path) -> Path:
-    if root is not None:
-        return Path(root).expanduser()
-    return data_dir / (about.folder if about and about.folder else name)
+def folder_of(config: DatasetConfig | HealthyConfig, data_dir: Path) -> Path:
+    """The folder of a dataset that is not embedded, or of a healthy cohort: its `root`, else that below the data folder."""
+    if config.root is not None:
+        return Path(config.root).expanduser()
+    return data_dir / (config.about.folder if config.about and config.about.folder else config.name)

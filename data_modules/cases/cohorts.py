@@ -9,8 +9,10 @@ from pathlib import Path
 
 from data_modules.base.config import HealthyConfig, LayoutConfig, NiftiConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
+from data_modules.base.names import folder_of
 
-from .patterns import Case, Tree
+from .case import Case
+from .patterns import Tree
 
 SUBJECT = "{subject}"
 UNLABELLED = ("error", "healthy")
@@ -38,18 +40,18 @@ class _Found:
 
 
 def find_volumes(
-    config: NiftiConfig, root: Path, healthy_root: Path | None, channels: list[str], report: Report = stop
+    config: NiftiConfig, root: Path, data_dir: Path, channels: list[str], report: Report = stop
 ) -> list[Case]:
-    """Subjects of the layout that fits, and those of the healthy cohort, whose folder is healthy_root.
+    """Subjects of the layout that fits, and those of the healthy cohort, whose folder may lie below data_dir.
 
     With a healthy cohort, its subjects, named `<its name>/<subject>`, go to train and val, and those of the dataset
     itself to test (and val, see split.holdout). Raises DataError if no layout fits, or several do.
     """
     cases = find_subjects(main_cohort(config), Tree(root), channels, report)
     healthy = config.healthy
-    if healthy is None or healthy_root is None:
+    if healthy is None:
         return cases
-    tree = Tree(healthy_root, "dataset.healthy.root")
+    tree = Tree(folder_of(healthy, data_dir), "dataset.healthy.root")
     others = find_subjects(healthy_cohort(healthy), tree, channels, report)
     return [replace(case, pool="test") for case in cases] + [
         replace(

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from data_modules.base.errors import DataError
 
-from .patterns import Case
-from .split_given import SPLITS
+from .case import SPLITS, Case
 
 
 def twins(images: Sequence[Mapping[str, str]]) -> list[tuple[int, int]]:

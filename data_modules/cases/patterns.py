@@ -19,33 +19,6 @@ _TOKEN = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
 
 
 @dataclass(frozen=True)
-class Case:
-    """The files of one subject, relative to the root of its cohort.
-
-    pool: which splits the subject may go to: 'any', 'train' (train or val), 'val' or 'test' (test or val); attributes: what is
-    known of the subject (category, age, sex, scanner, …), which travels to its row of the result; split: 'train', 'val' or
-    'test' where the CSV of subjects says so; group: the subjects it is never divided from, if dataset.split.group is not
-    to say.
-    """
-
-    subject: str
-    images: dict[str, str]
-    pool: str = "any"
-    label: str | None = None
-    brain_mask: str | None = None
-    root: Path = field(default=Path(), compare=False)
-    attributes: dict[str, str] = field(default_factory=dict)
-    split: str | None = None
-    group: str | None = None
-
-    @property
-    def files(self) -> list[Path]:
-        """Every file of the subject, each once, in a fixed order."""
-        names = [*self.images.values(), *filter(None, (self.label, self.brain_mask))]
-        return list(dict.fromkeys(self.root / name.partition("#")[0] for name in names))
-
-
-@dataclass(frozen=True)
 class Tree:
     """Every file below a root, listed once.
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from data_modules.base.errors import DataError
 
-from .patterns import Case, Tree, compile_pattern
+from .case import Case
+from .patterns import Tree, compile_pattern
 
 STEM = "stem"
 
 
 @dataclass(frozen=True)
-class Found:
+class Picture:
     """A picture that a pattern fits: its path below the root, its subject's name, what the pattern's names stand for."""
 
     path: str

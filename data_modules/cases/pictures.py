@@ -11,8 +11,9 @@ from data_modules.base.config import PictureConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
 from data_modules.base.names import chosen_categories
 
-from .patterns import Case, Tree
-from .picture_paths import Found, read_official_split, spells_out, subject_name
+from .case import Case
+from .patterns import Tree
+from .picture_paths import Picture, read_official_split, spells_out, subject_name
 
 CATEGORY = "category"
 
@@ -77,7 +78,7 @@ class _Search:
                 f"{did_you_mean(unknown[0], sorted(there))}"
             )
 
-    def normal(self) -> list[tuple[Found, str]]:
+    def normal(self) -> list[tuple[Picture, str]]:
         """Normal pictures, each with its pool."""
         config, tree = self.config, self.tree
         pools = {"train": config.train_normal, "val": config.val_normal, "test": config.test_normal}
@@ -94,7 +95,7 @@ class _Search:
                 normal.append((found, pool))
         return normal
 
-    def suspects(self, normal: list[Found]) -> list[Found]:
+    def suspects(self, normal: list[Picture]) -> list[Picture]:
         """Pictures of `anomalous` that are not normal."""
         patterns: dict[str, list[str]] = {}
         for found in normal:
@@ -108,7 +109,7 @@ class _Search:
                 self.report(DataError(f"{self.tree.root / found.path}: {both}; make one of the patterns stricter"))
         return suspects
 
-    def masked(self, suspects: list[Found]) -> list[Case]:
+    def masked(self, suspects: list[Picture]) -> list[Case]:
         """The pictures that have a mask: of pool 'test', or 'any' if the mask is empty and may be."""
         tree = self.tree
         masks = [(found, mask) for found in suspects if (mask := self._mask(found))]
@@ -121,11 +122,11 @@ class _Search:
         pooled = zip(masks, pools, strict=True)
         return [found.case(tree.root, one, mask) for (found, mask), one in pooled if isinstance(one, str)]
 
-    def _pictures(self, patterns: list[str]) -> list[Found]:
+    def _pictures(self, patterns: list[str]) -> list[Picture]:
         """What the patterns find, less the masks of others that they find."""
         chosen = chosen_categories(self.config)
         found = [
-            Found(path, subject_name(pattern, path), names, pattern)
+            Picture(path, subject_name(pattern, path), names, pattern)
             for pattern in patterns
             for path, names in self.tree.find(pattern)
             if chosen is None or names.get(CATEGORY, chosen[0]) in chosen
@@ -133,7 +134,7 @@ class _Search:
         masks = {mask for one in found for mask in self._masks(one, lambda _: None) if mask != one.path}
         return [one for one in found if one.path not in masks]
 
-    def _mask(self, found: Found) -> str | None:
+    def _mask(self, found: Picture) -> str | None:
         """The mask's path; None, once reported, if there is none or more than one."""
         problems: list[DataError] = []
         fitting = self._masks(found, problems.append)
@@ -149,7 +150,7 @@ class _Search:
             self.report(DataError(f"{picture}: its mask is missing, expected {expected}; add it or remove the picture"))
         return None
 
-    def _masks(self, found: Found, report: Report) -> list[str]:
+    def _masks(self, found: Picture, report: Report) -> list[str]:
         """The paths that are masks of the picture; report: told of a pattern that several files fit."""
         fitting: dict[str, None] = {}
         for pattern in self._mask_patterns():
@@ -187,7 +188,7 @@ def _report_trained_masks(tree: Tree, normal: set[str], masked: Iterable[Case], 
             report(DataError(f"{tree.root / case.label}: {both}; make dataset.normal or dataset.mask stricter"))
 
 
-def _report_copies(tree: Tree, pictures: Iterable[Found], report: Report) -> None:
+def _report_copies(tree: Tree, pictures: Iterable[Picture], report: Report) -> None:
     """Tell of each picture whose subject another picture is already."""
     paths: dict[str, str] = {}
     for found in pictures:

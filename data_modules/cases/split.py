@@ -12,9 +12,8 @@ from data_modules.base.config import SplitConfig
 from data_modules.base.digests import hash_of, hash_of_bytes
 from data_modules.base.errors import DataError
 
-from .patterns import Case
+from .case import SPLITS, Case
 from .split_checks import check_filled, check_folds, check_settings
-from .split_given import SPLITS as SPLITS
 from .split_given import follow, given_split
 
 

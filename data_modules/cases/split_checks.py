@@ -9,7 +9,7 @@ from dataclasses import replace
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
 
-from .split_given import SPLITS
+from .case import SPLITS
 
 FEW, TRIES = 200, 100  # groups up to which another salt is looked for, and how many
 Split = dict[str, list[str]]

@@ -10,9 +10,8 @@ from pathlib import Path
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
 
-from .patterns import Case
+from .case import SPLITS, Case
 
-SPLITS = ("train", "val", "test")
 FORBIDDEN = (  # to a subject of this pool in this split
     ("train", "test", "trains on {}, which is only to test on; put it into val or test"),
     ("train", "val", "trains on {}, which is only to validate on; put it into val"),

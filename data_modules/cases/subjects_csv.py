@@ -10,8 +10,7 @@ from pathlib import Path
 
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
 
-from .patterns import Case
-from .split_given import SPLITS
+from .case import SPLITS, Case
 
 EXCLUDE = "exclude"
 DELIMITERS = ",;\t"

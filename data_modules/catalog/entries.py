@@ -8,9 +8,9 @@ from typing import Any
 
 from data_modules.base.config import DatasetConfig, NiftiConfig, PictureConfig
 from data_modules.base.errors import DataError, Report
-from data_modules.base.names import dataset_name, dataset_root, healthy_root
+from data_modules.base.names import dataset_name, folder_of
+from data_modules.cases.case import Case
 from data_modules.cases.cohorts import find_volumes, modalities
-from data_modules.cases.patterns import Case
 from data_modules.cases.pictures import find_pictures
 from data_modules.embedded import embedded_root
 
@@ -75,7 +75,7 @@ def _healthy(config: DatasetConfig) -> str:
 
 
 def _root(config: DatasetConfig, cache_dir: Path, data_dir: Path) -> Path:
-    return embedded_root(config.embedded, cache_dir) if config.embedded else dataset_root(config, data_dir)
+    return embedded_root(config.embedded, cache_dir) if config.embedded else folder_of(config, data_dir)
 
 
 def _state(config: DatasetConfig, root: Path, data_dir: Path) -> tuple[str, int | None, str]:
@@ -94,8 +94,7 @@ def _state(config: DatasetConfig, root: Path, data_dir: Path) -> tuple[str, int 
 
 def _cases(config: DatasetConfig, root: Path, data_dir: Path, report: Report) -> list[Case]:
     if isinstance(config, NiftiConfig):
-        healthy = healthy_root(config.healthy, data_dir) if config.healthy else None
-        return find_volumes(config, root, healthy, modalities(config), report)
+        return find_volumes(config, root, data_dir, modalities(config), report)
     assert isinstance(config, PictureConfig)
     # the masks are not opened for this
     return find_pictures(replace(config, empty_mask_is_normal=False), root, report)

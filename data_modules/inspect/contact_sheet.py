@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data_modules.base.config import NiftiConfig, PictureConfig
 from data_modules.base.names import dataset_name
-from data_modules.cases.split_given import SPLITS
+from data_modules.cases.case import SPLITS
 from data_modules.modules.base import AnomalyDataModule
 
 from .describe import channel_names

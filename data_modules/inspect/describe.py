@@ -14,9 +14,8 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.base.config import NiftiConfig
 from data_modules.base.digests import Progress
 from data_modules.base.names import dataset_name, unit_of
+from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.cohorts import modalities
-from data_modules.cases.patterns import Case
-from data_modules.cases.split_given import SPLITS
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.readers.headers import header_size
 from data_modules.store.store import SliceStore

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_modules.base.batch import Slices
 from data_modules.base.errors import DataError
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
 
 ERROR, WARNING, NOTE = "error", "warning", "note"

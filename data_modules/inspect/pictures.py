@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.readers.pictures import read_picture
 

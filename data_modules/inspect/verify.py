@@ -11,10 +11,9 @@ from data_modules.base.config import NiftiConfig
 from data_modules.base.digests import Progress, usable_cpus
 from data_modules.base.errors import DataError
 from data_modules.base.names import dataset_name, unit_of
+from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.cohorts import known_modalities, modalities
-from data_modules.cases.patterns import Case
 from data_modules.cases.split import split_cases
-from data_modules.cases.split_given import SPLITS
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.build import build_module

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data_modules.base.config import NiftiConfig
 from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.readers.volumes import Volume, grid_problem, read_volume, spacing, split_source, whole_numbers
 

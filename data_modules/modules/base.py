@@ -19,11 +19,10 @@ from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import DatasetConfig
 from data_modules.base.digests import DigestCache, Progress, hash_of
 from data_modules.base.errors import DataError, Report, stop
-from data_modules.base.names import dataset_name, dataset_root, normalised
+from data_modules.base.names import dataset_name, folder_of, normalised
+from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.leakage import check_leakage
-from data_modules.cases.patterns import Case
 from data_modules.cases.split import split_cases, split_digest
-from data_modules.cases.split_given import SPLITS
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.embedded import ensure_embedded
 from data_modules.store.batches import Device
@@ -134,7 +133,7 @@ class AnomalyDataModule(pl.LightningDataModule):
                     f"dataset.root={self.config.root}: {self.config.name} is embedded; leave dataset.root out"
                 )
             return ensure_embedded(self.config.embedded, self.cache_dir, self.progress)
-        return dataset_root(self.config, self.data_dir)
+        return folder_of(self.config, self.data_dir)
 
     def describe(self) -> str:
         """A line on what was found: subjects and slices of every split, and what was left out."""
@@ -163,6 +162,12 @@ class AnomalyDataModule(pl.LightningDataModule):
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
         return self.store.shape
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """(H, W) of every image."""
+        height, width = self.config.size
+        return height, width
 
     def train_dataloader(self) -> DataLoader[AnomalyBatch]:
         return self._loader("train", shuffle=True)

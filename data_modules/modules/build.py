@@ -9,7 +9,7 @@ from data_modules.base.digests import Progress
 
 from .base import AnomalyDataModule
 from .nifti import NiftiDataModule
-from .pictures import ImageDataModule
+from .pictures import PictureDataModule
 
 
 def build_module(
@@ -24,5 +24,5 @@ def build_module(
 
     cache_dir: for slice stores and embedded data; data_dir: where a dataset without `root` lies, in a folder of its name.
     """
-    kind = ImageDataModule if isinstance(config, PictureConfig) else NiftiDataModule
+    kind = PictureDataModule if isinstance(config, PictureConfig) else NiftiDataModule
     return kind(config, cache_dir, batch_size, seed, progress, data_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from data_modules.base.batch import Slices
 from data_modules.base.config import NiftiConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
-from data_modules.base.names import healthy_root
+from data_modules.cases.case import Case
 from data_modules.cases.cohorts import find_volumes, modalities
-from data_modules.cases.patterns import Case
 from data_modules.readers.volumes import Volume, check_grid, read_volumes, whole_numbers
 from data_modules.transforms.augment import check_augment
-from data_modules.transforms.checks import check_arguments
 from data_modules.transforms.preprocess import Preprocess
 from data_modules.transforms.scan import ANOMALOUS, OTHER, Scan, blank
 from data_modules.transforms.slicing import PLANES, Grid, Slicing, cut
+from data_modules.transforms.steps import check_arguments
 
 from .base import AnomalyDataModule
 
@@ -29,27 +28,27 @@ class NiftiDataModule(AnomalyDataModule):
     Raises DataError on construction for a plane, a modality or a preprocessing that cannot be.
     """
 
+    config: NiftiConfig
+
     def find_cases(self, report: Report = stop) -> list[Case]:
         """Every subject of the dataset, and of its healthy cohort if it has one; see find_volumes."""
-        healthy = self._config.healthy
-        beside = healthy_root(healthy, self.data_dir) if healthy else None
-        return find_volumes(self._config, self.root(), beside, self._channels, report)
+        return find_volumes(self.config, self.root(), self.data_dir, self._channels, report)
 
     def read_case(self, case: Case) -> Slices:
         """Slices of one subject; may be called from several threads at once."""
-        config = self._config
         scan = self._read(case)
         source = Grid(scan.shape, scan.affine)
         scan = self._preprocess(scan)
-        size = (config.size[0], config.size[1])
-        return cut(scan, source, Slicing(config.plane, size, config.min_foreground, config.slice_step), case.subject)
+        config = self.config
+        slicing = Slicing(config.plane, self._size, config.min_foreground, config.slice_step)
+        return cut(scan, source, slicing, case.subject)
 
     def _read(self, case: Case) -> Scan:
         files = [case.images[channel] for channel in self._channels]
         extra = [file for file in (case.label, case.brain_mask) if file is not None]
         volumes = read_volumes([str(case.root / file) for file in (*files, *extra)])
         for volume in volumes[1:]:
-            check_grid(volume, volumes[0], self._config.affine_tolerance)
+            check_grid(volume, volumes[0], self.config.affine_tolerance)
         images, masks = volumes[: len(files)], volumes[len(files) :]
         return Scan(
             image=[volume.voxels for volume in images],
@@ -63,19 +62,15 @@ class NiftiDataModule(AnomalyDataModule):
         """ANOMALOUS where the label has one of dataset.anomalous_labels (all, if that is null), OTHER for other labels."""
         voxels = whole_numbers(volume)
         labelled: NDArray[np.bool_] = np.greater(voxels, 0, out=blank(voxels, bool))
-        if self._config.anomalous_labels is None:
+        if self.config.anomalous_labels is None:
             return labelled.view(np.uint8)  # ANOMALOUS is 1
         label = labelled.view(np.uint8) * np.uint8(OTHER)
-        label[np.isin(voxels, list(self._config.anomalous_labels))] = ANOMALOUS
+        label[np.isin(voxels, list(self.config.anomalous_labels))] = ANOMALOUS
         return label
-
-    @property
-    def _config(self) -> NiftiConfig:
-        return cast(NiftiConfig, self.config)
 
     def _settings(self) -> dict[str, Any]:
         """Preprocessing as the list that it is: mappings are hashed without their order."""
-        entries = [entry for entry in self._config.preprocess.values() if entry is not None]
+        entries = [entry for entry in self.config.preprocess.values() if entry is not None]
         settings = super()._settings() | {"preprocess": entries, "modality": self._channels}
         cohorts = [settings, settings["healthy"] or {}]
         for node in (*cohorts, *(layout for cohort in cohorts for layout in cohort.get("layouts", {}).values())):
@@ -85,7 +80,7 @@ class NiftiDataModule(AnomalyDataModule):
 
     def _check_config(self) -> None:
         super()._check_config()
-        config = self._config
+        config = self.config
         if config.plane not in PLANES:
             raise DataError(f"dataset.plane={config.plane}: no such plane; {did_you_mean(str(config.plane), PLANES)}")
         if not config.affine_tolerance >= 0:
@@ -93,5 +88,4 @@ class NiftiDataModule(AnomalyDataModule):
         self._channels = modalities(config)
         check_arguments(config.preprocess, "dataset.preprocess", axes=3)
         self._preprocess = Preprocess(config.preprocess)
-        if config.augment:
-            check_augment(config.augment, (len(self._channels), config.size[0], config.size[1]))
+        check_augment(config.augment, (len(self._channels), *self._size))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -11,7 +10,7 @@ from data_modules.base.batch import Slices
 from data_modules.base.config import PictureConfig
 from data_modules.base.errors import DataError, Report, stop
 from data_modules.base.names import chosen_categories
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 from data_modules.cases.pictures import find_pictures
 from data_modules.readers.pictures import read_mask, read_picture
 from data_modules.transforms.augment import check_augment
@@ -23,7 +22,7 @@ from .fashion_mnist import fashion_mnist_pictures
 CONVERTERS = {"fashion_mnist": fashion_mnist_pictures}
 
 
-class ImageDataModule(AnomalyDataModule):
+class PictureDataModule(AnomalyDataModule):
     """Pictures, each of them its own subject (PictureConfig).
 
     A subject is called by its path, less the folders that a leading `**/` of its pattern stands for: its name, and so its
@@ -31,36 +30,34 @@ class ImageDataModule(AnomalyDataModule):
     for, other than {stem}: category, defect, …
     """
 
+    config: PictureConfig
+
     def find_cases(self, report: Report = stop) -> list[Case]:
         """Every picture that is normal, or anomalous with a mask; see find_pictures."""
-        return find_pictures(cast(PictureConfig, self.config), self._folder(), report)
+        return find_pictures(self.config, self._folder(), report)
 
     def read_case(self, case: Case) -> Slices:
         """The picture and its mask, scaled to `size`; geometry: the picture's own (h, w), turned as its EXIF data says."""
-        config = cast(PictureConfig, self.config)
         path = case.root / case.images["image"]
-        image = read_picture(path, color=config.color)
+        image = read_picture(path, color=self.config.color)
         mask = torch.zeros(1, *image.shape[1:], dtype=torch.bool)
         if case.label:
-            mask = read_mask(case.root / case.label, config.mask_threshold)
+            mask = read_mask(case.root / case.label, self.config.mask_threshold)
             self._check_mask(case.root / case.label, mask, path, image)
-        size = (config.size[0], config.size[1])
-        mask = resize_anomalies(mask[None], size)
+        mask = resize_anomalies(mask[None], self._size)
         return Slices(
             case.subject,
-            resize_images(image[None], size),
+            resize_images(image[None], self._size),
             mask,
             torch.ones_like(mask),
             torch.zeros(1, dtype=torch.int64),
             mask.flatten(1).any(1),
-            geometry={"shape": list(image.shape[1:]), "resized": list(size)},
+            geometry={"shape": list(image.shape[1:]), "resized": list(self._size)},
         )
 
     def _check_config(self) -> None:
         super()._check_config()
-        config = cast(PictureConfig, self.config)
-        if config.augment:
-            check_augment(config.augment, (3 if config.color else 1, config.size[0], config.size[1]))
+        check_augment(self.config.augment, (3 if self.config.color else 1, *self._size))
 
     def _check_mask(self, label: Path, mask: torch.Tensor, path: Path, image: torch.Tensor) -> None:
         if mask.shape[1:] != image.shape[1:]:
@@ -68,7 +65,7 @@ class ImageDataModule(AnomalyDataModule):
                 f"{label}: the mask has {tuple(mask.shape[1:])} pixels, its image {path} has {tuple(image.shape[1:])}, "
                 "both turned as their EXIF data say; save the mask with the pixels of the picture as it is shown"
             )
-        if not mask.any() and not cast(PictureConfig, self.config).empty_mask_is_normal:
+        if not mask.any() and not self.config.empty_mask_is_normal:
             raise DataError(
                 f"{label}: the mask of an anomalous picture is empty; lower dataset.mask_threshold if its values are "
                 "small, move the picture to the normal ones, or set dataset.empty_mask_is_normal=true"
@@ -76,9 +73,10 @@ class ImageDataModule(AnomalyDataModule):
 
     def _folder(self) -> Path:
         """Where the pictures are: the root, or the folder in the cache that `convert` turned the root's files into."""
-        config = cast(PictureConfig, self.config)
-        if config.convert is None:
+        if self.config.convert is None:
             return self.root()
-        if config.convert not in CONVERTERS:
-            raise DataError(f"dataset.convert={config.convert}: expected {', '.join(CONVERTERS)} or null")
-        return CONVERTERS[config.convert](self.root(), self.cache_dir, chosen_categories(config), self.progress)
+        if self.config.convert not in CONVERTERS:
+            raise DataError(f"dataset.convert={self.config.convert}: expected {', '.join(CONVERTERS)} or null")
+        return CONVERTERS[self.config.convert](
+            self.root(), self.cache_dir, chosen_categories(self.config), self.progress
+        )

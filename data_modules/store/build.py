@@ -20,11 +20,11 @@ from typing import Protocol, TypeVar
 import torch
 
 from data_modules.base.batch import Slices
-from data_modules.base.checksummed_lines import seal
+from data_modules.base.checksummed_lines import encode_line
 from data_modules.base.digests import Progress, usable_cpus
 from data_modules.base.errors import DataError, NoSpaceError
 
-from .copied import Finished
+from .copied import CopiedCases
 from .folders import locked, partial_path
 from .format import Block, encode, intact, map_bytes
 from .journal import FILES, JOURNAL, Entry, Header, as_record, last_line, read_journal
@@ -65,7 +65,7 @@ def build_store(
             if folder.exists():
                 shutil.rmtree(folder)
             partial = partial_path(folder)
-            finished = Finished(folder, header)
+            finished = CopiedCases(folder, header)
             wanted = list(zip(cases, contents or [""] * len(cases), strict=True))
             try:
                 with single_threaded():
@@ -108,7 +108,7 @@ def _write(
         files = [stack.enter_context((folder / f"{name}.bin").open("ab")) for name in FILES]
         journal = stack.enter_context((folder / JOURNAL).open("ab"))
         if not entries:
-            journal.write(seal(as_record(header)))
+            journal.write(encode_line(as_record(header)))
         blocks = stack.enter_context(closing(_blocks(read, cases[len(entries) :], header.storage)))
         for done, block in enumerate(blocks, start=len(entries) + 1):
             entry = block.entry.after(ends)
@@ -121,11 +121,11 @@ def _write(
             for file, array in zip(files, block.arrays, strict=True):
                 file.write(array.data)  # not tofile(), which forgets why a full disk refused
                 file.flush()
-            journal.write(seal(as_record(entry)))
+            journal.write(encode_line(as_record(entry)))
             journal.flush()
             ends = entry.ends
             report(done, total)
-        journal.write(seal(last_line(total)))
+        journal.write(encode_line(last_line(total)))
 
 
 def _resume(folder: Path, header: Header, cases: Sequence[tuple[Named, str]]) -> list[Entry]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from data_modules.base.digests import DigestCache, Progress, unreadable
 from data_modules.base.errors import DataError
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 
 HEADER = 1 << 16  # bytes in which a .mha says where its voxels are
 

@@ -19,7 +19,7 @@ from .journal import FILES, Entry, Header, read_journal
 from .store import DAMAGE
 
 
-class Finished:
+class CopiedCases:
     """The cases of all other stores beside a folder whose header has the same `reuse`, by the digest of their files."""
 
     def __init__(self, folder: Path, header: Header) -> None:

@@ -1,7 +1,7 @@
 """What a slice store looks like on disk: the arrays of a case as bytes, and the journal that vouches for them.
 
-A store is a folder of flat binary files, one case after the other, and a journal of sealed lines: a header, one entry per
-case with where its bytes end and their checksums, and a last line that says how many cases there are.
+A store is a folder of flat binary files, one case after the other, and a journal of checksummed lines: a header, one entry
+per case with where its bytes end and their checksums, and a last line that says how many cases there are.
 
 image.bin       (n, C, H, W) float16 or uint8
 foreground.bin  one packed bit per pixel, only for slices that are not all foreground

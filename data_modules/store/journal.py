@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_modules.base.checksummed_lines import read_sealed
+from data_modules.base.checksummed_lines import read_lines
 
 FORMAT = 4
 JOURNAL = "journal.jsonl"
@@ -62,7 +62,7 @@ def read_journal(folder: Path) -> tuple[Header | None, list[tuple[Entry, int]], 
     Reads up to the first damaged line; None if the header is damaged or of another format.
     """
     header, entries = None, []
-    for record, end in read_sealed(folder / JOURNAL):
+    for record, end in read_lines(folder / JOURNAL):
         if header is None:
             if record.get("format") != FORMAT:
                 break

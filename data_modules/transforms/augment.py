@@ -13,9 +13,8 @@ from torch import Tensor
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
 
-from .checks import check_arguments
 from .scan import plain
-from .steps import Step, build_steps
+from .steps import Step, build_steps, check_arguments
 
 KEY = "dataset.augment"
 

@@ -12,7 +12,7 @@ from releases import RELEASES, fill, write_release
 
 from anomaly_bench.config.load import load_config
 from data_modules.base.config import NiftiConfig
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 from data_modules.cases.split import group_cases
 from data_modules.modules.build import build_module
 from data_modules.modules.nifti import NiftiDataModule

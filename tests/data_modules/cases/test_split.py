@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.split import group_cases, split_cases, split_digest, unit_hash
-from data_modules.cases.split_given import SPLITS
 
 
 def cases(names, pool="any", **attributes):

@@ -2,7 +2,7 @@ import pytest
 
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 from data_modules.cases.split import split_cases
 from data_modules.cases.subjects_csv import attach_attributes
 

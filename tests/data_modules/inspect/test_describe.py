@@ -8,13 +8,13 @@ from PIL import Image
 from scipy import ndimage
 
 from data_modules.base.config import NiftiConfig, default_preprocess
-from data_modules.cases.patterns import Case
+from data_modules.cases.case import Case
 from data_modules.inspect.contact_sheet import _cut, _font, _spread, contact_sheet
 from data_modules.inspect.describe import channel_names, describe, size_bins, summarize
 from data_modules.inspect.histograms import draw_histograms
 from data_modules.inspect.tiles import ANOMALY, DIRECTIONS, fit, marked, pointers
 from data_modules.modules.nifti import NiftiDataModule
-from data_modules.modules.pictures import ImageDataModule
+from data_modules.modules.pictures import PictureDataModule
 from data_modules.transforms.slicing import planes
 
 
@@ -29,7 +29,7 @@ def volumes(brats_root, cache):
 
 @pytest.fixture
 def pictures(mvtec_root, cache):
-    data = ImageDataModule(pictures_config(mvtec_root), cache)
+    data = PictureDataModule(pictures_config(mvtec_root), cache)
     data.prepare_data()
     data.setup()
     return data

@@ -14,7 +14,7 @@ from data_modules.base.errors import DataError
 from data_modules.inspect.findings import ERROR, NOTE, WARNING, Problem
 from data_modules.inspect.verify import verify
 from data_modules.modules.nifti import NiftiDataModule
-from data_modules.modules.pictures import ImageDataModule
+from data_modules.modules.pictures import PictureDataModule
 
 
 def volumes(root, cache, **changes):
@@ -22,7 +22,7 @@ def volumes(root, cache, **changes):
 
 
 def pictures(root, cache):
-    return ImageDataModule(pictures_config(root), cache)
+    return PictureDataModule(pictures_config(root), cache)
 
 
 def flair(root, index):

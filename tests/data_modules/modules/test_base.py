@@ -13,11 +13,11 @@ from torch.utils.data import RandomSampler
 from data_modules.base.config import PictureConfig, SplitConfig
 from data_modules.base.errors import DataError
 from data_modules.modules import base as module_file
-from data_modules.modules.pictures import ImageDataModule
+from data_modules.modules.pictures import PictureDataModule
 from data_modules.store import pixel_code
 
 
-class CountingModule(ImageDataModule):
+class CountingModule(PictureDataModule):
     """Counts the cases that are decoded."""
 
     decoded = 0
@@ -107,7 +107,7 @@ def test_another_version_of_the_code_reads_no_older_store(mvtec_root, cache, mon
 
 def test_a_file_that_changes_while_it_is_read_is_refused(mvtec_root, cache, monkeypatch):
     def read_case(self, case):
-        slices = ImageDataModule.read_case(self, case)
+        slices = PictureDataModule.read_case(self, case)
         if case.subject.endswith("train/good/003.png"):
             case.files[0].write_bytes(b"half of something new")
         return slices
@@ -230,4 +230,4 @@ def test_an_unknown_storage_names_its_key(mvtec_root, cache):
 def test_a_root_for_embedded_data_is_refused(tmp_path):
     config = PictureConfig(name="tiny", kind="pictures", domain="natural", embedded="tiny_texture", root=str(tmp_path))
     with pytest.raises(DataError, match=r"dataset\.root=.*: tiny is embedded; leave dataset\.root out"):
-        ImageDataModule(config, tmp_path).root()
+        PictureDataModule(config, tmp_path).root()

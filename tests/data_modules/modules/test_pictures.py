@@ -10,10 +10,10 @@ from PIL import Image
 
 from data_modules.base.config import NiftiConfig, PictureConfig, SplitConfig
 from data_modules.base.errors import DataError
-from data_modules.base.names import chosen_categories, dataset_category, dataset_family, dataset_name, normalised
+from data_modules.base.names import chosen_categories, dataset_category, dataset_name, normalised
 from data_modules.cases.patterns import compile_pattern
 from data_modules.cases.picture_paths import spells_out, subject_name
-from data_modules.modules.pictures import ImageDataModule
+from data_modules.modules.pictures import PictureDataModule
 
 
 def config_of(root, **changes):
@@ -34,7 +34,7 @@ def config_of(root, **changes):
 
 
 def module(root, cache, **changes):
-    data = ImageDataModule(config_of(root, **changes), cache, batch_size=8)
+    data = PictureDataModule(config_of(root, **changes), cache, batch_size=8)
     data.prepare_data()
     data.setup()
     return data
@@ -68,7 +68,7 @@ def test_all_categories_or_one(mvtec_root, cache):
 
 
 def cases(root, cache, problems=None, **changes):
-    data = ImageDataModule(config_of(root, **changes), cache)
+    data = PictureDataModule(config_of(root, **changes), cache)
     return data.find_cases() if problems is None else data.find_cases(problems.append)
 
 
@@ -110,13 +110,12 @@ def test_a_category_that_is_no_name_is_an_error(category):
 def test_a_dataset_is_called_by_its_categories(category, name):
     config = PictureConfig(name="mvtec_ad", category=category)
     assert dataset_name(config) == name
-    assert dataset_family(config) == "mvtec_ad"
     assert dataset_category(config) == (name.removeprefix("mvtec_ad_") if category else None)
 
 
 def test_a_dataset_of_volumes_has_no_category():
     config = NiftiConfig(name="brats")
-    assert (dataset_name(config), dataset_family(config), dataset_category(config)) == ("brats", "brats", None)
+    assert (dataset_name(config), dataset_category(config)) == ("brats", None)
 
 
 def test_attributes_are_what_the_names_of_the_pattern_stand_for(mvtec_root, cache):
@@ -254,7 +253,7 @@ def test_a_picture_and_its_mask_are_turned_alike(mvtec_root, cache):
     pixels, mask = rng.integers(0, 256, (10, 16, 3)).astype(np.uint8), np.zeros((10, 16), np.uint8)
     mask[2:4, 9:15] = 255
     picture, truth = mvtec_root / "tile/test/square/002.png", mvtec_root / "tile/ground_truth/square/002_mask.png"
-    data = ImageDataModule(config_of(mvtec_root, size=[16, 10]), cache)
+    data = PictureDataModule(config_of(mvtec_root, size=[16, 10]), cache)
     (case,) = (case for case in data.find_cases() if case.subject == "tile/test/square/002.png")
     for stored in (6, 1):  # a mask may be stored turned as its picture is, or as the picture is shown
         save_turned(picture, pixels, 6)
@@ -270,14 +269,14 @@ def test_a_picture_and_its_mask_are_turned_alike(mvtec_root, cache):
 
 def test_a_picture_is_scaled_whatever_its_aspect_and_remembers_its_size(mvtec_root, cache):
     Image.fromarray(np.full((10, 30, 3), 51, np.uint8)).save(mvtec_root / "tile/train/good/000.png")
-    slices = (data := ImageDataModule(config_of(mvtec_root), cache)).read_case(data.find_cases()[0])
+    slices = (data := PictureDataModule(config_of(mvtec_root), cache)).read_case(data.find_cases()[0])
     assert slices.subject == "tile/train/good/000.png"
     assert slices.geometry == {"shape": [10, 30], "resized": [16, 16]}
     torch.testing.assert_close(slices.image, torch.full((1, 3, 16, 16), 0.2))
 
 
 def test_reading_in_many_threads_gives_what_reading_in_one_does(mvtec_root, cache):
-    data = ImageDataModule(config_of(mvtec_root), cache)
+    data = PictureDataModule(config_of(mvtec_root), cache)
     found = data.find_cases()
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(data.read_case, found * 4))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from slices import logged, made_up, same, several, start, store_of
 
-from data_modules.base.checksummed_lines import seal
+from data_modules.base.checksummed_lines import encode_line
 from data_modules.base.errors import DataError
 from data_modules.store import build as store_build
 from data_modules.store.build import build_store
@@ -252,7 +252,7 @@ def write_unfinished(folder, header):
     folder.with_name("other").replace(partial_path(folder))
     journal = partial_path(folder) / "journal.jsonl"
     _, *lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(seal(asdict(header)) + b"".join(lines))
+    journal.write_bytes(encode_line(asdict(header)) + b"".join(lines))
 
 
 @pytest.mark.parametrize("other", [Header("made", "another content", {}), Header("made", "f", {}, format=1)])

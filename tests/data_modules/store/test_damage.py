@@ -8,7 +8,7 @@ import pytest
 import torch
 from slices import several, store_of
 
-from data_modules.base.checksummed_lines import read_sealed, seal, unseal
+from data_modules.base.checksummed_lines import decode_line, encode_line, read_lines
 from data_modules.store.folders import list_stores
 from data_modules.store.store import open_store
 
@@ -95,18 +95,18 @@ def test_checksums_are_computed_once_per_state(store, monkeypatch):
 @pytest.mark.parametrize("change", [{"format": 2}, {"format": 99}])
 def test_a_store_of_another_format_is_not_read(store, change):
     journal = store.folder / "journal.jsonl"
-    header, *lines = [record for record, _ in read_sealed(journal)]
-    journal.write_bytes(b"".join(map(seal, [header | change, *lines])))
+    header, *lines = [record for record, _ in read_lines(journal)]
+    journal.write_bytes(b"".join(map(encode_line, [header | change, *lines])))
     assert open_store(store.folder) is None
-    journal.write_bytes(b"".join(map(seal, [header, *lines])))
+    journal.write_bytes(b"".join(map(encode_line, [header, *lines])))
     assert open_store(store.folder) is not None
 
 
 def test_a_store_that_lacks_a_case_is_not_read(store):
     journal = store.folder / "journal.jsonl"
-    header, *cases, last = [record for record, _ in read_sealed(journal)]
+    header, *cases, last = [record for record, _ in read_lines(journal)]
     for lines in ([header, *cases], [header, *cases[:-1], last], [header, last], [header, *cases[1:], last]):
-        journal.write_bytes(b"".join(map(seal, lines)))
+        journal.write_bytes(b"".join(map(encode_line, lines)))
         assert open_store(store.folder) is None
 
 
@@ -118,13 +118,13 @@ def test_damaged_stores_are_listed_as_such(store, tmp_path):
     assert [(info.name, info.whole, info.subjects) for info in list_stores(tmp_path)] == [("made", False, 0)]
 
 
-def test_a_line_says_what_was_sealed_or_nothing():
-    line = seal({"name": "Ä\n \udc80", "values": [1, 0.1, None]})
+def test_a_line_says_what_was_written_or_nothing():
+    line = encode_line({"name": "Ä\n \udc80", "values": [1, 0.1, None]})
     assert line.count(b"\n") == 1
-    assert unseal(line) == {"name": "Ä\n \udc80", "values": [1, 0.1, None]}
+    assert decode_line(line) == {"name": "Ä\n \udc80", "values": [1, 0.1, None]}
     for position in range(len(line)):
         for bit in range(8):
             changed = bytearray(line)
             changed[position] ^= 1 << bit
             with pytest.raises(ValueError, match=r".*"):
-                unseal(bytes(changed))
+                decode_line(bytes(changed))

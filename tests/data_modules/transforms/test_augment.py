@@ -4,7 +4,7 @@ from cohorts import pictures_config, volumes_config
 
 from data_modules.base.errors import DataError
 from data_modules.modules.nifti import NiftiDataModule
-from data_modules.modules.pictures import ImageDataModule
+from data_modules.modules.pictures import PictureDataModule
 from data_modules.transforms.augment import build_augment
 
 FLIP = {"use": "RandFlipd", "prob": 0.5, "spatial_axis": 1}
@@ -114,6 +114,6 @@ def test_another_size_is_refused():
     ],
 )
 def test_an_entry_that_fails_does_so_when_the_module_is_built(entry, message, tmp_path):
-    for kind, config in ((NiftiDataModule, volumes_config), (ImageDataModule, pictures_config)):
+    for kind, config in ((NiftiDataModule, volumes_config), (PictureDataModule, pictures_config)):
         with pytest.raises(DataError, match=message):
             kind(config(tmp_path, augment={"x": entry}), tmp_path)

@@ -4,7 +4,7 @@ from cohorts import volumes_config
 from data_modules.base.config import default_preprocess
 from data_modules.base.errors import DataError
 from data_modules.modules.nifti import NiftiDataModule
-from data_modules.transforms.checks import check_arguments
+from data_modules.transforms.steps import check_arguments
 
 
 @pytest.mark.parametrize(
