@@ -42,9 +42,9 @@ def make_maps(pixels: int, folder: Path) -> None:
 
 
 def ours(scores: Maps, mask: Maps, batch: int = 0, exact: bool = False, device: str = "cpu") -> Values:
-    from anomaly_bench.metrics import LocalizationCurve
+    from anomaly_bench.metrics import ExactCurve, LocalizationCurve
 
-    curve = LocalizationCurve(exact=exact).to(device)
+    curve = (ExactCurve() if exact else LocalizationCurve()).to(device)
     for start in range(0, len(scores), batch or len(scores)):
         part = slice(start, start + (batch or len(scores)))
         curve.update(scores[part], mask[part])

@@ -54,7 +54,7 @@ def fresh(
     return {
         name: Tally(
             name,
-            LocalizationCurve(config.bits, pivot, sync_on_compute=False),
+            LocalizationCurve(config.bits, pivot),
             config.image_share,
             thresholds[name] if thresholds else None,
             per_subject=thresholds is not None,

@@ -1,4 +1,8 @@
-"""The order of scores in whole numbers, and the sparse bins that are named by it. No torch here."""
+"""How a score becomes a bin: whole numbers in the order of the scores.
+
+Bins of a curve are dense, 2**bits of them, finest around a pivot (`score_keys`, `Histograms`). Bins of a subject are
+sparse, named by up to all 64 bits of a score (`bin_names`, `BIN`).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,11 @@ LEAST, EMPTY, MIXED = -(1 << 63), 0, -1
 INFINITE = 0x7F800000  # the bit pattern of infinity
 PIVOT_SAMPLE = 1 << 16
 SPIKE = 0.05  # of the pixels that all have one score: only around the pivot is such a score alone in its bin
+FULL = 64  # bits of a whole score
+BIN = np.dtype([("key", "u8"), ("normal", "i8"), ("anomalous", "i8"), ("region", "f8"), ("mixed", "?")])
+RAW = np.dtype(f"V{BIN.itemsize}")  # as which NumPy copies bins several times as quickly
+COUNTS = ("normal", "anomalous", "region")
+_SIGN, _SIGNLESS = np.uint64(1 << 63), np.int64((1 << 63) - 1)
 
 
 class Histograms(NamedTuple):
@@ -34,11 +43,11 @@ class Histograms(NamedTuple):
     tie: Tensor
 
     @classmethod
-    def empty(cls, bins: int, device: torch.device | None = None) -> Histograms:
+    def empty(cls, bins: int) -> Histograms:
         """No pixel counted."""
         # Zeros of NumPy take no memory before they are written to, and most bins never are.
-        parts = (torch.from_numpy(np.zeros(bins, kind)) for kind in (np.int64, np.int64, np.float64, np.int64))
-        return cls(*(part if device is None else part.to(device) for part in parts))
+        kinds = (np.int64, np.int64, np.float64, np.int64)
+        return cls(*(torch.from_numpy(np.zeros(bins, kind)) for kind in kinds))
 
     def add(self, bins: Tensor, codes: Tensor, anomalous: Tensor, weight: Tensor) -> None:
         """Count pixels in place: `bins` and `codes` int64, `anomalous` bool and `weight` float32, each (N,)."""
@@ -148,15 +157,6 @@ def threshold_at_fpr(normal: Tensor, fpr: float) -> int:
     return len(normal) - int((share <= fpr).sum())
 
 
-def dice_at(normal: Tensor, anomalous: Tensor, threshold_bin: int) -> float | None:
-    """Dice of calling the pixels in bins >= `threshold_bin` anomalous; exact. None without an anomalous pixel."""
-    total = int(anomalous.sum())
-    if total == 0:
-        return None
-    hits = int(anomalous[threshold_bin:].sum())
-    return 2 * hits / (hits + int(normal[threshold_bin:].sum()) + total)
-
-
 def mid_cdf(normal: Tensor) -> Tensor:
     """Per bin, the share of normal pixels in lower bins plus half the share in the same bin; float64 in [0, 1].
 
@@ -171,13 +171,6 @@ def _total(normal: Tensor) -> Tensor:
     if not bool(total):
         raise ValueError("expected at least one normal foreground pixel, got none; update with normal images first")
     return total
-
-
-FULL = 64  # bits of a whole score
-BIN = np.dtype([("key", "u8"), ("normal", "i8"), ("anomalous", "i8"), ("region", "f8"), ("mixed", "?")])
-RAW = np.dtype(f"V{BIN.itemsize}")  # as which NumPy copies bins several times as quickly
-COUNTS = ("normal", "anomalous", "region")
-_SIGN, _SIGNLESS = np.uint64(1 << 63), np.int64((1 << 63) - 1)
 
 
 def score_patterns(scores: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Counting a batch of maps into histograms: on the CPU by the loops of `compiled` or `plain`, on devices by torch.
+"""Counting a batch of maps into histograms: on the CPU by the loops of `loops`, on devices by torch.
 
 All walk over groups of planes, so that the memory they need does not grow with the batch.
 """
@@ -149,7 +149,7 @@ def count(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> No
 
 
 def on_cpu(*tensors: Tensor) -> bool:
-    """Whether all are in main memory, where the loops of `compiled` and `plain` count."""
+    """Whether all are in main memory, where the loops of `loops` count."""
     return all(tensor.device.type == "cpu" for tensor in tensors)
 
 

@@ -1,7 +1,8 @@
-"""Where a score stands among the scores of normal pixels."""
+"""Curves: histograms of the scores of normal and of anomalous pixels, and every number that is read from them."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,53 +12,33 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from anomaly_bench.metrics import bins as thresholds
-from anomaly_bench.metrics import formulas as curves
-from anomaly_bench.metrics import formulas as operating
-
-from .bins import EMPTY, MIXED, Histograms, bin_lower_edge, default_pivot, merged_ties, mid_cdf, score_keys
+from . import formulas
+from .bins import (
+    EMPTY,
+    MIXED,
+    Histograms,
+    bin_lower_edge,
+    default_pivot,
+    merged_ties,
+    mid_cdf,
+    score_keys,
+    threshold_at_fpr,
+)
 from .counting import Planes, checked, count
 from .formulas import Array, Certified
 
-SPECIFICITIES = (0.9, 0.95, 0.99)
-CURVE_METRICS = (
-    "auroc",
-    "ap",
-    "dice_oracle",
-    "iou_oracle",
-    "aupro",
-    "aupro_05",
-    "fpr95",
-    "sensitivity_90",
-    "sensitivity_95",
-    "sensitivity_99",
-)
-
-
-def read_all(normal: Array, anomalous: Array, region: Array, tied: Array) -> dict[str, Certified | None]:
-    """All of CURVE_METRICS, in that order, of descending histograms."""
-    best = curves.dice_oracle(normal, anomalous, tied)
-    values = (
-        curves.auroc(normal, anomalous, tied),
-        curves.average_precision(normal, anomalous, tied),
-        best and best[0],
-        curves.iou_of(best and best[0]),
-        curves.aupro(normal, region, tied),
-        curves.aupro(normal, region, tied, 0.05),
-        operating.fpr_at_tpr(normal, anomalous, tied),
-        *(operating.sensitivity_at(normal, anomalous, tied, share) for share in SPECIFICITIES),
-    )
-    return dict(zip(CURVE_METRICS, values, strict=True))
+MOST_BITS = 24
+CERTIFIED = ("auroc", "ap", "dice_oracle", "aupro")  # whose bounds compute() looks at
+WIDE = 0.005  # a half-width that would change what a table shows
 
 
 class ReadOffs(ABC):
-    """The metrics of a curve; each is None where a class that it needs is missing, and says which."""
+    """The metrics of a curve besides those of `compute`; each is None where a class that it needs is missing."""
 
     @abstractmethod
     def descending(self) -> tuple[Array, Array, Array, Array]:
-        """Normal, anomalous, region and tied of the filled bins, highest score first: what `curves` takes."""
+        """Normal, anomalous, region and tied of the filled bins, highest score first: what `formulas` takes."""
 
     @abstractmethod
     def called_at(self, threshold_bin: int) -> tuple[int, int, int]:
@@ -68,24 +49,24 @@ class ReadOffs(ABC):
         """The least score of the bin at a position of `descending`."""
 
     def aupro(self, limit: float = 0.3) -> Certified | None:
-        """AUPRO up to another false-positive rate; see `curves.aupro`."""
+        """AUPRO up to another false-positive rate; see `formulas.aupro`."""
         normal, _, region, tied = self.descending()
-        return curves.aupro(normal, region, tied, limit)
+        return formulas.aupro(normal, region, tied, limit)
 
     def fpr_at_tpr(self, tpr: float = 0.95) -> Certified | None:
-        """The false-positive rate at another recall; see `operating.fpr_at_tpr`."""
+        """The false-positive rate at another recall; see `formulas.fpr_at_tpr`."""
         normal, anomalous, _, tied = self.descending()
-        return operating.fpr_at_tpr(normal, anomalous, tied, tpr)
+        return formulas.fpr_at_tpr(normal, anomalous, tied, tpr)
 
     def sensitivity_at(self, specificity: float) -> Certified | None:
-        """The recall at another specificity; see `operating.sensitivity_at`."""
+        """The recall at another specificity; see `formulas.sensitivity_at`."""
         normal, anomalous, _, tied = self.descending()
-        return operating.sensitivity_at(normal, anomalous, tied, specificity)
+        return formulas.sensitivity_at(normal, anomalous, tied, specificity)
 
     def dice_oracle_threshold(self) -> float | None:
         """The score at and above which calling pixels anomalous gives `dice_oracle`; None without an anomalous pixel."""
         normal, anomalous, _, tied = self.descending()
-        best = curves.dice_oracle(normal, anomalous, tied)
+        best = formulas.dice_oracle(normal, anomalous, tied)
         return best and self._lowest_score(best[1])
 
     def dice_at(self, threshold_bin: int) -> float | None:
@@ -99,38 +80,18 @@ class ReadOffs(ABC):
         return hits / (false + total) if total else None
 
 
-MOST_BITS = 24
-CERTIFIED = ("auroc", "ap", "dice_oracle", "aupro")  # whose bounds compute() looks at
-WIDE = 0.005  # a half-width that would change what a table shows
-
-
-def _common_pivot(pivots: Tensor) -> Tensor:
-    """The one pivot that all curves share, of (curves,); NaN marks a curve that has counted nothing yet."""
-    known = pivots[~pivots.isnan()]
-    if not len(known):
-        return pivots[0]
-    if bool((known != known[0]).any()):
-        raise ValueError(
-            f"expected curves of one pivot, got {known.tolist()}; give all the same LocalizationCurve(pivot=...)"
-        )
-    return known[0]
-
-
 class LocalizationCurve(ReadOffs, Metric):
     """Histograms of normal and anomalous foreground pixels, from which every localization metric is read.
 
-    A torchmetrics Metric whose states are sums, so it adds up exactly over batches, curves and processes. Memory: 32
-    bytes per bin, at most 32 MB at 20 bits, whatever is counted. The pivot is where the scores of the first batch
-    crowd (`default_pivot`) unless given, and outlives `reset`.
-    The processes of a distributed run agree on the first one's pivot in their first `update`, which each of them has to
-    call, unless it is given or `sync_on_compute` is off. Syncing or merging different ones raises ValueError. `compute`
-    syncs by itself; around the other methods use `with curve.sync_context():`. Keep the curve on the CPU when a device
-    has no float64; maps come to the curve's device by themselves.
+    A torchmetrics Metric whose states are sums, so it adds up exactly over batches and curves. It never talks to other
+    processes: where several count, gather their curves and `merge_state` them. Memory: 32 bytes per bin, at most 32 MB
+    at 20 bits, whatever is counted. The pivot is where the scores of the first batch crowd (`default_pivot`) unless
+    given, and outlives `reset`. Keep the curve on the CPU when a device has no float64; maps come to the curve's device
+    by themselves.
 
     Args:
         bits: 2**bits bins; each 2 bits fewer widen the certified intervals about fourfold.
         pivot: finite score around which bins are finest, kept as float32.
-        exact: store all scores (4 bytes per pixel) and sort them, as `ExactCurve` does: every interval has zero width.
     """
 
     full_state_update = False
@@ -141,29 +102,18 @@ class LocalizationCurve(ReadOffs, Metric):
     region: Tensor
     tie: Tensor
 
-    def __new__(cls, *args: Any, exact: bool = False, **kwargs: Any) -> LocalizationCurve:
-        """An ExactCurve if it is to be exact."""
-        if not exact:
-            return super().__new__(cls)
-        from .exact import ExactCurve
-
-        if cls is not LocalizationCurve and not issubclass(cls, ExactCurve):
-            raise TypeError(f"expected {cls.__name__} without exact=True, as it keeps histograms; subclass ExactCurve")
-        return super().__new__(ExactCurve if cls is LocalizationCurve else cls)
-
-    def __init__(self, bits: int = 20, pivot: float | None = None, *, exact: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, bits: int = 20, pivot: float | None = None) -> None:
+        super().__init__(sync_on_compute=False)
         if not 2 <= bits <= MOST_BITS:
             raise ValueError(f"expected bits in 2..{MOST_BITS}, got {bits}")
         fixed = torch.tensor(torch.nan if pivot is None else pivot, dtype=torch.float32)
         if pivot is not None and not bool(fixed.isfinite()):
             raise ValueError(f"expected a pivot that is finite in float32, got {pivot}")
-        self.bits, self.exact, self._warned = bits, exact, False
-        self._add_states(fixed)
+        self.bits, self._warned = bits, False
+        self.register_buffer("pivot", fixed)
+        self._add_states()
 
-    def _add_states(self, pivot: Tensor) -> None:
-        # First, so that a merge of different pivots stops before any count has changed.
-        self.add_state("pivot", pivot, dist_reduce_fx=_common_pivot)
+    def _add_states(self) -> None:
         for name, empty in Histograms.empty(2**self.bits)._asdict().items():
             # torchmetrics keeps a copy of a default for `reset`: here it is one number that looks like a histogram.
             self.add_state(name, empty[:1].clone(), dist_reduce_fx=merged_ties if name == "tie" else "sum")
@@ -187,56 +137,46 @@ class LocalizationCurve(ReadOffs, Metric):
             ValueError: a foreground score is NaN, or shapes or types do not fit; nothing has been counted then.
         """
         planes = checked(scores, mask, foreground, region_weight)
-        empty = not planes.scores.numel() or (planes.foreground is not None and not bool(planes.foreground.any()))
+        if not planes.scores.numel() or (planes.foreground is not None and not bool(planes.foreground.any())):
+            return
         if bool(self.pivot.isnan()):
-            found = torch.tensor(torch.nan) if empty else default_pivot(planes.scores, planes.foreground)
-            self.pivot = self._agreed(found.to(self.pivot.device))
-        if not empty:
-            self._count(planes)
-
-    def _agreed(self, pivot: Tensor) -> Tensor:
-        """The pivot of the first process that has one; NaN is none."""
-        if not (self.sync_on_compute and self.distributed_available_fn and self.distributed_available_fn()):
-            return pivot
-        pivots = (self.dist_sync_fn or gather_all_tensors)(pivot, group=self.process_group)
-        return next((one for one in pivots if not bool(one.isnan())), pivot)
+            self.pivot = default_pivot(planes.scores, planes.foreground).to(self.pivot.device)
+        self._count(planes)
 
     def _count(self, planes: Planes) -> None:
         count(self._histograms(), planes, float(self.pivot), self.bits)
 
     def compute(self) -> dict[str, Certified | None]:
-        """All of CURVE_METRICS, each with its bounds, or None where it is undefined.
+        """All of `formulas.CURVE_METRICS`, each with its bounds, or None where it is undefined.
 
         `auroc`, `ap`, `dice_oracle`, `iou_oracle`; `aupro` and `aupro_05`: AUPRO up to a false-positive rate of 0.3 and
         0.05; `fpr95`: the false-positive rate at a recall of 0.95, the only one where lower is better;
         `sensitivity_90`, `_95`, `_99`: the recall at that specificity in percent. Without an anomalous pixel all are
         None; without a normal one all but `ap`, `dice_oracle` and `iou_oracle`. Warns once if bounds are wide.
         """
-        found = read_all(*self.descending())
+        found = formulas.read_all(*self.descending())
         widths = {name: (one.high - one.low) / 2 for name in CERTIFIED if (one := found[name]) is not None}
         if not self._warned and (worst := max(widths, key=widths.__getitem__, default=None)) and widths[worst] > WIDE:
             self._warned = True
             warnings.warn(
                 f"{worst} is known to ±{widths[worst]:.2g} only, as many scores share a bin; for narrower bounds give "
-                f"LocalizationCurve(bits={MOST_BITS}), a pivot= where the scores crowd, or exact=True",
+                f"LocalizationCurve(bits={MOST_BITS}), a pivot= where the scores crowd, or ExactCurve()",
                 stacklevel=3,  # of who called torchmetrics' `compute`
             )
         return found
 
     def descending(self) -> tuple[Array, Array, Array, Array]:
-        """Normal, anomalous, region and tied of the filled bins, highest score first: what `curves` takes."""
         filled = self._filled()
         normal, anomalous, region, tie = (column.cpu().numpy()[filled] for column in self._histograms())
         return normal, anomalous, region, tie != MIXED
 
     def called_at(self, threshold_bin: int) -> tuple[int, int, int]:
-        """Anomalous and normal pixels with `keys(scores) >= threshold_bin`, and all anomalous pixels."""
         hits, false = (int(part[threshold_bin:].sum()) for part in (self.anomalous, self.normal))
         return hits, false, int(self.anomalous.sum())
 
     def threshold_at_fpr(self, fpr: float) -> int:
-        """The bin at and above which at most the share `fpr` of normal pixels lies; see `thresholds`."""
-        return thresholds.threshold_at_fpr(self.normal, fpr)
+        """The bin at and above which at most the share `fpr` of normal pixels lies; see `bins.threshold_at_fpr`."""
+        return threshold_at_fpr(self.normal, fpr)
 
     def normal_histogram(self) -> tuple[float, int, Tensor]:
         """Pivot and bits of a histogram, and its normal pixels per bin, ascending in score: int64 (2**bits,)."""
@@ -257,18 +197,21 @@ class LocalizationCurve(ReadOffs, Metric):
         return bin_lower_edge(threshold_bin, float(self.pivot), self.bits)
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add the counts of another curve of the same bits and pivot; ValueError for any other."""
-        if isinstance(incoming_state, LocalizationCurve) and incoming_state.bits != self.bits:
+        """Add the counts of another curve of the same bits and pivot; ValueError for anything else."""
+        if not isinstance(incoming_state, LocalizationCurve):
+            raise ValueError(f"expected a LocalizationCurve to merge, got {type(incoming_state).__name__}")
+        if incoming_state.bits != self.bits:
             raise ValueError(f"expected a curve of {self.bits} bits, got {incoming_state.bits}")
+        mine, theirs = float(self.pivot), float(incoming_state.pivot)
+        if math.isnan(mine):  # nothing counted yet
+            self.pivot = incoming_state.pivot.to(self.pivot.device)
+        elif not math.isnan(theirs) and mine != theirs:
+            raise ValueError(
+                f"expected a curve of pivot {mine}, got {theirs}; give all the same LocalizationCurve(pivot=...)"
+            )
         super().merge_state(incoming_state)
         self._computed = None  # torchmetrics 1.9 would answer with the result from before the merge
-        self._update_count += incoming_state.update_count if isinstance(incoming_state, Metric) else 1
-
-    def reset(self) -> None:
-        """Forget all counts; keep the pivot, so that the bins of all epochs agree."""
-        pivot = self.pivot
-        super().reset()
-        self.pivot = pivot
+        self._update_count += incoming_state.update_count
 
     def _histograms(self) -> Histograms:
         return Histograms(self.normal, self.anomalous, self.region, self.tie)

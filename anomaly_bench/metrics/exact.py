@@ -22,14 +22,27 @@ COARSE = 20  # bits of the histogram that stands for the scores where one is ask
 class ExactCurve(LocalizationCurve):
     """A LocalizationCurve that stores every score: no bins, zero width, and the same methods.
 
-    `bits` and `pivot` are 32 and 0, whatever is given. Its states are lists that merge by concatenation. Memory: 4
-    bytes per pixel, 8 of float64 maps, and as much again while the scores of a new update are put in order. All
-    processes of a distributed run must score in the same type.
+    A threshold is a 32-bit key of a whole float32 score. Memory: 4 bytes per pixel, 8 of float64 maps, and as much again
+    while the scores of a new update are put in order.
     """
 
-    normal_scores: list[Tensor]  # one Tensor each while synced
+    normal_scores: list[Tensor]
     anomalous_scores: list[Tensor]
     weights: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__(pivot=PIVOT)
+        self.bits = BITS
+
+    def _add_states(self) -> None:
+        for name in ("normal_scores", "anomalous_scores", "weights"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def _count(self, planes: Planes) -> None:
+        for normal, anomalous, weight in _split(planes, self.pivot.device):
+            self.normal_scores.append(normal)
+            self.anomalous_scores.append(anomalous)
+            self.weights.append(weight)
 
     def descending(self) -> tuple[Array, Array, Array, Array]:
         return self._groups()[:4]
@@ -47,24 +60,10 @@ class ExactCurve(LocalizationCurve):
         pivot = float(default_pivot(scores))
         return pivot, COARSE, score_keys(scores, pivot, COARSE).bincount(minlength=2**COARSE)
 
-    def _add_states(self, pivot: Tensor) -> None:
-        del pivot
-        self.bits = BITS
-        self.register_buffer("pivot", torch.tensor(PIVOT), persistent=False)
-        for name in ("normal_scores", "anomalous_scores", "weights"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def _count(self, planes: Planes) -> None:
-        for normal, anomalous, weight in _split(planes, self.pivot.device):
-            self.normal_scores.append(normal)
-            self.anomalous_scores.append(anomalous)
-            self.weights.append(weight)
-
     def _normal(self) -> Array:
         """Scores of the normal pixels, ascending; kept that way."""
-        ordered = in_order(self.normal_scores)
-        if isinstance(self.normal_scores, list):
-            self.normal_scores = [ordered.to(self.pivot.device)]
+        ordered = in_order(joined(self.normal_scores))
+        self.normal_scores = [ordered.to(self.pivot.device)]
         return ordered.cpu().numpy()
 
     def _anomalous(self) -> tuple[Array, Array]:
@@ -78,16 +77,13 @@ class ExactCurve(LocalizationCurve):
         return float(self._groups()[4][position])
 
 
-def joined(parts: list[Tensor] | Tensor) -> Tensor:
+def joined(parts: list[Tensor]) -> Tensor:
     """One tensor of a state's parts."""
-    if isinstance(parts, Tensor):
-        return parts
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else torch.empty(0)
 
 
-def in_order(parts: list[Tensor] | Tensor) -> Tensor:
-    """All scores, ascending; a single part is put in order where it is."""
-    whole = joined(parts)
+def in_order(whole: Tensor) -> Tensor:
+    """Scores (N,), ascending; in main memory they are put in order where they are."""
     if whole.device.type != "cpu":
         return whole.sort().values
     values = whole.numpy()
@@ -111,7 +107,7 @@ def _split(planes: Planes, device: torch.device) -> Iterator[tuple[Tensor, Tenso
 
 
 def tie_groups(normal: Array, anomalous: Array, weight: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Descending groups as `curves` takes them: normal, anomalous, region, tied, and the lowest score of each.
+    """Descending groups as `formulas` takes them: normal, anomalous, region, tied, and the lowest score of each.
 
     Every distinct anomalous score is one group, and the normal pixels between two of these are another: their order
     changes no metric.
@@ -137,7 +133,7 @@ def tie_groups(normal: Array, anomalous: Array, weight: Array) -> tuple[Array, A
 
 
 def threshold_at_fpr(normal: Array, fpr: float) -> int:
-    """As `thresholds.threshold_at_fpr`, for (N,) ascending scores: a 32-bit key."""
+    """As `bins.threshold_at_fpr`, for (N,) ascending scores: a 32-bit key."""
     if not 0 <= fpr <= 1:
         raise ValueError(f"expected a false-positive rate in [0, 1], got {fpr}")
     if not len(normal):

@@ -1,4 +1,9 @@
-"""Read-offs at an operating point of descending histograms, as `curves` takes them; numpy only."""
+"""Every localization metric as a function of histograms in descending order; numpy only.
+
+They take, bin by bin from the highest score down, `normal` and `anomalous` (counts of pixels), `region` (summed region
+weights) and `tied` (bool: all pixels of the bin have one score), each (bins,). Those that end in `_rows` take many
+histograms, (..., bins), and give value, low and high of each, (...), NaN where the others give None.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
+
+SPECIFICITIES = (0.9, 0.95, 0.99)
+CURVE_METRICS = (
+    "auroc",
+    "ap",
+    "dice_oracle",
+    "iou_oracle",
+    "aupro",
+    "aupro_05",
+    "fpr95",
+    "sensitivity_90",
+    "sensitivity_95",
+    "sensitivity_99",
+)
 
 Array = NDArray[Any]
 Rows = tuple[Array, Array, Array]
@@ -19,6 +38,22 @@ class Certified(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def read_all(normal: Array, anomalous: Array, region: Array, tied: Array) -> dict[str, Certified | None]:
+    """All of CURVE_METRICS, in that order, of a histogram."""
+    best = dice_oracle(normal, anomalous, tied)
+    values = (
+        auroc(normal, anomalous, tied),
+        average_precision(normal, anomalous, tied),
+        best and best[0],
+        iou_of(best and best[0]),
+        aupro(normal, region, tied),
+        aupro(normal, region, tied, 0.05),
+        fpr_at_tpr(normal, anomalous, tied),
+        *(sensitivity_at(normal, anomalous, tied, share) for share in SPECIFICITIES),
+    )
+    return dict(zip(CURVE_METRICS, values, strict=True))
 
 
 def auroc(normal: Array, anomalous: Array, tied: Array) -> Certified | None:
@@ -63,6 +98,58 @@ def aupro(normal: Array, region: Array, tied: Array, limit: float = 0.3) -> Cert
 def iou_of(dice: Certified | None) -> Certified | None:
     """Intersection over union, which is Dice / (2 − Dice) at any threshold; so the best Dice gives the best IoU."""
     return dice and Certified(*(part / (2 - part) for part in dice))
+
+
+def fpr_at_tpr(normal: Array, anomalous: Array, tied: Array, tpr: float = 0.95) -> Certified | None:
+    """The least false-positive rate of any threshold whose recall is at least `tpr`: FPR95 (lower is better).
+
+    Inside a bin whose order is unknown, `low` puts the anomalous pixels first and `high` ties them all. None without an
+    anomalous or without a normal pixel.
+
+    Raises:
+        ValueError: `tpr` is outside (0, 1].
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"expected a true-positive rate in (0, 1], got {tpr}")
+    negatives, positives = int(normal.sum()), int(anomalous.sum())
+    if not (negatives and positives):
+        return None
+    needed = least_count(tpr, positives)
+    found = anomalous.cumsum()
+    at = int((found >= needed).argmax())
+    n, p = int(normal[at]), int(anomalous[at])
+    before = int(normal[: at + 1].sum()) - n
+    if tied[at]:
+        return _share((before + n, before + n, before + n), negatives)
+    wanted = needed - (int(found[at]) - p)
+    return _share((before + n * wanted / (p + 1), before, before + n), negatives)
+
+
+def sensitivity_at(normal: Array, anomalous: Array, tied: Array, specificity: float) -> Certified | None:
+    """The highest recall of any threshold whose specificity (1 − FPR) is at least `specificity`.
+
+    Inside a bin whose order is unknown, `low` ties its pixels and `high` puts the anomalous ones first. None without an
+    anomalous or without a normal pixel.
+
+    Raises:
+        ValueError: `specificity` is outside [0, 1].
+    """
+    if not 0 <= specificity <= 1:
+        raise ValueError(f"expected a specificity in [0, 1], got {specificity}")
+    negatives, positives = int(normal.sum()), int(anomalous.sum())
+    if not (negatives and positives):
+        return None
+    allowed = negatives - least_count(specificity, negatives)
+    beyond = normal.cumsum() > allowed
+    if not beyond.any():
+        return Certified(1.0, 1.0, 1.0)
+    at = int(beyond.argmax())
+    n, p = int(normal[at]), int(anomalous[at])
+    before = int(anomalous[:at].sum())
+    if tied[at]:
+        return _share((before, before, before), positives)
+    spare = allowed - int(normal[:at].sum())
+    return _share((before + p * (spare + 1) / (n + 1), before, before + p), positives)
 
 
 def auroc_rows(normal: Array, anomalous: Array, tied: Array) -> Rows:
@@ -165,58 +252,6 @@ def _stirling_tail(x: Array) -> Array:
     """ψ(x) − ln x for x >= 32, to 1e-15."""
     y = 1 / (x * x)
     return -0.5 / x - y * (1 / 12 - y * (1 / 120 - y / 252))
-
-
-def fpr_at_tpr(normal: Array, anomalous: Array, tied: Array, tpr: float = 0.95) -> Certified | None:
-    """The least false-positive rate of any threshold whose recall is at least `tpr`: FPR95 (lower is better).
-
-    Inside a bin whose order is unknown, `low` puts the anomalous pixels first and `high` ties them all. None without an
-    anomalous or without a normal pixel.
-
-    Raises:
-        ValueError: `tpr` is outside (0, 1].
-    """
-    if not 0 < tpr <= 1:
-        raise ValueError(f"expected a true-positive rate in (0, 1], got {tpr}")
-    negatives, positives = int(normal.sum()), int(anomalous.sum())
-    if not (negatives and positives):
-        return None
-    needed = least_count(tpr, positives)
-    found = anomalous.cumsum()
-    at = int((found >= needed).argmax())
-    n, p = int(normal[at]), int(anomalous[at])
-    before = int(normal[: at + 1].sum()) - n
-    if tied[at]:
-        return _share((before + n, before + n, before + n), negatives)
-    wanted = needed - (int(found[at]) - p)
-    return _share((before + n * wanted / (p + 1), before, before + n), negatives)
-
-
-def sensitivity_at(normal: Array, anomalous: Array, tied: Array, specificity: float) -> Certified | None:
-    """The highest recall of any threshold whose specificity (1 − FPR) is at least `specificity`.
-
-    Inside a bin whose order is unknown, `low` ties its pixels and `high` puts the anomalous ones first. None without an
-    anomalous or without a normal pixel.
-
-    Raises:
-        ValueError: `specificity` is outside [0, 1].
-    """
-    if not 0 <= specificity <= 1:
-        raise ValueError(f"expected a specificity in [0, 1], got {specificity}")
-    negatives, positives = int(normal.sum()), int(anomalous.sum())
-    if not (negatives and positives):
-        return None
-    allowed = negatives - least_count(specificity, negatives)
-    beyond = normal.cumsum() > allowed
-    if not beyond.any():
-        return Certified(1.0, 1.0, 1.0)
-    at = int(beyond.argmax())
-    n, p = int(normal[at]), int(anomalous[at])
-    before = int(anomalous[:at].sum())
-    if tied[at]:
-        return _share((before, before, before), positives)
-    spare = allowed - int(normal[:at].sum())
-    return _share((before + p * (spare + 1) / (n + 1), before, before + p), positives)
 
 
 def least_count(share: float, total: int) -> int:

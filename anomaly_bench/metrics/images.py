@@ -7,7 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from anomaly_bench.metrics import formulas as curves
+from . import formulas
+from .formulas import Array
 
 
 def top_k_mean(maps: Tensor, foreground: Tensor, share: float = 0.01) -> Tensor:
@@ -51,25 +52,25 @@ def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
     Raises:
         ValueError: a score is NaN.
     """
-    exact = curves.auroc(*_tie_groups(scores, labels))
+    exact = formulas.auroc(*_tie_groups(scores, labels))
     return exact.value if exact else None
 
 
 def image_ap(scores: ArrayLike, labels: ArrayLike) -> float | None:
     """Exact average precision, as `image_auroc`; None too if a class is missing."""
     normal, anomalous, tied = _tie_groups(scores, labels)
-    exact = curves.average_precision(normal, anomalous, tied) if normal.any() else None
+    exact = formulas.average_precision(normal, anomalous, tied) if normal.any() else None
     return exact.value if exact else None
 
 
 def image_f1_oracle(scores: ArrayLike, labels: ArrayLike) -> float | None:
     """Exact best F1 of any threshold on the scores, as `image_auroc`; None too if a class is missing."""
     normal, anomalous, tied = _tie_groups(scores, labels)
-    best = curves.dice_oracle(normal, anomalous, tied) if normal.any() else None
+    best = formulas.dice_oracle(normal, anomalous, tied) if normal.any() else None
     return best[0].value if best else None
 
 
-def _tie_groups(scores: ArrayLike, labels: ArrayLike) -> tuple[curves.Array, curves.Array, curves.Array]:
+def _tie_groups(scores: ArrayLike, labels: ArrayLike) -> tuple[Array, Array, Array]:
     """Counts of normal and of anomalous images per distinct score, highest first; all bins tied."""
     values, positive = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
     if values.ndim != 1 or values.shape != positive.shape:

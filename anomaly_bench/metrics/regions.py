@@ -1,4 +1,4 @@
-"""Which lesions a threshold finds, by their size."""
+"""The anomalous regions of masks, and which lesions a threshold finds, by their size."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from .formulas import Array
 from .loops import loops_for
+
+SIZES = (1, 10, 100, 1000)
+SHARE = 0.5
 
 
 class Regions(NamedTuple):
@@ -41,8 +44,7 @@ class Regions(NamedTuple):
         """
         self.check(foreground, "a foreground")
         inside = foreground.cpu().flatten().numpy()[self.pixels]
-        left, owner, sizes = np.unique(self.owner[inside], return_inverse=True, return_counts=True)
-        del left
+        _, owner, sizes = np.unique(self.owner[inside], return_inverse=True, return_counts=True)
         return Regions(self.pixels[inside], owner.astype(np.int32), sizes, self.planes)
 
     def check(self, maps: Tensor, name: str) -> None:
@@ -64,7 +66,7 @@ def find_regions(mask: Tensor) -> Regions:
 
 
 def label_planes(planes: Array, loops: ModuleType) -> Regions:
-    """The regions of planes (N, H, W), bool; `loops` is the module `compiled` or `plain`."""
+    """The regions of planes (N, H, W), bool; `loops` is the module `numba_loops` or `numpy_loops`."""
     pixels = np.flatnonzero(planes)
     owner = np.zeros(len(pixels), dtype=np.int32)
     count = loops.label(pixels, *planes.shape[1:], owner) if len(pixels) else 0
@@ -79,15 +81,11 @@ def region_weight(mask: Tensor) -> Tensor:
     return torch.from_numpy(weight).view(mask.shape).to(mask.device)
 
 
-SIZES = (1, 10, 100, 1000)
-SHARE = 0.5
-
-
 class LesionDetection:
     """Counts of lesions and of detected lesions per size class, over any number of batches.
 
     A lesion is an 8-connected region of one image's mask. It is detected when at least `share` of its pixels is called
-    anomalous. Counts are exact and add up over batches and processes.
+    anomalous. Counts are exact and add up over batches, and by `merge`.
 
     Args:
         sizes: ascending least sizes of the classes, in pixels; a smaller lesion is not counted.
@@ -123,11 +121,6 @@ class LesionDetection:
         if mine != theirs:
             raise ValueError(f"expected sizes and share {mine}, got {theirs}")
         self.counts = self.counts + other.counts
-
-    def rate(self) -> float | None:
-        """The share of lesions that is detected; None if there is none."""
-        lesions, detected = self.counts.sum(axis=1).tolist()
-        return detected / lesions if lesions else None
 
     def rows(self) -> list[dict[str, int | None]]:
         """One row per size class: smallest and largest size in pixels (None: no limit), lesions, detected."""

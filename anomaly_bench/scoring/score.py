@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.localization.tally import Tally
-from anomaly_bench.metrics import Certified, LocalizationCurve, find_regions, region_weight
+from anomaly_bench.metrics import Certified, ExactCurve, LocalizationCurve, find_regions, region_weight
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
 from data_modules.readers.maps import Array, read_map, read_mask
@@ -99,7 +99,7 @@ def score(
     names = _subjects(items, maps, per_subject)
     ids = {name: at for at, name in enumerate(sorted(set(names)))}
     subject = {item.map: ids[name] for item, name in zip(items, names, strict=True)}
-    curve, threshold = LocalizationCurve(exact=exact), None
+    curve, threshold = ExactCurve() if exact else LocalizationCurve(), None
     work = _Work(len(items) + len(calm), progress or (lambda done, total: None), [])
     work.through(calm, lambda item, loaded: curve.update(*loaded))
     if calm and not work.problems:

@@ -20,11 +20,11 @@ def loops_for(pixels: int) -> ModuleType:
     """
     global _seen
     _seen += pixels
-    return _compiled() if _seen > LOAD_AFTER else numpy_loops
+    return _numba_loops() if _seen > LOAD_AFTER else numpy_loops
 
 
 @cache
-def _compiled() -> ModuleType:
+def _numba_loops() -> ModuleType:
     try:
         from . import numba_loops
     except ImportError:

@@ -1,6 +1,6 @@
 """The inner loops of counting and of labelling, compiled by numba; importing this module needs the extra `fast`.
 
-Every function gives what its namesake in `plain` gives, and `count_bins` what `subject_bins.bins_of` gives, bit for bit,
+Every function gives what its namesake in `numpy_loops` gives, and `count_bins` what `sparse_bins.bins_of` gives, bit for bit,
 and lets other threads run.
 `weight` has one entry per pixel, or if `sparse`, one per anomalous pixel in order.
 """
@@ -38,7 +38,7 @@ def _key(score: np.float32, pivot: np.float32) -> np.uint32:
 
 @_jit
 def _code(score: np.float64) -> np.int64:
-    """As `histogram.score_codes`."""
+    """As `bins.score_codes`."""
     return np.float64(score + np.float64(0.0)).view(np.int64) ^ _LEAST
 
 
@@ -99,7 +99,7 @@ def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bit
 def count_bins(
     scores: Array, mask: Array, foreground: Array, weight: Array, sparse: bool, bits: int, bins: Array
 ) -> np.int64:
-    """Add pixels (N,) to empty `patterns.BIN` in place; -1 if these are too few.
+    """Add pixels (N,) to empty `bins.BIN` in place; -1 if these are too few.
 
     Gives how many of them, from the first, may be filled: all of every octave of scores that there is, in any order.
     """
@@ -137,14 +137,14 @@ def count_bins(
 
 @_jit
 def _pattern(score: float) -> np.uint64:
-    """As `patterns.score_patterns`, of a score that is not -0.0."""
+    """As `bins.score_patterns`, of a score that is not -0.0."""
     pattern = np.float64(score).view(np.int64)
     return np.uint64(pattern ^ ((pattern >> np.int64(63)) & _MOST)) ^ _SIGN_64
 
 
 @_jit
 def _stretched(score: float) -> float:
-    """As in `patterns.bin_names`; without branches, as both halves are as frequent."""
+    """As in `bins.bin_names`; without branches, as both halves are as frequent."""
     room = 1 - score if score < 1 else 1.0
     near = 0.25 / room
     above = near if score < 1 else score * 2.0**52
@@ -153,7 +153,7 @@ def _stretched(score: float) -> float:
 
 @_jit
 def fold(bins: Array, order: Array, bits: int, whole: Array) -> int:
-    """Add up `patterns.BIN` (n,) that are one at that many bits, in empty bins (n,); gives how many are filled.
+    """Add up `bins.BIN` (n,) that are one at that many bits, in empty bins (n,); gives how many are filled.
 
     order: (n,) indices of the bins by ascending key.
     """

@@ -1,4 +1,4 @@
-"""The loops of `compiled` in NumPy and SciPy, for where numba is not, or not worth loading: identical results."""
+"""The loops of `numba_loops` in NumPy and SciPy, for where numba is not, or not worth loading: identical results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def count(
     region: Array,
     tie: Array,
 ) -> None:
-    """As `compiled.count`."""
+    """As `numba_loops.count`."""
     passed = 0
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -53,7 +53,7 @@ def count(
 
 
 def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bits: int, threshold: int) -> Array:
-    """As `compiled.called`."""
+    """As `numba_loops.called`."""
     totals = np.zeros(4, dtype=np.int64)
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -67,7 +67,7 @@ def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bit
 
 
 def fold(bins: Array, order: Array, bits: int, whole: Array) -> int:
-    """As `compiled.fold`."""
+    """As `numba_loops.fold`."""
     if not len(bins):
         return 0
     keys = bins["key"][order]
@@ -83,7 +83,7 @@ def fold(bins: Array, order: Array, bits: int, whole: Array) -> int:
 
 
 def label(pixels: Array, height: int, width: int, owner: Array) -> int:
-    """As `compiled.label`."""
+    """As `numba_loops.label`."""
     from scipy import ndimage  # here, for those who never look for regions
 
     planes, plane = np.unique(pixels // (height * width), return_inverse=True)

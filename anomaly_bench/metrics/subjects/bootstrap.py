@@ -1,4 +1,4 @@
-"""The metrics of many multisets of subjects at once, from histograms in shared bins. No torch here."""
+"""The metrics of many multisets of subjects at once, from histograms in shared bins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from anomaly_bench.metrics import formulas as curves
+from anomaly_bench.metrics import formulas
 from anomaly_bench.metrics.bins import COUNTS
 from anomaly_bench.metrics.formulas import Array, Rows
 
@@ -47,10 +47,10 @@ class SharedBins:
             yield (
                 drawn,
                 {
-                    "auroc": curves.auroc_rows(normal, anomalous, tied),
-                    "ap": curves.average_precision_rows(normal, anomalous, tied),
-                    "dice_oracle": curves.dice_oracle_rows(normal, anomalous, tied),
-                    "aupro": curves.aupro_rows(normal, region, tied),
+                    "auroc": formulas.auroc_rows(normal, anomalous, tied),
+                    "ap": formulas.average_precision_rows(normal, anomalous, tied),
+                    "dice_oracle": formulas.dice_oracle_rows(normal, anomalous, tied),
+                    "aupro": formulas.aupro_rows(normal, region, tied),
                 },
             )
 

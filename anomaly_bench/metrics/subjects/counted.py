@@ -11,8 +11,7 @@ from torch import Tensor
 from anomaly_bench.metrics.bins import BIN, RAW
 from anomaly_bench.metrics.counting import CpuPlanes, Flat, Planes, by_class, checked, planes_each
 from anomaly_bench.metrics.formulas import Array
-from anomaly_bench.metrics.loops import loops_for
-from anomaly_bench.metrics.loops import numpy_loops as plain
+from anomaly_bench.metrics.loops import loops_for, numpy_loops
 
 from .histograms import SubjectHistograms
 from .sparse_bins import bins_of
@@ -74,7 +73,7 @@ class SubjectCurves(SubjectHistograms):
 
     def _bins_of(self, loops: ModuleType, flat: Flat, most: int) -> Array:
         """The bins of pixels, in any order: without sorting where it is quicker to look through so many bins."""
-        if loops is not plain:
+        if loops is not numpy_loops:
             bins = np.zeros(most, dtype=BIN)
             if (used := loops.count_bins(*flat, self._bits, bins)) >= 0:
                 filled = bins["normal"][:used] + bins["anomalous"][:used] > 0

@@ -1,16 +1,14 @@
-"""Histograms per subject, and what any multiset of subjects gives: rows, groups, bootstrap. No torch here."""
+"""Histograms per subject, and what any multiset of subjects gives: rows, groups, bootstrap."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Iterable
 
 import numpy as np
 
-from anomaly_bench.metrics import formulas as curves
-from anomaly_bench.metrics.bins import BIN, FULL
-from anomaly_bench.metrics.curve import read_all
+from anomaly_bench.metrics import formulas
+from anomaly_bench.metrics.bins import FULL
 from anomaly_bench.metrics.formulas import Array, Certified
 
 from .bootstrap import SharedBins, percentile_interval, resampling_weights
@@ -77,7 +75,7 @@ class SubjectHistograms:
         rows: list[dict[str, int | float | None]] = []
         for name in self.subjects:
             own = bins.get(name, NO_BINS)[::-1]
-            ap = curves.average_precision(own["normal"], own["anomalous"], ~own["mixed"])
+            ap = formulas.average_precision(own["normal"], own["anomalous"], ~own["mixed"])
             counts = dict(zip(TOTALS[:3], self._totals[name][:3].tolist(), strict=True))
             dice = self._dice(self._totals[name])
             rows.append({"subject": name} | counts | {"dice": dice and dice.value, "ap": ap and ap.value})
@@ -98,19 +96,8 @@ class SubjectHistograms:
         bins = self._settled()
         drawn = [(bins[name], times) for name, times in Counter(names).items() if name in bins]
         whole = weighted(drawn, self._bits)[::-1]
-        read = read_all(whole["normal"], whole["anomalous"], whole["region"], ~whole["mixed"])
+        read = formulas.read_all(whole["normal"], whole["anomalous"], whole["region"], ~whole["mixed"])
         return read | {"dice": self._dice(sum((self._totals[name] for name in names), np.zeros(len(TOTALS))))}
-
-    def resampled(self, weights: Array) -> dict[str, Array]:
-        """BOOTSTRAPPED over all pixels of many multisets of subjects: (resamples,) each, NaN where undefined.
-
-        Values, as `pooled` estimates them, or about so: more than 2,048 filled bins become about as many of equal share
-        that all subjects have in common. With the same weights, two predictors' differences are paired.
-
-        Args:
-            weights: (resamples, subjects), how often each of `subjects` is drawn.
-        """
-        return self._resampled(weights)[0]
 
     def bootstrap(
         self, resamples: int = 1000, seed: int = 0, level: float = 0.95
@@ -131,39 +118,6 @@ class SubjectHistograms:
             name: percentile_interval(drawn[1:], level) if resolved[name] else None for name, drawn in values.items()
         }
 
-    def to_arrays(self) -> dict[str, Array]:
-        """Everything as plain arrays, for `numpy.savez` and `from_arrays`."""
-        bins, subjects = self._settled(), self.subjects
-        totals = np.array([self._totals[name] for name in subjects], dtype=np.int64).reshape(-1, len(TOTALS))
-        pivot, threshold = self._rule or (np.nan, None)
-        known = threshold is not None
-        ruled = self._rule is not None
-        settings = [self.full_bits, self.limit, self._bits, int(ruled), int(known), threshold if known else 0]
-        parts = [bins.get(name, NO_BINS) for name in subjects]
-        whole = np.concatenate([NO_BINS, *parts])
-        return {
-            "settings": np.array(settings, dtype=np.int64),
-            "pivot": np.array(pivot, dtype=np.float64),
-            "subjects": np.array(subjects, dtype=np.int64),
-            "totals": totals,
-            "bins": np.array([len(part) for part in parts], dtype=np.int64),
-        } | {f"bins_{name}": whole[name].copy() for name in BIN.names or ()}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """What `to_arrays` gave, e.g. from `numpy.load`."""
-        full_bits, limit, bits, ruled, known, threshold = np.asarray(arrays["settings"]).tolist()
-        histograms = cls(full_bits, limit)
-        histograms._rule = (float(arrays["pivot"]), threshold if known else None) if ruled else None
-        names = np.asarray(arrays["subjects"]).tolist()
-        histograms._totals = dict(zip(names, np.asarray(arrays["totals"]), strict=True))
-        whole = np.empty(len(arrays["bins_key"]), dtype=BIN)
-        for name in BIN.names or ():
-            whole[name] = arrays[f"bins_{name}"]
-        parts = np.split(whole, np.cumsum(arrays["bins"])[:-1]) if names else []
-        histograms._bits, histograms._bins = bits, dict(zip(names, parts, strict=True))
-        return histograms
-
     def _dice(self, totals: Array) -> Certified | None:
         _, _, positives, hits, called = totals.tolist()
         if not positives or self._rule is None or self._rule[1] is None:
@@ -171,7 +125,14 @@ class SubjectHistograms:
         return Certified(*(3 * (2 * hits / (called + positives),)))
 
     def _resampled(self, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Values of BOOTSTRAPPED, and the widths of their certified intervals: (resamples,) each."""
+        """BOOTSTRAPPED over all pixels of many multisets of subjects, and the widths of the certified intervals.
+
+        (resamples,) each, NaN where undefined. Values are as `pooled` estimates them, or about so: more than 2,048 filled
+        bins become about as many of equal share that all subjects have in common.
+
+        Args:
+            weights: (resamples, subjects), how often each of `subjects` is drawn.
+        """
         if weights.ndim != 2 or weights.shape[1] != len(self._totals):
             raise ValueError(f"expected weights (resamples, {len(self._totals)}), got shape {weights.shape}")
         bins = self._settled()

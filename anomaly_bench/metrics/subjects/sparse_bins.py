@@ -1,6 +1,6 @@
-"""Sparse histograms of one subject's pixels, as fine as fits, and the shared bins in which many are resampled. No torch.
+"""Sparse histograms of one subject's pixels, as fine as fits, and the shared bins in which many are resampled.
 
-Bins are `patterns.BIN`, ascending: the key of a bin is the whole pattern of its least score.
+Bins are `bins.BIN`, ascending: the key of a bin is the whole pattern of its least score.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from anomaly_bench.metrics.bins import (
     PIVOT_SAMPLE,
     bin_lower_edge,
     default_pivot,
-    dice_at,
     merged_ties,
     mid_cdf,
     score_codes,
@@ -91,14 +90,6 @@ def test_threshold_is_the_lowest_that_holds_the_rate(normal: list[int], fpr: flo
     threshold = threshold_at_fpr(torch.tensor(normal), fpr)
     holds = [sum(normal[t:]) / sum(normal) <= fpr for t in range(len(normal) + 1)]
     assert threshold == holds.index(True)
-
-
-@settings(max_examples=100, deadline=None)
-@given(counts, counts, st.integers(0, 8))
-def test_dice_at_counts_pixels(normal: list[int], anomalous: list[int], threshold: int) -> None:
-    tp, fp, fn = sum(anomalous[threshold:]), sum(normal[threshold:]), sum(anomalous[:threshold])
-    expected = 2 * tp / (2 * tp + fp + fn) if sum(anomalous) else None
-    assert dice_at(torch.tensor(normal), torch.tensor(anomalous), threshold) == expected
 
 
 def test_mid_cdf_counts_half_of_the_ties() -> None:

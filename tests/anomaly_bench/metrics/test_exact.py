@@ -1,4 +1,4 @@
-"""LocalizationCurve(exact=True) against scikit-learn, loops and the histograms, with zero width."""
+"""ExactCurve against scikit-learn, loops and the histograms, with zero width."""
 
 import math
 import pickle
@@ -17,8 +17,8 @@ floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnorm
 tricky = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-40, 0.5, 0.50000006, math.inf, -math.inf])
 
 
-def exact_of(scores: torch.Tensor, mask: torch.Tensor) -> LocalizationCurve:
-    curve = LocalizationCurve(exact=True)
+def exact_of(scores: torch.Tensor, mask: torch.Tensor) -> ExactCurve:
+    curve = ExactCurve()
     row = mask[None, None]
     curve.update(scores[None, None], row, torch.ones_like(row), row.float())
     return curve
@@ -66,7 +66,7 @@ def test_the_histograms_hold_the_exact_values(kind: str) -> None:
     scores = torch.full_like(scores, 0.3) if kind == "constant" else scores
     scores = scores.to(getattr(torch, kind)) if "float" in kind else scores
     foreground = torch.rand(mask.shape) < 0.9
-    exact, binned = LocalizationCurve(exact=True), LocalizationCurve(bits=14, pivot=0.0)
+    exact, binned = ExactCurve(), LocalizationCurve(bits=14, pivot=0.0)
     for curve in (exact, binned):
         curve.update(scores, mask, foreground)
     wide = binned.compute()
@@ -107,7 +107,7 @@ def test_any_partition_merge_pickle_and_reset() -> None:
     torch.manual_seed(0)
     mask = torch.rand(6, 1, 24, 24) < 0.07
     scores = torch.randn(mask.shape) + mask
-    whole, parts = LocalizationCurve(exact=True), [LocalizationCurve(exact=True) for _ in range(3)]
+    whole, parts = ExactCurve(), [ExactCurve() for _ in range(3)]
     whole.update(scores, mask)
     for index in (5, 2, 0, 4, 1, 3):
         parts[index % 3].update(scores[index], mask[index])
@@ -130,7 +130,7 @@ def test_any_partition_merge_pickle_and_reset() -> None:
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
 def test_nothing_counted_and_one_class_missing() -> None:
-    curve = LocalizationCurve(exact=True)
+    curve = ExactCurve()
     assert set(curve.compute().values()) == {None}
     assert curve.dice_oracle_threshold() is None
     with pytest.raises(ValueError, match="normal foreground pixel"):

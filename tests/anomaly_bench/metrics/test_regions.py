@@ -38,14 +38,12 @@ def test_rates_equal_a_loop_in_any_partition(share: float) -> None:
     rows = detections[0].rows()
     assert [(row["lesions"], row["detected"]) for row in rows] == expected
     assert [(row["smallest"], row["largest"]) for row in rows] == [(1, 3), (4, 15), (16, None)]
-    assert detections[0].rate() == sum(found for _, found in expected) / sum(count for count, _ in expected)
     assert expected[2][0] > 3
 
 
-def test_no_lesion_has_no_rate() -> None:
+def test_no_lesion_counts_nothing() -> None:
     detection, nothing = LesionDetection(), torch.zeros(2, 1, 4, 4, dtype=torch.bool)
     detection.update(~nothing, find_regions(nothing))
-    assert detection.rate() is None
     assert {row["lesions"] for row in detection.rows()} == {0}
 
 
