@@ -1,4 +1,4 @@
-"""p(x|z): its density, and where its scale comes from."""
+"""The two terms of the ELBO: p(x|z), its density and where its scale comes from, and the KL divergence from the prior."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from anomaly_bench.base.errors import ConfigError
 
+VARIANCES = ("fixed", "scalar", "optimal", "pixel")
+SMALLEST_LOG_SIGMA = -6.0  # Rybkin et al. 2021 clip there too: a constant background would take sigma to 0
+MEMORY = 0.9  # of the optimal scale from batch to batch
 PROBABILITY = 1e-7  # how close to 0 or 1 a Bernoulli probability may come
-
-
-def at_least_single(values: Tensor) -> Tensor:
-    """Half precision to single: sums over thousands of values, and 1 − 1e-7, do not exist in it."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def kl_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -54,10 +52,12 @@ def bernoulli_nll(image: Tensor, probability: Tensor, log_sigma: Tensor) -> Tens
     return -(image * probability.log() + (1 - image) * (-probability).log1p()).flatten(1).sum(dim=1)
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Half precision to single: sums over thousands of values, and 1 − 1e-7, do not exist in it."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 DENSITIES = {"gaussian": gaussian_nll, "laplace": laplace_nll, "bernoulli": bernoulli_nll}
-VARIANCES = ("fixed", "scalar", "optimal", "pixel")
-SMALLEST_LOG_SIGMA = -6.0  # Rybkin et al. 2021 clip there too: a constant background would take sigma to 0
-MEMORY = 0.9  # of the optimal scale from batch to batch
 
 
 class Likelihood(nn.Module):
@@ -118,6 +118,14 @@ class Likelihood(nn.Module):
             optimal = self.training and self.variance == "optimal"
             log_sigma = self._optimum(image, reconstruction) if optimal else self.log_sigma
         return self.density(image, reconstruction, log_sigma)
+
+    def variance_at(self, reconstruction: Tensor, log_sigma: Tensor | None = None) -> Tensor:
+        """The variance of p(x|z) of what `split` gave: (B, C, H, W), or a single number where all pixels share it."""
+        if self.kind == "bernoulli":
+            probability = reconstruction.clamp(PROBABILITY, 1 - PROBABILITY)
+            return probability * (1 - probability)
+        squared = (2 * (self.log_sigma if log_sigma is None else log_sigma)).exp()
+        return 2 * squared if self.kind == "laplace" else squared
 
     def check(self, image: Tensor) -> None:
         """Raises ConfigError if the images (B, C, H, W) can have no such likelihood."""

@@ -21,28 +21,6 @@ from .likelihoods import Likelihood, kl_standard_normal
 from .networks import NETWORKS, Network, NetworkSpec
 
 ACTIVE = 0.01  # Burda et al. 2016
-
-
-class ActiveUnits:
-    """How many latent units depend on the image: Var_x(posterior mean) > 0.01 (Burda et al. 2016, arXiv 1509.00519)."""
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.total = self.squares = torch.zeros((), dtype=torch.float64)
-
-    def update(self, mean: Tensor) -> None:
-        """Take in the posterior means (B, latent…) of some images."""
-        values = mean.detach().flatten(1).cpu().double()
-        self.images += len(values)
-        self.total = self.total + values.sum(dim=0)
-        self.squares = self.squares + values.square().sum(dim=0)
-
-    def compute(self) -> int:
-        """The number of active units over all images taken in; 0 without any."""
-        images = max(self.images, 1)
-        return int((self.squares / images - (self.total / images).square() > ACTIVE).sum())
-
-
 COLLAPSED = 5  # validation epochs in a row without an active unit
 
 
@@ -203,6 +181,26 @@ class VAE(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+
+
+class ActiveUnits:
+    """How many latent units depend on the image: Var_x(posterior mean) > 0.01 (Burda et al. 2016, arXiv 1509.00519)."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.total = self.squares = torch.zeros((), dtype=torch.float64)
+
+    def update(self, mean: Tensor) -> None:
+        """Take in the posterior means (B, latent…) of some images."""
+        values = mean.detach().flatten(1).cpu().double()
+        self.images += len(values)
+        self.total = self.total + values.sum(dim=0)
+        self.squares = self.squares + values.square().sum(dim=0)
+
+    def compute(self) -> int:
+        """The number of active units over all images taken in; 0 without any."""
+        images = max(self.images, 1)
+        return int((self.squares / images - (self.total / images).square() > ACTIVE).sum())
 
 
 def find_network(name: str) -> Network:

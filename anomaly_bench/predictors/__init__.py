@@ -1,13 +1,13 @@
 """Predictors: rules from what a model says about an image to a map of how anomalous each pixel is."""
 
-from anomaly_bench.predictors.rules.baselines import Intensity, LocalContrast
-from anomaly_bench.predictors.rules.latent_variance import LatentVariance
-from anomaly_bench.predictors.rules.one_pass import Combination, Gradient, Reconstruction
-from anomaly_bench.predictors.rules.projection import Projection
-from anomaly_bench.predictors.rules.restoration import Restoration
-
 from .base import REGISTER, Predictor, channel_mean, register
 from .ensemble import Ensemble, SeedEnsemble
+from .evidence import Evidence, frozen
+from .rules.baselines import Intensity, LocalContrast
+from .rules.latent_variance import LatentVariance
+from .rules.one_pass import Combination, Gradient, Reconstruction
+from .rules.projection import Projection
+from .rules.restoration import Restoration
 from .subset_search import PixelSample, SubsetSearch, best_subset
 from .suite import Suite, build_suite
 
@@ -15,6 +15,7 @@ __all__ = [
     "REGISTER",
     "Combination",
     "Ensemble",
+    "Evidence",
     "Gradient",
     "Intensity",
     "LatentVariance",
@@ -30,5 +31,6 @@ __all__ = [
     "best_subset",
     "build_suite",
     "channel_mean",
+    "frozen",
     "register",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomaly_bench.models.likelihoods import PROBABILITY
 from anomaly_bench.models.vae import VAE
 
 LATENT_SEEDS = 2**20  # apart from those of the noise on images
@@ -23,17 +21,13 @@ class Evidence:
     the KL gradient needs the encoder alone, and the ELBO's is a sum (Zimmerer et al. 2019, arXiv 1907.02796).
     Gradients are of the terms in nats with respect to the image, signed, (B, C, H, W). Build it inside `frozen(model)`.
 
-    foreground: (B, 1, H, W) bool, the pixels that count. spent: seconds that each quantity took by itself.
+    foreground: (B, 1, H, W) bool, the pixels that count.
     """
 
     def __init__(self, model: VAE, image: Tensor, foreground: Tensor) -> None:
         self.model, self.foreground = model, foreground
         self.image = image.detach()
-        self.spent: dict[str, float] = {}
         self._memo: dict[str, Any] = {}
-        self._needs: dict[str, set[str]] = {}
-        self._running: list[str] = []
-        self._asked: set[str] = set()
         self._mean_evidence: Evidence | None = None
         self._normal: Tensor | None = None
 
@@ -56,7 +50,7 @@ class Evidence:
     @property
     def variance(self) -> Tensor:
         """The variance of p(x|z) at each pixel: (B, C, H, W), or a single number where all pixels share it."""
-        return self._once("variance", self._likelihood_variance)
+        return self._once("variance", lambda: self.model.likelihood.variance_at(*self._decoded).detach())
 
     @property
     def rec(self) -> Tensor:
@@ -103,18 +97,8 @@ class Evidence:
         sampled = Evidence(self.model, self.image, self.foreground)
         sampled._mean_evidence = self if self._mean_evidence is None else self._mean_evidence
         sampled._normal = standard_normal(LATENT_SEEDS + number, mean)
-        for name, value in (("leaf", self._leaf), ("encode", self._posterior)):
-            sampled._memo[name], sampled._needs[name], sampled.spent[name] = value, set(), 0.0
+        sampled._memo = {"leaf": self._leaf, "encode": self._posterior}
         return sampled
-
-    def timed(self, call: Callable[[Evidence], Tensor]) -> tuple[Tensor, float]:
-        """The call's result and its seconds: its own plus those of every quantity it needs, whoever asked first."""
-        self._asked = set()
-        before = sum(self.spent.values())
-        start = self._now()
-        result = call(self)
-        own = self._now() - start - (sum(self.spent.values()) - before)
-        return result, own + sum(self.spent[name] for name in self._closure(self._asked))
 
     @property
     def _leaf(self) -> Tensor:
@@ -140,44 +124,14 @@ class Evidence:
         mean, logvar = self._posterior
         return mean if self._normal is None else mean + self._normal * (0.5 * logvar).exp()
 
-    def _likelihood_variance(self) -> Tensor:
-        reconstruction, log_sigma = self._decoded
-        likelihood = self.model.likelihood
-        if likelihood.kind == "bernoulli":
-            probability = reconstruction.detach().clamp(PROBABILITY, 1 - PROBABILITY)
-            return probability * (1 - probability)
-        squared = (2 * (likelihood.log_sigma if log_sigma is None else log_sigma).detach()).exp()
-        return 2 * squared if likelihood.kind == "laplace" else squared
-
     def _gradient(self, term: Tensor) -> Tensor:
         return torch.autograd.grad(term.sum(), self._leaf, retain_graph=True)[0]
 
     def _once(self, name: str, compute: Callable[[], Any]) -> Any:
-        self._asked.add(name)
-        if self._running:
-            self._needs[self._running[-1]].add(name)
         if name not in self._memo:
-            self._needs[name] = set()
-            self._running.append(name)
-            before, start = sum(self.spent.values()), self._now()
             with torch.enable_grad():  # whoever asks first, others may want gradients of it
                 self._memo[name] = compute()
-            self._running.pop()
-            self.spent[name] = self._now() - start - (sum(self.spent.values()) - before)
         return self._memo[name]
-
-    def _now(self) -> float:
-        if self.image.is_cuda:  # kernels run on after the call that starts them
-            torch.cuda.synchronize(self.image.device)
-        return time.perf_counter()
-
-    def _closure(self, names: set[str]) -> set[str]:
-        reached, todo = set(names), list(names)
-        while todo:
-            new = self._needs[todo.pop()] - reached
-            reached |= new
-            todo += new
-        return reached
 
 
 def standard_normal(number: int, batch: Tensor) -> Tensor:

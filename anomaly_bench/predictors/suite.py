@@ -13,6 +13,7 @@ from data_modules.base.errors import did_you_mean
 from .base import Predictor, build_predictor
 from .ensemble import Calibrate, Ensemble, TimedMap
 from .evidence import Evidence
+from .stopwatch import TimedEvidence
 from .subset_search import SubsetSearch
 
 
@@ -39,7 +40,8 @@ class Suite:
 
     def maps(self, evidence: Evidence, names: Sequence[str]) -> dict[str, TimedMap]:
         """Maps (B, 1, H, W) of single predictors, each with its seconds (shared quantities counted for everyone)."""
-        return {name: evidence.timed(self.single[name]) for name in names}
+        stopwatch = TimedEvidence(evidence)
+        return {name: stopwatch.timed(self.single[name]) for name in names}
 
     def combined(self, maps: Mapping[str, TimedMap], calibrate: Calibrate) -> dict[str, TimedMap]:
         """Maps of the ensembles over maps of their members; their seconds are the members' together."""
