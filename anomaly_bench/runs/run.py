@@ -23,7 +23,7 @@ from anomaly_bench.models import VAE, build_model
 from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.predictors import Suite, build_suite
 from anomaly_bench.predictors.evidence import frozen
-from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, HalfDone
+from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, CheckpointNote
 from anomaly_bench.runs.training.checkpoints import FITTED, Saver, usable
 from anomaly_bench.runs.training.ddp import train_over_devices
 from anomaly_bench.runs.training.quiet import quiet
@@ -107,7 +107,7 @@ def run(
 
 def start_folder(
     folder: Path, config: RunConfig, data: AnomalyDataModule, run_id: str, reporter: Reporter
-) -> HalfDone | None:
+) -> CheckpointNote | None:
     """The run's folder with the config and the split in it; of what an unfinished run left, its checkpoint if it is sound."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = usable(folder, run_id, reporter)

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Literal
 
-from anomaly_bench.runs.training.checkpoint_note import read_half_done
+from anomaly_bench.runs.training.checkpoint_note import read_note
 from anomaly_bench.sweep import slurm_commands as slurm
 from leaderboard.results.collect import FAILURE_FILE, RESULT_FILE, PlannedRun
 
@@ -98,7 +98,7 @@ def _standing(run: PlannedRun, out: Path, job: slurm.Queued | None) -> Standing:
         )
     except OSError:
         pass
-    saved = read_half_done(folder)
+    saved = read_note(folder)
     reached = "" if saved is None else "training done" if saved.fitted else f"epoch {saved.epoch}/{saved.epochs}"
     trained = 0.0 if saved is None else saved.seconds
     holder = _holder(out / LOCKS_FOLDER / f"{run.folder}.lock")

@@ -15,7 +15,7 @@ DAMAGED = (OSError, ValueError, TypeError, KeyError)
 
 
 @dataclass(frozen=True)
-class HalfDone:
+class CheckpointNote:
     """A checkpoint: whose it is, its file with the digest of its bytes, and what was reached.
 
     epoch of epochs: training epochs that are done. seconds: that they took. fitted: training is over, localization is not.
@@ -37,15 +37,15 @@ class HalfDone:
             return False
 
 
-def write_half_done(folder: Path, note: HalfDone) -> None:
+def write_note(folder: Path, note: CheckpointNote) -> None:
     """Make the checkpoint count: the note is written after the file, which no one looks at before."""
     write_atomic(folder / NOTE, json.dumps(asdict(note)).encode())
 
 
-def read_half_done(folder: Path) -> HalfDone | None:
+def read_note(folder: Path) -> CheckpointNote | None:
     """The note in a run's folder, if there is a whole one."""
     try:
-        note = HalfDone(**json.loads((folder / NOTE).read_bytes()))
+        note = CheckpointNote(**json.loads((folder / NOTE).read_bytes()))
     except DAMAGED:
         return None
     return note if isinstance(note.epoch, int) and isinstance(note.epochs, int) else None

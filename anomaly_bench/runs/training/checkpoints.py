@@ -20,9 +20,9 @@ from data_modules.base.atomic import write_atomic
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.digests import digest_of
 
-from .checkpoint_note import NOTE, HalfDone, read_half_done, write_half_done
+from .checkpoint_note import NOTE, CheckpointNote, read_note, write_note
 from .random_state import random_state, set_random_state
-from .stop_requests import Leave, wishes
+from .stop_requests import StopRun, stop_request
 
 MONITORED = "val/elbo"
 FITTED = "fitted.ckpt"
@@ -72,9 +72,9 @@ class Saver(pl.callbacks.Checkpoint):
             self._save(trainer)
             self._saved = time.perf_counter()
             self._cost = self._saved - began
-            wishes.save = False
-            if wishes.leave:
-                raise Leave
+            stop_request.save = False
+            if stop_request.leave:
+                raise StopRun
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -97,7 +97,7 @@ class Saver(pl.callbacks.Checkpoint):
 
     def _due(self) -> bool:
         spent, since = self._cost * (1 - self.share), time.perf_counter() - self._saved
-        return wishes.save or (self.share > 0 and since * self.share >= spent)
+        return stop_request.save or (self.share > 0 and since * self.share >= spent)
 
     def _write(self, trainer: pl.Trainer) -> None:
         """Write again what was logged before an interruption."""
@@ -134,16 +134,16 @@ class Saver(pl.callbacks.Checkpoint):
         return training
 
     def commit(self, path: Path, epoch: int, epochs: int, fitted: bool) -> None:
-        note = HalfDone(self.run_id, path.name, digest_of(path), epoch, epochs, self.seconds, fitted)
-        write_half_done(self.folder, note)
+        note = CheckpointNote(self.run_id, path.name, digest_of(path), epoch, epochs, self.seconds, fitted)
+        write_note(self.folder, note)
         for old in self.folder.glob("*.ckpt"):
             if old != path:
                 old.unlink(missing_ok=True)
 
 
-def usable(folder: Path, run_id: str, reporter: Reporter) -> HalfDone | None:
+def usable(folder: Path, run_id: str, reporter: Reporter) -> CheckpointNote | None:
     """The checkpoint in a run's folder, if it is this run's and whole; says so if it is damaged."""
-    note = read_half_done(folder)
+    note = read_note(folder)
     if note is not None and note.run_id == run_id and note.sound(folder):
         return note
     if note is not None or (folder / NOTE).exists():

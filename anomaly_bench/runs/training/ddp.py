@@ -28,18 +28,18 @@ from anomaly_bench.config.schema import RunConfig
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
 
-from .checkpoint_note import HalfDone
+from .checkpoint_note import CheckpointNote
 from .checkpoints import Saver, usable
-from .stop_requests import Leave, wishes
+from .stop_requests import StopRun, stop_request
 
 LEFT = 3  # exit code of a process that has left when asked to
 POLL = 0.2  # seconds between looks at the processes
 
 
-def train_over_devices(config: RunConfig, folder: Path, run_id: str) -> HalfDone:
+def train_over_devices(config: RunConfig, folder: Path, run_id: str) -> CheckpointNote:
     """Train, from the run's checkpoint on if there is one; the note of what is left, the trained weights.
 
-    Raises RuntimeError if one of the processes fails, which ends the others, and Leave if they were asked to leave.
+    Raises RuntimeError if one of the processes fails, which ends the others, and StopRun if they were asked to leave.
     """
     count = config.trainer.devices
     environment = {
@@ -70,10 +70,10 @@ def train_over_devices(config: RunConfig, folder: Path, run_id: str) -> HalfDone
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
     told = False
     while any(one.poll() is None for one in ranks):
-        if wishes.save and not told:
+        if stop_request.save and not told:
             told = True
             for one in ranks:
-                one.send_signal(signal.SIGUSR2 if wishes.leave else signal.SIGTERM)
+                one.send_signal(signal.SIGUSR2 if stop_request.leave else signal.SIGTERM)
         _check(ranks)
         time.sleep(POLL)
     _check(ranks)
@@ -82,7 +82,7 @@ def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
 def _check(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
     codes = [one.returncode for one in ranks]
     if codes[0] == LEFT:
-        raise Leave
+        raise StopRun
     failed = [(code, rank) for rank, code in enumerate(codes) if code not in (None, 0, LEFT)]
     if failed:
         code, rank = min(failed)  # one that was killed comes before those that missed it
@@ -159,14 +159,14 @@ def main(arguments: Sequence[str]) -> int:
             data.hold(trainer.strategy.root_device)
         try:
             fit(trainer, model, data, saver, usable(folder, run_id, Reporter()))
-        except Leave:
+        except StopRun:
             os._exit(LEFT)
     sys.stdout.flush()
     os._exit(0)  # the other processes may be gone already, which the exit handlers of a process group do not like
 
 
 def _wish(leave: bool) -> None:
-    wishes.save, wishes.leave = True, leave
+    stop_request.save, stop_request.leave = True, leave
 
 
 def _die_with_parent() -> None:

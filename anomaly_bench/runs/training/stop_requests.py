@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class Leave(BaseException):
+class StopRun(BaseException):
     """The run is to go on in another process; like KeyboardInterrupt, no failure."""
 
 
 @dataclass
-class Wishes:
-    """save: write a checkpoint at the next epoch's start; leave: then raise Leave."""
+class StopRequest:
+    """save: write a checkpoint at the next epoch's start; leave: then raise StopRun."""
 
     save: bool = False
     leave: bool = False
 
 
-wishes = Wishes()  # of this process
+stop_request = StopRequest()  # of this process

@@ -14,7 +14,7 @@ from anomaly_bench.models import VAE
 from anomaly_bench.runs.result import describe_training
 from data_modules.modules.base import AnomalyDataModule
 
-from .checkpoint_note import HalfDone
+from .checkpoint_note import CheckpointNote
 from .checkpoints import MONITORED, AtomicCheckpoints, Saver, Training
 from .quiet import OwnSigterm
 
@@ -49,7 +49,7 @@ def build_trainer(
 
 
 def fit(
-    trainer: pl.Trainer, model: VAE, data: AnomalyDataModule, saver: Saver, checkpoint: HalfDone | None
+    trainer: pl.Trainer, model: VAE, data: AnomalyDataModule, saver: Saver, checkpoint: CheckpointNote | None
 ) -> tuple[Training, float]:
     """Train, from the checkpoint on if there is one, and give the model the weights of its best epoch.
 

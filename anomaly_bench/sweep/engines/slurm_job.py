@@ -11,8 +11,8 @@ from types import FrameType
 
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import SlurmConfig
-from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, read_half_done
-from anomaly_bench.runs.training.stop_requests import Leave, wishes
+from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, read_note
+from anomaly_bench.runs.training.stop_requests import StopRun, stop_request
 from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.job import LEASE, Job, State, write_failure
 
@@ -35,11 +35,11 @@ def work(job: Job) -> tuple[State, str]:
     signal.signal(signal.SIGUSR2, lambda *_: _save_and_leave(max(1, engine.notice - MARGIN)))
     if not engine.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    before = read_half_done(job.folder)
+    before = read_note(job.folder)
     try:
         return _done(job, engine)
-    except Leave:
-        if read_half_done(job.folder) != before:
+    except StopRun:
+        if read_note(job.folder) != before:
             _requeue()
         reason = f"the time limit of {engine.time} minutes is over and it came no further; raise engine.time"
         write_failure(job, reason, "")
@@ -71,18 +71,18 @@ def _done(job: Job, engine: SlurmConfig) -> tuple[State, str]:
 def _save(signum: int, frame: FrameType | None) -> None:
     del signum, frame
     os.write(2, b"SLURM is about to end this job: a checkpoint at the next epoch's start\n")  # print may be at work
-    wishes.save = True
+    stop_request.save = True
 
 
 def _save_and_leave(seconds: int) -> None:
     os.write(2, b"the time limit is near: a checkpoint at the next epoch's start, then on in another job\n")
-    wishes.save = wishes.leave = True
+    stop_request.save = stop_request.leave = True
     signal.alarm(seconds)
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
     del signum, frame
-    raise Leave
+    raise StopRun
 
 
 def _requeue() -> None:

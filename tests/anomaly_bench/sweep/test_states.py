@@ -15,7 +15,7 @@ from anomaly_bench.base.progress import Reporter
 from anomaly_bench.cli.status_table import overview
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.runs.code_digest import source_digest
-from anomaly_bench.runs.training.checkpoint_note import HalfDone, write_half_done
+from anomaly_bench.runs.training.checkpoint_note import CheckpointNote, write_note
 from anomaly_bench.sweep import job as lock
 from anomaly_bench.sweep.plan import differences, plan_alone
 from anomaly_bench.sweep.states import estimate, standings
@@ -42,7 +42,7 @@ def finish(out, run, fit, localize, source="x"):
 
 def save(out, run, seconds, fitted=False):
     (out / run.folder).mkdir(exist_ok=True)
-    write_half_done(out / run.folder, HalfDone(run.run_id, "x.ckpt", "", 3, 10, seconds, fitted))
+    write_note(out / run.folder, CheckpointNote(run.run_id, "x.ckpt", "", 3, 10, seconds, fitted))
 
 
 def test_each_state_is_told_from_the_folder_and_the_time_left_follows_from_runs_of_its_kind(tmp_path):

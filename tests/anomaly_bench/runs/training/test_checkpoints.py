@@ -11,9 +11,9 @@ from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
 from anomaly_bench.runs.run import run
 from anomaly_bench.runs.training import checkpoints as resume
-from anomaly_bench.runs.training.checkpoint_note import NOTE, read_half_done
+from anomaly_bench.runs.training.checkpoint_note import NOTE, read_note
 from anomaly_bench.runs.training.random_state import random_state, set_random_state
-from anomaly_bench.runs.training.stop_requests import Leave, wishes
+from anomaly_bench.runs.training.stop_requests import StopRun, stop_request
 from data_modules.transforms.augment import build_augment
 from leaderboard.record import comparable
 
@@ -82,12 +82,12 @@ def test_a_run_interrupted_in_an_epoch_and_while_localizing_ends_with_the_same_n
     whole, config, per_epoch = again
     interrupted(config, 2 * per_epoch + 1)
     (folder,) = (tmp_path / "b").glob("mvtec*")
-    assert (read_half_done(folder).epoch, read_half_done(folder).epochs) == (2, 5)
+    assert (read_note(folder).epoch, read_note(folder).epochs) == (2, 5)
     interrupted(config, 2 * per_epoch + 1)  # once more in the same epoch; those of the first two epochs count at once
     interrupted(config, 3 * per_epoch + 1)
-    assert read_half_done(folder).epoch == 3
+    assert read_note(folder).epoch == 3
     interrupted(config, 5 * per_epoch + 2)
-    assert read_half_done(folder).fitted
+    assert read_note(folder).fitted
     resumed = run(config)
     assert comparable(resumed, whole)
     assert resumed.training == whole.training
@@ -97,12 +97,12 @@ def test_a_run_interrupted_in_an_epoch_and_while_localizing_ends_with_the_same_n
 def test_who_is_to_leave_before_the_training_has_begun_does_an_epoch_first(again, tmp_path, monkeypatch):
     _, config, per_epoch = again
     interrupted(config, 2 * per_epoch + 1)
-    monkeypatch.setattr(wishes, "save", True)
-    monkeypatch.setattr(wishes, "leave", True)
-    with pytest.raises(Leave):
+    monkeypatch.setattr(stop_request, "save", True)
+    monkeypatch.setattr(stop_request, "leave", True)
+    with pytest.raises(StopRun):
         run(config)
     (folder,) = (tmp_path / "b").glob("mvtec*")
-    assert read_half_done(folder).epoch == 3
+    assert read_note(folder).epoch == 3
 
 
 @pytest.mark.parametrize("damage", ["bytes", "note", "other run"])

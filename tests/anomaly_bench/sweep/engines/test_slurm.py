@@ -17,7 +17,7 @@ from checkout import ROOT
 from fakes import write_mvtec
 from small_runs import SMALL
 
-from anomaly_bench.runs.training.checkpoint_note import read_half_done
+from anomaly_bench.runs.training.checkpoint_note import read_note
 from anomaly_bench.sweep import slurm_commands as slurm
 from anomaly_bench.sweep.slurm_commands import SLURM_FOLDER
 from anomaly_bench.sweep.states import standings
@@ -104,7 +104,7 @@ def at_work(out):
     """Of the runs whose job runs, those with a checkpoint of early in their training: folder and job."""
     found = {}
     for folder, job_id in jobs_in(out, "RUNNING").items():
-        reached = read_half_done(out / folder)
+        reached = read_note(out / folder)
         if reached is not None and reached.epoch < EPOCHS / 3:
             found[folder] = job_id
     return found
