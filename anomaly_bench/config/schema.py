@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from data_modules.base.config import DatasetConfig
+from data_modules.base.config import NO_NUMBERS, DatasetConfig
 
 
 @dataclass
@@ -96,8 +96,8 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"
-    hold_data: bool = False
-    checkpoint_share: float = 0.01
+    hold_data: bool = field(default=False, metadata=NO_NUMBERS)
+    checkpoint_share: float = field(default=0.01, metadata=NO_NUMBERS)
 
 
 @dataclass
@@ -107,9 +107,9 @@ class LocalizationConfig:
     fpr: float = 0.01
     image_share: float = 0.01
     bits: int = 21
-    monitor_every: int = 10
-    monitor_images: int = 64
-    pictures: int = 6
+    monitor_every: int = field(default=10, metadata=NO_NUMBERS)
+    monitor_images: int = field(default=64, metadata=NO_NUMBERS)
+    pictures: int = field(default=6, metadata=NO_NUMBERS)
     level_images: int = 512
     resamples: int = 1000
 
@@ -168,13 +168,13 @@ class RunConfig:
     predictors: PredictorsConfig = field(default_factory=PredictorsConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     localization: LocalizationConfig = field(default_factory=LocalizationConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
-    jobs: int = 1
+    engine: EngineConfig = field(default_factory=EngineConfig, metadata=NO_NUMBERS)
+    jobs: int = field(default=1, metadata=NO_NUMBERS)
     seed: int = 0
-    out: str = "runs"
-    cache_dir: str | None = None
-    data_dir: str | None = None
-    logger: str = "csv"
+    out: str = field(default="runs", metadata=NO_NUMBERS)
+    cache_dir: str | None = field(default=None, metadata=NO_NUMBERS)
+    data_dir: str | None = field(default=None, metadata=NO_NUMBERS)
+    logger: str = field(default="csv", metadata=NO_NUMBERS)
 
     @property
     def cache(self) -> Path:

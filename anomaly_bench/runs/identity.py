@@ -11,19 +11,14 @@ from typing import Any
 import torch
 
 from anomaly_bench.base.identity import Identity
-from anomaly_bench.config.load import to_dict
 from anomaly_bench.config.schema import AEConfig, BetaVAEConfig, RunConfig, SlurmConfig
 from anomaly_bench.predictors import build_suite
+from data_modules.base.config import deciding
 from data_modules.base.digests import digest_of, hash_of
 from data_modules.base.names import chosen_categories, dataset_name
 from data_modules.modules.base import AnomalyDataModule
 
 from .code_digest import LIBRARIES, source_digest
-
-UNHASHED = ("out", "cache_dir", "data_dir", "logger", "seed", "engine", "jobs")
-UNHASHED_DATA = ("root", "embedded", "about", "subjects_file")
-UNHASHED_TRAINER = ("hold_data", "checkpoint_share")
-UNHASHED_LOCALIZATION = ("monitor_every", "monitor_images", "pictures")  # what is shown on the way
 
 
 def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
@@ -59,19 +54,10 @@ def name_run(config: RunConfig, setting_id: str) -> Identity:
 
 def definition_of(config: RunConfig) -> dict[str, Any]:
     """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors that run."""
-    plain = {key: value for key, value in to_dict(config).items() if key not in UNHASHED}
-    plain["dataset"] = {key: value for key, value in plain["dataset"].items() if key not in UNHASHED_DATA}
+    plain: dict[str, Any] = deciding(config)
+    del plain["seed"]  # decides numbers, but no setting
     if "category" in plain["dataset"]:
         plain["dataset"]["category"] = chosen_categories(config.dataset)
-    if plain["dataset"].get("healthy"):
-        plain["dataset"]["healthy"] = {
-            key: value for key, value in plain["dataset"]["healthy"].items() if key not in UNHASHED_DATA
-        }
-    plain["dataset"]["split"] = {key: value for key, value in plain["dataset"]["split"].items() if key != "file"}
-    plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in UNHASHED_TRAINER}
-    plain["localization"] = {
-        key: plain["localization"][key] for key in plain["localization"].keys() - UNHASHED_LOCALIZATION
-    }
     suite, members = build_suite(config.predictors), plain["predictors"]["members"]
     used = {name: members[name] for name in members if name in (*suite.single, *suite.ensembles, *suite.searches)}
     plain["predictors"] = {"shown": sorted(suite.shown), "members": used}

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
 from omegaconf import MISSING
+
+# How far a key reaches, beside it in its field's metadata. All others decide pixels, and with them numbers.
+NO_PIXELS = {"decides": "numbers"}
+NO_NUMBERS = {"decides": "nothing"}
+
+
+def deciding(value: Any, what: Literal["numbers", "pixels"] = "numbers") -> Any:
+    """A config as plain dictionaries and lists, at any depth without the keys that decide nothing of what is asked for."""
+    if is_dataclass(value):
+        reach = ("numbers", "pixels") if what == "numbers" else ("pixels",)
+        chosen = [item.name for item in fields(value) if item.metadata.get("decides", "pixels") in reach]
+        return {name: deciding(getattr(value, name), what) for name in chosen}
+    if isinstance(value, dict):
+        return {name: deciding(entry, what) for name, entry in value.items()}
+    return [deciding(entry, what) for entry in value] if isinstance(value, list) else value
 
 
 @dataclass
@@ -27,7 +42,7 @@ class SplitConfig:
     stratify: str | None = None
     folds: int | None = None
     fold: int = 0
-    file: str | None = None
+    file: str | None = field(default=None, metadata=NO_NUMBERS)  # the subjects in it decide
     train_subjects: list[str] = field(default_factory=list)
     val_subjects: list[str] = field(default_factory=list)
     test_subjects: list[str] = field(default_factory=list)
@@ -67,15 +82,15 @@ class DatasetConfig:
 
     name: str = MISSING
     kind: str = MISSING
-    domain: str = MISSING
-    about: AboutConfig | None = None
-    root: str | None = None
-    embedded: str | None = None
-    subjects_file: str | None = None
+    domain: str = field(default=MISSING, metadata=NO_PIXELS)
+    about: AboutConfig | None = field(default=None, metadata=NO_NUMBERS)
+    root: str | None = field(default=None, metadata=NO_NUMBERS)
+    embedded: str | None = field(default=None, metadata=NO_NUMBERS)
+    subjects_file: str | None = field(default=None, metadata=NO_NUMBERS)
     size: list[int] = field(default_factory=lambda: [64, 64])
     storage: str = "float16"
-    augment: dict[str, Any] = field(default_factory=dict)
-    split: SplitConfig = field(default_factory=SplitConfig)
+    augment: dict[str, Any] = field(default_factory=dict, metadata=NO_PIXELS)
+    split: SplitConfig = field(default_factory=SplitConfig, metadata=NO_PIXELS)
 
 
 @dataclass
@@ -99,8 +114,8 @@ class HealthyConfig:
     """
 
     name: str = MISSING
-    root: str | None = None
-    about: AboutConfig | None = None
+    root: str | None = field(default=None, metadata=NO_NUMBERS)
+    about: AboutConfig | None = field(default=None, metadata=NO_NUMBERS)
     layouts: dict[str, LayoutConfig] = MISSING
     layout: str | None = None
     group: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from data_modules.base.batch import AnomalyBatch, Slices
-from data_modules.base.config import DatasetConfig
+from data_modules.base.config import DatasetConfig, deciding
 from data_modules.base.digests import DigestCache, Progress, hash_of
 from data_modules.base.errors import DataError, Report, stop
 from data_modules.base.names import dataset_name, folder_of, normalised
@@ -33,7 +32,6 @@ from data_modules.store.journal import FORMAT, Header
 from data_modules.store.pixel_code import code_digest, library_versions
 from data_modules.store.store import SliceStore, open_store
 
-UNHASHED = ("root", "embedded", "split", "domain", "about", "subjects_file", "augment")
 Augment = Callable[[AnomalyBatch], AnomalyBatch]
 
 
@@ -224,10 +222,7 @@ class AnomalyDataModule(pl.LightningDataModule):
 
     def _settings(self) -> dict[str, Any]:
         """What decides pixels, as far as it is written in the config."""
-        settings = {key: value for key, value in asdict(self.config).items() if key not in UNHASHED}
-        if settings.get("healthy"):
-            settings["healthy"] = {key: value for key, value in settings["healthy"].items() if key not in UNHASHED}
-        return normalised(settings)
+        return normalised(deciding(self.config, "pixels"))
 
     def _check_config(self) -> None:
         size = list(self.config.size)
