@@ -134,7 +134,10 @@ def _check_known(measures: Iterable[str], where: str) -> None:
 
 
 class Provenance(Record, frozen=True):
-    """Where a result comes from; `created` is a UTC ISO time, `durations` are seconds per phase."""
+    """Where a result comes from; `created` is a UTC ISO time, `durations` are seconds per phase.
+
+    `own_code`: digests of packages outside this one that the config names by import path.
+    """
 
     created: str
     versions: dict[str, str]
@@ -145,6 +148,7 @@ class Provenance(Record, frozen=True):
     data_fingerprint: str
     split_digest: str
     durations: dict[str, float]
+    own_code: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:

@@ -59,7 +59,7 @@ def combine_seeds(
         members = [load_member(run, data, predictors) for run in runs]
         start = time.perf_counter()
         reached = localize(members, data, config.localization, how, reporter)
-        made = provenance_of(data, members[0].model, {"localize": time.perf_counter() - start})
+        made = provenance_of(config, data, members[0].model, {"localize": time.perf_counter() - start})
     ensemble = {"how": how, "seeds": [run.result.seed for run in runs]}
     result = replace(
         first.result,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +11,11 @@ from anomaly_bench.base.identity import Identity
 from anomaly_bench.config.schema import AEConfig, BetaVAEConfig, RunConfig, SlurmConfig
 from anomaly_bench.predictors import build_suite
 from data_modules.base.config import deciding
-from data_modules.base.digests import digest_of, hash_of
+from data_modules.base.digests import hash_of
 from data_modules.base.names import chosen_categories, dataset_name
 from data_modules.modules.base import AnomalyDataModule
 
-from .code_digest import LIBRARIES, source_digest
+from .code_digest import LIBRARIES, own_code_digests, source_digest
 
 
 def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
@@ -34,7 +31,7 @@ def setting_of(config: RunConfig, data: AnomalyDataModule) -> str:
         "split": data.split_digest,
         "attributes": hash_of(data.store.attributes),
         "source": source_digest(),
-        "extensions": extension_digests(config),
+        "own_code": own_code_of(config),
         "libraries": {name: version(name) for name in LIBRARIES},
         "device": device_of(config),
     }
@@ -78,13 +75,7 @@ def device_kind(accelerator: str) -> str:
     return "mps" if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available() else "cpu"
 
 
-def extension_digests(config: RunConfig) -> dict[str, str]:
-    """Digests of the modules of a user's own that the config names by import path: when they change, so does the run."""
-    used = [
-        config.model.use,
-        config.model.network,
-        *(member.get("use") for member in config.predictors.members.values()),
-    ]
-    modules = {name.rpartition(".")[0] for name in used if name and "." in name}
-    files = {name: inspect.getsourcefile(importlib.import_module(name)) for name in sorted(modules)}
-    return {name: digest_of(Path(file)) for name, file in files.items() if file}
+def own_code_of(config: RunConfig) -> dict[str, str]:
+    """By package, the digests of a user's own code that the config names by import path: when it changes, so does the run."""
+    members = (member.get("use") for member in config.predictors.members.values())
+    return own_code_digests(name for name in (config.model.use, config.model.network, *members) if name and "." in name)

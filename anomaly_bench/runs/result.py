@@ -20,7 +20,7 @@ from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
 
 from .code_digest import VERSIONED, source_digest
-from .identity import definition_of
+from .identity import definition_of, own_code_of
 
 
 def describe_training(trainer: pl.Trainer, model: VAE, best: float) -> dict[str, float | int | None]:
@@ -58,7 +58,7 @@ def make_result(
         beta_normalised=model.beta * model.latent / input_size(model.shape),
         seed=config.seed,
         config=definition_of(config),
-        provenance=provenance_of(data, model, durations),
+        provenance=provenance_of(config, data, model, durations),
         training=training,
         pixels=PIXELS,
         predictors=predictors,
@@ -88,7 +88,7 @@ def choices_text(result: RunResult) -> str:
     )
 
 
-def provenance_of(data: AnomalyDataModule, model: VAE, durations: dict[str, float]) -> Provenance:
+def provenance_of(config: RunConfig, data: AnomalyDataModule, model: VAE, durations: dict[str, float]) -> Provenance:
     """Where the numbers that this process computes come from, as of now."""
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,6 +96,7 @@ def provenance_of(data: AnomalyDataModule, model: VAE, durations: dict[str, floa
         | {name: version(name) for name in ("anomaly-bench", *VERSIONED)},
         git_revision=git_revision(),
         source_digest=source_digest(),
+        own_code=own_code_of(config),
         device=device_name(model),
         threads=torch.get_num_threads(),
         data_fingerprint=data.fingerprint,

@@ -169,7 +169,7 @@ def _facts(result: RunResult) -> dict[str, str]:
     facts = _flatten(result.config)
     for name in DIGESTS:
         facts[f"provenance.{name}"] = _shared(getattr(result.provenance, name))
-    return facts
+    return facts | _flatten(result.provenance.own_code, "provenance.own_code.")
 
 
 def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
