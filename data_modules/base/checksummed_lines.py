@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,15 @@ def decode_line(line: bytes) -> Any:
     return json.loads(text)
 
 
-def read_lines(path: Path) -> Iterator[tuple[Any, int]]:
-    """The records of a file up to the first damaged or unfinished line, each with the offset of its line's end."""
-    end = 0
-    with path.open("rb") as stream:
-        for line in stream:
-            try:
-                record = decode_line(line)
-            except ValueError:
-                return
-            if not line.endswith(b"\n"):
-                return
-            end += len(line)
-            yield record, end
+def read_lines(path: Path) -> tuple[list[Any], bool]:
+    """The records of a file up to the first damaged or unfinished line, and whether that is all of it."""
+    records: list[Any] = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            record = decode_line(line)
+        except ValueError:
+            return records, False
+        if not line.endswith(b"\n"):
+            return records, False
+        records.append(record)
+    return records, True

@@ -44,17 +44,22 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """What is known of every slice, in memory.
+class Mapped:
+    """Batches out of mapped files: image (n, C, H, W) as stored, masks one bit per pixel, weights of anomalous pixels.
 
-    subject, number, and pixels (how many are anomalous), (n,) int64 each; full (n,) bool, whether all pixels are
-    foreground.
+    In memory, of every slice: subject, number, and pixels (how many are anomalous), (n,) int64 each; full (n,) bool, whether
+    all pixels are foreground.
     """
 
     subject: NDArray[np.int64]
     number: NDArray[np.int64]
     pixels: NDArray[np.int64]
     full: NDArray[np.bool_]
+    scale: Scale
+    image: Tensor
+    foreground: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    region: NDArray[np.float32]
 
     @cached_property
     def mask_row(self) -> NDArray[np.int64]:
@@ -71,21 +76,9 @@ class Columns:
         """Where the region weights of a slice end."""
         return np.cumsum(self.pixels)
 
-
-@dataclass(frozen=True)
-class Mapped:
-    """Batches out of mapped files: image (n, C, H, W) as stored, masks one bit per pixel, weights of anomalous pixels."""
-
-    columns: Columns
-    scale: Scale
-    image: Tensor
-    foreground: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    region: NDArray[np.float32]
-
     def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:
         """The slices at the given indices (B,)."""
-        subject = torch.from_numpy(self.columns.subject[indices])
+        subject = torch.from_numpy(self.subject[indices])
         mask, weights = self.regions(indices)
         return AnomalyBatch(
             image=self.scale(self.image.index_select(0, torch.from_numpy(indices)), subject),
@@ -93,18 +86,18 @@ class Mapped:
             foreground=self.foregrounds(indices),
             region_weight=weights,
             subject=subject,
-            slice=torch.from_numpy(self.columns.number[indices]),
+            slice=torch.from_numpy(self.number[indices]),
         )
 
     def regions(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Mask (B, 1, H, W) bool and region weight, float32 of the same shape, of slices."""
         shape = (len(indices), 1, *self.image.shape[2:])
         masks, weights = np.zeros(shape, np.bool_), np.zeros(shape, np.float32)
-        anomalous = np.flatnonzero(self.columns.pixels[indices])
+        anomalous = np.flatnonzero(self.pixels[indices])
         if len(anomalous):
             chosen = indices[anomalous]
-            ends, lengths = self.columns.region_end[chosen], self.columns.pixels[chosen]
-            unpacked = self._unpack(self.mask[self.columns.mask_row[chosen]])
+            ends, lengths = self.region_end[chosen], self.pixels[chosen]
+            unpacked = self._unpack(self.mask[self.mask_row[chosen]])
             for row, own, end, length in zip(anomalous, unpacked, ends, lengths, strict=True):
                 masks[row] = own
                 weights[row][own] = self.region[end - length : end]
@@ -112,7 +105,7 @@ class Mapped:
 
     def foregrounds(self, indices: NDArray[np.int64]) -> Tensor:
         """Foreground (B, 1, H, W) bool of slices."""
-        rows = self.columns.foreground_row[indices]
+        rows = self.foreground_row[indices]
         partial = np.flatnonzero(rows >= 0)
         if len(partial) == len(rows):
             return torch.from_numpy(self._unpack(self.foreground[rows]))
@@ -155,12 +148,11 @@ class Held:
 
         Raises DataError if a GPU has not enough free memory.
         """
-        columns = mapped.columns
-        anomalous, partial = np.flatnonzero(columns.pixels), np.flatnonzero(~columns.full)
+        anomalous, partial = np.flatnonzero(mapped.pixels), np.flatnonzero(~mapped.full)
         size = mapped.image.shape[2:]
         pixels = size.numel()
         needed = mapped.image.nbytes + pixels * (len(partial) + 1) + 5 * pixels * (len(anomalous) + 1)
-        _check_memory(torch.device(device), needed + 4 * columns.subject.nbytes)
+        _check_memory(torch.device(device), needed + 4 * mapped.subject.nbytes)
         foreground = torch.ones(len(partial) + 1, 1, *size, dtype=torch.bool, device=device)
         mask = torch.zeros(len(anomalous) + 1, 1, *size, dtype=torch.bool, device=device)
         region = torch.zeros(len(anomalous) + 1, 1, *size, device=device)
@@ -171,7 +163,7 @@ class Held:
             chunk = anomalous[start : start + CHUNK]
             masks, weights = mapped.regions(chunk)
             mask[start : start + len(chunk)], region[start : start + len(chunk)] = masks.to(device), weights.to(device)
-        rows = [columns.foreground_row % len(foreground), columns.mask_row % len(mask), columns.subject]
+        rows = [mapped.foreground_row % len(foreground), mapped.mask_row % len(mask), mapped.subject]
         return cls(
             scale=mapped.scale.to(device),
             image=mapped.image.to(device, copy=True),
@@ -179,7 +171,7 @@ class Held:
             mask=mask,
             region=region,
             rows=torch.from_numpy(np.stack(rows)).to(device),
-            number=torch.from_numpy(columns.number).to(device, copy=True),
+            number=torch.from_numpy(mapped.number).to(device, copy=True),
         )
 
     def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:

@@ -8,17 +8,19 @@ same files that another store of the same settings holds are copied from it.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
 
+from data_modules.base.atomic import write_atomic
 from data_modules.base.batch import Slices
 from data_modules.base.checksummed_lines import encode_line
 from data_modules.base.digests import Progress, usable_cpus
@@ -27,7 +29,7 @@ from data_modules.base.errors import DataError, NoSpaceError
 from .copied import CopiedCases
 from .folders import locked, partial_path
 from .format import Block, encode, intact, map_bytes
-from .journal import FILES, JOURNAL, Entry, Header, as_record, last_line, read_journal
+from .journal import FILES, JOURNAL, Entry, Header, last_line, offsets, read_journal
 from .store import DAMAGE, SliceStore, open_store
 
 logger = logging.getLogger(__name__)
@@ -61,24 +63,28 @@ def build_store(
     """
     with locked(folder):
         store = open_store(folder)
-        if store is None:
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial = partial_path(folder)
-            finished = CopiedCases(folder, header)
-            wanted = list(zip(cases, contents or [""] * len(cases), strict=True))
-            try:
-                with single_threaded():
-                    _write(
-                        partial, header, wanted, lambda case, content: finished.block(content) or read(case), progress
-                    )
-            except Exception as error:
-                if not isinstance(error, DataError) or isinstance(error, NoSpaceError) or not read_journal(partial)[1]:
-                    shutil.rmtree(partial, ignore_errors=True)
-                raise
-            partial.replace(folder)
-            store = SliceStore(folder)
-            finished.remove_unfinished(contents)
+        if store is not None:
+            return store
+        if folder.exists():
+            shutil.rmtree(folder)
+        copied, partial = CopiedCases(folder, header), partial_path(folder)
+        contents = contents or [""] * len(cases)
+        wanted = [(case.subject, content) for case, content in zip(cases, contents, strict=True)]
+
+        def block(index: int) -> Block:
+            content = contents[index]
+            return copied.block(content) or encode(read(cases[index]), header.storage, content)
+
+        try:
+            with single_threaded():
+                _write(partial, header, wanted, block, progress)
+        except Exception as error:
+            if not isinstance(error, DataError) or isinstance(error, NoSpaceError) or not read_journal(partial).entries:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        partial.replace(folder)
+        store = SliceStore(folder)
+        copied.remove_unfinished(contents)
     return store
 
 
@@ -96,84 +102,68 @@ def single_threaded() -> Iterator[None]:
 def _write(
     folder: Path,
     header: Header,
-    cases: Sequence[tuple[C, str]],
-    read: Callable[[C, str], Slices | Block],
+    wanted: Sequence[tuple[str, str]],
+    block: Callable[[int], Block],
     progress: Progress | None,
 ) -> None:
-    entries, total = _resume(folder, header, cases), len(cases)
+    """Write the cases, each with its subject and content, into the folder of an unfinished store."""
+    entries, total = _resume(folder, header, wanted), len(wanted)
+    first, size = len(entries), sum(sum(entry.sizes) for entry in entries)
     report = progress or (lambda done, total: None)
-    report(len(entries), total)
-    ends: Sequence[int] = entries[-1].ends if entries else (0,) * len(FILES)
+    report(first, total)
     with ExitStack() as stack:
         files = [stack.enter_context((folder / f"{name}.bin").open("ab")) for name in FILES]
         journal = stack.enter_context((folder / JOURNAL).open("ab"))
-        if not entries:
-            journal.write(encode_line(as_record(header)))
-        blocks = stack.enter_context(closing(_blocks(read, cases[len(entries) :], header.storage)))
-        for done, block in enumerate(blocks, start=len(entries) + 1):
-            entry = block.entry.after(ends)
-            each = sum(entry.ends) / done
-            if done == len(entries) + 1:
+        blocks = stack.enter_context(closing(_in_order(block, range(first, total))))
+        for done, (arrays, entry) in enumerate(blocks, start=first + 1):
+            size += sum(entry.sizes)
+            each = size / done
+            if done == first + 1:
                 logger.warning(
                     "preparing %s: %d subjects, about %s in %s", header.name, total, _size(each * total), folder.parent
                 )
             _check_space(folder, header.name, each * (total - done + 1))
-            for file, array in zip(files, block.arrays, strict=True):
+            for file, array in zip(files, arrays, strict=True):
                 file.write(array.data)  # not tofile(), which forgets why a full disk refused
                 file.flush()
-            journal.write(encode_line(as_record(entry)))
+            journal.write(encode_line(asdict(entry)))
             journal.flush()
-            ends = entry.ends
             report(done, total)
         journal.write(encode_line(last_line(total)))
 
 
-def _resume(folder: Path, header: Header, cases: Sequence[tuple[Named, str]]) -> list[Entry]:
+def _resume(folder: Path, header: Header, wanted: Sequence[tuple[str, str]]) -> list[Entry]:
     """The cases that an earlier process has written, with the files cut to them; none if it wrote something else."""
-    try:
-        found, lines, _ = read_journal(folder)
-        files = [map_bytes(folder / f"{name}.bin") for name in FILES]
-    except DAMAGE:
-        found, lines, files = None, [], []
-    good = 0
-    if found is not None and found.fingerprint == header.fingerprint:
-        sound = intact(files, [entry for entry, _ in lines])
-        for (entry, _), (case, content), whole in zip(lines, cases, sound, strict=False):
-            if not whole or (entry.subject, entry.content) != (case.subject, content):
-                break
-            good += 1
-    if good == 0:
+    good: list[Entry] = []
+    with suppress(*DAMAGE):
+        journal = read_journal(folder)
+        if journal.header is not None and journal.header.fingerprint == header.fingerprint:
+            sound = intact([map_bytes(folder / f"{name}.bin") for name in FILES], journal.entries)
+            for entry, case, whole in zip(journal.entries, wanted, sound, strict=False):
+                if not whole or (entry.subject, entry.content) != case:
+                    break
+                good.append(entry)
+    if good:
+        for name, end in zip(FILES, offsets(good)[-1], strict=True):
+            os.truncate(folder / f"{name}.bin", end)
+    else:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        return []
-    entries = [entry for entry, _ in lines[:good]]
-    for name, end in zip((*FILES, None), (*entries[-1].ends, lines[good - 1][1]), strict=True):
-        with (folder / (f"{name}.bin" if name else JOURNAL)).open("r+b") as stream:
-            stream.truncate(end)
-    return entries
+    lines = [encode_line(asdict(header)), *(encode_line(asdict(entry)) for entry in good)]
+    write_atomic(folder / JOURNAL, b"".join(lines))
+    return good
 
 
-def _blocks(
-    read: Callable[[C, str], Slices | Block], cases: Sequence[tuple[C, str]], storage: str
-) -> Generator[Block, None, None]:
-    """The cases in their order, decoded by as many threads as there are cores.
-
-    As many again may wait, done, for one before them; their slices are kept as they are stored.
-    """
-
-    def block(case: C, content: str) -> Block:
-        found = read(case, content)
-        whole = found if isinstance(found, Block) else encode(found, storage)
-        return Block(whole.arrays, replace(whole.entry, content=content))
-
+def _in_order(block: Callable[[int], Block], indices: Sequence[int]) -> Generator[Block, None, None]:
+    """The blocks in order, made by as many threads as there are cores; as many again may wait, done, for one before them."""
     workers = usable_cpus()
     waiting: deque[Future[Block]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
-        for case, content in cases:
+        for index in indices:
             if len(waiting) == 2 * workers:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(block, case, content))
+            waiting.append(pool.submit(block, index))
         while waiting:
             yield waiting.popleft().result()
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from data_modules.base.errors import DataError
 
-from .journal import FILES, Entry, Header, read_journal
+from .journal import FILES, Entry, Header, Journal, offsets, read_journal
 
 logger = logging.getLogger(__name__)
 PARTIAL = ".partial"
@@ -90,26 +90,23 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         lock.release()
 
 
-def read_whole(folder: Path) -> tuple[Header, list[Entry]]:
+def read_whole(folder: Path) -> tuple[Header, Sequence[Entry]]:
     """The header and the entries of a finished store. Raises ValueError or OSError if a file is not as long as they say."""
     header, entries, finished = read_journal(folder)
     if header is None or not entries or not finished:
         raise ValueError(f"{folder}: no whole store")
-    expected = dict(zip(FILES, entries[-1][0].ends, strict=True))
-    for name, size in expected.items():
+    for name, size in zip(FILES, offsets(entries)[-1], strict=True):
         path = folder / f"{name}.bin"
         if path.stat().st_size != size:
             raise ValueError(f"{path}: {path.stat().st_size} bytes where {size} were written")
-    return header, [entry for entry, _ in entries]
+    return header, entries
 
 
 def _describe(folder: Path) -> StoreInfo | None:
     """What a folder holds; None if another process has just renamed or removed it."""
-    header: Header | None = None
-    entries: list[tuple[Entry, int]] = []
-    whole = False
+    journal, whole = Journal(), False
     with suppress(OSError, ValueError):
-        header, entries, _ = read_journal(folder)
+        journal = read_journal(folder)
         read_whole(folder)
         whole = not folder.name.startswith(".")
     try:
@@ -117,10 +114,10 @@ def _describe(folder: Path) -> StoreInfo | None:
     except FileNotFoundError:
         return None
     return StoreInfo(
-        name=header.name if header else final_name(folder.name).rpartition("-")[0],
+        name=journal.header.name if journal.header else final_name(folder.name).rpartition("-")[0],
         folder=folder,
-        subjects=len(entries),
-        slices=sum(entry.shape[0] for entry, _ in entries),
+        subjects=len(journal.entries),
+        slices=sum(entry.shape[0] for entry in journal.entries),
         bytes=size,
         last_used=last_used,
         whole=whole,

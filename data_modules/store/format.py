@@ -1,7 +1,7 @@
 """What a slice store looks like on disk: the arrays of a case as bytes, and the journal that vouches for them.
 
 A store is a folder of flat binary files, one case after the other, and a journal of checksummed lines: a header, one entry
-per case with where its bytes end and their checksums, and a last line that says how many cases there are.
+per case with how many bytes it takes and their checksums, and a last line that says how many cases there are.
 
 image.bin       (n, C, H, W) float16 or uint8
 foreground.bin  one packed bit per pixel, only for slices that are not all foreground
@@ -15,9 +15,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from data_modules.base.digests import hash_of_bytes, usable_cpus
 from data_modules.base.errors import DataError
 from data_modules.transforms.geometry import region_weights
 
-from .journal import FILES, Entry
+from .journal import Entry, offsets
 
 STORAGES: dict[str, type[np.generic]] = {"float16": np.float16, "uint8": np.uint8}
 BITS = 255  # the levels of an 8-bit picture
@@ -38,16 +37,18 @@ LARGEST = {"float16": 65504.0, "uint8": 3e38}
 RESOLUTION = 2**-10  # of float16, relative to the value
 
 
-@dataclass(frozen=True)
-class Block:
-    """A case as bytes, one array per file, and its entry with ends relative to its own start."""
+class Block(NamedTuple):
+    """A case as bytes, one array per file, and its entry."""
 
     arrays: Sequence[NDArray[np.uint8]]
     entry: Entry
 
 
-def encode(case: Slices, storage: str) -> Block:
-    """The bytes of a case. Raises DataError if its intensities are not finite or beyond the range of float16."""
+def encode(case: Slices, storage: str, content: str = "") -> Block:
+    """The bytes of a case, whose files have this content (see Entry).
+
+    Raises DataError if its intensities are not finite or beyond the range of float16.
+    """
     _check_range(case, storage)
     weights = region_weights(case.mask.numpy())
     counts = np.count_nonzero(weights, axis=(1, 2, 3))
@@ -66,7 +67,7 @@ def encode(case: Slices, storage: str) -> Block:
     entry = Entry(
         subject=case.subject,
         shape=tuple(case.image.shape),
-        ends=[array.nbytes for array in arrays],
+        sizes=[array.nbytes for array in arrays],
         checksums=[crc32(array) for array in arrays],
         kept=case.kept,
         dropped=case.dropped,
@@ -74,6 +75,7 @@ def encode(case: Slices, storage: str) -> Block:
         zero=zero,
         levels=levels,
         pixels=_pixels(case.image, image, zero, levels),
+        content=content,
     )
     return Block(arrays, entry)
 
@@ -85,11 +87,10 @@ def packed_bytes(pixels: int) -> int:
 
 def intact(files: Sequence[NDArray[np.uint8]], entries: Sequence[Entry]) -> list[bool]:
     """Whether the bytes of each case are what they were when they were written; computed in parallel."""
-    starts = [(0,) * len(FILES), *(entry.ends for entry in entries)]
+    bounds = offsets(entries)
 
     def check(position: int) -> bool:
-        entry = entries[position]
-        spans = zip(files, starts[position], entry.ends, entry.checksums, strict=True)
+        spans = zip(files, bounds[position], bounds[position + 1], entries[position].checksums, strict=True)
         return all(len(file) >= end and crc32(file[start:end]) == checksum for file, start, end, checksum in spans)
 
     with ThreadPoolExecutor(usable_cpus()) as pool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_modules.base.checksummed_lines import read_lines
 
-FORMAT = 4
+FORMAT = 5
 JOURNAL = "journal.jsonl"
 FILES = ("image", "foreground", "mask", "region", "index")
 
@@ -34,14 +35,14 @@ class Header:
 class Entry:
     """A case in the journal.
 
-    shape (n, C, H, W); ends and checksums, per file, where the case's bytes end and their CRC-32; zero and levels, per
-    channel of a store in uint8: a pixel q stands for (q - zero) / levels; pixels, per channel, the digest of its slices,
+    shape (n, C, H, W); sizes and checksums, per file, how many bytes of it are the case's and their CRC-32; zero and levels,
+    per channel of a store in uint8: a pixel q stands for (q - zero) / levels; pixels, per channel, the digest of its slices,
     empty for a channel of a single value; content, the digest of the case's files, empty if it is not known.
     """
 
     subject: str
     shape: Sequence[int]
-    ends: Sequence[int]
+    sizes: Sequence[int]
     checksums: Sequence[int]
     kept: int
     dropped: int
@@ -51,28 +52,25 @@ class Entry:
     pixels: Sequence[str] = ()
     content: str = ""
 
-    def after(self, ends: Sequence[int]) -> Entry:
-        """The entry, with ends relative to its own start, for files that end where `ends` says."""
-        return replace(self, ends=[before + length for before, length in zip(ends, self.ends, strict=True)])
 
+class Journal(NamedTuple):
+    """What a journal says up to its first damaged line; finished: whether its last line says that this is all.
 
-def read_journal(folder: Path) -> tuple[Header | None, list[tuple[Entry, int]], bool]:
-    """The header, the entries with the offsets of their lines' ends, and whether the last line says that it is all.
-
-    Reads up to the first damaged line; None if the header is damaged or of another format.
+    header: None if it is damaged or of another format.
     """
-    header, entries = None, []
-    for record, end in read_lines(folder / JOURNAL):
-        if header is None:
-            if record.get("format") != FORMAT:
-                break
-            header = Header(**record)
-        elif "subject" in record:
-            entries.append((Entry(**record), end))
-        else:
-            size = (folder / JOURNAL).stat().st_size
-            return header, entries, record == last_line(len(entries)) and end == size
-    return header, entries, False
+
+    header: Header | None = None
+    entries: Sequence[Entry] = ()
+    finished: bool = False
+
+
+def read_journal(folder: Path) -> Journal:
+    records, sound = read_lines(folder / JOURNAL)
+    if not records or records[0].get("format") != FORMAT:
+        return Journal()
+    header, *lines = records
+    entries = [Entry(**line) for line in lines if "subject" in line]
+    return Journal(Header(**header), entries, sound and lines[len(entries) :] == [last_line(len(entries))])
 
 
 def last_line(cases: int) -> dict[str, int]:
@@ -80,6 +78,7 @@ def last_line(cases: int) -> dict[str, int]:
     return {"cases": cases}
 
 
-def as_record(line: Header | Entry) -> dict[str, Any]:
-    """A header or an entry as JSON can say it."""
-    return asdict(line)
+def offsets(entries: Sequence[Entry]) -> list[list[int]]:
+    """Where each case begins in each file, and at last where the files end."""
+    ends = [list(accumulate((entry.sizes[file] for entry in entries), initial=0)) for file in range(len(FILES))]
+    return [list(case) for case in zip(*ends, strict=True)]

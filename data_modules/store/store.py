@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_modules.base.batch import AnomalyBatch
 
-from .batches import Columns, Device, Held, Mapped, Scale
+from .batches import Device, Held, Mapped, Scale
 from .folders import read_whole
 from .format import STORAGES, intact, map_bytes, packed_bytes
 from .journal import FILES, Entry
@@ -59,7 +60,10 @@ class SliceStore:
         self.anomalous, self.normal = pixels > 0, labelled == 0
         packed = packed_bytes(height * width)
         self._mapped = Mapped(
-            columns=Columns(self.subject, self.slice, pixels, full > 0),
+            subject=self.subject,
+            number=self.slice,
+            pixels=pixels,
+            full=full > 0,
             scale=_scale(entries),
             image=torch.from_numpy(files["image"].view(STORAGES[header.storage])).view(-1, *self.shape),
             foreground=files["foreground"].reshape(-1, packed),
@@ -93,7 +97,7 @@ def open_store(folder: Path) -> SliceStore | None:
     return store
 
 
-def _verify(folder: Path, files: list[NDArray[np.uint8]], entries: list[Entry]) -> None:
+def _verify(folder: Path, files: list[NDArray[np.uint8]], entries: Sequence[Entry]) -> None:
     stats = [path.stat() for path in sorted(folder.iterdir())]
     state = (str(folder), *((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats))
     if state in _verified:
@@ -103,7 +107,7 @@ def _verify(folder: Path, files: list[NDArray[np.uint8]], entries: list[Entry]) 
     _verified.add(state)
 
 
-def _scale(entries: list[Entry]) -> Scale:
+def _scale(entries: Sequence[Entry]) -> Scale:
     if not entries[0].levels:
         return Scale()
     zero, levels = ([getattr(entry, name) for entry in entries] for name in ("zero", "levels"))

@@ -95,7 +95,7 @@ def test_checksums_are_computed_once_per_state(store, monkeypatch):
 @pytest.mark.parametrize("change", [{"format": 2}, {"format": 99}])
 def test_a_store_of_another_format_is_not_read(store, change):
     journal = store.folder / "journal.jsonl"
-    header, *lines = [record for record, _ in read_lines(journal)]
+    (header, *lines), _ = read_lines(journal)
     journal.write_bytes(b"".join(map(encode_line, [header | change, *lines])))
     assert open_store(store.folder) is None
     journal.write_bytes(b"".join(map(encode_line, [header, *lines])))
@@ -104,7 +104,7 @@ def test_a_store_of_another_format_is_not_read(store, change):
 
 def test_a_store_that_lacks_a_case_is_not_read(store):
     journal = store.folder / "journal.jsonl"
-    header, *cases, last = [record for record, _ in read_lines(journal)]
+    (header, *cases, last), _ = read_lines(journal)
     for lines in ([header, *cases], [header, *cases[:-1], last], [header, last], [header, *cases[1:], last]):
         journal.write_bytes(b"".join(map(encode_line, lines)))
         assert open_store(store.folder) is None
