@@ -1,4 +1,4 @@
-"""The predictor, model and datasets of one's own that CONTRIBUTING.md shows, in a folder outside the checkout."""
+"""CONTRIBUTING.md names every room, and its predictor, model and datasets of one's own work outside the checkout."""
 
 import os
 import re
@@ -39,6 +39,15 @@ def write_my_pictures(root):
         Image.fromarray(mask).save(root / f"masks/b{index}.png")
 
 
+@pytest.mark.parametrize("package", ["anomaly_bench", "data_modules", "leaderboard"])
+def test_the_house_has_every_room_and_no_other(package):
+    column = {"anomaly_bench": 1, "data_modules": 2, "leaderboard": 3}[package]
+    rows = [line.split("|")[column] for line in TEXT.splitlines() if line.startswith("| ")]
+    named = {name for cell in rows for name in re.findall(r"`(\w+)`", cell.split(":")[0])}
+    rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert named == rooms
+
+
 @pytest.mark.parametrize(("text", "name"), EXAMPLES, ids=[name for _, name in EXAMPLES])
 def test_a_dataset_of_ones_own_is_under_25_lines_and_is_read(text, name, cli, cache, tmp_path):
     assert len(text.splitlines()) < 25
@@ -60,6 +69,7 @@ def test_both_kinds_of_dataset_are_shown():
     assert {name for _, name in EXAMPLES} == {"my_cohort", "my_pictures"}
 
 
+@pytest.mark.slow
 def test_a_predictor_and_a_model_of_ones_own_are_under_25_lines_and_run(pictures_run, tmp_path):
     assert [re.findall(r"^class (\w+)", code, re.MULTILINE) for code in CLASSES] == [["SquaredGradient"], ["MyVAE"]]
     assert max(len(code.splitlines()) for code in CLASSES) < 25

@@ -14,6 +14,8 @@ SMALL = [
     "trainer.batch_size=8",
     "trainer.accelerator=cpu",
     "localization.bits=16",
+    "localization.resamples=20",
+    "localization.pictures=2",
 ]
 
 

@@ -62,6 +62,7 @@ def test_every_recipe_trains_a_step_and_localizes_at_its_own_size(name):
     assert all(score.isfinite().all() for score, _ in maps.values())
 
 
+@pytest.mark.slow
 def test_a_recipe_runs_from_files_to_a_result(brats_root, cache, tmp_path):
     split = ["dataset.split.val=0.3", "dataset.split.test=0.3", "dataset.split.salt=b", "localization.bits=16"]
     places = [f"dataset.root={brats_root}", f"out={tmp_path / 'runs'}"]

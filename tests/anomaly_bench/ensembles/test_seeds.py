@@ -83,6 +83,7 @@ def shares(run_, config, data, name):
     ]
 
 
+@pytest.mark.slow
 def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(runs, swept, tmp_path, monkeypatch):
     result = combine_seeds(runs, tmp_path / "runs")
     members = [run_.result for run_ in runs]

@@ -43,6 +43,7 @@ def test_dice_uses_the_threshold_of_normal_validation_pixels(pictures_run, tmp_p
     assert result.predictors["rec_l1"].test["dice"].value == pytest.approx(dice.item(), abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_ensembles_map_is_the_mean_share_of_normal_pixels_that_score_lower(pictures_run, tmp_path):
     members = "{a:{use:intensity},b:{use:reconstruction},e:{use:ensemble,members:[a,b]}}"
     config = load_config([*pictures_run, f"predictors.members={members}"])

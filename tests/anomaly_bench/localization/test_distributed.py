@@ -20,6 +20,8 @@ from anomaly_bench.models import BetaVAE
 from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.predictors import build_suite
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = {"a": {"use": "intensity"}, "b": {"use": "reconstruction"}, "e": {"use": "ensemble", "members": ["a", "b"]}}
 SITES = [{"site": site} for site in "aabb"]
 

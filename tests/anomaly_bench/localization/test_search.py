@@ -22,6 +22,8 @@ from anomaly_bench.runs.result import choices_text
 from anomaly_bench.runs.run import run
 from leaderboard.record import read_result
 
+pytestmark = pytest.mark.slow
+
 WAYS = {"mean": np.mean, "product": gmean, "max": np.max}
 LOOK = ["localization.bits=20", "localization.pictures=0", "localization.monitor_every=0", "predictors.only=[a,b,c,s]"]
 SINGLE = "a:{use:intensity},b:{use:reconstruction},c:{use:gradient,of:kl}"

@@ -277,6 +277,7 @@ def linear(spec: NetworkSpec) -> tuple[torch.nn.Module, torch.nn.Module]:
     return Encoder(), torch.nn.Sequential(torch.nn.Linear(spec.latent, size), torch.nn.Unflatten(1, spec.shape))
 
 
+@pytest.mark.slow
 def test_a_linear_vae_finds_probabilistic_pca(monkeypatch):
     """Its global optimum is that of pPCA (Tipping & Bishop 1999), where the ELBO is the likelihood (Lucas et al. 2019)."""
     monkeypatch.setitem(NETWORKS, "linear", linear)

@@ -1,11 +1,13 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
+from small_runs import tiles
 
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
@@ -16,19 +18,25 @@ from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
 from leaderboard.record import METRICS, comparable, read_result
 
+pytestmark = pytest.mark.slow
 
-@pytest.fixture
-def finished(pictures_run):
-    return load_config(pictures_run), run(load_config(pictures_run))
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run with the defaults, for tests that change nothing of it: (its overrides, its config, its result)."""
+    folder = tmp_path_factory.mktemp("finished")
+    overrides = [*tiles(folder), f"out={folder / 'runs'}"]
+    config = load_config(overrides)
+    return overrides, config, run(config)
 
 
 def folder_of(config):
-    (folder,) = [path.parent for path in __import__("pathlib").Path(config.out).glob("*/result.json")]
-    return folder
+    (path,) = Path(config.out).glob("*/result.json")
+    return path.parent
 
 
 def test_a_run_leaves_everything_that_is_promised(finished):
-    config, result = finished
+    _, config, result = finished
     folder = folder_of(config)
     assert read_result(folder / "result.json") == result
     assert set(result.predictors) == set(config.predictors.members)
@@ -50,7 +58,7 @@ def test_a_run_leaves_everything_that_is_promised(finished):
 
 
 def test_metrics_are_those_of_scikit_learn_on_the_saved_models_maps(finished):
-    config, result = finished
+    _, config, result = finished
     data, suite = build_data(config, Reporter()), build_suite(config.predictors)
     model = build_model(config.model, data.image_shape)
     model.load_state_dict(torch.load(folder_of(config) / "model.ckpt", weights_only=True)["state_dict"])

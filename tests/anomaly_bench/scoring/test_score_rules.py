@@ -131,6 +131,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path, capsys: pytest
     assert "found 6 .jpg" in said
 
 
+@pytest.mark.slow
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")

@@ -65,6 +65,7 @@ def logged(tmp_path_factory):
     return overrides, plain, result, run_file(folder / "wandb"), asked
 
 
+@pytest.mark.slow
 def test_a_tracker_moves_no_number(logged):
     _, plain, result, file, _ = logged
     assert result.run_id == plain.run_id
@@ -212,6 +213,7 @@ class Stopping(Reporter):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_one_history(logged, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     more = ["logger=wandb", "trainer.max_epochs=4", "trainer.checkpoint_share=1", "localization.monitor_every=2"]
@@ -228,6 +230,7 @@ def test_an_interrupted_run_goes_on_as_one_history(logged, tmp_path, monkeypatch
     assert [any(key.startswith("monitor/overview") for key in row) for row in rows] == [False, True, False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [401, 500, None])
 def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -408,6 +411,7 @@ def test_pictures_stop_at_their_budget(monkeypatch):
     assert len(media.wandb_pictures(localization)) == len(every)
 
 
+@pytest.mark.slow
 def test_tensorboard_has_the_same_names(logged, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     result = run(load_config([*logged[0], f"out={tmp_path}", "logger=tensorboard"]))

@@ -314,6 +314,7 @@ def test_overrides_may_stand_on_both_sides_of_an_option(cli, brats, brats_root, 
         main(["data", "verify", "--jsn=1", "dataset=brats"])
 
 
+@pytest.mark.slow
 def test_a_dataset_of_ones_own_works_with_every_verb(cli, own_configs, cache, monkeypatch):
     option = ["--config-dir", str(own_configs)]
     code, out, err = cli("data", "verify", "dataset=mine", "dataset.size=[16,16]", *option)

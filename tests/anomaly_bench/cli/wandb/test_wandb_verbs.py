@@ -29,6 +29,7 @@ def runs(tmp_path_factory):
     return folder / "runs"
 
 
+@pytest.mark.slow
 def test_a_leaderboard_is_one_run_that_names_the_runs_behind_it(runs, cli, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     code, out, _ = cli("leaderboard", str(runs), "--wandb", "--markdown", str(runs / "all.md"))

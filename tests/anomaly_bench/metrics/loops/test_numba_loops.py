@@ -60,6 +60,7 @@ def assert_equal(*curves: LocalizationCurve) -> None:
             assert torch.equal(first, other), (name, way)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(floats | tricky, st.booleans(), st.booleans()), min_size=4, max_size=48),
@@ -99,6 +100,7 @@ def test_identical_over_groups_threads_types_and_layouts(dtype: torch.dtype, mon
     assert_equal(a, one)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(floats | tricky, st.booleans(), st.booleans()), min_size=8, max_size=64),
@@ -169,6 +171,7 @@ def test_a_spiral_is_one_region_and_a_chessboard_too() -> None:
         assert len(regions.label_planes(picture[None], compiled).sizes) == count
 
 
+@pytest.mark.slow
 def test_small_work_does_not_load_numba_and_a_missing_one_is_no_error() -> None:
     code = """
 import sys, torch

@@ -98,6 +98,7 @@ def test_intervals_are_percentiles_of_the_resamples(maps: Maps) -> None:
     assert one.bootstrap() == dict.fromkeys(BOOTSTRAPPED)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     covered = 0
     true = 0.76024994  # P(N(1, 1) > N(0, 1))
@@ -132,6 +133,7 @@ def test_subjects_pickle_and_merge(maps: Maps) -> None:
     assert {row["dice"] for row in without.rows()} == {None}
 
 
+@pytest.mark.slow
 def test_400_subjects_take_seconds_and_little_memory() -> None:
     rng, histograms = np.random.default_rng(0), SubjectHistograms()
     start = time.process_time()

@@ -194,6 +194,7 @@ def test_an_image_without_a_finite_energy_gets_a_nan_map():
         assert found.isnan().flatten(1).all(1).tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_restoration_of_a_flat_model_minimises_squares_plus_total_variation():
     """E = ‖x_t − 0.5‖² + tv · TV(x_t − x). A square of 16 pixels, 1 above the rest, whose border has length 16, loses a, and
     the other 48 pixels lose b: 2 · 16 (1 − a) = 16 tv and 2 · 48 b = 16 tv, or a = b where these would cross."""

@@ -76,6 +76,7 @@ def again(undisturbed, tmp_path):
     return whole, load_config([*overrides, f"out={tmp_path / 'b'}"]), 2
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_in_an_epoch_and_while_localizing_ends_with_the_same_numbers_to_the_last_bit(
     again, undisturbed, tmp_path
 ):
@@ -105,6 +106,7 @@ def test_who_is_to_leave_before_the_training_has_begun_does_an_epoch_first(again
     assert read_note(folder).epoch == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["bytes", "note", "other run"])
 def test_a_damaged_checkpoint_is_said_and_the_run_starts_afresh(again, undisturbed, tmp_path, damage):
     whole, config, per_epoch = again
@@ -125,6 +127,7 @@ def test_a_damaged_checkpoint_is_said_and_the_run_starts_afresh(again, undisturb
     assert_the_same(undisturbed[2], tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_a_checkpoint_leaves_the_one_before(again, monkeypatch):
     whole, config, per_epoch = again
     real, written = resume.write_atomic, []
