@@ -130,7 +130,7 @@ def _culprit(content: Any, steps: list[str], kind: type[Document], fault: str) -
             msgspec.convert(content, kind)
         except ValueError as error:
             if str(error) == fault:
-                return key
+                return str(key)
     entries.update(every)
     return "…"
 
