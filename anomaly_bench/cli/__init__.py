@@ -1,1 +1,1 @@
-"""The command line: a file per verb says its arguments, calls a room and prints."""
+"""The command line: a file per verb says its arguments, calls one room and prints what that gives."""

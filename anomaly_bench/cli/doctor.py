@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import platform
+import argparse
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rich.console import Console
-
-from anomaly_bench.base.errors import OutputError
-from anomaly_bench.base.files import check_writable
-from anomaly_bench.config.folders import config_dirs, options_of
-from anomaly_bench.config.load import load_config
-from anomaly_bench.runs.code_digest import VERSIONED
-from data_modules.catalog.entries import look
+ABOUT = "versions, devices, disk and embedded data, in one look"
 
 
-def examine() -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None."""
+
+
+def call(options: argparse.Namespace) -> int:
     """Print what was found; 1 if something stands in the way of a run, else 0."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from rich.console import Console
+
+    from anomaly_bench.base.errors import OutputError
+    from anomaly_bench.base.files import check_writable
+    from anomaly_bench.config.folders import config_dirs, options_of
+    from anomaly_bench.config.load import load_config
+    from anomaly_bench.runs.code_digest import VERSIONED
+
+    del options
     console = Console(highlight=False)
     console.print(f"python      {platform.python_version()}")
     sound = True
@@ -49,5 +57,8 @@ def examine() -> int:
 
 
 def _is_here(name: str) -> bool:
+    from anomaly_bench.config.load import load_config
+    from data_modules.catalog.entries import look
+
     config = load_config([f"dataset={name}"])
     return look(name, config.dataset, config.cache, config.data).state == "here"

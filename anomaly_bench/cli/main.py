@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from anomaly_bench.base.errors import is_users
 from anomaly_bench.config.folders import searching
 
-from .data_verbs import add_data_verbs
-from .leaderboard_verbs import add_leaderboard_verbs, show
-from .score_verb import add_score_verb
-from .seeds_verb import add_ensemble_verb
-from .sweep_verbs import add_sweep_verbs
-from .wandb_verbs import add_wandb_verbs
+from . import data, doctor, wandb
+from .arguments import add_verb
+from .results import check, claims, leaderboard, score
+from .runs import bench, cancel, ensemble, retry, run, status
+from .wandb import dashboard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,30 +66,11 @@ def build_parser() -> argparse.ArgumentParser:
         prog="anomaly-bench", description="Benchmark of unsupervised anomaly localization with VAEs and beta-VAEs."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    add_sweep_verbs(verbs, _verb, show)
-    add_leaderboard_verbs(verbs, _verb)
-    add_data_verbs(verbs, _verb)
-    add_score_verb(verbs, _verb)
-    add_ensemble_verb(verbs, _verb)
-    add_wandb_verbs(verbs, _verb)
-    _verb(verbs, "doctor", doctor_verb, "versions, devices, disk and embedded data, in one look")
-    return parser
-
-
-def doctor_verb(options: argparse.Namespace) -> int:
-    from .doctor import examine
-
-    del options
-    return examine()
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    call: Callable[[argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=text, description=text)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(verb=call)
+    for verb in (run, bench, retry, status, cancel, leaderboard, claims, check):
+        add_verb(verbs, verb)
+    data.add_group(verbs)
+    for verb in (score, ensemble, dashboard):
+        add_verb(verbs, verb)
+    wandb.add_group(verbs)
+    add_verb(verbs, doctor)
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,12 +50,6 @@ def groups() -> list[str]:
 def options_of(group: str) -> list[str]:
     """The options of a group, such as all datasets, sorted by name: the shipped ones and the user's."""
     return sorted({path.stem for folder in config_dirs() for path in (folder / group).glob("*.yaml")})
-
-
-def add_config_dir(parser: argparse.ArgumentParser) -> None:
-    """The option by which a verb takes the user's own config folders."""
-    text = f"a folder of your own configs: DIR/dataset/my.yaml is dataset=my; repeatable; or set {CONFIG_DIR_VARIABLE}"
-    parser.add_argument("--config-dir", action="append", default=[], metavar="DIR", help=text)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.cli.score_verb import add_score_verb
+from anomaly_bench.cli.results import score as verb
 from anomaly_bench.scoring.score import score
 from data_modules.base.errors import DataError
 
@@ -217,17 +217,10 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def call(*arguments: object) -> int:
-    """The verb alone, as the command line registers it."""
-
-    def make(verbs, name, verb, text):
-        parser = verbs.add_parser(name, help=text)
-        parser.set_defaults(verb=verb)
-        return parser
-
+    """The verb alone."""
     parser = argparse.ArgumentParser()
-    add_score_verb(parser.add_subparsers(), make)
-    options = parser.parse_args(["score", *map(str, arguments)])
-    return options.verb(options)
+    verb.add_arguments(parser)
+    return verb.call(parser.parse_args([*map(str, arguments)]))
 
 
 def test_the_verb_prints_a_table_and_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from small_runs import tiles
 
 from anomaly_bench.base.bars import PlainReporter
 from anomaly_bench.base.progress import Reporter
-from anomaly_bench.cli.status_table import overview
+from anomaly_bench.cli.runs.status import overview
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.runs.code_digest import source_digest
 from anomaly_bench.runs.training.checkpoint_note import CheckpointNote, write_note
@@ -121,7 +121,7 @@ def test_a_plan_comes_to_the_commands_process_without_torch(tmp_path):
     found = plan_alone(load_grid(small), Reporter())
     assert [job.differs for job in found.jobs] == ["latent=4", "latent=8"] * 2
     code = (
-        "import pickle, sys; import anomaly_bench, anomaly_bench.sweep.bench, anomaly_bench.cli.status_table;"
+        "import pickle, sys; import anomaly_bench, anomaly_bench.sweep.bench, anomaly_bench.cli.runs.status;"
         "found = pickle.load(sys.stdin.buffer); assert found.jobs[0].title.endswith('seed=0');"
         "sys.exit(' '.join({'torch', 'pytorch_lightning', 'monai'} & set(sys.modules)) or 0)"
     )

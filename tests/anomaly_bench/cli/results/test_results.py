@@ -49,7 +49,7 @@ def test_leaderboard_writes_what_it_is_asked_for(folder, tmp_path, capsys):
 
 
 def test_every_view_is_on_offer():
-    from anomaly_bench.cli.leaderboard_verbs import VIEWS as OFFERED
+    from anomaly_bench.cli.results.leaderboard import VIEWS as OFFERED
 
     assert tuple(VIEWS) == OFFERED
 
@@ -105,3 +105,23 @@ def test_an_updated_baseline_keeps_its_dataset_and_metric_whatever_its_file_is_c
     found = json.loads(renamed.read_text())
     assert (found["dataset"], found["metric"]) == ("tiny", "ap")
     assert main(["check", str(folder), "--baseline", str(renamed)]) == 0
+
+
+def test_check_passes_on_its_own_baseline_and_fails_when_a_predictor_is_broken(cli, pictures_run, tmp_path):
+    cli("bench", *pictures_run, "seed=0,1", "predictors.only=[rec_l1,intensity]")
+    baseline = tmp_path / "mvtec_ad_tile.json"
+    assert cli("check", str(tmp_path / "runs"), "--baseline", str(baseline), "--update")[0] == 0
+    assert cli("check", str(tmp_path / "runs"), "--baseline", str(baseline))[0] == 0
+    document = json.loads(baseline.read_text())
+    document["predictors"]["beta_vae|beta=4|rec_l1"]["mean"] += 0.3
+    baseline.write_text(json.dumps(document))
+    code, out, _ = cli("check", str(tmp_path / "runs"), "--baseline", str(baseline))
+    assert code == 1
+    assert "worse" in out
+    assert "rec_l1" in out
+
+
+def test_leaderboard_of_an_empty_folder_says_how_to_fill_it(cli, tmp_path):
+    code, _, err = cli("leaderboard", str(tmp_path))
+    assert code == 2
+    assert "make bench" in err

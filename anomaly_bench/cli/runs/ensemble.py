@@ -1,4 +1,4 @@
-"""The verb `anomaly-bench ensemble`: its arguments and its table. Imports nothing heavy until it runs."""
+"""The verb `ensemble`: its arguments and its table."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ import argparse
 import statistics
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from leaderboard.record import RunResult
 
+ABOUT = "combine the models of each setting's seeds: calibrated maps, rows of their own in the leaderboard"
 METRICS = ("auroc", "ap", "dice")
 
 
-def add_ensemble_verb(verbs: Any, make: Callable[..., argparse.ArgumentParser]) -> None:
-    """Register `ensemble`; make: how the command line makes the parser of a verb."""
-    text = "combine the models of each setting's seeds: calibrated maps, rows of their own in the leaderboard"
-    verb = make(verbs, "ensemble", ensemble_verb, text)
-    add = verb.add_argument
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("folder", type=Path, help="the folder that runs were written to")
     add("--how", choices=("mean", "product", "max"), default="mean", help="of the seeds' calibrated maps, default mean")
     add("--members", nargs="+", default=[], metavar="RUN", help="ids of the runs to combine, or their beginnings")
     add("--predictors", nargs="+", default=[], metavar="NAME", help="the rows to combine. Default: all of the runs")
 
 
-def ensemble_verb(options: argparse.Namespace) -> int:
+def call(options: argparse.Namespace) -> int:
     """Combine, print a table of ensembles beside their single seeds. Exit code 1 if a setting failed."""
     from anomaly_bench.base.bars import reporting
     from anomaly_bench.ensembles.finished import find_settings

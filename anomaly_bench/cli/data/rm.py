@@ -1,4 +1,4 @@
-"""The verbs of `anomaly-bench data` that look after the slice stores in the cache: ls and rm."""
+"""The verb `data rm`."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import argparse
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .data_json import STDOUT, check_json, write_json
+from anomaly_bench.base.text import human_bytes, plural
+from anomaly_bench.cli.arguments import STDOUT, add_json, check_json, days, write_json
+
+from .ls import add_cache_dir, cache_of
 
 if TYPE_CHECKING:
     from data_modules.store.folders import StoreInfo
 
-
-def ls_verb(options: argparse.Namespace) -> int:
-    from data_modules.store.folders import list_stores
-
-    from .data_tables import stores_table
-
-    check_json(options.json)
-    cache = _cache(options.cache_dir)
-    stores = list_stores(cache)
-    if options.json != STDOUT:
-        stores_table(stores, cache)
-    write_json(options.json, [asdict(info) for info in stores])
-    return 0
+ABOUT = "remove slice stores, at once and without asking; none that is being built. Runs build what they need again"
+EXAMPLE = "rm --unused-for 30 --dry-run"
 
 
-def rm_verb(options: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_json(parser)
+    which = parser.add_mutually_exclusive_group(required=True)
+    text = "a store as `anomaly-bench data ls` names it, or a dataset, for all of its stores"
+    which.add_argument("name", nargs="?", metavar="NAME", help=text)
+    which.add_argument("--all", action="store_true", help="every store")
+    which.add_argument("--unused-for", type=days, metavar="DAYS", help="those that nothing has read for so long")
+    add_cache_dir(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def call(options: argparse.Namespace) -> int:
     from data_modules.base.errors import DataError
     from data_modules.store.folders import remove_store
-
-    from .data_tables import human_bytes, plural
 
     check_json(options.json)
     say = print if options.json != STDOUT else lambda _: None
@@ -55,20 +55,12 @@ def rm_verb(options: argparse.Namespace) -> int:
     return 1 if kept else 0
 
 
-def days(text: str) -> float:
-    """A number of days, as the parser of the command line takes it."""
-    count = float(text)
-    if not count >= 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number of days, 0 or more")
-    return count
-
-
 def _chosen(options: argparse.Namespace) -> list[StoreInfo]:
     from anomaly_bench.base.errors import ConfigError
     from data_modules.base.errors import did_you_mean
     from data_modules.store.folders import final_name, list_stores
 
-    cache = _cache(options.cache_dir)
+    cache = cache_of(options.cache_dir)
     stores = list_stores(cache)
     if options.all:
         return stores
@@ -82,9 +74,3 @@ def _chosen(options: argparse.Namespace) -> list[StoreInfo]:
             f"{options.name}: no slice store of this name in {cache / 'stores'}; {hint} (`anomaly-bench data ls`)"
         )
     return chosen
-
-
-def _cache(folder: Path | None) -> Path:
-    from anomaly_bench.config.schema import RunConfig
-
-    return RunConfig(cache_dir=str(folder) if folder else None).cache

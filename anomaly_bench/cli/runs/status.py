@@ -1,23 +1,71 @@
-"""How a sweep stands, as tables."""
+"""The verb `status`: how a sweep stands, as tables."""
 
 from __future__ import annotations
 
+import argparse
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
-from anomaly_bench.runs.code_digest import source_digest
-from anomaly_bench.sweep.job import title
-from anomaly_bench.sweep.states import STATES, Standing, estimate, standings
-from leaderboard.results.collect import PlannedRun
+    from anomaly_bench.sweep.states import Standing
+    from leaderboard.results.collect import PlannedRun
 
+ABOUT = "how the runs of a sweep stand, and the time that is left"
 LISTED = ("running", "queued", "failed")
+WATCH = 2.0  # seconds between two looks
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_sweep(parser)
+    parser.add_argument("--watch", action="store_true", help="look again and again, until all is done")
+
+
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    """Which runs a verb is to look at."""
+    parser.add_argument("folder", type=Path, metavar="OUT", help="the folder that runs were written to")
+    parser.add_argument("--all", action="store_true", help="of all sweeps in the folder, not of the newest alone")
+
+
+def call(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.live import Live
+
+    console, (runs, differs) = Console(), planned_runs(options)
+    if not options.watch:
+        console.print(overview(runs, options.folder, differs).shown)
+        return 0
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        while True:
+            view = overview(runs, options.folder, differs)
+            live.update(view.shown, refresh=True)
+            if view.over:
+                break
+            time.sleep(WATCH)
+    if not console.is_terminal:
+        print()  # the last look goes without a line's end
+    return 0
+
+
+def planned_runs(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[str, str]]:
+    """The runs of the newest sweep in the folder, or of all, and in what settings differ. Raises ResultError for none."""
+    from leaderboard.results.collect import newest_sweep, read_sweeps
+
+    chosen = newest_sweep(options.folder)
+    sweeps = [
+        sweep
+        for sweep in read_sweeps(options.folder).values()
+        if options.all or {run.run_id for run in sweep.runs} == chosen
+    ]
+    runs = {run.run_id: run for sweep in sweeps for run in sweep.runs}
+    return list(runs.values()), {key: text for sweep in sweeps for key, text in sweep.differs.items()}
 
 
 @dataclass(frozen=True)
@@ -33,6 +81,12 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
 
     differs: by setting id, what tells it from others of the same dataset, model and beta.
     """
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    from anomaly_bench.sweep.states import STATES, standings
+
     found = standings(runs, out)
     shown = [state for state in STATES if state == "done" or _count(found, state)]
     kinds = ["dataset", "model", "beta", *(["setting"] if differs else [])]
@@ -40,14 +94,10 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
     for head in (*kinds, *shown):
         table.add_column(head, overflow="fold")
     counts: dict[tuple[str, ...], Counter[str]] = {}
-    for one in found:
-        key: tuple[str, ...] = (
-            one.run.dataset,
-            one.run.model,
-            f"{one.run.beta:g}",
-            differs.get(one.run.setting_id, ""),
-        )
-        counts.setdefault(key[: len(kinds)], Counter())[one.state] += 1
+    for standing in found:
+        run = standing.run
+        key: tuple[str, ...] = (run.dataset, run.model, f"{run.beta:g}", differs.get(run.setting_id, ""))
+        counts.setdefault(key[: len(kinds)], Counter())[standing.state] += 1
     for key, count in counts.items():
         table.add_row(*map(escape, key), *(str(count[state] or "") for state in shown))
     lines = [f"{one.state}: {_title(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
@@ -57,6 +107,12 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
 
 def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], jobs: int) -> RenderableType:
     """Every run with its state, and the expected time with `jobs` at once; differs: as in `overview`."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    from anomaly_bench.sweep.states import standings
+
     found = standings(runs, out)
     table = Table("run", "state", "", title=escape(f"{len(found)} runs, {_count(found, 'done')} done"))
     for one in found:
@@ -66,6 +122,9 @@ def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], j
 
 def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
     """The time that is left, and what else should be known."""
+    from anomaly_bench.runs.code_digest import source_digest
+    from anomaly_bench.sweep.states import estimate
+
     lines, left = [], estimate(found)
     if left.seconds:
         at_once = f" with {jobs} at once" if jobs > 1 else ""
@@ -87,4 +146,6 @@ def _count(found: Sequence[Standing], state: str) -> int:
 
 
 def _title(run: PlannedRun, differs: Mapping[str, str]) -> str:
+    from anomaly_bench.sweep.job import title
+
     return title(run.dataset, run.model, run.beta, differs.get(run.setting_id, ""), run.seed)

@@ -1,13 +1,14 @@
-"""The verbs that read results: leaderboard, claims and check."""
+"""The verb `leaderboard`: tables, views and figures of the results in a folder."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from anomaly_bench.cli.arguments import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,45 +16,32 @@ if TYPE_CHECKING:
     from leaderboard.board import Board
     from leaderboard.results.published import Reported
 
-AddVerb = Callable[..., argparse.ArgumentParser]
+ABOUT = "tables, views and figures of the results in a folder"
 VIEWS = (
     "reported", "beta", "chosen", "ranks", "domains", "versus", "subjects", "attributes", "lesions", "speed", "claims",
 )  # fmt: skip
 
 
-def add_leaderboard_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser], add: AddVerb) -> None:
-    """Add `leaderboard`, `claims` and `check`; imports nothing heavy."""
-    board = add(verbs, "leaderboard", leaderboard_verb, "tables, views and figures of the results in a folder")
-    _folder(board)
-    board.add_argument("--view", action="append", choices=(*VIEWS, "all"), default=[], help="print this view as well")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument("--view", action="append", choices=(*VIEWS, "all"), default=[], help="print this view as well")
     for name in ("markdown", "csv", "json", "latex", "html"):
-        board.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write everything as {name}")
-    board.add_argument("--figures", type=Path, metavar="DIR", help="write figures as PNG, SVG and PDF")
-    board.add_argument("--published", type=Path, metavar="FILE", help="figures of papers besides those shipped (YAML)")
-    board.add_argument("--wandb", action="store_true", help="log it all as one W&B run (offline without a login)")
-    _metric(board)
-    claims = add(verbs, "claims", claims_verb, "what the results in a folder say about the paper's statements")
-    _folder(claims)
-    claims.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON")
-    _metric(claims)
-    check = add(verbs, "check", check_verb, "compare results with a baseline; exit code 1 when worse")
-    _folder(check)
-    check.add_argument(
-        "--baseline", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
-    )
-    check.add_argument("--update", action="store_true", help="write the results to the baseline instead")
-    check.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write everything as {name}")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures as PNG, SVG and PDF")
+    parser.add_argument("--published", type=Path, metavar="FILE", help="figures of papers besides those shipped (YAML)")
+    parser.add_argument("--wandb", action="store_true", help="log it all as one W&B run (offline without a login)")
+    add_metric(parser)
 
 
-def _folder(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("folder", type=Path, help="the folder that runs were written to")
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="the folder that runs were written to")
 
 
-def _metric(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--metric", default="auroc", help="the metric that claims are held against (auroc)")
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metric", default="auroc", help="the metric that claims are held against (auroc)")
 
 
-def leaderboard_verb(options: argparse.Namespace) -> int:
+def call(options: argparse.Namespace) -> int:
     """Tables of all runs of a folder, and what the options ask for."""
     from leaderboard.results.published import SHIPPED, read_reported
 
@@ -94,7 +82,7 @@ def _documents(board: Board, options: argparse.Namespace) -> list[Path]:
     paths = {name: getattr(options, name) for name in writers}
     for name, path in paths.items():
         if path is not None:
-            _write(path, writers[name]())
+            write_text(path, writers[name]())
     return [path for path in paths.values() if path is not None]
 
 
@@ -154,83 +142,10 @@ def _write_tables(board: Board, folder: Path) -> None:
     from leaderboard.show.exports import csv, markdown
 
     tables = [markdown(board.rows), *(markdown_categories(found, name) for name, found in board.categories.items())]
-    _write(folder / "leaderboard.md", "\n".join(filter(None, tables)))
-    _write(folder / "leaderboard.csv", csv(board.rows))
+    write_text(folder / "leaderboard.md", "\n".join(filter(None, tables)))
+    write_text(folder / "leaderboard.csv", csv(board.rows))
     if board.categories["auroc"]:
-        _write(folder / "categories.csv", csv_categories(board.categories))
-
-
-def claims_verb(options: argparse.Namespace) -> int:
-    """The findings on all runs of a folder."""
-    import dataclasses
-    import json
-
-    from rich.console import Console
-
-    from leaderboard.results.collect import collect
-    from leaderboard.rows.aggregate import aggregate
-    from leaderboard.show.terminal import print_findings
-    from leaderboard.verdicts.claims import evaluate
-
-    collection = collect(options.folder)
-    warn(collection.damaged)
-    findings = evaluate(aggregate(collection), checked(options.metric))
-    print_findings(findings, Console())
-    if options.json:
-        text = json.dumps([dataclasses.asdict(one) for one in findings], ensure_ascii=False, allow_nan=False, indent=1)
-        _write(options.json, text + "\n")
-    return 0
-
-
-def check_verb(options: argparse.Namespace) -> int:
-    """The newest sweep of a folder against baselines."""
-    from rich.console import Console
-
-    from leaderboard.results.collect import collect, newest_sweep
-    from leaderboard.rows.aggregate import aggregate
-    from leaderboard.show.check import diff_table, junit, step_summary
-    from leaderboard.verdicts.check import (
-        Checked,
-        compare,
-        make_baseline,
-        read_baseline,
-        setting_changes,
-        write_baseline,
-    )
-
-    collection = collect(options.folder, newest_sweep(options.folder))
-    warn(collection.damaged)
-    rows = aggregate(collection)
-    console, checks = Console(), []
-    found = f"{len(collection.results)} of {len(collection.planned)} runs of the newest sweep in {options.folder}"
-    console.print(found, highlight=False, markup=False, soft_wrap=True)
-    for path in options.baseline:
-        if options.update:
-            dataset, metric = updated(path)
-            of_dataset = [row for row in rows if row.dataset == dataset]
-            write_baseline(make_baseline(of_dataset, "make check", metric), path)
-            console.print(f"{path}: written", highlight=False, markup=False)
-            continue
-        baseline = read_baseline(path)
-        of_dataset = [row for row in rows if row.dataset == baseline.dataset]
-        checks.append(Checked(baseline, compare(of_dataset, baseline), setting_changes(of_dataset, baseline)))
-        diff_table(checks[-1], console)
-    if options.junit:
-        _write(options.junit, junit(checks, collection.damaged))
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as stream:
-            stream.write(step_summary(checks, collection.damaged))
-    return 1 if collection.damaged or any(check.failed for check in checks) else 0
-
-
-def updated(path: Path) -> tuple[str, str]:
-    """Dataset and metric of a baseline that is written anew: the older file's; a new one's, by its name and pixel AUROC."""
-    from leaderboard.verdicts.check import read_baseline
-
-    if not path.exists():
-        return path.stem, "auroc"
-    baseline = read_baseline(path)
-    return baseline.dataset, baseline.metric
+        write_text(folder / "categories.csv", csv_categories(board.categories))
 
 
 def checked(metric: str) -> str:
@@ -251,11 +166,3 @@ def warn(damaged: Sequence[str], failed: Mapping[str, str] | None = None) -> Non
         print(f"left out: {plain(message)}", file=sys.stderr)
     for run, why in (failed or {}).items():
         print(f"failed: {plain(f'{run}: {why}')}", file=sys.stderr)
-
-
-def _write(path: Path, text: str) -> None:
-    from anomaly_bench.base.files import explained
-
-    with explained(path.parent, "choose another file"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")

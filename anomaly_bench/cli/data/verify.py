@@ -1,32 +1,68 @@
-"""What `anomaly-bench data verify` prints: the problems of a dataset, alike ones together."""
+"""The verb `data verify`: the problems of a dataset, alike ones together."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.text import Text
+from anomaly_bench.base.text import indented, plural
+from anomaly_bench.cli.arguments import STDOUT, add_json, check_json, write_json
 
-from data_modules.inspect.findings import ERROR, LEVELS, NOTE, WARNING, Findings, Problem
+from .prepare import add_datasets, module_of
 
-from .data_tables import indented, plural
+if TYPE_CHECKING:
+    from data_modules.inspect.findings import Findings, Problem
 
+ABOUT = "read every file and name all that is wrong with it; exit code 1 if anything is"
+EXAMPLE = "verify dataset=brats dataset.root=/data/BraTS --all-modalities"
 ALIKE = 3  # problems of one kind that are shown before the rest is counted
-STYLES = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-def findings_list(findings: Findings) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_json(parser)
+    text = "read the files of every modality that the layout knows, not of dataset.modality alone"
+    parser.add_argument("--all-modalities", action="store_true", help=text)
+    add_datasets(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    from anomaly_bench.base.bars import bar
+    from anomaly_bench.config.grid import load_grid
+    from data_modules.inspect.findings import ERROR
+    from data_modules.inspect.verify import verify
+
+    check_json(options.json)
+    found = []
+    for config in load_grid(options.overrides):
+        with bar(f"verify {config.dataset.name}") as progress:
+            found.append(verify(module_of(config, progress), progress, all_modalities=options.all_modalities))
+        if options.json != STDOUT:
+            print_findings(found[-1])
+    write_json(options.json, [findings.to_dict() for findings in found])
+    return 1 if any(findings.count(ERROR) for findings in found) else 0
+
+
+def print_findings(findings: Findings) -> None:
     """The problems with their files and remedies, the worst first, then how many there are.
 
     Of problems that differ in their file alone, ALIKE are shown and the others counted. What is wrong with the dataset as
     a whole comes last: it often follows from what is wrong with its files.
     """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.text import Text
+
+    from data_modules.inspect.findings import ERROR, LEVELS
+
     console = Console(highlight=False)
     console.print(f"[bold]{escape(findings.dataset)}[/bold] in {escape(findings.root)}", soft_wrap=True)
     families: dict[tuple[str, ...], list[Problem]] = {}
-    for problem in sorted(findings.problems, key=lambda one: (LEVELS.index(one.level), not _place(one, findings))):
+    for problem in sorted(
+        findings.problems, key=lambda problem: (LEVELS.index(problem.level), not _place(problem, findings))
+    ):
         families.setdefault(_family(problem), []).append(problem)
     for members in families.values():
         for problem in members[:ALIKE]:

@@ -1,26 +1,77 @@
-"""What `anomaly-bench data describe` prints, in numbers and bars."""
+"""The verb `data describe`: what a dataset holds, in numbers and bars, and its pictures."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from anomaly_bench.base.text import plural
+from anomaly_bench.cli.arguments import STDOUT, add_json, check_json, write_json
 
-from data_modules.inspect.describe import Description, Intensities, size_bins
+from .prepare import add_datasets, prepared
 
-from .data_tables import plural
+if TYPE_CHECKING:
+    from rich.console import Console
 
+    from data_modules.inspect.describe import Description, Intensities
+
+ABOUT = "what a dataset holds, in numbers and pictures"
+EXAMPLE = "describe dataset=brats dataset.root=/data/BraTS --out brats_pictures"
 BLOCKS = " ▁▂▃▄▅▆▇█"
 SPARK, INDENT = 64, 12  # columns of a histogram, and before it
 BAR, LABEL, COUNT = 40, 16, 8  # columns of a bar, before and after it
 
 
-def description_tables(description: Description) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_json(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for the pictures; default: describe/<dataset>")
+    add_datasets(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    from anomaly_bench.base.bars import bar
+    from anomaly_bench.base.files import check_writable, explained
+    from anomaly_bench.config.grid import load_grid
+    from data_modules.base.names import dataset_name
+    from data_modules.inspect.contact_sheet import contact_sheet
+    from data_modules.inspect.describe import describe
+    from data_modules.inspect.histograms import draw_histograms
+
+    remedy = "choose another folder (--out DIR)"
+    check_json(options.json)
+    configs = load_grid(options.overrides)
+    names = [dataset_name(config.dataset) for config in configs]
+    found = []
+    for config, name in zip(configs, names, strict=True):
+        check_writable(options.out or Path("describe"), remedy)
+        data = prepared(config)
+        data.setup()
+        folder = name if names.count(name) == 1 else data.store.folder.name
+        out = options.out if options.out and len(configs) == 1 else (options.out or Path("describe")) / folder
+        with bar("describe") as progress:
+            description = describe(data, progress)
+        with explained(out, remedy):
+            out.mkdir(parents=True, exist_ok=True)
+            contact_sheet(data, out / "sheet.png")
+            draw_histograms(description, out / "histograms.png")
+        pictures = [str(out / file) for file in ("sheet.png", "histograms.png")]
+        if options.json != STDOUT:
+            _print_description(description)
+            print(f"\nPictures  {', '.join(pictures)}")
+        found.append(description.to_dict() | {"pictures": pictures})
+    write_json(options.json, found)
+    return 0
+
+
+def _print_description(description: Description) -> None:
     """Splits, intensities, region sizes and attributes."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     console = Console(highlight=False)
     size = "×".join(str(side) for side in description.size)
     console.print(f"[bold]{escape(description.dataset)}[/bold] in {escape(description.root)}", soft_wrap=True)
@@ -46,6 +97,8 @@ def description_tables(description: Description) -> None:
 
 def sparkline(counts: Sequence[int], width: int) -> str:
     """Counts as a line of blocks, the highest bin full; bins are added up to `width` of them."""
+    import numpy as np
+
     edges = np.linspace(0, len(counts), min(width, len(counts)) + 1).round().astype(int)
     bins = [sum(counts[first:last]) for first, last in pairwise(edges)]
     top = max(bins, default=0) or 1
@@ -73,6 +126,8 @@ def _intensities(channel: Intensities, console: Console) -> None:
 
 
 def _regions(description: Description, console: Console) -> None:
+    from data_modules.inspect.describe import size_bins
+
     bins = size_bins(description.regions)
     if not bins:
         return

@@ -1,0 +1,68 @@
+"""The verb `data fetch`, which needs no torch and reads no picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anomaly_bench.base.text import paragraphs
+from anomaly_bench.cli.arguments import STDOUT, add_config_dir, add_json, check_json, write_json
+
+if TYPE_CHECKING:
+    from anomaly_bench.config.schema import RunConfig
+    from data_modules.catalog.fetch import FetchReport
+
+ABOUT = "download a dataset that may be, or say how to get it"
+EXAMPLE = "fetch msd_brain --data-dir /data"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_json(parser)
+    parser.add_argument("name", metavar="NAME", help="a dataset of `anomaly-bench data list`")
+    parser.add_argument("--accept-licence", action="store_true", help="you have read its licence and accept it")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="default: $ANOMALY_BENCH_DATA, else ./data")
+    add_config_dir(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    from anomaly_bench.config.load import load_config
+
+    check_json(options.json)
+    config = load_config([f"dataset={options.name}"])
+    config.data_dir = str(options.data_dir) if options.data_dir else config.data_dir
+    reports: list[FetchReport] = []
+    for report in _fetch(config, options.accept_licence):
+        if options.json != STDOUT:
+            print(("\n" if reports else "") + paragraphs(report.message))
+        reports.append(report)
+    write_json(options.json, [asdict(report) for report in reports])
+    return 0 if all(report.done for report in reports) else 1
+
+
+def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:
+    """The dataset, then its healthy cohort if it has one; nothing large is begun without a word on it."""
+    from anomaly_bench.base.bars import bar
+    from data_modules.base.config import NiftiConfig
+    from data_modules.base.names import folder_of
+    from data_modules.catalog.fetch import fetch
+    from data_modules.embedded import embedded_root
+
+    dataset, data = config.dataset, config.data
+    root = embedded_root(dataset.embedded, config.cache) if dataset.embedded else folder_of(dataset, data)
+    healthy = dataset.healthy if isinstance(dataset, NiftiConfig) else None
+    if healthy and healthy.about:
+        _tell(f"{dataset.name} is two datasets: one to test on, in {root}, and {healthy.name} to train on")
+    with bar(f"fetch {dataset.name}", in_bytes=True) as progress:
+        yield fetch(dataset.name, dataset.about, root, accept, progress, tell=_tell)
+    if healthy and healthy.about:
+        with bar(f"fetch {healthy.name}", in_bytes=True) as progress:
+            place = folder_of(healthy, data)
+            yield fetch(healthy.name, healthy.about, place, accept, progress, tell=_tell)
+
+
+def _tell(text: str) -> None:
+    print(paragraphs(text), file=sys.stderr)

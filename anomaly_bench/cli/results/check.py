@@ -1,0 +1,73 @@
+"""The verb `check`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from anomaly_bench.cli.arguments import write_text
+
+from .leaderboard import add_folder, warn
+
+ABOUT = "compare results with a baseline; exit code 1 when worse"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument(
+        "--baseline", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
+    )
+    parser.add_argument("--update", action="store_true", help="write the results to the baseline instead")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+
+
+def call(options: argparse.Namespace) -> int:
+    """The newest sweep of a folder against baselines."""
+    from rich.console import Console
+
+    from leaderboard.results.collect import collect, newest_sweep
+    from leaderboard.rows.aggregate import aggregate
+    from leaderboard.show.check import diff_table, junit, step_summary
+    from leaderboard.verdicts.check import (
+        Checked,
+        compare,
+        make_baseline,
+        read_baseline,
+        setting_changes,
+        write_baseline,
+    )
+
+    collection = collect(options.folder, newest_sweep(options.folder))
+    warn(collection.damaged)
+    rows = aggregate(collection)
+    console, checks = Console(), []
+    found = f"{len(collection.results)} of {len(collection.planned)} runs of the newest sweep in {options.folder}"
+    console.print(found, highlight=False, markup=False, soft_wrap=True)
+    for path in options.baseline:
+        if options.update:
+            dataset, metric = _updated(path)
+            of_dataset = [row for row in rows if row.dataset == dataset]
+            write_baseline(make_baseline(of_dataset, "make check", metric), path)
+            console.print(f"{path}: written", highlight=False, markup=False)
+            continue
+        baseline = read_baseline(path)
+        of_dataset = [row for row in rows if row.dataset == baseline.dataset]
+        checks.append(Checked(baseline, compare(of_dataset, baseline), setting_changes(of_dataset, baseline)))
+        diff_table(checks[-1], console)
+    if options.junit:
+        write_text(options.junit, junit(checks, collection.damaged))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as stream:
+            stream.write(step_summary(checks, collection.damaged))
+    return 1 if collection.damaged or any(check.failed for check in checks) else 0
+
+
+def _updated(path: Path) -> tuple[str, str]:
+    """Dataset and metric of a baseline that is written anew: the older file's; a new one's, by its name and pixel AUROC."""
+    from leaderboard.verdicts.check import read_baseline
+
+    if not path.exists():
+        return path.stem, "auroc"
+    baseline = read_baseline(path)
+    return baseline.dataset, baseline.metric

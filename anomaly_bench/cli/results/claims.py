@@ -1,0 +1,42 @@
+"""The verb `claims`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anomaly_bench.cli.arguments import write_text
+
+from .leaderboard import add_folder, add_metric, checked, warn
+
+ABOUT = "what the results in a folder say about the paper's statements"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON")
+    add_metric(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    """The findings on all runs of a folder."""
+    import dataclasses
+    import json
+
+    from rich.console import Console
+
+    from leaderboard.results.collect import collect
+    from leaderboard.rows.aggregate import aggregate
+    from leaderboard.show.terminal import print_findings
+    from leaderboard.verdicts.claims import evaluate
+
+    collection = collect(options.folder)
+    warn(collection.damaged)
+    findings = evaluate(aggregate(collection), checked(options.metric))
+    print_findings(findings, Console())
+    if options.json:
+        text = json.dumps(
+            [dataclasses.asdict(finding) for finding in findings], ensure_ascii=False, allow_nan=False, indent=1
+        )
+        write_text(options.json, text + "\n")
+    return 0

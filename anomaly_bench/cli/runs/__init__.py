@@ -1,0 +1,1 @@
+"""The verbs that make runs and look after them."""

@@ -1,0 +1,24 @@
+"""The verb `run`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from .bench import add_configs, carry_out
+
+ABOUT = "train one model, localize with every predictor, print its table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_configs(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    from anomaly_bench.config.load import load_config, to_yaml
+
+    config = load_config(options.overrides)
+    if options.cfg:
+        print(to_yaml(config), end="")
+        return 0
+    return carry_out([replace(config, jobs=0)])

@@ -1,0 +1,32 @@
+"""The verb `wandb sweep`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from anomaly_bench.cli.arguments import add_config_dir, add_overrides, write_text
+
+ABOUT = "write the W&B sweep of a grid, and how to start its agents"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_overrides(parser, "as for bench: model.beta=1,4 seed=range(3)")
+    parser.add_argument("--objective", default="val/elbo", help="val/elbo, or a metric such as val/rec_l1/ap")
+    parser.add_argument("--yaml", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="(sweep.yaml)")
+    add_config_dir(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    from anomaly_bench.tracking.wandb.sweep import sweep_yaml
+
+    text, runs = sweep_yaml(options.overrides, options.objective, options.config_dir)
+    write_text(options.yaml, text, "choose another file for --yaml")
+    lines = (
+        f"wrote     {options.yaml} ({runs} runs)",
+        f"create    wandb sweep --project anomaly_bench {shlex.quote(str(options.yaml))}",
+        "start     wandb agent ENTITY/anomaly_bench/SWEEP_ID  (as printed by the line before; on as many machines as you like)",
+    )
+    print("\n".join(lines))
+    return 0

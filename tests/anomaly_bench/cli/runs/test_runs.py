@@ -1,0 +1,125 @@
+"""The verbs that make runs: run, bench and retry."""
+
+import gc
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from anomaly_bench.metrics import LocalizationCurve
+from anomaly_bench.models import VAE
+from anomaly_bench.sweep import worker as child
+
+
+def test_cfg_prints_the_composed_config(cli):
+    code, out, _ = cli("run", "dataset=open_ms", "model.beta=2", "--cfg")
+    assert code == 0
+    assert "beta: 2.0" in out
+    assert "GOLD_STANDARD" in out
+
+
+def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_run, tmp_path):
+    code, out, err = cli("bench", *pictures_run, "model.beta=1,4", "seed=0,1", "predictors.only=[rec_l1,intensity]")
+    assert code == 0, err
+    assert "mvtec_ad_tile" in out
+    assert "rec_l1" in out
+    assert "2/2" in out
+    assert "grad_kl" not in out
+    assert err.count("pixel AUROC") == 4
+    assert "mvtec_ad_tile in " in err
+    assert re.search(r"subjects \d+ train, \d+ val, \d+ test; images \d+ train, \d+ normal and \d+ anomalous val", err)
+    assert (tmp_path / "runs/leaderboard.md").read_text().count("rec_l1") == 2
+    assert len((tmp_path / "runs/leaderboard.csv").read_text().splitlines()) == 5
+    results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}
+    assert len(results) == 4
+    again, out_again, err = cli(
+        "bench", *pictures_run, "model.beta=1,4", "seed=0,1", "predictors.only=[rec_l1,intensity]"
+    )
+    assert again == 0
+    assert err.count("done before") == 4
+    assert out_again == out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")} == results
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_path, monkeypatch):
+    real, calls = child.run, []
+
+    def interrupted(config, *rest):
+        calls.append(config.seed)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(config, *rest)
+
+    monkeypatch.setattr(child, "run", interrupted)
+    code, _, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
+    assert code == 130
+    assert "what was finished is kept" in err
+    code, out, _ = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
+    assert code == 0
+    assert calls == [0, 1, 1, 2]
+    assert "3/3" in out
+
+
+@pytest.mark.slow
+def test_a_sweep_keeps_nothing_of_a_run_in_memory(cli, pictures_run):
+    def alive():
+        return [item for item in gc.get_objects() if isinstance(item, LocalizationCurve | VAE)]
+
+    before = alive()
+    cli("bench", *pictures_run, "seed=0,1", "jobs=0")
+    left = [type(item).__name__ for item in alive() if not any(item is known for known in before)]
+    assert left == []
+
+
+@pytest.mark.slow
+def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_path):
+    command = [sys.executable, "-m", "anomaly_bench", "bench", *pictures_run]
+    command += ["trainer.max_epochs=100000", "trainer.patience=100000", "seed=0,1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list((tmp_path / "runs").glob("*/config.yaml")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "what was finished is kept" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_run, tmp_path, monkeypatch):
+    real = child.run
+
+    def failing(config, *rest):
+        if config.seed == 1:
+            raise RuntimeError("cosmic ray")
+        return real(config, *rest)
+
+    monkeypatch.setattr(child, "run", failing)
+    code, out, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
+    assert code == 1
+    assert "2/3*" in out
+    assert "FAILED, cosmic ray" in err
+    (failure,) = (tmp_path / "runs").glob("*/failure.txt")
+    assert failure.read_text().startswith("RuntimeError: cosmic ray\n")
+    assert "Traceback" in failure.read_text()
+    monkeypatch.setattr(child, "run", real)
+    assert cli("retry", str(tmp_path / "runs"))[0] == 0
+    assert cli("retry", str(tmp_path / "runs"))[1].startswith(f"{tmp_path / 'runs'}: no run has failed")
+    assert not list((tmp_path / "runs").glob("*/failure.txt"))
+
+
+def test_changed_settings_are_another_run_and_another_row(cli, pictures_run):
+    cli("bench", *pictures_run, "predictors.only=[rec_l1]")
+    _, out, _ = cli("bench", *pictures_run, "predictors.only=[rec_l1]", "model.latent=8")
+    assert "1/1" in out
+    assert "#" not in out.split("All metrics")[0]
+    out_folder = next(text[4:] for text in pictures_run if text.startswith("out="))
+    _, both, _ = cli("leaderboard", out_folder)
+    assert both.count("beta_vae#") == 2
+    assert "model.latent" in both
