@@ -112,6 +112,7 @@ def test_every_model_trains_a_step_and_has_finite_gradients(name, size):
         assert gradient.abs().max() > 0 or name == "ae"
 
 
+@pytest.mark.slow
 def test_the_parameter_counts_in_the_docs_are_true():
     text = (ROOT / "docs" / "models.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+)×\d+×(\d) \| ([\d,]+) \|", text, re.MULTILINE)

@@ -253,6 +253,7 @@ def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, 
     assert history(file)[0]["a"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [500, 0, None])
 def test_a_server_that_dies_in_the_middle_of_a_run_costs_seconds_and_no_row(answer, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -295,6 +296,7 @@ def test_a_run_that_is_resumed_online_goes_on_after_the_rows_that_the_server_has
     assert [there.history[at]["_step"] for at in sorted(there.history)] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 5\n"])
 def test_a_wandb_whose_own_process_is_missing_dies_or_says_nothing_is_a_warning(script, tmp_path):
     """In a process of its own: W&B waits for ever in it, unless it is kept from reporting that."""

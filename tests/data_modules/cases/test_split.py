@@ -189,6 +189,7 @@ def folds_of(known, config):
     return splits, {case.subject: Counter(split[case.subject] for split in splits) for case in known}
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 6), st.booleans(), st.sets(st.integers(0, 5_000), min_size=80, max_size=120), st.text(max_size=3))
 def test_folds_cover_every_subject_once_and_keep_pools_and_groups(folds, stratified, numbers, salt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 
 import pytest
 from checkout import ROOT
@@ -12,6 +13,7 @@ from anomaly_bench.cli.main import build_parser
 from anomaly_bench.config.folders import options_of
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.config.load import load_config
+from data_modules.base.config import DatasetConfig
 from data_modules.catalog.fetch import ACCESS
 
 PAGE = ROOT / "docs/datasets.md"
@@ -22,9 +24,14 @@ LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitli
 COMMANDS = [shlex.split(line, comments=True) for line in LINES]
 
 
+@cache
+def config_of(option: str) -> DatasetConfig:
+    return load_config([f"dataset={option}"]).dataset
+
+
 @pytest.mark.parametrize("option", options_of("dataset"))
 def test_the_page_has_each_dataset_with_homepage_and_licence(option: str):
-    config = load_config([f"dataset={option}"]).dataset
+    config = config_of(option)
     about, healthy = config.about, getattr(config, "healthy", None)
     assert option in ROWS
     if healthy is not None:
@@ -38,7 +45,7 @@ def test_the_page_has_each_dataset_with_homepage_and_licence(option: str):
 
 @pytest.mark.parametrize("option", options_of("dataset"))
 def test_each_dataset_says_what_it_is_and_how_to_get_it(option: str):
-    config = load_config([f"dataset={option}"]).dataset
+    config = config_of(option)
     assert config.name == option
     if config.about is not None and config.about.access != "embedded":
         assert config.about.steps or config.about.downloads

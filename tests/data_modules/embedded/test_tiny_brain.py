@@ -10,6 +10,8 @@ from scipy import ndimage
 from data_modules.embedded.brain_anatomy import draw_anatomy, load_template
 from data_modules.embedded.tiny_brain import Phantom, is_lesion_free, render_subject, write_tiny_brain
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = 4
 SEED = 3
 

@@ -12,6 +12,8 @@ from data_modules.embedded.texture_defects import DEFECTS, EDGE
 from data_modules.embedded.texture_materials import MATERIALS
 from data_modules.embedded.tiny_texture import render_photo, write_tiny_texture
 
+pytestmark = pytest.mark.slow
+
 TRAIN, TEST = 6, 24
 
 

@@ -146,6 +146,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         read_volume(tmp_path / "v.nii.gz")
 
 
+@pytest.mark.slow
 def test_damage_behind_the_volume_that_was_asked_for_is_noticed(tmp_path):
     array = np.random.default_rng(0).integers(0, 9, (64, 64, 64, 8)).astype(np.int16)
     nib.save(nib.Nifti1Image(array, OBLIQUE), tmp_path / "v.nii.gz")

@@ -7,6 +7,8 @@ from leaderboard.board import build
 from leaderboard.report import html_report
 from leaderboard.results.collect import Collection
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
 
 
