@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import importlib
 import resource
 import subprocess
@@ -25,14 +26,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from data_beside import BATCH, DECODERS, decompress, monai_slices, monai_volumes
-from data_steps import print_steps
+from isal import isal_zlib
 from timing import ROUNDS, goal, keep_memory, timed
 
 from anomaly_bench.config.load import load_config
@@ -42,11 +45,23 @@ from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.build import build_module
 from data_modules.modules.nifti import NiftiDataModule
 from data_modules.store.build import single_threaded
+from data_modules.store.format import encode
+from data_modules.store.store import SliceStore
+from data_modules.transforms.brain import ScanTransform
+from data_modules.transforms.resample import resampled
+from data_modules.transforms.slicing import Grid, Slicing, cut
 
 SUBJECTS, SHAPE = 10, (240, 240, 155)
 FOUR = ["dataset.modality=[flair,t1,t1ce,t2]"]
 SPACING = ["dataset.preprocess.spacing={use: Spacingd, pixdim: [1.5,1.5,1.5]}"]
-BATCHES = 50
+BATCH, BATCHES = 32, 50
+DECODERS = {
+    "isal": ("isal.isal_zlib", lambda module, data: module.decompress(data, wbits=31)),
+    "zlib-ng": ("zlib_ng.zlib_ng", lambda module, data: module.decompress(data, wbits=31)),
+    "libdeflate": ("deflate", lambda module, data: module.gzip_decompress(data)),
+    "zlib": ("zlib", lambda module, data: module.decompress(data, wbits=31)),
+}
+DECOMPRESS = "decompressing alone"
 MEMORY = "measure-memory"  # the argument by which it calls itself, for a process that has done nothing else
 PARTS = ("prepare", "memory", "slices", "epoch", "monai")
 
@@ -111,6 +126,70 @@ def measure_preparing(config: RunConfig, cache: Path, rounds: int, monai: bool) 
         goal("preparing over decompressing", times.ratio("preparing", min(decoders, key=times.median)), 1.3)
         if isinstance(data, NiftiDataModule) and len(packed) == len(files):
             print_steps(data, rounds)
+
+
+def decompress(files: Sequence[Path], module: Any, decode: Callable[[Any, bytes], bytes]) -> None:
+    """Decompress the files on all cores, and keep nothing."""
+
+    def one(file: Path) -> int:
+        return len(decode(module, file.read_bytes()))
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        list(pool.map(one, files))
+
+
+def print_steps(data: NiftiDataModule, rounds: int) -> None:
+    """Where preparing spends its time: the median over subjects and rounds of each step, in milliseconds of one thread.
+
+    Reading includes decompressing.
+    """
+    seconds: dict[str, list[float]] = defaultdict(list)
+
+    def step(name: str, task: Callable[..., Any], *given: Any) -> Any:
+        start = time.thread_time()
+        result = task(*given)
+        seconds[name].append(time.thread_time() - start)
+        return result
+
+    config: Any = data.config
+    slicing = Slicing(config.plane, tuple(config.size), config.min_foreground, config.slice_step)
+    with single_threaded():
+        for case in list(data.cases) * rounds:
+            step(DECOMPRESS, _each, lambda packed: isal_zlib.decompress(packed, 31), case.files)
+            step("SHA-256 of the files", _each, lambda packed: hashlib.sha256(packed).digest(), case.files)
+            scan = step("reading", data._read, case)
+            source = Grid(scan.shape, scan.affine)
+            for own in data._preprocess.steps:
+                if isinstance(own.transform, ScanTransform):
+                    step(own.key, own.transform.apply, scan)
+                else:
+                    scan = step(own.key, resampled, scan, own) or scan
+            slices = step("slices, resized", cut, scan, source, slicing, case.subject)
+            step("encoding and checksums", encode, slices, config.storage)
+    floor = median(seconds[DECOMPRESS])
+    for name, measured in seconds.items():
+        middle = median(measured)
+        print(f"  {name}: {middle * 1000:.1f} ms of CPU per subject, {middle / floor:.2f} × decompressing")
+
+
+def _each(task: Callable[[bytes], Any], files: Iterable[Path]) -> None:
+    for file in files:
+        task(file.read_bytes())
+
+
+def monai_volumes(cases: Sequence[Any]) -> Any:
+    """The cohort as a CacheDataset of volumes, scaled as the literature does."""
+    from monai.data import CacheDataset
+    from monai.transforms import Compose, LoadImaged, Orientationd, ScaleIntensityRangePercentilesd
+
+    items = [{"image": str(case.files[0]), "label": str(case.files[-1])} for case in cases]
+    keys = ["image", "label"]
+    steps = [
+        LoadImaged(keys, ensure_channel_first=True),
+        Orientationd(keys, axcodes="RAS", labels=None),
+        ScaleIntensityRangePercentilesd(["image"], 1, 99, 0, 1),
+    ]
+    return CacheDataset(items, Compose(steps), num_workers=usable_cpus(), progress=False)
 
 
 def measure_memory(config: RunConfig) -> None:
@@ -180,6 +259,31 @@ def measure_slices(config: RunConfig, cache: Path, rounds: int, monai: bool) -> 
         goal("of a bare copy", times.ratio("copy", "store"), 0.8, least=True)
     if monai:
         monai_slices(store, np.flatnonzero(store.normal), rounds)
+
+
+def monai_slices(store: SliceStore, rows: np.ndarray, rounds: int) -> None:
+    """Random batches of the same slices from MONAI's datasets, whose items are collated."""
+    from monai.data import CacheDataset, PersistentDataset, list_data_collate
+
+    def item(row: int) -> dict[str, Any]:
+        return {key: value[0] for key, value in store.batch(np.array([row])).items()}  # type: ignore[index]
+
+    chosen = [int(row) for row in rows[:256]]
+    draws = np.random.default_rng(0).integers(len(chosen), size=(10, BATCH))
+    with tempfile.TemporaryDirectory() as folder:
+        datasets = {
+            "CacheDataset": CacheDataset(chosen, item, progress=False),
+            "PersistentDataset": PersistentDataset(chosen, item, folder),
+        }
+        times = timed(
+            {
+                name: lambda dataset=dataset: [list_data_collate([dataset[int(at)] for at in draw]) for draw in draws]
+                for name, dataset in datasets.items()
+            },
+            rounds,
+        )
+    for name in datasets:
+        print(f"  MONAI {name}: {draws.size / times.median(name):,.0f} per second")
 
 
 def measure_epoch(config: RunConfig, cache: Path, rounds: int) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from isal import igzip
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
-
-from .gzipped import decompressed, open_gzip
 
 CHUNK = 1 << 22  # bytes that are read, and converted where needed, at a time
 COMPRESSED = (".gz", ".mgz")
@@ -19,46 +18,14 @@ COMPRESSED = (".gz", ".mgz")
 def read_frames(file: str, proxy: Any, frames: list[int]) -> dict[int, NDArray[Any]]:
     """Some of the volumes along the last axis of a file of numbers in Fortran order, each flat, in that order.
 
+    The file is read in a single pass, a compressed one to its end, where the checksum is.
     proxy: nibabel's ArrayProxy of the file. Voxels are of the type in the file if that is an integer of at most 16 bits
     without scaling, else float32. Raises OSError, EOFError, RuntimeError or zlib.error if the file is damaged.
     """
-    return _unpacked(file, proxy, frames) or _streamed(file, proxy, frames)
-
-
-def _unpacked(file: str, proxy: Any, frames: list[int]) -> dict[int, NDArray[Any]]:
-    """The frames of a compressed file, flat, out of the memory that it was decompressed to, where that saves a copy.
-
-    Nothing if the file would take more memory than what is wanted of it as float32, or has to be read as a stream.
-    """
-    count, bytes_each = _per_frame(proxy)
-    total = int(np.prod(proxy.shape)) * proxy.dtype.itemsize
-    if not file.endswith(COMPRESSED) or total > 4 * count * len(set(frames)):
-        return {}
-    content = decompressed(Path(file), proxy.offset + total)
-    if content is None:
-        return {}
-    arrays = {}
-    for frame in sorted(set(frames)):
-        raw = np.frombuffer(content, proxy.dtype, count, proxy.offset + frame * bytes_each)
-        arrays[frame] = raw if _is_kept(proxy) else _converted(raw, proxy)
-    return arrays
-
-
-def _converted(raw: NDArray[Any], proxy: Any) -> NDArray[np.float32]:
-    """Voxels as float32, in the memory of what was read if that is as wide."""
-    out = raw.view(np.float32) if raw.dtype.itemsize == 4 else np.empty(len(raw), np.float32)
-    step = CHUNK // 4
-    for start in range(0, len(raw), step):
-        out[start : start + step] = _scaled(raw[start : start + step], proxy).astype(np.float32)
-    return out
-
-
-def _streamed(file: str, proxy: Any, frames: list[int]) -> dict[int, NDArray[Any]]:
-    """The frames of a file, flat, in a single pass that reads a compressed one to its end, where the checksum is."""
     _, bytes_each = _per_frame(proxy)
     arrays: dict[int, NDArray[Any]] = {}
     compressed = file.endswith(COMPRESSED)
-    with open_gzip(file) if compressed else Path(file).open("rb") as stream:
+    with igzip.open(file, "rb") if compressed else Path(file).open("rb") as stream:
         stream.seek(proxy.offset)
         position = 0
         for frame in sorted(set(frames)):

@@ -108,6 +108,13 @@ def test_metaimage_and_nifti_of_one_volume_agree(tmp_path, dtype):
     np.testing.assert_allclose(mha.affine, expected.affine.numpy(), atol=1e-6)
 
 
+def test_a_compressed_file_of_several_members_is_read_as_one(tmp_path):
+    raw = nib.Nifti1Image(voxels(np.int16), OBLIQUE).to_bytes()
+    half = len(raw) // 2
+    (tmp_path / "v.nii.gz").write_bytes(gzip.compress(raw[:half]) + gzip.compress(raw[half:]))
+    assert_equal_to_monai(tmp_path / "v.nii.gz")
+
+
 def cut_short(path):
     path.write_bytes(path.read_bytes()[:-40])
 
