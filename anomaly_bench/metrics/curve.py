@@ -154,8 +154,8 @@ class LocalizationCurve(ReadOffs, Metric):
         `sensitivity_90`, `_95`, `_99`: the recall at that specificity in percent. Without an anomalous pixel all are
         None; without a normal one all but `ap`, `dice_oracle` and `iou_oracle`. Warns once if bounds are wide.
         """
-        found = formulas.read_all(*self.descending())
-        widths = {name: (one.high - one.low) / 2 for name in CERTIFIED if (one := found[name]) is not None}
+        metrics = formulas.read_all(*self.descending())
+        widths = {name: (known.high - known.low) / 2 for name in CERTIFIED if (known := metrics[name]) is not None}
         if not self._warned and (worst := max(widths, key=widths.__getitem__, default=None)) and widths[worst] > WIDE:
             self._warned = True
             warnings.warn(
@@ -163,7 +163,7 @@ class LocalizationCurve(ReadOffs, Metric):
                 f"LocalizationCurve(bits={MOST_BITS}), a pivot= where the scores crowd, or ExactCurve()",
                 stacklevel=3,  # of who called torchmetrics' `compute`
             )
-        return found
+        return metrics
 
     def descending(self) -> tuple[Array, Array, Array, Array]:
         filled = self._filled()

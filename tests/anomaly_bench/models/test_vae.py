@@ -10,12 +10,9 @@ from checkout import ROOT
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
-from anomaly_bench.models import AE, CEVAE, NETWORKS, VAE, BetaVAE, build_model
-from anomaly_bench.models.corruption import Corruption
+from anomaly_bench.models import AE, NETWORKS, VAE, BetaVAE, build_model
 from anomaly_bench.models.networks import NetworkSpec
 from anomaly_bench.models.vae import ActiveUnits
-from anomaly_bench.models.variants import cyclical, warmup
-from anomaly_bench.pictures.model import model_pictures
 
 SMALL = {"latent": 5, "channels": (4, 8)}
 SHAPE = (1, 16, 16)
@@ -60,13 +57,6 @@ def test_impossible_values_are_refused(arguments, message):
         BetaVAE(SHAPE, **{"channels": (4, 8), **arguments})
 
 
-def test_normalised_beta_is_in_units_of_latent_over_input_size():
-    model = BetaVAE((3, 16, 16), beta=0.5, normalised=True, **SMALL)
-    assert model.beta == pytest.approx(0.5 * 3 * 16 * 16 / 5)
-    spatial = BetaVAE((3, 16, 16), beta=0.5, normalised=True, spatial=True, **SMALL)
-    assert spatial.beta == pytest.approx(0.5 * 3 * 16 * 16 / (5 * 4 * 4))
-
-
 def loss_of(cls, **arguments):
     torch.manual_seed(0)
     model = cls(SHAPE, **SMALL, **arguments)
@@ -99,88 +89,6 @@ def test_the_deterministic_terms_use_the_posterior_mean():
     assert not torch.allclose(rec, model.terms(images(), sample=True)[0])
 
 
-def test_schedules_against_their_closed_forms():
-    assert [warmup(step, 20) for step in (0, 5, 20, 100)] == [0, 0.25, 1, 1]
-    assert warmup(0, 0) == 1
-    # M = 2 cycles of 8 steps, R = 0.5: Fu et al. 2019, equations 6 and 7
-    assert [cyclical(step, 8, 2, 0.5) for step in range(17)] == [*[0, 0.25, 0.5, 0.75, 1, 1, 1, 1] * 2, 1]
-    assert cyclical(3, 8, 2, 1.0) == 3 / 8
-
-
-def scheduled(monkeypatch: pytest.MonkeyPatch, step: int, **arguments) -> BetaVAE:
-    class Trainer:
-        global_step, num_training_batches = step, 10
-
-    monkeypatch.setattr(BetaVAE, "trainer", Trainer)
-    return BetaVAE(SHAPE, beta=8.0, **arguments, **SMALL)
-
-
-@pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 2.0), (20, 8.0), (100, 8.0)])
-def test_warm_up_grows_linearly_to_all_of_beta(monkeypatch, step, beta):
-    model = scheduled(monkeypatch, step, warmup_epochs=2)
-    assert model.training_beta() == beta
-    assert model.beta == 8.0
-
-
-@pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 2.0), (10, 4.0), (20, 8.0), (35, 8.0), (40, 0.0), (80, 8.0)])
-def test_cycles_start_again_and_end_at_all_of_beta(monkeypatch, step, beta):
-    model = scheduled(monkeypatch, step, schedule="cyclical", cycles=2, cycle_epochs=4)
-    assert model.training_beta() == beta
-    assert model.penalty(torch.tensor(3.0)) == 24.0
-
-
-@pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (5, 2.5), (20, 10.0), (100, 10.0)])
-def test_capacity_is_the_distance_of_each_kl_from_a_growing_target(monkeypatch, step, capacity):
-    model = scheduled(monkeypatch, step, schedule="capacity", warmup_epochs=2, capacity=10.0)
-    kl = torch.tensor([1.0, 4.0, 25.0])
-    assert torch.allclose(model.training_penalty(kl), 8 * (kl - capacity).abs())
-    assert torch.allclose(model.penalty(kl), 8 * (kl - 10).abs())
-    assert model.beta == model.training_beta() == 8.0
-
-
-def test_an_autoencoder_is_deterministic_and_has_no_kl():
-    model = AE(SHAPE, **SMALL)
-    image = images().requires_grad_(True)
-    (rec, kl), (again, _), (mean, _) = (model.terms(image, sample=sample) for sample in (True, True, False))
-    assert torch.equal(rec, again)
-    assert torch.equal(rec, mean)
-    assert torch.equal(kl, torch.zeros(6))
-    assert torch.equal(torch.autograd.grad(kl.sum(), image)[0], torch.zeros_like(image))
-    terms = model.training_terms(image)
-    assert torch.equal(terms["loss"], terms["rec"])
-    assert model.beta == 0
-    expected = (image - model.decode(model.encode(image)[0])).square().sum((1, 2, 3)) / (2 * 0.1**2)
-    assert torch.allclose(rec - 16 * 16 * (math.log(0.1) + 0.5 * math.log(2 * math.pi)), expected, rtol=1e-4)
-
-
-def test_the_loss_of_the_cevae_by_hand():
-    torch.manual_seed(0)
-    model = CEVAE(SHAPE, beta=3.0, context_weight=0.5, masks=2, **SMALL)
-    torch.manual_seed(5)
-    terms = model.training_terms(images())
-    torch.manual_seed(5)
-    mean, logvar = model.encoder(images())
-    sampled = model.decoder(mean + torch.randn_like(mean) * logvar.exp().sqrt())
-    masked = Corruption(0.0, 2, 0.5)(images())
-    filled = model.decoder(model.encoder(masked)[0])
-
-    def squared(reconstruction):
-        constant = 16 * 16 * (math.log(0.1) + 0.5 * math.log(2 * math.pi))
-        return 50 * (images() - reconstruction).square().sum((1, 2, 3)) + constant
-
-    kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(1)
-    assert not torch.equal(masked, images())
-    assert torch.allclose(terms["context"], squared(filled), rtol=1e-4)
-    assert torch.allclose(terms["loss"], squared(sampled) + 3 * kl + 0.5 * squared(filled), rtol=1e-4)
-
-
-def test_a_cevae_without_anything_to_fill_in_is_refused():
-    with pytest.raises(ConfigError, match=r"model\.masks=0, model\.noise=0"):
-        CEVAE(SHAPE, masks=0, **SMALL)
-    with pytest.raises(ConfigError, match=r"model\.context_weight=0"):
-        CEVAE(SHAPE, context_weight=0.0, **SMALL)
-
-
 def test_a_denoising_model_sees_noise_and_is_judged_by_the_clean_image():
     seen, target = [], []
     model = VAE(SHAPE, noise=0.3, **SMALL)
@@ -192,25 +100,6 @@ def test_a_denoising_model_sees_noise_and_is_judged_by_the_clean_image():
     assert (seen[0] - images(200)).std().item() == pytest.approx(0.3, rel=0.02)
     assert torch.equal(target[0], images(200))
     assert torch.equal(seen[1], images())
-
-
-def test_masks_are_squares_of_one_value_no_larger_than_allowed():
-    image = torch.rand(400, 2, 16, 16, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
-    masked = Corruption(0.0, 1, 0.25)(image)
-    changed = masked != image
-    assert torch.equal(changed[:, 0], changed[:, 1])
-    touched = changed.any(dim=1).flatten(1).any(1)
-    assert touched.float().mean().item() == pytest.approx(0.5, abs=0.08)
-    for one, where in zip(masked[touched], changed[touched, 0], strict=True):
-        rows, columns = where.any(1).nonzero().flatten(), where.any(0).nonzero().flatten()
-        height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
-        assert max(height, width) <= 5  # a side of up to 4 px touches up to 5
-        assert where.sum() == height * width
-        assert len(one[:, where].unique()) == 1
-    assert Corruption(0.0, 0, 0.5)(image) is image
-    several = Corruption(0.0, 3, 0.5)(image)
-    assert (several != image).float().mean() > 2 * changed.float().mean()
 
 
 def test_active_units_against_the_variance_of_all_means():
@@ -243,21 +132,6 @@ def test_a_collapsed_posterior_is_told_once(recwarn, cls, weight, told):
     messages = [str(warning.message) for warning in recwarn if "posterior collapse" in str(warning.message)]
     assert len(messages) == told
     assert all("lower model.beta" in message for message in messages)
-
-
-@pytest.mark.parametrize("cls", [VAE, AE])
-def test_pictures_leave_the_model_and_the_random_numbers_alone(cls):
-    model = cls(SHAPE, **SMALL)
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    shown = model_pictures(model, images(), samples=4)
-    assert torch.equal(before, torch.get_rng_state())
-    assert model.training
-    assert torch.allclose(shown["reconstruction"], model.decode(model.encode(images())[0]))
-    assert ("prior" in shown) == (cls is VAE)
-    if cls is VAE:
-        assert shown["prior"].shape == (4, *SHAPE)
-        assert torch.equal(shown["prior"], model_pictures(model, images(), samples=4)["prior"])
 
 
 def linear(spec: NetworkSpec) -> tuple[torch.nn.Module, torch.nn.Module]:
