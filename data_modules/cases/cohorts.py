@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from data_modules.base.errors import DataError, Report, did_you_mean, stop
 from data_modules.base.names import folder_of
 
 from .case import Case
-from .patterns import Tree
+from .patterns import Tree, group_pattern
 
 SUBJECT = "{subject}"
 UNLABELLED = ("error", "healthy")
@@ -92,17 +91,8 @@ def healthy_cohort(config: HealthyConfig) -> Cohort:
 
 
 def healthy_group(config: HealthyConfig, subject: str) -> str:
-    """The group of a healthy subject: the cohort's name, then what healthy.group finds in the subject's name, or that.
-
-    Raises DataError for a pattern that is none or has no parentheses.
-    """
-    pattern = config.group or ""
-    try:
-        if re.compile(pattern).groups < 1:
-            raise DataError(f"dataset.healthy.group={pattern}: expected parentheses around what names the group")
-    except re.error as error:
-        raise DataError(f"dataset.healthy.group={pattern}: no regular expression ({error}); correct it") from error
-    match = re.search(pattern, subject)
+    """The group of a healthy subject: the cohort's name, then what healthy.group finds in the subject's name, or that."""
+    match = group_pattern("dataset.healthy.group", config.group or "").search(subject)
     return f"{config.name}/{(match and match.group(1)) or subject}"
 
 

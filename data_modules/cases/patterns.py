@@ -69,6 +69,20 @@ class Tree:
         return found[0] if found else None
 
 
+def group_pattern(key: str, pattern: str) -> re.Pattern[str]:
+    """The regular expression at a config key, whose first parentheses name the group of a subject.
+
+    Raises DataError for a pattern that is none or has no parentheses.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"{key}={pattern}: no regular expression ({error}); correct it") from error
+    if compiled.groups < 1:
+        raise DataError(f"{key}={pattern}: expected parentheses around what names the group")
+    return compiled
+
+
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
     """Every folder below the root with the names of its files; links are followed, but not to a folder they lie in."""
     above: dict[str, frozenset[tuple[int, int]]] = {}

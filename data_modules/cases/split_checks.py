@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
 
 from .case import SPLITS
+from .patterns import group_pattern
 
 FEW, TRIES = 200, 100  # groups up to which another salt is looked for, and how many
 Split = dict[str, list[str]]
@@ -17,11 +17,8 @@ Split = dict[str, list[str]]
 
 def check_settings(config: SplitConfig) -> None:
     """Raise DataError, naming the key, for settings that no cohort could be divided by."""
-    try:
-        if config.group and re.compile(config.group).groups < 1:
-            raise DataError(f"dataset.split.group={config.group}: expected parentheses around what names the group")
-    except re.error as error:
-        raise DataError(f"dataset.split.group={config.group}: no regular expression ({error})") from error
+    if config.group:
+        group_pattern("dataset.split.group", config.group)
     for key in ("val", "test", "holdout"):
         share = getattr(config, key)
         if not 0 <= share < 1:

@@ -62,7 +62,8 @@ def with_companion(file: Path) -> list[Path]:
 def _named(file: Path) -> list[str]:
     """The data files that a MetaImage header names: one, a LIST of them, or `PATTERN first last step`."""
     try:
-        head = file.read_bytes() if file.suffix == ".mhd" else _head(file)
+        with file.open("rb") as stream:
+            head = stream.read(HEADER if file.suffix == ".mha" else -1)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -76,11 +77,6 @@ def _named(file: Path) -> list[str]:
     if "%" not in lines[0]:
         return lines[:1]
     return _numbered(file, lines[0])
-
-
-def _head(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(HEADER)
 
 
 def _numbered(file: Path, text: str) -> list[str]:
