@@ -69,13 +69,10 @@ def _nearest(old: int, new: int) -> Tensor:
     return F.interpolate(centres, size=new, mode="nearest-exact")[0, 0].long()
 
 
-def square_box(foreground: Tensor, margin: float = 0.04) -> tuple[int, int, int]:
-    """The square that holds the foreground of every slice (N, 1, h, w): (top, left, side) in pixels, may reach outside."""
-    plane = foreground.flatten(0, 1).any(0)
-    rows, columns = plane.any(1).nonzero().flatten(), plane.any(0).nonzero().flatten()
-    (top, bottom), (left, right) = (rows[[0, -1]].tolist(), columns[[0, -1]].tolist())
-    side = round(max(bottom - top + 1, right - left + 1) * (1 + 2 * margin))
-    return (top + bottom + 1 - side) // 2, (left + right + 1 - side) // 2, side
+def square_box(rows: slice, columns: slice, margin: float = 0.04) -> tuple[int, int, int]:
+    """The square around a box of pixels: (top, left, side), may reach outside of the image."""
+    side = round(max(rows.stop - rows.start, columns.stop - columns.start) * (1 + 2 * margin))
+    return (rows.start + rows.stop - side) // 2, (columns.start + columns.stop - side) // 2, side
 
 
 def region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -57,7 +57,8 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
     """
     _check_pixels(scan, slicing.plane)
     brain = planes(np.ones(scan.shape, bool) if scan.brain is None else scan.brain, slicing.plane)
-    box = _square(brain)
+    _, rows, columns = bounding_box(brain) or (slice(0, length) for length in brain.shape)
+    box = square_box(rows, columns)
     side = box[2]
     share = _count(brain).astype(np.float32) / np.float32(side * side)
     enough = share >= np.float32(slicing.min_foreground)
@@ -78,11 +79,11 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
         labelled = _count(label) > 0
         for index in np.flatnonzero(labelled):
             anomalous[index] = np.count_nonzero(label[index] == ANOMALOUS)
-        rows = np.flatnonzero(labelled[number])
-        square = np.zeros((len(rows), 1, side, side), np.uint8)
-        square[:, 0, window.rows, window.columns] = label[number[rows], window.slice_rows, window.slice_columns]
-        small_mask[rows] = resize_anomalies(torch.from_numpy(square == ANOMALOUS), slicing.size)
-        small_other[rows] = resize_masks(torch.from_numpy(square == OTHER), slicing.size)
+        there = np.flatnonzero(labelled[number])
+        square = np.zeros((len(there), 1, side, side), np.uint8)
+        square[:, 0, window.rows, window.columns] = label[number[there], window.slice_rows, window.slice_columns]
+        small_mask[there] = resize_anomalies(torch.from_numpy(square == ANOMALOUS), slicing.size)
+        small_other[there] = resize_masks(torch.from_numpy(square == OTHER), slicing.size)
     small_brain = resize_masks(torch.from_numpy(foreground), slicing.size) | small_mask
     geometry, shift = _geometry(scan, source, slicing.plane, box)
     return Slices(
@@ -119,16 +120,6 @@ def _images(scan: Scan, slicing: Slicing, number: NDArray[np.int64], window: _Wi
             square[:, channel, window.rows, window.columns] = _take(scan, channel, slicing.plane, part, window)
         images[start : start + CHUNK] = resize_images(torch.from_numpy(square), slicing.size)
     return images
-
-
-def _square(brain: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """square_box of the brain's slices (N, H, W), from the corners of its extent."""
-    corners = torch.zeros(1, 1, *brain.shape[1:], dtype=torch.bool)
-    extent = bounding_box(brain)
-    if extent is not None:
-        _, rows, columns = extent
-        corners[..., [rows.start, rows.stop - 1], [columns.start, columns.stop - 1]] = True
-    return square_box(corners)
 
 
 class _Window(NamedTuple):
