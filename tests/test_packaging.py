@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkout import ROOT
+from small_runs import SMALL
 
 from anomaly_bench.config.load import load_config
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
@@ -45,8 +46,9 @@ def test_the_wheel_carries_configs_assets_and_notices(installed):
     assert not (installed / "tests").exists()
 
 
+@pytest.mark.slow
 def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvtec_root):
-    small = ["dataset.size=[16,16]", "model.channels=[4,8]", "trainer.max_epochs=1", "localization.bits=14"]
+    small = [*SMALL, "dataset.split.holdout=0.3"]
     command = [
         sys.executable,
         "-m",
