@@ -122,7 +122,7 @@ def _culprit(content: Any, steps: list[str], kind: type[Document], fault: str) -
     entries = content
     for step in steps:
         entries = entries[int(step) if isinstance(entries, list) else step]
-    every = dict(entries)
+    every: dict[str, Any] = dict(entries)
     for key, value in every.items():
         entries.clear()
         entries[key] = value

@@ -40,6 +40,11 @@ Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 
+def direction(metric: str) -> int:
+    """1 where a higher value of the metric is better, -1 where a lower one is."""
+    return -1 if metric in LOWER_IS_BETTER else 1
+
+
 class Measure(Record, frozen=True):
     """A metric with the certified interval its histogram bins leave; value None where the metric is undefined.
 

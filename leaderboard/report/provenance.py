@@ -9,7 +9,7 @@ import msgspec
 
 from leaderboard.board import Board
 from leaderboard.results.collect import RESULT_FILE
-from leaderboard.results.run_arrays import RunArrays
+from leaderboard.results.run_arrays import DIGESTS, RunArrays
 from leaderboard.results.setting_labels import beta_text, differing_keys
 
 from .table import Table, make
@@ -62,7 +62,7 @@ def _settings(shown: dict[tuple[str, str], list[RunArrays]], sources: dict[tuple
     rows = []
     for (dataset, setting), runs in shown.items():
         source, days = sources[dataset, setting], sorted(run.created[:16].replace("T", " ") for run in runs)
-        digests = [_digests(runs, name) for name in ("data_fingerprint", "split_digest", "source_digest")]
+        digests = [_digests(runs, name) for name in DIGESTS]
         seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
         devices = ", ".join(sorted({run.device for run in runs}))
         own = (setting[:8], dataset, runs[0].model, beta_text(runs[0].beta), str(len(runs)), seeds, days[0], days[-1])

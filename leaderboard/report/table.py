@@ -10,7 +10,7 @@ from typing import Any
 from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import Row
-from leaderboard.show.categories import titles
+from leaderboard.show.categories import category_sheets
 from leaderboard.show.sheets import VIEWS, Sheet
 from leaderboard.show.tables import best_values, by_dataset, is_best, is_tied
 from leaderboard.show.texts import COLUMNS, UNDEFINED, cell
@@ -94,30 +94,20 @@ def _of_sheet(sheet: Sheet) -> Table:
         order.sort(key=lambda at: sheet.header[at] != "predictor")
     rows = [tuple(row[at] for at in order) for row in sheet.rows]
     table = make(sheet.title, tuple(sheet.header[at] for at in order), rows, sheet.caption)
-    names = set(COLUMNS.values())
+    first = table.header.index("mean") if sheet.view == "categories" else 1
+    shaded = table.header if sheet.view in ("beta", "domains", "categories") else COLUMNS.values()
     heat = [
-        at
-        for at, name in enumerate(table.header)
-        if at and table.kinds[at] == "number" and (name in names or sheet.view in ("beta", "domains"))
+        index
+        for index, (name, kind) in enumerate(zip(table.header, table.kinds, strict=True))
+        if index >= first and kind == "number" and name in shaded
     ]
     return replace(table, heat=tuple(heat), together=sheet.view in ("beta", "domains"))
 
 
 def category_tables(board: Board) -> list[Table]:
     """A table per metric and benchmark of several categories: each category, and their mean."""
-    tables = []
-    for metric, found in board.categories.items():
-        for title, members in titles(found).items():
-            names = sorted({name for row in members for name in row.categories})
-            rows = []
-            for row in members:
-                values = (row.mean, *(row.categories.get(name) for name in names))
-                cells = (UNDEFINED if one is None else cell(one, one.n) for one in values)
-                rows.append((row.predictor, row.model, beta_text(row.beta), *cells))
-            table = make(f"{title}: {COLUMNS[metric]}", ("predictor", "model", "beta", "mean", *names), rows)
-            size = len(table.header)
-            tables.append(replace(table, heat=tuple(range(size - len(names) - 1, size))))
-    return cut(tables, VIEW_ROWS)
+    sheets = [sheet for metric, rows in board.categories.items() for sheet in category_sheets(rows, metric)]
+    return cut([_of_sheet(sheet) for sheet in sheets], VIEW_ROWS)
 
 
 def make(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]], caption: str = "") -> Table:

@@ -98,10 +98,10 @@ def _summaries(samples: list[Samples], n: int) -> list[list[Statistic]]:
     """For each predictor the statistics of its test metrics, its validation metrics and its seconds, all in one pass."""
     width = 2 * len(METRICS) + 1
     values = np.full((n, len(samples), width), np.nan)
-    for at, one in enumerate(samples):
-        values[: len(one.seeds), at] = np.concatenate([one.test, one.validation, one.seconds[:, None]], axis=1)
-    found = statistics(values.reshape(n, len(samples) * width))
-    return [found[at * width : (at + 1) * width] for at in range(len(samples))]
+    for index, sample in enumerate(samples):
+        values[: len(sample.seeds), index] = np.hstack([sample.test, sample.validation, sample.seconds[:, None]])
+    summaries = statistics(values.reshape(n, len(samples) * width))
+    return [summaries[start : start + width] for start in range(0, len(summaries), width)]
 
 
 def _samples(names: list[str], runs: list[RunArrays]) -> list[Samples]:
@@ -109,35 +109,39 @@ def _samples(names: list[str], runs: list[RunArrays]) -> list[Samples]:
     if not runs:
         return []
     subjects = tuple(dict.fromkeys(name for run in runs for name in run.subjects))
-    places, columns = (
-        _places(names, [run.predictors for run in runs]),
-        _places(subjects, [run.subjects for run in runs]),
-    )
+    places = _places(names, [run.predictors for run in runs])
+    columns = _places(subjects, [run.subjects for run in runs])
     shape = len(runs), len(names)
     test, validation = (np.full((*shape, len(METRICS)), np.nan) for _ in range(2))
     seconds, held = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
     by_subject = {metric: np.full((*shape, len(subjects)), np.nan) for metric in PAIRED}
-    for at, (run, place, column) in enumerate(zip(runs, places, columns, strict=True)):
-        test[at, place], validation[at, place], seconds[at, place] = run.test, run.validation, run.seconds
-        held[at, place] = True
+    for index, (run, place, column) in enumerate(zip(runs, places, columns, strict=True)):
+        test[index, place], validation[index, place], seconds[index, place] = run.test, run.validation, run.seconds
+        held[index, place] = True
         for metric in PAIRED:
-            by_subject[metric][at, place[:, None], column] = run.by_subject[metric]
+            by_subject[metric][index, place[:, None], column] = run.by_subject[metric]
     means = {metric: mean_over_seeds(values) for metric, values in by_subject.items()}
-    found = []
-    for k, has in enumerate(held.T):
-        keep = slice(None) if has.all() else has
-        own = tuple(compress(runs, has))
-        of_subject = {metric: values[keep, k] for metric, values in by_subject.items()}
-        mean = {metric: values[k] for metric, values in means.items()}
-        seeds = tuple(run.seed for run in own)
-        found.append(
-            Samples(seeds, test[keep, k], validation[keep, k], seconds[keep, k], subjects, of_subject, mean, own)
+    samples = []
+    for index, holds in enumerate(held.T):
+        keep = slice(None) if holds.all() else holds
+        holders = tuple(compress(runs, holds))
+        samples.append(
+            Samples(
+                seeds=tuple(run.seed for run in holders),
+                test=test[keep, index],
+                validation=validation[keep, index],
+                seconds=seconds[keep, index],
+                subjects=subjects,
+                by_subject={metric: values[keep, index] for metric, values in by_subject.items()},
+                means={metric: values[index] for metric, values in means.items()},
+                runs=holders,
+            )
         )
-    return found
+    return samples
 
 
 def _places(names: Sequence[str], lists: list[tuple[str, ...]]) -> list[NDArray[np.intp]]:
     """Where the names of each list are in `names`; equal lists are looked up once."""
-    at = {name: k for k, name in enumerate(names)}
-    known = {one: np.array([at[name] for name in one], dtype=np.intp) for one in dict.fromkeys(lists)}
-    return [known[one] for one in lists]
+    index = {name: place for place, name in enumerate(names)}
+    places = {members: np.array([index[name] for name in members], dtype=np.intp) for members in set(lists)}
+    return [places[members] for members in lists]

@@ -13,7 +13,13 @@ from leaderboard.record import METRICS
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.statistics.samples import Statistic, summarise
 
-OWN = ("seed", "dataset.name", "dataset.category", "provenance.data_fingerprint", "provenance.split_digest")
+OF_CATEGORY = (  # facts that differ between the runs of one setting
+    "seed",
+    "dataset.name",
+    "dataset.category",
+    "provenance.data_fingerprint",
+    "provenance.split_digest",
+)
 
 
 @dataclass(frozen=True)
@@ -37,45 +43,43 @@ class CategoryRow:
 def by_category(results: list[RunArrays], metric: str) -> list[CategoryRow]:
     """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more."""
     values: dict[tuple[str, str, float, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
-    for result in results:
-        if result.ensemble_of:
-            continue
-        found = _values(result, metric)
-        setting = _setting(result) if found else ""
-        for predictor, category, joint, value in found:
-            key = (result.family, result.model, result.beta, setting, joint, predictor)
-            values[key].setdefault(category, {})[result.seed] = value
+    for run in results:
+        known = [] if run.ensemble_of else _values(run, metric)
+        setting = _setting(run) if known else ""
+        for predictor, category, joint, value in known:
+            key = (run.family, run.model, run.beta, setting, joint, predictor)
+            values[key].setdefault(category, {})[run.seed] = value
     rows = [_row(*key, by_seed) for key, by_seed in values.items() if len(by_seed) > 1]
     return sorted(
         rows, key=lambda row: (row.family, row.model, row.beta, row.setting, -(row.mean.mean or 0.0), row.predictor)
     )
 
 
-def _values(result: RunArrays, metric: str) -> list[tuple[str, str, bool, float]]:
+def _values(run: RunArrays, metric: str) -> list[tuple[str, str, bool, float]]:
     """(predictor, category, joint, value) of everything that a run says of a single category."""
     column = METRICS.index(metric)
-    tables = result.groups.get("category", {})
+    tables = run.groups.get("category", {})
     joint = len(tables) > 1
     if not joint:
-        tables = {} if result.category is None else {result.category: result.test}
-    found = []
-    for category, table in tables.items():
-        for name, value in zip(result.predictors, table[:, column].tolist(), strict=True):
-            if not math.isnan(value):
-                found.append((name, category, joint, value))
-    return found
+        tables = {} if run.category is None else {run.category: run.test}
+    return [
+        (predictor, category, joint, value)
+        for category, table in tables.items()
+        for predictor, value in zip(run.predictors, table[:, column].tolist(), strict=True)
+        if not math.isnan(value)
+    ]
 
 
-def _setting(result: RunArrays) -> str:
+def _setting(run: RunArrays) -> str:
     """What the run shares with those of other categories and seeds."""
-    shared = {key: value for key, value in result.facts.items() if key not in OWN}
+    shared = {key: value for key, value in run.facts.items() if key not in OF_CATEGORY}
     return json.dumps(shared, sort_keys=True)
 
 
 def _row(
-    family: str, model: str, beta: float, setting: str, joint: bool, predictor: str, found: dict[str, dict[int, float]]
+    family: str, model: str, beta: float, setting: str, joint: bool, predictor: str, values: dict[str, dict[int, float]]
 ) -> CategoryRow:
-    categories = {name: summarise(list(found[name].values())) for name in sorted(found)}
-    complete = set.intersection(*(set(seeds) for seeds in found.values()))
-    means = [sum(seeds[seed] for seeds in found.values()) / len(found) for seed in sorted(complete)]
+    categories = {name: summarise(list(values[name].values())) for name in sorted(values)}
+    complete = set.intersection(*(set(seeds) for seeds in values.values()))
+    means = [sum(seeds[seed] for seeds in values.values()) / len(values) for seed in sorted(complete)]
     return CategoryRow(family, model, beta, setting, joint, predictor, categories, summarise(means))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
-from leaderboard.record import LOWER_IS_BETTER
+from leaderboard.record import direction
 from leaderboard.statistics.paired import ALPHA
 from leaderboard.statistics.samples import Array, Statistic, summarise
 
@@ -50,10 +50,42 @@ class DomainRow:
     value: Statistic
     datasets: int
 
-    @property
-    def complete(self) -> bool:
-        """Whether every dataset of the domain has it."""
-        return self.value.n == self.datasets
+
+def by_domain(choices: list[Chosen], metrics: Iterable[str]) -> list[DomainRow]:
+    """Per metric and domain the predictors by falling (where lower is better: rising) mean over datasets."""
+    found = []
+    for metric in metrics:
+        for domain in sorted({one.domain for one in choices if one.domain}):
+            values = _values(choices, metric, domain)
+            datasets = len({family for families in values.values() for family in families})
+            rows = [
+                DomainRow(metric, domain, name, summarise(list(of.values())), datasets) for name, of in values.items()
+            ]
+            found += sorted(rows, key=lambda row: (-direction(metric) * (row.value.mean or 0.0), row.predictor))
+    return found
+
+
+def rank(choices: list[Chosen], metric: str, domain: str = "") -> Ranking:
+    """The ranking by one metric over all datasets, or those of a domain."""
+    values = _values(choices, metric, domain)
+    datasets = tuple(sorted({family for families in values.values() for family in families}))
+    whole = sorted(name for name, families in values.items() if len(families) == len(datasets))
+    left_out = {name: len(families) for name, families in sorted(values.items()) if len(families) < len(datasets)}
+    if not whole:
+        return Ranking(
+            metric, domain, datasets, {}, None, None, (), left_out, "no predictor has a value on every dataset"
+        )
+    table = np.array([[values[name][family] for name in whole] for family in datasets])
+    average = rankdata(-direction(metric) * table, axis=1).mean(axis=0)
+    ranks = {whole[at]: float(average[at]) for at in np.argsort(average, kind="stable")}
+    if len(datasets) < MIN_DATASETS or len(whole) < MIN_PREDICTORS:
+        why = (
+            f"n too small: {len(datasets)} datasets and {len(whole)} predictors; a test of ranks needs "
+            f"{MIN_DATASETS} and {MIN_PREDICTORS}"
+        )
+        return Ranking(metric, domain, datasets, ranks, None, None, (), left_out, why)
+    p, difference = _tests(table)
+    return Ranking(metric, domain, datasets, ranks, p, difference, cliques(ranks, difference), left_out)
 
 
 def _values(choices: Iterable[Chosen], metric: str, domain: str) -> dict[str, dict[str, float]]:
@@ -68,47 +100,6 @@ def _values(choices: Iterable[Chosen], metric: str, domain: str) -> dict[str, di
         predictor: {family: float(np.mean(values)) for family, values in families.items()}
         for predictor, families in found.items()
     }
-
-
-def by_domain(choices: list[Chosen], metrics: Iterable[str]) -> list[DomainRow]:
-    """Per metric and domain the predictors by falling (where lower is better: rising) mean over datasets."""
-    found = []
-    for metric in metrics:
-        for domain in sorted({one.domain for one in choices if one.domain}):
-            values = _values(choices, metric, domain)
-            datasets = len({family for families in values.values() for family in families})
-            rows = [
-                DomainRow(metric, domain, name, summarise(list(of.values())), datasets) for name, of in values.items()
-            ]
-            found += sorted(rows, key=lambda row: (_sign(row.metric) * (row.value.mean or 0.0), row.predictor))
-    return found
-
-
-def _sign(metric: str) -> int:
-    return 1 if metric in LOWER_IS_BETTER else -1
-
-
-def rank(choices: list[Chosen], metric: str, domain: str = "") -> Ranking:
-    """The ranking by one metric over all datasets, or those of a domain."""
-    values = _values(choices, metric, domain)
-    datasets = tuple(sorted({family for families in values.values() for family in families}))
-    whole = sorted(name for name, families in values.items() if len(families) == len(datasets))
-    left_out = {name: len(families) for name, families in sorted(values.items()) if len(families) < len(datasets)}
-    if not whole:
-        return Ranking(
-            metric, domain, datasets, {}, None, None, (), left_out, "no predictor has a value on every dataset"
-        )
-    table = np.array([[values[name][family] for name in whole] for family in datasets])
-    average = rankdata(_sign(metric) * table, axis=1).mean(axis=0)
-    ranks = {whole[at]: float(average[at]) for at in np.argsort(average, kind="stable")}
-    if len(datasets) < MIN_DATASETS or len(whole) < MIN_PREDICTORS:
-        why = (
-            f"n too small: {len(datasets)} datasets and {len(whole)} predictors; a test of ranks needs "
-            f"{MIN_DATASETS} and {MIN_PREDICTORS}"
-        )
-        return Ranking(metric, domain, datasets, ranks, None, None, (), left_out, why)
-    p, difference = _tests(table)
-    return Ranking(metric, domain, datasets, ranks, p, difference, cliques(ranks, difference), left_out)
 
 
 def _tests(table: Array) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from leaderboard.statistics.paired import Paired
 from leaderboard.statistics.samples import Statistic
 
 Verdict = Literal["best", "not worse", "worse", "undecided"]
+NOTHING = Statistic(None, None, None, None, 0)
 
 
 class Comparison(NamedTuple):
@@ -26,9 +27,6 @@ class Comparison(NamedTuple):
     subjects: Paired | None
     p: float | None
     verdict: Verdict
-
-
-NOTHING = Statistic(None, None, None, None, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from leaderboard.record import LOWER_IS_BETTER, METRICS
+from leaderboard.record import METRICS
 from leaderboard.results.run_arrays import PAIRED, Array
 from leaderboard.statistics.samples import (
     Statistic,
@@ -157,9 +157,7 @@ def _choose(rows: list[Row], metric: str) -> Chosen | None:
     oracle = best_of(rows, metric)
     if oracle is None:
         return None
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    known = [row for row in rows if row.validation[metric].mean is not None and row.test[metric].mean is not None]
-    best = max(known, key=lambda row: sign * (row.validation[metric].mean or 0.0), default=None)
+    best = best_of([row for row in rows if row.test[metric].mean is not None], metric, on="validation")
     if best is None and len(rows) == 1:
         best = rows[0]  # nothing to choose
     family = oracle.samples.runs[0].family if oracle.samples else oracle.dataset

@@ -4,63 +4,52 @@ import csv as csv_module
 import io
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.categories import CategoryRow
 
-from .texts import COLUMNS, cell, escape
+from .sheets import Sheet, sheet_markdown
+from .terminal import bare_table
+from .texts import COLUMNS, UNDEFINED, cell
 
 TRAINED = {True: "one model for all categories", False: "one model per category"}
 
 
-def titles(rows: Sequence[CategoryRow]) -> dict[str, list[CategoryRow]]:
-    """The rows of each table, by its title: a family, how its models were trained, and on how many categories."""
-    tables: dict[str, list[CategoryRow]] = {}
-    for row in rows:
-        tables.setdefault(f"{row.family}, {TRAINED[row.joint]} ({len(row.categories)})", []).append(row)
-    return tables
+def category_sheets(rows: Sequence[CategoryRow], metric: str) -> list[Sheet]:
+    """A sheet per family: the mean over its categories, and each category."""
+    found = []
+    for title, members in _by_title(rows).items():
+        names = sorted({name for row in members for name in row.categories})
+        lines = []
+        for row in members:
+            values = (row.mean, *(row.categories.get(name) for name in names))
+            cells = (UNDEFINED if value is None else cell(value, value.n) for value in values)
+            lines.append((row.model, beta_text(row.beta), row.predictor, *cells))
+        header = ("model", "beta", "predictor", "mean", *names)
+        found.append(Sheet("categories", f"{title}: {COLUMNS[metric]}", header, lines))
+    return found
+
+
+def markdown_categories(rows: Sequence[CategoryRow], metric: str) -> str:
+    """A heading and a table per family; empty without a family of several categories."""
+    return "\n".join(map(sheet_markdown, category_sheets(rows, metric)))
 
 
 def print_categories(rows: Sequence[CategoryRow], metric: str, console: Console) -> None:
     """A table per family: the mean over its categories, and the categories where a predictor did worst and best."""
-    for title, members in titles(rows).items():
-        table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-        table.padding, table.pad_edge = (0, 1, 0, 0), False
+    for title, members in _by_title(rows).items():
+        table = bare_table(Text(title, style="bold"))
         for name in ("model", "beta", "predictor", f"mean {COLUMNS[metric]}", "lowest", "highest"):
             table.add_column(name, overflow="fold")
         for row in members:
-            means = {name: one.mean for name, one in row.categories.items() if one.mean is not None}
+            means = {name: value.mean for name, value in row.categories.items() if value.mean is not None}
             low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
             extremes = [f"{means[name]:.3f} {name}" for name in (low, high)]
             cells = [row.model, beta_text(row.beta), row.predictor, cell(row.mean, row.mean.n), *extremes]
             table.add_row(*map(Text, cells))
         console.print(table, crop=False)
-
-
-def markdown_categories(rows: Sequence[CategoryRow], metric: str) -> str:
-    """A heading and a table per family: every category and their mean; empty without a family of several."""
-    lines: list[str] = []
-    for title, members in titles(rows).items():
-        names = sorted({name for row in members for name in row.categories})
-        header = ["model", "beta", "predictor", "mean", *map(escape, names)]
-        lines += [
-            f"### {escape(title)}: {COLUMNS[metric]}",
-            "",
-            f"| {' | '.join(header)} |",
-            "|---" * len(header) + "|",
-        ]
-        for row in members:
-            found = [
-                cell(row.categories[name], row.categories[name].n) if name in row.categories else "–" for name in names
-            ]
-            cells = [escape(row.model), beta_text(row.beta), escape(row.predictor), cell(row.mean, row.mean.n), *found]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)
 
 
 def csv_categories(tables: Mapping[str, Sequence[CategoryRow]]) -> str:
@@ -72,7 +61,15 @@ def csv_categories(tables: Mapping[str, Sequence[CategoryRow]]) -> str:
     )
     for metric, rows in tables.items():
         for row in rows:
-            for name, one in {**row.categories, "mean": row.mean}.items():
-                numbers = [one.mean, one.sd, one.low, one.high, one.n]
-                writer.writerow([row.family, row.joint, row.model, row.beta, row.predictor, metric, name, *numbers])
+            for name, value in {**row.categories, "mean": row.mean}.items():
+                setting = [row.family, row.joint, row.model, row.beta, row.predictor]
+                writer.writerow([*setting, metric, name, value.mean, value.sd, value.low, value.high, value.n])
     return stream.getvalue()
+
+
+def _by_title(rows: Sequence[CategoryRow]) -> dict[str, list[CategoryRow]]:
+    """The rows of each table, by its title: a family, how its models were trained, and on how many categories."""
+    tables: dict[str, list[CategoryRow]] = {}
+    for row in rows:
+        tables.setdefault(f"{row.family}, {TRAINED[row.joint]} ({len(row.categories)})", []).append(row)
+    return tables

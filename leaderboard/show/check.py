@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from leaderboard.verdicts.check import ADVICE, Checked, Verdict
 
-from .texts import escape, plain
+from .terminal import bare_table
+from .texts import UNDEFINED, escape, markdown_table, number, plain
 
 KEY_WIDTH = 16  # keys fold no narrower; on a smaller console the lines run over the edge
 COLOURS = {"better": "green", "new": "cyan", "same": ""}
@@ -25,7 +24,7 @@ def diff_table(check: Checked, console: Console) -> None:
 
     `allowed` is the tolerance, `seeds` are those found of those in the baseline. Long keys fold, numbers are never cut.
     """
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    table = bare_table(gap=0)
     for name in HEADER:
         table.add_column(name, overflow="fold", no_wrap=name != "predictor")
     for verdict in check.verdicts:
@@ -50,11 +49,10 @@ def cells(verdict: Verdict) -> list[str]:
     """The texts of a verdict's line under HEADER."""
     expected, found = verdict.expected, verdict.found
     before, now = expected.mean if expected else None, found.mean if found else None
-    change = "–" if before is None or now is None else f"{now - before:+.3f}"
-    numbers = ["–" if value is None else f"{value:.3f}" for value in (before, now)]
-    allowed = f"{expected.tolerance:.3f}" if expected else "–"
-    seeds = f"{found.n if found else 0}/{expected.n if expected else '–'}"
-    return [verdict.status, verdict.key, *numbers, change, allowed, seeds]
+    change = UNDEFINED if before is None or now is None else f"{now - before:+.3f}"
+    allowed = number(expected.tolerance if expected else None)
+    seeds = f"{found.n if found else 0}/{expected.n if expected else UNDEFINED}"
+    return [verdict.status, verdict.key, number(before), number(now), change, allowed, seeds]
 
 
 def junit(checks: Sequence[Checked], damaged: Sequence[str]) -> str:
@@ -118,5 +116,4 @@ def step_summary(checks: Sequence[Checked], damaged: Sequence[str]) -> str:
 
 
 def _markdown(verdicts: Sequence[Verdict]) -> list[str]:
-    rows = [f"| {' | '.join(map(escape, cells(verdict)))} |" for verdict in verdicts]
-    return [f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|", *rows, ""]
+    return [*markdown_table(HEADER, [[*map(escape, cells(verdict))] for verdict in verdicts]), ""]

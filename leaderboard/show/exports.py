@@ -18,9 +18,9 @@ from leaderboard.rows.comparison import COMPARED
 from leaderboard.rows.row import Row
 
 from .categories import markdown_categories
-from .sheets import VIEWS, Sheet, sheets
+from .sheets import VIEWS, sheet_markdown, sheets
 from .tables import HEADER, best_values, by_dataset, is_best, is_tied, legend
-from .texts import COLUMNS, cell, escape
+from .texts import COLUMNS, cell, escape, markdown_table
 
 JSON_VERSION = 1
 
@@ -30,15 +30,15 @@ def markdown(rows: Sequence[Row]) -> str:
     lines: list[str] = []
     for dataset, members in by_dataset(rows).items():
         best = best_values(members)
-        lines += [f"### {escape(dataset)}", "", f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
+        table = []
         for row in members:
             cells = [escape(row.label), beta_text(row.beta), escape(row.predictor)]
             for metric in COLUMNS:
                 text = escape(cell(row.test[metric], row.n))
                 mark = "**" if is_best(row, metric, best) else "_" if is_tied(row, metric) else ""
                 cells.append(f"{mark}{text}{mark}")
-            lines.append(f"| {' | '.join([*cells, escape(row.count)])} |")
-        lines.append("")
+            table.append([*cells, escape(row.count)])
+        lines += [f"### {escape(dataset)}", "", *markdown_table(HEADER, table), ""]
     return "\n".join([*lines, *(f"- {escape(text)}" for text in (*notes_of(rows), *legend(rows, "italic")))]) + "\n"
 
 
@@ -50,14 +50,6 @@ def board_markdown(board: Board) -> str:
     missing += [f"failed: {run}: {why}" for run, why in board.failed.items()]
     left = "\n".join(f"- {escape(message)}" for message in missing)
     return "\n".join(filter(None, [markdown(board.rows), *categories, *views, left])) + "\n"
-
-
-def sheet_markdown(sheet: Sheet) -> str:
-    """A heading, a table and a caption."""
-    header = list(map(escape, sheet.header))
-    lines = [f"### {escape(sheet.title)}", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    lines += [f"| {' | '.join(map(escape, row))} |" for row in sheet.rows]
-    return "\n".join([*lines, "", *([escape(sheet.caption), ""] if sheet.caption else [])])
 
 
 def csv(rows: Sequence[Row]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from leaderboard.record import LOWER_IS_BETTER
+from leaderboard.record import direction
 from leaderboard.rows.ranking import Ranking
 from leaderboard.rows.views import Chosen
 
@@ -61,9 +61,8 @@ def heat_figure(ranking: Ranking, choices: list[Chosen]) -> Figure:
         if one.metric == ranking.metric and one.row is not None and one.predictor in ranking.ranks:
             values.setdefault((one.family, one.predictor), []).append(one.row.test[one.metric].mean or 0.0)
     names = list(ranking.ranks)
-    sign = 1 if ranking.metric in LOWER_IS_BETTER else -1
     table = np.array([[np.mean(values[family, name]) for name in names] for family in ranking.datasets])
-    ranks = rankdata(sign * table, axis=1).T
+    ranks = rankdata(-direction(ranking.metric) * table, axis=1).T
     figure = Figure(figsize=(1.8 + 0.5 * len(ranking.datasets), 1.0 + 0.26 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(ranks, cmap="cividis_r", aspect="auto", vmin=1, vmax=len(names))

@@ -12,7 +12,7 @@ from leaderboard.rows.row import Row
 from leaderboard.statistics.paired import Paired
 from leaderboard.verdicts.claim import Finding
 
-from .texts import COLUMNS, UNDEFINED, cell, counted, interval, number, p_text, size_text
+from .texts import COLUMNS, UNDEFINED, cell, counted, escape, interval, markdown_table, number, p_text, size_text
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,13 @@ class Sheet:
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     caption: str = ""
+
+
+def sheet_markdown(sheet: Sheet) -> str:
+    """A heading, a table and a caption."""
+    table = markdown_table([*map(escape, sheet.header)], [[*map(escape, row)] for row in sheet.rows])
+    caption = [escape(sheet.caption), ""] if sheet.caption else []
+    return "\n".join([f"### {escape(sheet.title)}", "", *table, "", *caption])
 
 
 def sheets(board: Board, views: Iterable[str]) -> list[Sheet]:

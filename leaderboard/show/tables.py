@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +12,8 @@ from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.aggregate import notes_of
 from leaderboard.rows.row import Row
 
-from .texts import COLUMNS, PARTS, STYLES, Style, cell, plain
+from .terminal import bare_table
+from .texts import COLUMNS, PLAIN, Style, cell, plain
 
 HEADER = ("model", "beta", "predictor", *COLUMNS.values(), "n/N")
 LEGEND = (
@@ -28,6 +28,17 @@ TIED = (
 )
 UNTESTED = "Too few seeds to test which rows are worse than the best; more (seed=range(5)) would tell."
 ENSEMBLES = "of k: one map made from those of k seeds."
+
+# Tried in this order until one fits: leading zeros and blanks go first, then long names fold, then the metrics are divided
+# among tables below each other. The sd is never left out.
+STYLES = (
+    PLAIN,
+    Style(),
+    Style(leading_zero=False),
+    Style("±", leading_zero=False),
+    Style("±", leading_zero=False, name_width=16),
+)
+PARTS = (6, 3, 2, 1)
 
 
 def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -100,9 +111,7 @@ def _fitting(dataset: str, rows: list[Row], console: Console) -> list[Table]:
 
 
 def _table(title: str, rows: list[Row], metrics: list[str], style: Style) -> Table:
-    heading = Text(plain(title), style="bold") if title else None
-    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    table.padding, table.pad_edge = (0, style.gap, 0, 0), False
+    table = bare_table(Text(plain(title), style="bold") if title else None, style.gap)
     for name in ("model", "beta", "predictor", *(COLUMNS[metric] for metric in metrics), "n/N"):
         shown = name.replace(" ", "\n").replace("_", "_\n") if style.narrow else name
         if name in ("model", "predictor"):

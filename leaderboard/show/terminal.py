@@ -15,11 +15,17 @@ from .sheets import Sheet
 from .texts import plain
 
 
+def bare_table(title: Text | None = None, gap: int = 1) -> Table:
+    """An empty table without edges; `gap` blanks between its columns beyond one."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table.padding, table.pad_edge = (0, gap, 0, 0), False
+    return table
+
+
 def print_sheet(sheet: Sheet, console: Console) -> None:
     """A table whose lines run over the edge where the terminal is narrow; nothing is cut or left out."""
     console.print(Text(plain(sheet.title), style="bold"))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.padding, table.pad_edge = (0, 1, 0, 0), False
+    table = bare_table()
     for name in sheet.header:
         table.add_column(Text(plain(name)), no_wrap=True)
     for row in sheet.rows:

@@ -1,8 +1,9 @@
-"""Numbers and names as texts."""
+"""Numbers and names as texts: what every output shows alike."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from leaderboard.statistics.samples import Statistic
@@ -40,17 +41,7 @@ class Style:
         return self.spread != " ± "
 
 
-# Tried in this order until one fits: leading zeros and blanks go first, then long names fold, then the metrics are divided
-# among tables below each other. The sd is never left out.
-STYLES = (
-    Style(gap=1),
-    Style(),
-    Style(leading_zero=False),
-    Style("±", leading_zero=False),
-    Style("±", leading_zero=False, name_width=16),
-)
-PARTS = (6, 3, 2, 1)
-PLAIN = STYLES[0]
+PLAIN = Style(gap=1)
 
 
 def cell(statistic: Statistic, n: int, style: Style = PLAIN) -> str:
@@ -63,16 +54,6 @@ def cell(statistic: Statistic, n: int, style: Style = PLAIN) -> str:
     if not style.leading_zero:
         text = re.sub(r"\b0\.", ".", text)
     return text + ("*" if statistic.n < n else "")
-
-
-def plain(text: str) -> str:
-    """`text` on one line, with U+FFFD for what steers a terminal, turns the direction of what follows, or is no character."""
-    return STEERING.sub("\ufffd", " ".join(text.split()))
-
-
-def escape(text: str) -> str:
-    """`text` as a Markdown table cell that shows it literally: no emphasis, link, picture, formula or markup of its own."""
-    return MARKUP.sub(r"\\\g<0>", plain(text))
 
 
 def number(value: float | None, decimals: int = 3) -> str:
@@ -100,7 +81,22 @@ def size_text(smallest: int, largest: int | None) -> str:
     return f"≥ {smallest}" if largest is None else f"{smallest}–{largest}" if largest != smallest else f"{smallest}"
 
 
+def plain(text: str) -> str:
+    """`text` on one line, with U+FFFD for what steers a terminal, turns the direction of what follows, or is no character."""
+    return STEERING.sub("\ufffd", " ".join(text.split()))
+
+
+def escape(text: str) -> str:
+    """`text` as a Markdown table cell that shows it literally: no emphasis, link, picture, formula or markup of its own."""
+    return MARKUP.sub(r"\\\g<0>", plain(text))
+
+
 def shown(name: str) -> str:
     """`name` in plain text, its middle left out where it is longer than LABEL letters: a figure has little room."""
     name = plain(name)
     return name if len(name) <= LABEL else f"{name[: LABEL // 2]}…{name[-LABEL // 2 + 1 :]}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table of cells that are Markdown already."""
+    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]

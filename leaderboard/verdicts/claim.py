@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from leaderboard.record import LOWER_IS_BETTER, METRICS
+from leaderboard.record import LOWER_IS_BETTER, METRICS, direction
 from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.comparison import better
 from leaderboard.rows.row import Row
@@ -116,14 +116,13 @@ def chosen_on_validation(runs: list[RunArrays], metric: str, among: Collection[s
 
     `among`: exactly these compete; None where one of them has no validation metric.
     """
-    sign = -1 if metric in LOWER_IS_BETTER else 1
     names = set.intersection(*(set(run.predictors) for run in runs)) if among is None else set(among)
     means = {}
     for name in sorted(names):
         validation = defined([value_of(run, run.validation, name, metric) for run in runs])
         test = {test_value(run, name, metric) for run in runs}
         if len(validation) == len(runs) and None not in test and (among is not None or len(test) > 1):
-            means[name] = sign * float(np.mean(validation))
+            means[name] = direction(metric) * float(np.mean(validation))
     if among is not None and len(means) < len(names):
         return None
     return max(means, key=means.__getitem__, default=None)

@@ -13,7 +13,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from leaderboard.record import LOWER_IS_BETTER, METRICS
+from leaderboard.record import METRICS, direction
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.rows.row import Row
 from leaderboard.rows.views import OWN_BETA
@@ -204,11 +204,10 @@ class ReconstructionIsNotLocalization(Claim):
                     run.facts.get(f"model.{key}") for key in ("likelihood", "sigma", "variance", "learn_sigma")
                 )
                 points[run.family, (run.dataset, same)][run.setting_id].append((rec, value))
-        sign = -1 if metric in LOWER_IS_BETTER else 1
         found: dict[str, list[float]] = defaultdict(list)
         for (family, _), settings in points.items():
             rec, value = np.array([np.mean(values, axis=0) for values in settings.values()]).T
-            rho = correlation(rec.tolist(), (sign * value).tolist()) if len(rec) >= MIN_SETTINGS else None
+            rho = correlation(rec.tolist(), (direction(metric) * value).tolist()) if len(rec) >= MIN_SETTINGS else None
             if rho is not None:
                 found[family].append(rho)
         return mean_effect([float(np.mean(values)) for values in found.values()], MIN_CURVES, self.units)
