@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import shutil
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ABOUT = "versions, devices, disk and embedded data, in one look"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """It takes nothing."""
 
 
 def call(options: argparse.Namespace) -> int:
     """Print what was found; 1 if something stands in the way of a run, else 0."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
     from rich.console import Console
 
     from anomaly_bench.base.errors import OutputError

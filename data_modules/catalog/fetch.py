@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
+from data_modules.base.atomic import write_atomic
 from data_modules.base.config import AboutConfig, DownloadConfig
 from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
@@ -193,9 +194,7 @@ def _marker(target: Path) -> dict[str, dict[str, Any]]:
 
 
 def _remember(target: Path, entry: dict[str, dict[str, Any]]) -> None:
-    temporary = target / f"{MARKER}.new"
-    temporary.write_text(json.dumps(_marker(target) | entry, indent=1))
-    temporary.replace(target / MARKER)
+    write_atomic(target / MARKER, json.dumps(_marker(target) | entry, indent=1).encode())
 
 
 def _name(source: DownloadConfig) -> str:
