@@ -1,72 +1,72 @@
-"""The values of a config that its types allow and that make no sense."""
+"""The values of a config that its types allow and that make no sense: ranges stand beside the keys in the schema."""
 
 from __future__ import annotations
 
-import math
+import re
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
-from anomaly_bench.base.errors import ConfigError
-from data_modules.base.config import NiftiConfig, PictureConfig
+from pydantic import TypeAdapter, ValidationError
 
-from .schema import LocalConfig, RunConfig, SlurmConfig
+from anomaly_bench.base.errors import ConfigError
+
+from .schema import RunConfig, SlurmConfig
 
 LOGGERS = ("csv", "wandb", "tensorboard", "mlflow")
 
 
-def check_values(config: RunConfig) -> None:
-    """Raises ConfigError naming the key, its value and what was expected."""
-    trainer, look, model, data = config.trainer, config.localization, config.model, config.dataset
-    at_least_one = {
-        "trainer.max_epochs": trainer.max_epochs,
-        "trainer.patience": trainer.patience,
-        "trainer.batch_size": trainer.batch_size,
-        "trainer.devices": trainer.devices,
-        "localization.monitor_images": look.monitor_images,
-        "localization.level_images": look.level_images,
-    }
-    for key, value in at_least_one.items():
-        _check(key, value, value >= 1, "a number of at least 1")
-    _check("jobs", config.jobs, config.jobs >= 0, "how many runs at once, or 0 for none but this process")
-    if isinstance(config.engine, LocalConfig):
-        runs, threads = config.engine.runs_per_device, config.engine.threads
-        _check("engine.runs_per_device", runs, runs >= 1, "a number of at least 1")
-        _check("engine.threads", threads, threads is None or threads >= 1, "a number of at least 1, or null")
-    if isinstance(config.engine, SlurmConfig):
-        _check_slurm(config.engine)
-        fits = config.engine.gpus in (0, trainer.devices)
-        _check("engine.gpus", config.engine.gpus, fits, f"as many as trainer.devices={trainer.devices}, or 0")
-        _check("jobs", config.jobs, config.jobs <= 1, f"engine.at_once={config.jobs} in its place with engine=slurm")
-    share = trainer.checkpoint_share
-    _check("trainer.checkpoint_share", share, 0 <= share <= 1, "a share from 0 to 1")
-    _check("model.lr", model.lr, 0 < model.lr < math.inf, "a number greater than 0")
-    _check("localization.monitor_every", look.monitor_every, look.monitor_every >= 0, "epochs, or 0 for never")
-    _check("localization.resamples", look.resamples, look.resamples >= 0, "0 or more")
-    _check("localization.pictures", look.pictures, look.pictures >= 0, "0 or more")
-    _check("localization.fpr", look.fpr, 0 < look.fpr < 1, "a share between 0 and 1")
-    _check("localization.image_share", look.image_share, 0 < look.image_share <= 1, "a share above 0, up to 1")
-    _check("localization.bits", look.bits, 8 <= look.bits <= 24, "8 to 24")
-    _check("seed", config.seed, 0 <= config.seed < 2**32, "0 to 4294967295")
-    _check("logger", config.logger, config.logger in LOGGERS, f"one of {', '.join(LOGGERS)}")
-    if isinstance(data, NiftiConfig):
-        _check("dataset.slice_step", data.slice_step, data.slice_step >= 1, "a number of at least 1")
-        _check("dataset.min_foreground", data.min_foreground, 0 < data.min_foreground <= 1, "a share above 0, up to 1")
-        labels = data.anomalous_labels
-        fits = labels is None or (len(labels) > 0 and min(labels) >= 1)
-        _check("dataset.anomalous_labels", labels, fits, "label values of at least 1, or null for all")
-    if isinstance(data, PictureConfig):
-        _check("dataset.mask_threshold", data.mask_threshold, 0 <= data.mask_threshold < 1, "a share from 0 to below 1")
+def check_values(configs: Iterable[RunConfig]) -> None:
+    """Raises ConfigError naming the key, its value and what was expected. What several configs share is checked once."""
+    checked = set[int]()
+    for config in configs:
+        _check_ranges(config, "", checked)
+        _check("logger", config.logger, config.logger in LOGGERS, f"one of {', '.join(LOGGERS)}")
+        if isinstance(config.engine, SlurmConfig):
+            _check_slurm(config, config.engine)
 
 
-def _check_slurm(engine: SlurmConfig) -> None:
-    for name in ("time", "cpus", "at_once", "tries"):
-        value = getattr(engine, name)
-        _check(f"engine.{name}", value, value >= 1, "a number of at least 1")
-    _check("engine.gpus", engine.gpus, engine.gpus >= 0, "0 or more")
-    _check("engine.mem_gb", engine.mem_gb, engine.mem_gb is None or engine.mem_gb > 0, "more than 0, or null")
-    fits = 0 < engine.notice < 60 * engine.time
-    _check("engine.notice", engine.notice, fits, "seconds, fewer than the time limit")
+def _check_slurm(config: RunConfig, engine: SlurmConfig) -> None:
+    devices = config.trainer.devices
+    fits = engine.gpus in (0, devices)
+    _check("engine.gpus", engine.gpus, fits, f"as many as trainer.devices={devices}, or 0")
+    _check("jobs", config.jobs, config.jobs <= 1, f"engine.at_once={config.jobs} in its place with engine=slurm")
+    _check("engine.notice", engine.notice, engine.notice < 60 * engine.time, "seconds, fewer than the time limit")
 
 
 def _check(key: str, value: Any, fits: bool, expected: str) -> None:
     if not fits:
         raise ConfigError(f"{key}={value}: expected {expected}")
+
+
+@cache
+def _adapter(schema: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+@cache
+def _groups(schema: type[Any]) -> list[str]:
+    """The keys that may have keys below them."""
+    return [item.name for item in fields(schema) if "Config" in str(item.type)]
+
+
+def _check_ranges(config: Any, prefix: str, checked: set[int]) -> None:
+    """Of a dataclass and of those in it whose ids are not among the checked ones."""
+    schema: Any = type(config)
+    for group in _groups(schema):
+        part = getattr(config, group)
+        if is_dataclass(part) and id(part) not in checked:
+            checked.add(id(part))
+            _check_ranges(part, f"{prefix}{group}.", checked)
+    try:
+        _adapter(schema).validate_python(vars(config))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name, *inside = problem["loc"]
+        said = re.sub("^(Input should be|List should have)", "expected", problem["msg"]).partition(" after validation")[
+            0
+        ]
+        expected = re.sub("^expected (?=greater|less)", "expected a number ", said)
+        in_list = f" in a list, {prefix}{name}=[a,b]" if inside else ""
+        raise ConfigError(f"{prefix}{name}={getattr(config, str(name))}: {expected}{in_list}") from error

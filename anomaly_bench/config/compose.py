@@ -88,11 +88,9 @@ def with_schema(composed: DictConfig) -> DictConfig:
     merged = OmegaConf.structured(schemas)
     try:
         _strip_healthy(composed)
-        found: DictConfig = OmegaConf.merge(merged, composed)  # type: ignore[assignment]
+        return OmegaConf.merge(merged, composed)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, merged)) from error
-    _check_lists(found)
-    return found
 
 
 def update(config: DictConfig, key: str, value: Any) -> None:
@@ -101,21 +99,6 @@ def update(config: DictConfig, key: str, value: Any) -> None:
         OmegaConf.update(config, key, value)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, config)) from error
-    if isinstance(value, list | dict):
-        _check_lists(OmegaConf.select(config, key), key)
-
-
-def _check_lists(node: Any, key: str = "") -> None:
-    """Raises ConfigError for a list in a list of numbers or of text, which OmegaConf lets through."""
-    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-        for name in map(str, node):
-            child = node._get_node(name)
-            if isinstance(child, DictConfig | ListConfig):
-                _check_lists(child, f"{key}.{name}".lstrip("."))
-    if isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
-        inner = node._metadata.element_type
-        if inner in (int, str) and any(isinstance(one, ListConfig | DictConfig) for one in node):
-            raise ConfigError(f"{key}={node}: expected a list of {'numbers' if inner is int else 'words'}, {key}=[a,b]")
 
 
 def to_config(config: DictConfig) -> RunConfig:

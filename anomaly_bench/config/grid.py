@@ -55,8 +55,7 @@ def load_grid(overrides: Sequence[str], file: Path | None = None) -> list[RunCon
             composed = compose_groups([*choices, *more]) if more else first
             composed.pop(SWEEP, None)
             configs += _configs(with_schema(composed), [axis for axis in [*listed, *given] if not axis.group])
-    for config in configs:
-        check_values(config)
+    check_values(configs)
     return configs
 
 

@@ -38,7 +38,7 @@ def read_config(path: Path) -> RunConfig:
     except Exception as error:  # whatever a damaged file makes of the parser
         raise ConfigError(f"{path}: cannot be read ({error}); start the same `anomaly-bench bench` again") from error
     config = to_config(with_schema(loaded))
-    check_values(config)
+    check_values([config])
     return config
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Gt, Le, Lt
 from omegaconf import MISSING
 
 from data_modules.base.config import NO_NUMBERS, DatasetConfig
+
+AtLeastOne = Annotated[int, Ge(1)]
+ZeroOrMore = Annotated[int, Ge(0)]
 
 
 @dataclass
@@ -35,7 +40,7 @@ class ModelConfig:
     masks: int = 0
     mask_size: float = 0.5
     channels_last: bool = False
-    lr: float = 1e-3
+    lr: Annotated[float, Gt(0), Lt(math.inf)] = 1e-3
     weight_decay: float = 0.0
 
 
@@ -90,28 +95,28 @@ class TrainerConfig:
     checkpoint_share: of the time that may go into checkpoints to resume from; 1: one after every epoch, 0: none.
     """
 
-    max_epochs: int = 30
-    patience: int = 10
-    batch_size: int = 32
+    max_epochs: AtLeastOne = 30
+    patience: AtLeastOne = 10
+    batch_size: AtLeastOne = 32
     accelerator: str = "auto"
-    devices: int = 1
+    devices: AtLeastOne = 1
     precision: str = "32-true"
     hold_data: bool = field(default=False, metadata=NO_NUMBERS)
-    checkpoint_share: float = field(default=0.01, metadata=NO_NUMBERS)
+    checkpoint_share: Annotated[float, Ge(0), Le(1)] = field(default=0.01, metadata=NO_NUMBERS)
 
 
 @dataclass
 class LocalizationConfig:
     """How maps are turned into metrics and pictures."""
 
-    fpr: float = 0.01
-    image_share: float = 0.01
-    bits: int = 21
-    monitor_every: int = field(default=10, metadata=NO_NUMBERS)
-    monitor_images: int = field(default=64, metadata=NO_NUMBERS)
-    pictures: int = field(default=6, metadata=NO_NUMBERS)
-    level_images: int = 512
-    resamples: int = 1000
+    fpr: Annotated[float, Gt(0), Lt(1)] = 0.01
+    image_share: Annotated[float, Gt(0), Le(1)] = 0.01
+    bits: Annotated[int, Ge(8), Le(24)] = 21
+    monitor_every: ZeroOrMore = field(default=10, metadata=NO_NUMBERS)
+    monitor_images: AtLeastOne = field(default=64, metadata=NO_NUMBERS)
+    pictures: ZeroOrMore = field(default=6, metadata=NO_NUMBERS)
+    level_images: AtLeastOne = 512
+    resamples: ZeroOrMore = 1000
 
 
 @dataclass
@@ -128,8 +133,8 @@ class LocalConfig(EngineConfig):
     runs_per_device: how many runs may share a GPU; threads: of each run, null: the machine's divided among the jobs.
     """
 
-    runs_per_device: int = 1
-    threads: int | None = None
+    runs_per_device: AtLeastOne = 1
+    threads: AtLeastOne | None = None
 
 
 @dataclass
@@ -141,13 +146,13 @@ class SlurmConfig(EngineConfig):
 
     partition: str | None = None
     account: str | None = None
-    time: int = 240
-    mem_gb: float | None = None
-    cpus: int = 4
-    gpus: int = 0
-    at_once: int = 100
-    notice: int = 120
-    tries: int = 3
+    time: AtLeastOne = 240
+    mem_gb: Annotated[float, Gt(0)] | None = None
+    cpus: AtLeastOne = 4
+    gpus: ZeroOrMore = 0
+    at_once: AtLeastOne = 100
+    notice: AtLeastOne = 120
+    tries: AtLeastOne = 3
     wait: bool = True
     setup: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -169,8 +174,8 @@ class RunConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     localization: LocalizationConfig = field(default_factory=LocalizationConfig)
     engine: EngineConfig = field(default_factory=EngineConfig, metadata=NO_NUMBERS)
-    jobs: int = field(default=1, metadata=NO_NUMBERS)
-    seed: int = 0
+    jobs: ZeroOrMore = field(default=1, metadata=NO_NUMBERS)
+    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     out: str = field(default="runs", metadata=NO_NUMBERS)
     cache_dir: str | None = field(default=None, metadata=NO_NUMBERS)
     data_dir: str | None = field(default=None, metadata=NO_NUMBERS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from omegaconf import MISSING
 
 # How far a key reaches, beside it in its field's metadata. All others decide pixels, and with them numbers.
@@ -153,11 +154,11 @@ class NiftiConfig(DatasetConfig):
     modality: Any = None
     healthy: HealthyConfig | None = None
     plane: str = "axial"
-    anomalous_labels: list[int] | None = None
+    anomalous_labels: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)] | None = None
     affine_tolerance: float = 0.05
     preprocess: dict[str, Any] = field(default_factory=default_preprocess)
-    min_foreground: float = 0.2
-    slice_step: int = 1
+    min_foreground: Annotated[float, Gt(0), Le(1)] = 0.2
+    slice_step: Annotated[int, Ge(1)] = 1
 
 
 @dataclass
@@ -180,7 +181,7 @@ class PictureConfig(DatasetConfig):
     official_split: str | None = None
     anomalous: list[str] = MISSING
     mask: Any = MISSING
-    mask_threshold: float = 0.5
+    mask_threshold: Annotated[float, Ge(0), Lt(1)] = 0.5
     empty_mask_is_normal: bool = False
     color: bool = True
     convert: str | None = None

@@ -61,7 +61,7 @@ def with_jobs(configs: list[RunConfig], jobs: int | None) -> list[RunConfig]:
     if jobs is None:
         return configs
     configs = [replace(config, jobs=jobs) for config in configs]
-    check_values(configs[0])
+    check_values(configs)
     return configs
 
 
