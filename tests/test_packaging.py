@@ -82,6 +82,7 @@ def commands(pattern: str) -> list[str]:
     return [line for line in lines if re.match(pattern, line)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", commands("make bench"))
 def test_every_make_bench_of_the_readme_composes(line):
     """What make would run is composed; the sweep itself is run by `make bench` and the tests of the command line."""

@@ -21,6 +21,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "option"), [(group, option) for group, options in GROUPS.items() for option in options]
 )
@@ -148,6 +149,7 @@ def test_keys_that_hang_together_are_set_in_their_order():
     assert [config.seed for config in load_grid(["seed=0,1", "seed=5"])] == [5, 5]
 
 
+@pytest.mark.slow
 def test_an_experiment_and_a_file_may_hold_a_sweep_whose_lists_the_command_line_replaces(tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text(

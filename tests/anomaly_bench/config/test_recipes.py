@@ -36,6 +36,7 @@ SMALL = [
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains_a_step_and_localizes_at_its_own_size(name):
     runs, tiny, shape = RECIPES[name]

@@ -123,6 +123,7 @@ def test_one_model_twice_ranks_as_it_does_alone(runs):
             assert two["dice"].value == pytest.approx(one["dice"].value, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_run_without_its_model_is_named_with_a_remedy_and_the_other_settings_are_done(runs, swept, tmp_path):
     whole, _ = find_settings(swept[0])
     checkpoint = runs[1].folder / "model.ckpt"
@@ -160,6 +161,7 @@ def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):
         combine_seeds(runs, tmp_path / "out", predictors=["x"])
 
 
+@pytest.mark.slow
 def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
     folder = str(tmp_path / "runs")
     code, out, err = cli("ensemble", folder, "--how", "max", "--predictors", "b", "e")

@@ -18,6 +18,7 @@ from data_modules.modules.build import build_module
 from data_modules.modules.nifti import NiftiDataModule
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASES)
 def test_a_release_is_read_as_it_was_unpacked(tmp_path: Path, name: str):
     release = RELEASES[name]

@@ -113,6 +113,7 @@ def test_size_bins_double():
     assert size_bins({}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["volumes", "pictures"])
 def test_the_sheet_has_a_row_per_subject_or_folder_and_outlines_anomalies(kind, request, tmp_path):
     data = request.getfixturevalue(kind)

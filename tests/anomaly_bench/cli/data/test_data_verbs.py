@@ -90,6 +90,7 @@ def test_describe_prints_numbers_and_writes_pictures(cli, brats, tmp_path):
     assert str(tmp_path / "out/sheet.png") in out
 
 
+@pytest.mark.slow
 def test_describe_of_two_datasets_has_a_folder_for_each(cli, brats, tmp_path):
     both = [text.replace("[16,16]", "[16,16],[8,8]") for text in brats]
     code, out, err = cli("data", "describe", *both, "--out", str(tmp_path / "out"))
@@ -244,6 +245,7 @@ def test_a_full_disk_is_no_problem_of_the_data(cli, brats, cache, monkeypatch):
     assert "data verify" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 60, 80])
 def test_a_description_fits_the_terminal(cli, brats, cache, tmp_path, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
