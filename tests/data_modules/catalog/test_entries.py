@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from cohorts import pictures_config, volumes_config
+from fakes import pictures_config, volumes_config
 
 from data_modules.base.config import AboutConfig, NiftiConfig
 from data_modules.catalog.entries import look

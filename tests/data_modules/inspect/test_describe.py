@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from cohorts import pictures_config, volumes_config
+from fakes import pictures_config, volumes_config
 from PIL import Image
 from scipy import ndimage
 

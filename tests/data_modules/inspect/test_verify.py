@@ -5,8 +5,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from cohorts import pictures_config, volumes_config
-from fakes import brain, write_volume
+from fakes import brain, pictures_config, volumes_config, write_volume
 from PIL import Image
 
 from data_modules.base.config import SplitConfig

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from cohorts import pictures_config, volumes_config
+from fakes import pictures_config, volumes_config
 
 from data_modules.base.errors import DataError
 from data_modules.modules.nifti import NiftiDataModule

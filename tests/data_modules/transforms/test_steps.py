@@ -1,5 +1,5 @@
 import pytest
-from cohorts import volumes_config
+from fakes import volumes_config
 
 from data_modules.base.config import default_preprocess
 from data_modules.base.errors import DataError
