@@ -9,7 +9,7 @@ import torch
 
 from anomaly_bench.base.identity import Identity
 from anomaly_bench.config.schema import AEConfig, BetaVAEConfig, RunConfig, SlurmConfig
-from anomaly_bench.predictors import build_suite
+from anomaly_bench.predictors import Suite
 from data_modules.base.config import deciding
 from data_modules.base.digests import hash_of
 from data_modules.base.names import chosen_categories, dataset_name
@@ -18,15 +18,10 @@ from data_modules.modules.base import AnomalyDataModule
 from .code_digest import LIBRARIES, own_code_digests, source_digest
 
 
-def identify(config: RunConfig, data: AnomalyDataModule) -> Identity:
-    """The identity of the run of this config on this data (prepared already)."""
-    return name_run(config, setting_of(config, data))
-
-
-def setting_of(config: RunConfig, data: AnomalyDataModule) -> str:
-    """The hash of all that decides the numbers but the seed."""
-    definition = {
-        "config": definition_of(config),
+def setting_of(config: RunConfig, definition: dict[str, Any], data: AnomalyDataModule) -> str:
+    """The hash of all that decides the numbers but the seed; definition: of the config, data: prepared already."""
+    decides = {
+        "config": definition,
         "data": data.fingerprint,
         "split": data.split_digest,
         "attributes": hash_of(data.store.attributes),
@@ -35,7 +30,7 @@ def setting_of(config: RunConfig, data: AnomalyDataModule) -> str:
         "libraries": {name: version(name) for name in LIBRARIES},
         "device": device_of(config),
     }
-    return hash_of(definition)
+    return hash_of(decides)
 
 
 def name_run(config: RunConfig, setting_id: str) -> Identity:
@@ -49,13 +44,13 @@ def name_run(config: RunConfig, setting_id: str) -> Identity:
     return Identity(setting_id, run_id, folder)
 
 
-def definition_of(config: RunConfig) -> dict[str, Any]:
-    """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors that run."""
+def definition_of(config: RunConfig, suite: Suite) -> dict[str, Any]:
+    """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors of its suite."""
     plain: dict[str, Any] = deciding(config)
     del plain["seed"]  # decides numbers, but no setting
     if "category" in plain["dataset"]:
         plain["dataset"]["category"] = chosen_categories(config.dataset)
-    suite, members = build_suite(config.predictors), plain["predictors"]["members"]
+    members = plain["predictors"]["members"]
     used = {name: members[name] for name in members if name in (*suite.single, *suite.ensembles, *suite.searches)}
     plain["predictors"] = {"shown": sorted(suite.shown), "members": used}
     return plain

@@ -20,7 +20,7 @@ from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
 
 from .code_digest import VERSIONED, source_digest
-from .identity import definition_of, own_code_of
+from .identity import own_code_of
 
 
 def describe_training(trainer: pl.Trainer, model: VAE, best: float) -> dict[str, float | int | None]:
@@ -39,6 +39,7 @@ def describe_training(trainer: pl.Trainer, model: VAE, best: float) -> dict[str,
 
 def make_result(
     config: RunConfig,
+    definition: dict[str, Any],
     identity: Identity,
     data: AnomalyDataModule,
     model: VAE,
@@ -57,7 +58,7 @@ def make_result(
         beta=model.beta,
         beta_normalised=model.beta * model.latent / input_size(model.shape),
         seed=config.seed,
-        config=definition_of(config),
+        config=definition,
         provenance=provenance_of(config, data, model, durations),
         training=training,
         pixels=PIXELS,
@@ -65,12 +66,14 @@ def make_result(
     )
 
 
-def described(config: RunConfig, identity: Identity, data: AnomalyDataModule, beta: float) -> dict[str, Any]:
+def described(
+    definition: dict[str, Any], seed: int, identity: Identity, data: AnomalyDataModule, beta: float
+) -> dict[str, Any]:
     """What a tracker is told of a run before it begins: all that decides its numbers, and no path."""
     code = {"version": version("anomaly-bench"), "git_revision": git_revision(), "source_digest": source_digest()}
     return {
-        **definition_of(config),
-        "seed": config.seed,
+        **definition,
+        "seed": seed,
         "beta": beta,
         "run_id": identity.run_id,
         "setting_id": identity.setting_id,

@@ -39,7 +39,7 @@ from leaderboard.record import RunResult, read_result, write_result
 from leaderboard.results.collect import RESULT_FILE
 
 from .data import build_data, with_loaders_of
-from .identity import identify
+from .identity import definition_of, name_run, setting_of
 from .result import described, make_result
 
 
@@ -63,7 +63,8 @@ def run(
         suite = build_suite(config.predictors)
         check_searches(suite, data)
         model = build_model(config.model, data.image_shape)
-        identity = identify(config, data)
+        definition = definition_of(config, suite)
+        identity = name_run(config, setting_of(config, definition, data))
         if planned not in (None, identity):
             raise DataError(f"{dataset_name(config.dataset)}: data or code have changed since the start; start again")
         folder = Path(config.out).expanduser() / identity.folder
@@ -80,7 +81,8 @@ def run(
             Cases(config.localization.pictures, torch.from_numpy(data.store.anomalous[data.indices["test"]])),
             report.validated,
         )
-        loggers = build_loggers(config, identity, folder, described(config, identity, data, model.beta), model.beta)
+        about = described(definition, config.seed, identity, data, model.beta)
+        loggers = build_loggers(config, identity, folder, about, model.beta)
         with finishing(loggers):
             saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer.checkpoint_share)
             tracking = [TrackingCallback(found, folder)] if (found := trackers(loggers)) else []
@@ -97,7 +99,7 @@ def run(
             training |= localization.surroundings.means()
             with timer("measure"):
                 results = localization.results()
-            result = make_result(config, identity, data, model, training, results, timer.seconds)
+            result = make_result(config, definition, identity, data, model, training, results, timer.seconds)
             write_result(result, folder / RESULT_FILE)
             log_results(trackers(loggers), result, localization)
         for left in (NOTE, FITTED):

@@ -23,7 +23,7 @@ from anomaly_bench.localization.search import check_searches
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.runs.data import build_data, with_loaders_of
-from anomaly_bench.runs.identity import device_kind, name_run, setting_of
+from anomaly_bench.runs.identity import definition_of, device_kind, name_run, setting_of
 from anomaly_bench.runs.training.ddp import shared
 from anomaly_bench.runs.training.quiet import quiet
 from data_modules.base.digests import usable_cpus
@@ -134,7 +134,7 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
     check_searches(suite, data[key])
     with single_threaded():  # threads that wait for each other are slow on a machine that does other work
         model = build_model(config.model, data[key].image_shape)
-    return setting_of(config, data[key]), model.beta
+    return setting_of(config, definition_of(config, suite), data[key]), model.beta
 
 
 @cache

@@ -11,6 +11,7 @@ import pytest
 from checkout import ROOT
 
 from anomaly_bench.config.load import load_config
+from anomaly_bench.predictors import build_suite
 from anomaly_bench.runs import code_digest
 from anomaly_bench.runs.code_digest import own_code_digests
 from anomaly_bench.runs.identity import definition_of
@@ -30,7 +31,7 @@ MODEL = (
 
 def test_what_defines_a_run_are_these_keys():
     config = load_config(["dataset=ixi_brats", "predictors.only=[ensemble_mean]"])
-    definition = definition_of(config)
+    definition = definition_of(config, build_suite(config.predictors))
     assert set(definition) == {"dataset", "model", "predictors", "trainer", "localization"}
     assert set(definition["dataset"]) == {*PIXELS.split(), "domain", "augment", "split"}
     assert set(definition["dataset"]["split"]) == set(SPLIT.split())
@@ -84,13 +85,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from anomaly_bench.config.load import load_config
 from anomaly_bench.runs import code_digest
-from anomaly_bench.runs.identity import setting_of
+from anomaly_bench.runs.identity import definition_of, setting_of
+from anomaly_bench.predictors import build_suite
 
 data = SimpleNamespace(fingerprint="", split_digest="", store=SimpleNamespace(attributes=[]))
 def setting():
     code_digest.source_digest.cache_clear()
     code_digest._own_code_digest.cache_clear()
-    return [setting_of(load_config(["dataset=brats", key]), data) for key in sys.argv[2:]]
+    configs = [load_config(["dataset=brats", key]) for key in sys.argv[2:]]
+    return [setting_of(one, definition_of(one, build_suite(one.predictors)), data) for one in configs]
 found = [setting()]
 for path in json.loads(sys.argv[1]):
     with Path(path).open("a") as stream:
