@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_modules.base.atomic import is_whole, publish
-from data_modules.base.digests import digest_of
+from data_modules.base.digests import digest_of, digest_of_code, hash_of
 from data_modules.base.errors import DataError, did_you_mean
 
 from .brain_anatomy import TEMPLATE_FILES
@@ -20,11 +18,7 @@ from .tiny_texture import write_tiny_texture
 
 Progress = Callable[[int, int], None]
 EMBEDDED: dict[str, Callable[..., None]] = {"tiny_brain": write_tiny_brain, "tiny_texture": write_tiny_texture}
-SOURCES = {
-    "tiny_brain": ("fields.py", "brain_anatomy.py", "brain_lesions.py", "tiny_brain.py"),
-    "tiny_texture": ("fields.py", "texture_materials.py", "texture_defects.py", "tiny_texture.py"),
-}
-ASSETS = {"tiny_brain": TEMPLATE_FILES, "tiny_texture": ()}
+ROOM = Path(__file__).parent
 
 
 def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None) -> Path:
@@ -36,7 +30,7 @@ def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None
     """
     if name not in EMBEDDED:
         raise DataError(f"no embedded dataset {name!r}; {did_you_mean(name, EMBEDDED)}")
-    folder = cache_dir / "embedded" / f"{name}-{embedded_digest(name)}"
+    folder = embedded_root(name, cache_dir)
     if not is_whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
@@ -46,23 +40,18 @@ def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None
     return folder
 
 
+def embedded_root(name: str, cache_dir: Path) -> Path:
+    """The folder in the cache that an embedded dataset is written to on first use."""
+    return cache_dir / "embedded" / f"{name}-{embedded_digest(name)}"
+
+
 def embedded_digest(name: str) -> str:
-    """12 hexadecimal digits that change with the generator's source, its assets and its parameters."""
-    digest = hashlib.sha256(json.dumps(_parameters(EMBEDDED[name]), sort_keys=True).encode())
-    here = Path(__file__).parent
-    for path in (*(here / source for source in SOURCES[name]), *ASSETS[name]):
-        digest.update(bytes.fromhex(digest_of(path)))
-    return digest.hexdigest()[:12]
+    """12 hexadecimal digits that change with this room's code, with the anatomy it is drawn from and with the parameters."""
+    anatomy = [digest_of(path) for path in TEMPLATE_FILES]
+    return hash_of([digest_of_code([ROOM]), anatomy, _parameters(EMBEDDED[name])], size=6)
 
 
 def _parameters(write: Callable[..., None]) -> dict[str, Any]:
     """The keyword parameters with which ``write`` is called, its defaults."""
     defaults = inspect.signature(write).parameters.values()
     return {p.name: p.default for p in defaults if p.default is not p.empty and p.name != "progress"}
-
-
-def embedded_root(name: str, cache_dir: Path) -> Path:
-    """The folder in the cache that an embedded dataset is written to on first use."""
-    # SciPy comes with it
-
-    return cache_dir / "embedded" / f"{name}-{embedded_digest(name)}"

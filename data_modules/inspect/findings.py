@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data_modules.base.batch import Slices
 from data_modules.base.errors import DataError
-from data_modules.cases.case import Case
-from data_modules.modules.base import AnomalyDataModule
+
+if TYPE_CHECKING:
+    from data_modules.base.batch import Slices
+    from data_modules.cases.case import Case
+    from data_modules.modules.base import AnomalyDataModule
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LEVELS = (ERROR, WARNING, NOTE)
@@ -56,6 +58,21 @@ class Examined:
         """Note a problem of one of the subject's files."""
         self.problems.append(Problem(level, what, remedy, str(file), self.case.subject))
 
+    def add_error(self, error: DataError) -> None:
+        """Note what a reader says of one of the subject's files."""
+        self.problems.append(Problem.of(error, self.case.subject))
+
+    def read_as_a_run_does(self, data: AnomalyDataModule) -> Slices | None:
+        """The subject's slices, of which the normal and the anomalous are counted; None and one more problem if it fails."""
+        try:
+            slices = data.read_case(self.case)
+        except DataError as error:
+            self.add_error(error)
+            return None
+        self.normal = int((~slices.labelled).sum())
+        self.anomalous = int(slices.mask.flatten(1).any(1).sum())
+        return slices
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -81,15 +98,3 @@ class Findings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
-
-
-def examine_as_a_run_would(found: Examined, data: AnomalyDataModule) -> Slices | None:
-    """Read the subject as a run does: its slices, or None and one more problem."""
-    try:
-        slices = data.read_case(found.case)
-    except DataError as error:
-        found.problems.append(Problem.of(error, found.case.subject))
-        return None
-    found.normal = int((~slices.labelled).sum())
-    found.anomalous = int(slices.mask.flatten(1).any(1).sum())
-    return slices

@@ -8,7 +8,7 @@ from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.readers.pictures import read_picture
 
-from .findings import WARNING, Examined, Problem, examine_as_a_run_would
+from .findings import WARNING, Examined, Problem
 
 HALF_A_LEVEL = 0.5 / 255  # of grey: resizing rounds what was one value
 
@@ -16,7 +16,7 @@ HALF_A_LEVEL = 0.5 / 255  # of grey: resizing rounds what was one value
 def examine_picture(data: AnomalyDataModule, case: Case) -> Examined:
     """Read a picture and its mask as a run would; if that fails, look at each file by itself."""
     found = Examined(case)
-    slices = examine_as_a_run_would(found, data)
+    slices = found.read_as_a_run_does(data)
     if slices is None:
         found.problems += _unreadable(case, found.problems[0])
         return found

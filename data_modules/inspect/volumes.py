@@ -17,7 +17,7 @@ from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.readers.volumes import Volume, grid_problem, read_volume, spacing, split_source, whole_numbers
 
-from .findings import ERROR, WARNING, Examined, Problem, examine_as_a_run_would
+from .findings import ERROR, WARNING, Examined
 
 OUTSIDE = 0.01  # share of the labelled voxels outside the brain that is worth a warning
 
@@ -46,7 +46,7 @@ def examine_volumes(data: AnomalyDataModule, case: Case) -> Examined:
         found.facts = {"spacing (mm)": spacing(images[0])}
     if not any(problem.level == ERROR for problem in found.problems):
         _check_brain(found, images, label, brain_mask)
-        examine_as_a_run_would(found, data)
+        found.read_as_a_run_does(data)
     return found
 
 
@@ -54,7 +54,7 @@ def _read(found: Examined, file: str) -> Volume | None:
     try:
         return read_volume(found.case.root / file)
     except DataError as error:
-        found.problems.append(Problem.of(error, found.case.subject))
+        found.add_error(error)
     return None
 
 
@@ -72,7 +72,7 @@ def _check_label(found: Examined, label: Volume, config: NiftiConfig) -> None:
     try:
         values = np.unique(whole_numbers(label))
     except DataError as error:
-        found.problems.append(Problem.of(error, found.case.subject))
+        found.add_error(error)
         return
     if values.min() < 0:
         what = f"has negative values, down to {values.min():g}, which count as background"

@@ -1,5 +1,6 @@
 """ensure_embedded: written once, whole or not at all, and named after everything that decides its content."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 import data_modules.embedded as embedded
 from data_modules.base.atomic import publish
 from data_modules.base.errors import DataError
-from data_modules.embedded import EMBEDDED, SOURCES, embedded_digest, ensure_embedded
+from data_modules.embedded import EMBEDDED, embedded_digest, ensure_embedded
 from data_modules.embedded.brain_anatomy import TEMPLATE_FILES
 
 
@@ -65,9 +66,6 @@ def test_the_real_generators_are_the_ones_named() -> None:
         "tiny_brain": "write_tiny_brain",
         "tiny_texture": "write_tiny_texture",
     }
-    folder = Path(embedded.__file__).parent
-    listed = {source for sources in SOURCES.values() for source in sources}
-    assert listed == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
     assert all(path.is_file() for path in TEMPLATE_FILES)
 
 
@@ -129,10 +127,14 @@ def test_the_digest_follows_parameters_assets_and_source(tmp_path: Path, monkeyp
     changed = tmp_path / "asset"
     changed.write_bytes(b"another template")
     with monkeypatch.context() as patch:
-        patch.setitem(embedded.ASSETS, "tiny_brain", (changed,))
+        patch.setattr(embedded, "TEMPLATE_FILES", (changed,))
         digests.append(embedded_digest("tiny_brain"))
     with monkeypatch.context() as patch:
-        patch.setitem(SOURCES, "tiny_brain", (*SOURCES["tiny_brain"], "texture_defects.py"))
+        edited = tmp_path / "embedded"
+        shutil.copytree(embedded.ROOM, edited)
+        patch.setattr(embedded, "ROOM", edited)
+        assert embedded_digest("tiny_brain") == digests[0]
+        (edited / "fields.py").write_text((edited / "fields.py").read_text() + "# edited")
         digests.append(embedded_digest("tiny_brain"))
     with monkeypatch.context() as patch:
         patch.setitem(EMBEDDED, "tiny_brain", FakeGenerator())
