@@ -1,4 +1,4 @@
-"""What a failed run leaves in its folder. Imports nothing heavy."""
+"""A job of a sweep: what it is, how it ends, its lock, and what its failure leaves. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from leaderboard.results.collect import FAILURE_FILE, RESULT_FILE
 if TYPE_CHECKING:
     from data_modules.modules.base import AnomalyDataModule
 
-
 State = Literal["done", "before", "failed", "held", "stopped"]
+LOCKS_FOLDER = ".locks"
+LOST = 75  # exit code of a process whose run another one has taken
+LEASE = 60.0  # seconds without a sign of life after which another machine may take a run
+TAIL = 4000  # characters of a log that a failure shows
 
 
 @dataclass(frozen=True)
@@ -86,18 +89,13 @@ class Ended:
 
 
 class Engine(Protocol):
-    """Where and how many at once. Each job is one call of `child.do`, which takes care that it is done once."""
+    """Where and how many at once. Each job is one call of `worker.do_job`, which takes care that it is done once."""
 
     def carry_out(self, jobs: Sequence[Job], reporter: Reporter) -> Iterator[Ended]:
         """Do the jobs, in any order, and tell of each when it has ended; a job that dies is failed, with the reason.
 
         Each job gets a `reporter.lane`. Closing the iterator stops what is under way; it goes on with the next sweep.
         """
-
-
-LOCKS_FOLDER = ".locks"
-LOST = 75  # exit code of a process whose run another one has taken
-LEASE = 60.0  # seconds without a sign of life after which another machine may take a run
 
 
 def lock_of(job: Job) -> SoftFileLease:
@@ -126,9 +124,6 @@ def _lost(compromise: LeaseCompromise) -> None:
         f"{compromise.lock_file}: {compromise.reason}; another process has taken this run", file=sys.stderr, flush=True
     )
     os._exit(LOST)
-
-
-TAIL = 4000  # characters of a log that a failure shows
 
 
 def write_failure(job: Job, reason: str, details: str) -> None:

@@ -22,7 +22,7 @@ from leaderboard.results.collect import FAILURE_FILE
 from .job import Ended, Job, State, lock_of, taken, write_failure
 
 
-def do(
+def do_job(
     job: Job,
     reporter: Reporter,
     data: AnomalyDataModule | None = None,
@@ -45,13 +45,13 @@ def do(
         return Ended(job, "stopped", str(error))
 
 
-def do_here(job: Job, reporter: Reporter) -> tuple[State, str]:
-    """`do` for a process of its own: the state and the line of what came of it."""
+def do_job_alone(job: Job, reporter: Reporter) -> tuple[State, str]:
+    """`do_job` for a process of its own: the state and the line of what came of it."""
 
     def begin() -> None:
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()}, process {os.getpid()}", flush=True)
 
-    ended = do(job, reporter, begin=begin)
+    ended = do_job(job, reporter, begin=begin)
     return ended.state, ended.line
 
 

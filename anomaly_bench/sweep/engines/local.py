@@ -25,11 +25,11 @@ class InProcess:
 
     def carry_out(self, jobs: Sequence[Job], reporter: Reporter) -> Iterator[Ended]:
         """See Engine."""
-        from anomaly_bench.sweep.worker import do
+        from anomaly_bench.sweep.worker import do_job
 
         for job in jobs:
             reporter.run(job.title)
-            yield do(job, reporter, self.data.get(repr(job.config.dataset)))
+            yield do_job(job, reporter, self.data.get(repr(job.config.dataset)))
 
 
 @dataclass
@@ -81,7 +81,7 @@ class LocalEngine:
         log = job.folder / LOG_FILE
         with explained(job.out):
             log.parent.mkdir(parents=True, exist_ok=True)
-        worker = start("anomaly_bench.sweep.worker:do_here", (job,), log, environment, self.threads)
+        worker = start("anomaly_bench.sweep.worker:do_job_alone", (job,), log, environment, self.threads)
         lane = reporter.lane(job.title)
         lane.run(job.title)
         self.running[worker.pipe] = Running(job, worker, lane, devices)

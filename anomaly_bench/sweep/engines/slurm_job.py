@@ -51,7 +51,7 @@ def work(job: Job) -> tuple[State, str]:
 def _done(job: Job, engine: SlurmConfig) -> tuple[State, str]:
     import torch
 
-    from anomaly_bench.sweep.worker import do_here
+    from anomaly_bench.sweep.worker import do_job_alone
 
     torch.set_num_threads(engine.cpus)
     if engine.gpus and not torch.cuda.is_available():
@@ -62,7 +62,7 @@ def _done(job: Job, engine: SlurmConfig) -> tuple[State, str]:
         return "failed", reason
     latest = time.monotonic() + 2 * LEASE  # by then the lock of a job that died with its node is free
     while True:
-        state, line = do_here(job, Reporter())
+        state, line = do_job_alone(job, Reporter())
         if state != "held" or time.monotonic() > latest:
             return state, line
         time.sleep(PAUSE)
