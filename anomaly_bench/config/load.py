@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +13,7 @@ from .checks import check_values
 from .compose import to_config, with_schema
 from .folders import config_dir as config_dir
 from .grid import load_grid
+from .messages import first_line
 from .schema import RunConfig
 
 
@@ -31,22 +30,18 @@ def load_config(overrides: Sequence[str]) -> RunConfig:
 
 
 def read_config(path: Path) -> RunConfig:
-    """The config that a run was started with, from the `config.yaml` in its folder. Raises ConfigError."""
+    """The config that a run was started with, from the `config.yaml` in its folder. Raises ConfigError naming the file."""
     try:
         loaded = OmegaConf.load(path)
         assert isinstance(loaded, DictConfig)
-    except Exception as error:  # whatever a damaged file makes of the parser
-        raise ConfigError(f"{path}: cannot be read ({error}); start the same `anomaly-bench bench` again") from error
-    config = to_config(with_schema(loaded))
-    check_values([config])
+        config = to_config(with_schema(loaded))
+        check_values([config])
+    except Exception as error:  # whatever a damaged file makes of the parser and the schema
+        said = f"{path}: cannot be read ({first_line(error)}); start the same `anomaly-bench bench` again"
+        raise ConfigError(said) from error
     return config
 
 
 def to_yaml(config: RunConfig) -> str:
     """The composed config as YAML."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
-
-
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The composed config as plain dictionaries and lists."""
-    return asdict(config)

@@ -8,22 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.config.schema import MODEL_SCHEMAS, EngineConfig, RunConfig
+from anomaly_bench.config.load import read_config
+from anomaly_bench.config.messages import first_line
+from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization.search import settled
 from anomaly_bench.models import VAE, build_model
 from anomaly_bench.predictors import Suite, build_suite
-from data_modules.base.config import SCHEMAS
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.json_file import ResultError
 from leaderboard.record import RunResult, read_result
 from leaderboard.results.collect import RESULT_FILE
 
-DECIDING = ["dataset", "model", "predictors", "trainer", "localization", "seed", "cache_dir", "data_dir"]
 REMEDY = "delete that run's folder and repeat the run, or name the other runs with --members"
 
 
@@ -33,6 +30,10 @@ class FinishedRun:
 
     result: RunResult
     folder: Path
+
+    def config(self) -> RunConfig:
+        """The config that the run was started with. Raises ConfigError if it cannot be read."""
+        return read_config(self.folder / "config.yaml")
 
 
 def find_settings(root: Path, members: Sequence[str] = ()) -> tuple[list[list[FinishedRun]], list[str]]:
@@ -86,26 +87,13 @@ def check_alike(runs: Sequence[FinishedRun]) -> None:
                 )
 
 
-def saved_config(run: FinishedRun) -> RunConfig:
-    """The config of a run as its folder keeps it, without how and where it ran. Raises ResultError if it cannot be used."""
-    path = run.folder / "config.yaml"
-    try:
-        saved = OmegaConf.masked_copy(OmegaConf.load(path), DECIDING)  # type: ignore[arg-type]
-        dataset, model = SCHEMAS[saved.dataset.kind](), MODEL_SCHEMAS[saved.model.kind]()
-        schemas = RunConfig(dataset=dataset, model=model, engine=EngineConfig("none"))
-        config: RunConfig = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schemas), saved))  # type: ignore[assignment]
-    except (OSError, YAMLError, OmegaConfBaseException, AttributeError, KeyError, ValueError) as error:
-        raise ResultError(f"{path}: expected the config of a finished run ({_first_line(error)}); {REMEDY}") from error
-    return config
-
-
 def load_model(run: FinishedRun, config: RunConfig, data: AnomalyDataModule) -> VAE:
     """The trained model of a run, on the CPU. Raises ResultError naming the checkpoint if it is missing or damaged."""
     path, model = run.folder / "model.ckpt", build_model(config.model, data.image_shape)
     try:
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
     except Exception as error:  # a damaged file makes torch raise all sorts
-        raise ResultError(f"{path}: expected the model of a finished run ({_first_line(error)}); {REMEDY}") from error
+        raise ResultError(f"{path}: expected the model of a finished run ({first_line(error)}); {REMEDY}") from error
     return model
 
 
@@ -122,7 +110,3 @@ def load_suite(run: FinishedRun, config: RunConfig, names: Sequence[str]) -> Sui
     suite = build_suite(replace(config.predictors, only=only))
     choices = {name: run.result.predictors[name].choice for name in suite.searches}
     return settled(suite, {name: choice for name, choice in choices.items() if choice is not None})
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

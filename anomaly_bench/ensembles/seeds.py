@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
-from anomaly_bench.config.schema import LocalizationConfig
+from anomaly_bench.config.schema import LocalizationConfig, RunConfig
 from anomaly_bench.localization import Localizer
 from anomaly_bench.localization.localizer import ENSEMBLE_PIVOT
 from anomaly_bench.localization.passes import count, fresh, validate
@@ -19,17 +19,17 @@ from anomaly_bench.predictors import SeedEnsemble
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.runs.code_digest import source_digest
 from anomaly_bench.runs.data import build_data
-from anomaly_bench.runs.identity import device_kind
+from anomaly_bench.runs.identity import device_kind, own_code_of
 from anomaly_bench.runs.result import provenance_of
 from anomaly_bench.runs.training.quiet import quiet
 from data_modules.base.batch import AnomalyBatch
-from data_modules.base.digests import digest_of, hash_of
+from data_modules.base.digests import digest_of_code, hash_of
 from data_modules.base.errors import DataError
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import PredictorResult, RunResult, read_result, write_result
 from leaderboard.results.collect import RESULT_FILE
 
-from .finished import FinishedRun, check_alike, load_model, load_suite, saved_config
+from .finished import FinishedRun, check_alike, load_model, load_suite
 
 
 def combine_seeds(
@@ -47,9 +47,9 @@ def combine_seeds(
     """
     reporter = reporter or Reporter()
     check_alike(runs)
-    first, config = runs[0], saved_config(runs[0])
+    first, config = runs[0], runs[0].config()
     names = sorted(load_suite(first, config, predictors).shown)
-    run_id = ensemble_id([run.result.run_id for run in runs], how, names)
+    run_id = ensemble_id([run.result.run_id for run in runs], how, names, config)
     folder = root / folder_name(runs, how, run_id)
     if (folder / RESULT_FILE).exists():
         return read_result(folder / RESULT_FILE)
@@ -131,7 +131,7 @@ def row_name(predictor: str, how: str) -> str:
 
 def load_member(run: FinishedRun, data: AnomalyDataModule, predictors: Sequence[str]) -> Localizer:
     """The model of a run on the device that its config asks for, with its predictors."""
-    config = saved_config(run)
+    config = run.config()
     model = load_model(run, config, data).to(device_kind(config.trainer.accelerator))
     return Localizer(model, load_suite(run, config, predictors))
 
@@ -145,9 +145,10 @@ def check_data(data: AnomalyDataModule, run: FinishedRun) -> None:
         )
 
 
-def ensemble_id(run_ids: Sequence[str], how: str, predictors: Sequence[str]) -> str:
+def ensemble_id(run_ids: Sequence[str], how: str, predictors: Sequence[str], config: RunConfig) -> str:
     """The hash of what defines an ensemble over seeds: its runs, its rows, how they are combined, and the code."""
-    return hash_of([sorted(run_ids), how, list(predictors), source_digest(), digest_of(Path(__file__))])
+    code = source_digest(), digest_of_code([Path(__file__).parent]), own_code_of(config)
+    return hash_of([sorted(run_ids), how, list(predictors), code])
 
 
 def folder_name(runs: Sequence[FinishedRun], how: str, run_id: str) -> str:

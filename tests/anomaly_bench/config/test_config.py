@@ -1,4 +1,5 @@
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.folders import config_dir
 from anomaly_bench.config.grid import load_grid
-from anomaly_bench.config.load import load_config, read_config, to_dict, to_yaml
+from anomaly_bench.config.load import load_config, read_config, to_yaml
 from anomaly_bench.config.schema import MODEL_SCHEMAS, LocalizationConfig, RunConfig, TrainerConfig
 from data_modules.base.config import SCHEMAS, LayoutConfig, SplitConfig
 
@@ -32,7 +33,7 @@ def test_every_shipped_option_composes_and_says_nothing_unknown(group, option):
 @pytest.mark.parametrize("option", GROUPS["experiment"])
 def test_an_experiment_decides_everything_it_names(option):
     wanted = yaml.safe_load((config_dir() / "experiment" / f"{option}.yaml").read_text())
-    first = to_dict(load_grid([f"experiment={option}"])[0])
+    first = asdict(load_grid([f"experiment={option}"])[0])
     swept = wanted.pop("sweep", {})
     wanted.pop("defaults", None)
     for path, value in [*leaves(wanted), *((key, values[0]) for key, values in swept.items())]:
