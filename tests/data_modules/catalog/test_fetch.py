@@ -63,6 +63,7 @@ class Server:
         if status != 200:
             request.send_response(status)
             request.send_header("Content-Length", "0")
+            request.send_header("Connection", "close")  # unsaid, whoever asks again at once may find the line dead
             request.end_headers()
             return
         start = 0
