@@ -25,6 +25,8 @@ from data_modules.base.errors import DataError
 from leaderboard.json_file import ResultError
 from leaderboard.record import read_result
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = (
     "{b:{use:reconstruction,smooth:1},p:{use:projection,iterations:2},"
     "e:{use:ensemble,members:[b,p]},s:{use:subset_search,members:[b,p]}}"
@@ -83,7 +85,6 @@ def shares(run_, config, data, name):
     ]
 
 
-@pytest.mark.slow
 def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(runs, swept, tmp_path, monkeypatch):
     result = combine_seeds(runs, tmp_path / "runs")
     members = [run_.result for run_ in runs]
@@ -123,7 +124,6 @@ def test_one_model_twice_ranks_as_it_does_alone(runs):
             assert two["dice"].value == pytest.approx(one["dice"].value, abs=0.03)
 
 
-@pytest.mark.slow
 def test_a_run_without_its_model_is_named_with_a_remedy_and_the_other_settings_are_done(runs, swept, tmp_path):
     whole, _ = find_settings(swept[0])
     checkpoint = runs[1].folder / "model.ckpt"
@@ -161,7 +161,6 @@ def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):
         combine_seeds(runs, tmp_path / "out", predictors=["x"])
 
 
-@pytest.mark.slow
 def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
     folder = str(tmp_path / "runs")
     code, out, err = cli("ensemble", folder, "--how", "max", "--predictors", "b", "e")

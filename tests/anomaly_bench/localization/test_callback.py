@@ -20,6 +20,7 @@ from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
 
 
+@pytest.mark.slow
 def test_dice_uses_the_threshold_of_normal_validation_pixels(pictures_run, tmp_path):
     config = load_config([*pictures_run, "localization.fpr=0.05", "localization.bits=20"])
     result = run(config)

@@ -106,6 +106,7 @@ print(json.dumps(found))
 KEYS = ("+predictors.members.own.use", "model.use", "model.network")
 
 
+@pytest.mark.slow
 def test_an_edit_of_code_that_decides_numbers_makes_another_run_and_one_of_code_that_prints_does_not(tmp_path):
     for package in ("anomaly_bench", "data_modules", "leaderboard", "configs"):
         shutil.copytree(ROOT / package, tmp_path / package)
@@ -201,6 +202,7 @@ def test_what_is_named_in_this_package_is_in_the_digest_of_its_rooms():
     assert own_code_digests(["anomaly_bench.models.BetaVAE"]) == {}
 
 
+@pytest.mark.slow
 def test_bench_does_a_run_again_whose_users_helper_has_changed_and_says_that_the_code_differs(
     cli, pictures_run, tmp_path, monkeypatch
 ):

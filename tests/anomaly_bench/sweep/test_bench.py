@@ -22,6 +22,8 @@ from anomaly_bench.sweep.job import LOCKS_FOLDER, lease
 from anomaly_bench.sweep.states import standings
 from leaderboard.results.collect import newest_sweep, read_sweeps
 
+pytestmark = pytest.mark.slow
+
 RUNS = 6
 SEEDS = f"seed=range({RUNS})"
 
@@ -120,7 +122,6 @@ def timeless(folder):
     return [[value for name, value in zip(head, row, strict=True) if "seconds" not in name] for row in (head, *rows)]
 
 
-@pytest.mark.slow
 def test_a_sweep_killed_twenty_times_ends_as_an_undisturbed_one_and_repeats_nothing(command, started, tmp_path):
     undisturbed, out, traps = tmp_path / "a", tmp_path / "b", tmp_path / "traps"
     assert main([*command, SEEDS, f"out={undisturbed}", "jobs=2"]) == 0

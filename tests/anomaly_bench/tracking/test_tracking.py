@@ -30,6 +30,8 @@ from anomaly_bench.tracking.wandb import start as wandb_start
 from anomaly_bench.tracking.wandb.logger import WandbLogger
 from leaderboard.record import LOWER_IS_BETTER, METRICS
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["rec_l1", "grad_elbo"]
 FAST = ["trainer.max_epochs=2", "localization.monitor_every=1", "localization.pictures=2", "localization.resamples=20"]
 SECRET = "b" * 40
@@ -65,7 +67,6 @@ def logged(tmp_path_factory):
     return overrides, plain, result, run_file(folder / "wandb"), asked
 
 
-@pytest.mark.slow
 def test_a_tracker_moves_no_number(logged):
     _, plain, result, file, _ = logged
     assert result.run_id == plain.run_id
@@ -213,7 +214,6 @@ class Stopping(Reporter):
             raise KeyboardInterrupt
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_one_history(logged, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     more = ["logger=wandb", "trainer.max_epochs=4", "trainer.checkpoint_share=1", "localization.monitor_every=2"]
@@ -230,7 +230,6 @@ def test_an_interrupted_run_goes_on_as_one_history(logged, tmp_path, monkeypatch
     assert [any(key.startswith("monitor/overview") for key in row) for row in rows] == [False, True, False, True, False]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("answer", [401, 500, None])
 def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -253,7 +252,6 @@ def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, 
     assert history(file)[0]["a"] == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("answer", [500, 0, None])
 def test_a_server_that_dies_in_the_middle_of_a_run_costs_seconds_and_no_row(answer, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -296,7 +294,6 @@ def test_a_run_that_is_resumed_online_goes_on_after_the_rows_that_the_server_has
     assert [there.history[at]["_step"] for at in sorted(there.history)] == [0, 1, 2, 3]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 5\n"])
 def test_a_wandb_whose_own_process_is_missing_dies_or_says_nothing_is_a_warning(script, tmp_path):
     """In a process of its own: W&B waits for ever in it, unless it is kept from reporting that."""
@@ -413,7 +410,6 @@ def test_pictures_stop_at_their_budget(monkeypatch):
     assert len(media.wandb_pictures(localization)) == len(every)
 
 
-@pytest.mark.slow
 def test_tensorboard_has_the_same_names(logged, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     result = run(load_config([*logged[0], f"out={tmp_path}", "logger=tensorboard"]))

@@ -13,6 +13,8 @@ from anomaly_bench.metrics import LocalizationCurve
 from anomaly_bench.models import VAE
 from anomaly_bench.sweep import worker as child
 
+pytestmark = pytest.mark.slow
+
 
 def test_cfg_prints_the_composed_config(cli):
     code, out, _ = cli("run", "dataset=open_ms", "model.beta=2", "--cfg")
@@ -44,7 +46,6 @@ def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")} == results
 
 
-@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_path, monkeypatch):
     real, calls = child.run, []
 
@@ -64,7 +65,6 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_pa
     assert "3/3" in out
 
 
-@pytest.mark.slow
 def test_a_sweep_keeps_nothing_of_a_run_in_memory(cli, pictures_run):
     def alive():
         return [item for item in gc.get_objects() if isinstance(item, LocalizationCurve | VAE)]
@@ -75,7 +75,6 @@ def test_a_sweep_keeps_nothing_of_a_run_in_memory(cli, pictures_run):
     assert left == []
 
 
-@pytest.mark.slow
 def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_path):
     command = [sys.executable, "-m", "anomaly_bench", "bench", *pictures_run]
     command += ["trainer.max_epochs=100000", "trainer.patience=100000", "seed=0,1"]
@@ -91,7 +90,6 @@ def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_pat
     assert "Traceback" not in err
 
 
-@pytest.mark.slow
 def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_run, tmp_path, monkeypatch):
     real = child.run
 

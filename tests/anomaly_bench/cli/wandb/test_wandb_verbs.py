@@ -17,6 +17,8 @@ from anomaly_bench.tracking import charts
 from anomaly_bench.tracking.wandb import sync
 from anomaly_bench.tracking.wandb.sweep import sweep_yaml
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
@@ -29,7 +31,6 @@ def runs(tmp_path_factory):
     return folder / "runs"
 
 
-@pytest.mark.slow
 def test_a_leaderboard_is_one_run_that_names_the_runs_behind_it(runs, cli, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     code, out, _ = cli("leaderboard", str(runs), "--wandb", "--markdown", str(runs / "all.md"))
