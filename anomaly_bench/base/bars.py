@@ -16,7 +16,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -27,80 +26,12 @@ from rich.text import Text
 from .progress import Reporter
 
 
-class PlainReporter(Reporter):
-    """One line per finished run, for logs; what a run in a lane says begins with its title."""
+class Stage(Reporter):
+    """A bar for the stage that a run is in."""
 
-    def __init__(self, console: Console, runs: int) -> None:
-        self.console, self.runs, self.done, self.timed, self.start = console, runs, 0, 0, 0.0
-
-    def run(self, title: str) -> None:
-        self.start = self.start or time.monotonic()
-
-    def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def finished(self, line: str, timed: bool = True) -> None:
-        self.done += 1
-        self.timed += timed
-        left = (time.monotonic() - self.start) / self.timed * (self.runs - self.done) if self.timed else 0.0
-        eta = f"; about {timedelta(seconds=round(left))} left" if left else ""
-        self.say(f"[{self.done}/{self.runs}] {line}{eta}")
-
-    def lane(self, title: str) -> Reporter:
-        return PlainLane(self, title)
-
-
-class BarReporter(PlainReporter):
-    """Two bars: the sweep's and the stage's."""
-
-    def __init__(self, console: Console, runs: int, bars: Progress) -> None:
-        super().__init__(console, runs)
-        self.bars = bars
-        self.sweep: TaskID = bars.add_task("runs", total=runs, note="")
-        self.current: TaskID = bars.add_task("", total=None, visible=False, note="")
-        self.title = ""
-
-    def run(self, title: str) -> None:
-        super().run(title)
-        self.title = title
-
-    def stage(self, title: str, total: int) -> None:
-        self.bars.reset(self.current, total=total, description=f"{self.title} {title}".strip(), visible=True, note="")
-
-    def advance(self, steps: int = 1) -> None:
-        self.bars.advance(self.current, steps)
-
-    def note(self, text: str) -> None:
-        self.bars.update(self.current, note=text)
-
-    def finished(self, line: str, timed: bool = True) -> None:
-        super().finished(line, timed)
-        self.bars.advance(self.sweep)
-
-    def lane(self, title: str) -> Reporter:
-        return Lane(self, title)
-
-
-class PlainLane(Reporter):
-    """Says whose words it passes on."""
-
-    def __init__(self, sweep: PlainReporter, title: str) -> None:
-        self.sweep, self.title = sweep, title
-
-    def run(self, title: str) -> None:
-        self.sweep.run(title)
-
-    def say(self, line: str) -> None:
-        self.sweep.say(f"{self.title}: {line}")
-
-
-class Lane(PlainLane):
-    """A bar of its own for one of several runs."""
-
-    def __init__(self, sweep: BarReporter, title: str) -> None:
-        super().__init__(sweep, title)
-        self.bars = sweep.bars
-        self.task = self.bars.add_task(title, total=None, note="")
+    def __init__(self, bars: Progress, title: str = "") -> None:
+        self.bars, self.title = bars, title
+        self.task = bars.add_task(title, total=None, visible=bool(title), note="")
 
     def stage(self, title: str, total: int) -> None:
         self.bars.reset(self.task, total=total, description=f"{self.title} {title}".strip(), visible=True, note="")
@@ -110,6 +41,47 @@ class Lane(PlainLane):
 
     def note(self, text: str) -> None:
         self.bars.update(self.task, note=text)
+
+
+class SweepReporter(Stage):
+    """A bar of all runs above that of the stage, and one line per finished run; the lines alone if bars are disabled."""
+
+    def __init__(self, bars: Progress, runs: int) -> None:
+        self.runs, self.done, self.timed, self.start = runs, 0, 0, 0.0
+        self.all = bars.add_task("runs", total=runs, note="")
+        super().__init__(bars)
+
+    def run(self, title: str) -> None:
+        self.start = self.start or time.monotonic()
+        self.title = title
+
+    def say(self, line: str) -> None:
+        self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def finished(self, line: str, timed: bool = True) -> None:
+        self.done += 1
+        self.timed += timed
+        left = (time.monotonic() - self.start) / self.timed * (self.runs - self.done) if self.timed else 0.0
+        eta = f"; about {timedelta(seconds=round(left))} left" if left else ""
+        self.say(f"[{self.done}/{self.runs}] {line}{eta}")
+        self.bars.advance(self.all)
+
+    def lane(self, title: str) -> Reporter:
+        return Lane(self, title)
+
+
+class Lane(Stage):
+    """A bar of its own for one of several runs; what it says begins with its title."""
+
+    def __init__(self, sweep: SweepReporter, title: str) -> None:
+        super().__init__(sweep.bars, title)
+        self.sweep = sweep
+
+    def run(self, title: str) -> None:
+        self.sweep.start = self.sweep.start or time.monotonic()
+
+    def say(self, line: str) -> None:
+        self.sweep.say(f"{self.title}: {line}")
 
     def leave(self) -> None:
         self.bars.remove_task(self.task)
@@ -156,4 +128,4 @@ def reporting(runs: int) -> Iterator[Reporter]:
     """A reporter for a sweep of `runs`: bars, or lines."""
     note = TextColumn("{task.fields[note]}")
     with _bars(MofNCompleteColumn(), TimeElapsedColumn(), TimeLeftColumn(), note) as bars:
-        yield PlainReporter(bars.console, runs) if bars.disable else BarReporter(bars.console, runs, bars)
+        yield SweepReporter(bars, runs)

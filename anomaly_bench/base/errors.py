@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from data_modules.base.errors import DataError
+from leaderboard.json_file import ResultError
+
 
 class ConfigError(ValueError):
     """A config or command that cannot be carried out; the message names the key and the remedy (exit code 2)."""
@@ -13,7 +16,5 @@ class OutputError(OSError):
 
 def is_users(error: Exception) -> bool:
     """Whether the user can mend it, so that a message is all they need."""
-    from data_modules.base.errors import DataError
-    from leaderboard.json_file import ResultError
 
     return isinstance(error, ConfigError | DataError | OutputError | ResultError)

@@ -39,23 +39,19 @@ class Reporter:
     def leave(self) -> None:
         """The run of this lane is over."""
 
-    def steps(self, title: str) -> StageSteps:
-        """A callback (done, total) that shows a stage of known length."""
-        return StageSteps(self, title)
+    def steps(self, title: str) -> Callable[[int, int], None]:
+        """A callback (done, total) that shows a stage of known length, from its start again when done falls."""
+        before = -1
 
+        def show(done: int, total: int) -> None:
+            nonlocal before
+            if not 0 <= before <= done:
+                self.stage(title, total)
+                before = 0
+            self.advance(done - before)
+            before = done
 
-class StageSteps:
-    """Turns (done, total) calls into a stage of a reporter."""
-
-    def __init__(self, reporter: Reporter, title: str) -> None:
-        self.reporter, self.title, self.done = reporter, title, -1
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.done < 0 or done < self.done:
-            self.reporter.stage(self.title, total)
-            self.done = 0
-        self.reporter.advance(done - self.done)
-        self.done = done
+        return show
 
 
 class PipeReporter(Reporter):

@@ -1,1 +1,5 @@
-"""The command line: a file per verb says its arguments, calls one room and prints what that gives."""
+"""The command line: a file per verb says its arguments, calls one room and prints what that gives.
+
+ABOUT is the line that --help has on it; `add_arguments(parser)` says what it takes; `call(options)` does it, prints what
+came of it and returns the exit code. Files are imported to build the parser of all verbs: what is heavy waits for `call`.
+"""

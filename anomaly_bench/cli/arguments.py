@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
+from anomaly_bench.base.files import explained
 from anomaly_bench.config.folders import CONFIG_DIR_VARIABLE
 
 Verbs = Any  # argparse._SubParsersAction, which is no public name
-STDOUT = "-"
+Records = list[dict[str, Any]]  # what a data verb has found
 OTHER_FILE = "choose another file"
-OTHER_JSON = "choose another file (--json FILE)"
 
 
-class Verb(Protocol):
-    """A file that is named like its verb. ABOUT: the line that --help has on it."""
-
-    __name__: str
-    ABOUT: str
-
-    def add_arguments(self, parser: argparse.ArgumentParser, /) -> None:
-        """Say what the verb takes."""
-
-    def call(self, options: argparse.Namespace, /) -> int:
-        """Do it and print what came of it; returns the exit code."""
-
-
-def add_verb(verbs: Verbs, verb: Verb) -> argparse.ArgumentParser:
-    """Register a verb; its parser."""
+def add_verb(verbs: Verbs, verb: ModuleType) -> argparse.ArgumentParser:
+    """Register the verb of a file that is named like it; its parser."""
     parser: argparse.ArgumentParser = verbs.add_parser(
         verb.__name__.rpartition(".")[2], help=verb.ABOUT, description=verb.ABOUT
     )
@@ -51,39 +36,8 @@ def add_config_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-dir", action="append", default=[], metavar="DIR", help=text)
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """`--json` of the data verbs: a list with one object for each dataset, store or download that a verb tells of.
-
-    Its value is None, a file, or - for standard output, where nothing else is then printed.
-    """
-    parser.add_argument(
-        "--json", metavar="FILE", help="write what is found as JSON, a list of objects; - for standard output, alone"
-    )
-
-
-def check_json(where: str | None) -> None:
-    """Raise OutputError, before the work is done, if the file cannot be written."""
-    from anomaly_bench.base.files import check_writable
-
-    if where is not None and where != STDOUT:
-        check_writable(Path(where).absolute().parent, OTHER_JSON)
-
-
-def write_json(where: str | None, records: Sequence[dict[str, Any]]) -> None:
-    """Write the records, if the option was given."""
-    if where is None:
-        return
-    text = json.dumps(list(records), indent=1, default=str) + "\n"
-    if where == STDOUT:
-        sys.stdout.write(text)
-    else:
-        write_text(Path(where), text, OTHER_JSON)
-
-
 def write_text(path: Path, text: str, remedy: str = OTHER_FILE) -> None:
     """Write to what an option names, which may be a device. Raises OutputError naming it and the remedy."""
-    from anomaly_bench.base.files import explained
-
     with explained(path.parent, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -98,10 +52,7 @@ def whole(text: str) -> int:
 
 def share(text: str) -> float:
     """A number in (0, 1]."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a share in (0, 1]")
     return value

@@ -8,6 +8,10 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from anomaly_bench.base.errors import OutputError
+from anomaly_bench.base.files import check_writable
+from anomaly_bench.runs.code_digest import VERSIONED
+
 ABOUT = "versions, devices, disk and embedded data, in one look"
 
 
@@ -19,11 +23,8 @@ def call(options: argparse.Namespace) -> int:
     """Print what was found; 1 if something stands in the way of a run, else 0."""
     from rich.console import Console
 
-    from anomaly_bench.base.errors import OutputError
-    from anomaly_bench.base.files import check_writable
     from anomaly_bench.config.folders import config_dirs, options_of
     from anomaly_bench.config.load import load_config
-    from anomaly_bench.runs.code_digest import VERSIONED
 
     del options
     console = Console(highlight=False)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from anomaly_bench.base.errors import is_users
 from anomaly_bench.config.folders import searching
+from data_modules.base.errors import DataError, NoSpaceError
 
 from . import data, doctor, wandb
 from .arguments import add_verb
@@ -42,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _hint(options: argparse.Namespace, error: Exception) -> str:
     """A run stops at the first problem of its data; who wants to know of all at once is told how."""
-    from data_modules.base.errors import DataError, NoSpaceError
 
     of_data = isinstance(error, DataError) and not isinstance(error, NoSpaceError)
     stopped = of_data and getattr(options, "overrides", None) is not None

@@ -126,16 +126,18 @@ def _lost(compromise: LeaseCompromise) -> None:
     os._exit(LOST)
 
 
-def write_failure(job: Job, reason: str, details: str) -> None:
+def failed(job: Job, reason: str, details: str = "") -> Ended:
     """Leave the reason in the run's folder, in the first line, and the details below. Raises OutputError."""
     with explained(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / FAILURE_FILE).write_text(f"{reason}\n\n{details}", encoding="utf-8")
+    return Ended(job, "failed", reason)
 
 
-def tail(log: Path) -> str:
-    """The end of a log."""
+def end_of(log: Path, name: str) -> str:
+    """The end of a log, under its name."""
     try:
-        return log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
+        text = log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
     except OSError:
-        return "(there is none)"
+        text = "(there is none)"
+    return f"The end of {name}:\n{text}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,16 +14,8 @@ from data_modules.base.atomic import write_atomic
 
 SLURM_FOLDER = ".slurm"
 OVER = (
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "TIMEOUT",
-    "PREEMPTED",
-)
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
+)  # fmt: skip
 PATIENCE = 60.0  # seconds that a command of SLURM may take
 
 
@@ -71,7 +63,8 @@ def jobs_of(out: Path, folders: Iterable[str]) -> dict[str, Queued]:
         return {}
     notes = {folder: note for folder in folders if (note := submitted(out, folder)) is not None}
     known = queue({note.job_id for note in notes.values()})
-    return {folder: known[note.job_id] for folder, note in notes.items() if _alive(known, note.job_id)}
+    jobs = {folder: known.get(note.job_id) for folder, note in notes.items()}
+    return {folder: job for folder, job in jobs.items() if job is not None and job.alive}
 
 
 def queue(job_ids: Iterable[str]) -> dict[str, Queued]:
@@ -118,10 +111,6 @@ def cancel(job_ids: Iterable[str]) -> None:
         asked = _ask("scancel", *ids[at : at + 500])
         if asked.returncode:
             raise UnreachableError(asked.stderr.strip())
-
-
-def _alive(known: Mapping[str, Queued], job_id: str) -> bool:
-    return job_id in known and known[job_id].alive
 
 
 def _note(out: Path, folder: str) -> Path:

@@ -100,15 +100,14 @@ def _standing(run: PlannedRun, out: Path, job: slurm.Queued | None) -> Standing:
         pass
     saved = read_note(folder)
     reached = "" if saved is None else "training done" if saved.fitted else f"epoch {saved.epoch}/{saved.epochs}"
+    then = f", {reached}" if reached else ""
     trained = 0.0 if saved is None else saved.seconds
     holder = _holder(out / LOCKS_FOLDER / f"{run.folder}.lock")
     if holder is not None or (job is not None and job.state == "RUNNING"):
         by = holder if job is None else f"SLURM job {job.job_id} on {job.where}"
-        return Standing(run, "running", f"{by}{', ' if reached else ''}{reached}", trained)
+        return Standing(run, "running", f"{by}{then}", trained)
     if job is not None:
-        return Standing(
-            run, "queued", f"SLURM job {job.job_id}, {job.where}{', ' if reached else ''}{reached}", trained
-        )
+        return Standing(run, "queued", f"SLURM job {job.job_id}, {job.where}{then}", trained)
     failure = folder / FAILURE_FILE
     if failure.exists():
         reason = failure.read_text(encoding="utf-8", errors="replace").partition("\n")[0]

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from dataclasses import replace
 
 from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import explained
@@ -19,18 +19,13 @@ from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import RunResult
 from leaderboard.results.collect import FAILURE_FILE
 
-from .job import Ended, Job, State, lock_of, taken, write_failure
+from .job import Ended, Job, State, failed, lock_of, taken
 
 
-def do_job(
-    job: Job,
-    reporter: Reporter,
-    data: AnomalyDataModule | None = None,
-    begin: Callable[[], None] = lambda: None,
-) -> Ended:
+def do_job(job: Job, reporter: Reporter, data: AnomalyDataModule | None = None, logged: bool = False) -> Ended:
     """Do a job unless it is done or another process is at it. Whatever the run raises is told, not raised.
 
-    data: the job's data if they are prepared already; begin: called before the run begins, if it does.
+    data: the job's data if they are prepared already; logged: print a headline when the run begins, if it does.
     """
     try:
         with explained(job.out):
@@ -38,7 +33,7 @@ def do_job(
             if not taken(lock):
                 return Ended(job, "held")
             try:
-                return _do_locked(job, reporter, data, begin)
+                return _do_locked(job, reporter, data, logged)
             finally:
                 lock.release()
     except OutputError as error:
@@ -47,15 +42,11 @@ def do_job(
 
 def do_job_alone(job: Job, reporter: Reporter) -> tuple[State, str]:
     """`do_job` for a process of its own: the state and the line of what came of it."""
-
-    def begin() -> None:
-        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()}, process {os.getpid()}", flush=True)
-
-    ended = do_job(job, reporter, begin=begin)
+    ended = do_job(job, reporter, logged=True)
     return ended.state, ended.line
 
 
-def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, begin: Callable[[], None]) -> Ended:
+def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, logged: bool) -> Ended:
     if job.done:
         return Ended(job, "before")
     failure = job.folder / FAILURE_FILE
@@ -65,15 +56,15 @@ def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, beg
         failure.unlink()
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "config.yaml").write_text(to_yaml(job.config))
-    begin()
+    if logged:
+        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()}, process {os.getpid()}", flush=True)
     try:
         with explained(job.folder):
             return Ended(job, "done", summary(run(job.config, reporter, data, job.identity)))
     except OutputError:
         raise
     except Exception as error:  # one run's failure must not cost the others
-        write_failure(job, f"{type(error).__name__}: {error}", traceback.format_exc())
-        return Ended(job, "failed", str(error))
+        return replace(failed(job, f"{type(error).__name__}: {error}", traceback.format_exc()), line=str(error))
     finally:
         gc.collect()  # trainer, model and callbacks refer to each other
 

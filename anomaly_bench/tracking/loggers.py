@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,19 +74,12 @@ class TrackingCallback(pl.Callback):
 
     def _catch_up(self) -> None:
         """Log what was logged before an interruption."""
-        rows = [] if self._caught_up or not self.history.exists() else history_of(self.history)
-        self._caught_up = True
+        caught_up, self._caught_up = self._caught_up, True
+        if caught_up or not self.history.exists():
+            return
+        with self.history.open(newline="", encoding="utf-8") as stream:
+            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(stream)]
         for row in rows:
             step = int(row.pop("step"))
             for logger in self.loggers:
                 logger.log_metrics(row, step)
-
-
-def history_of(path: Path) -> list[dict[str, float]]:
-    """The rows of a `metrics.csv`, without the cells that are empty."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [_numbers(row) for row in csv.DictReader(stream)]
-
-
-def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    return {key: float(value) for key, value in row.items() if value}

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from anomaly_bench.base.errors import ConfigError
 
@@ -95,22 +95,15 @@ def other_logger(kind: str, folder: Path, name: str, group: str, config: Mapping
         raise ConfigError(f"logger={kind}: it is not installed; pip install 'anomaly-bench[{kind}]'") from error
 
     def make() -> Logger:
-        logger = _tensorboard(folder) if kind == "tensorboard" else _mlflow(folder, name, group, str(config["run_id"]))
+        logger: Logger
+        if kind == "tensorboard":
+            logger = TensorBoardLogger(folder, name="tensorboard", version="")
+        else:
+            uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute().parent / 'mlflow.db'}"
+            tags = {**ANONYMOUS, "group": group, "run_id": str(config["run_id"])}
+            experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+            logger = MLFlowLogger(experiment, name, tracking_uri=uri, tags=tags)
         logger.log_hyperparams(dict(config))
         return logger
 
     return Patient(kind, make)
-
-
-def _tensorboard(folder: Path) -> Logger:
-    from pytorch_lightning.loggers import TensorBoardLogger
-
-    return TensorBoardLogger(folder, name="tensorboard", version="")
-
-
-def _mlflow(folder: Path, name: str, group: str, run_id: str) -> Logger:
-    from pytorch_lightning.loggers import MLFlowLogger
-
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.absolute().parent / 'mlflow.db'}"
-    tags = {**ANONYMOUS, "group": group, "run_id": run_id}
-    return MLFlowLogger(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT), name, tracking_uri=uri, tags=tags)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers.logger import Logger
 
-from anomaly_bench.tracking.wandb.logger import WandbLogger, harmless
+from anomaly_bench.tracking.wandb.logger import WandbLogger, harmless, picture_of
 from leaderboard.record import METRICS, Measure, PredictorResult, RunResult
 
 from .charts import precision_recall, pro, roc, score_histogram
@@ -60,7 +59,10 @@ def _log_wandb(logger: WandbLogger, result: RunResult, localization: Localizatio
     header, rows = predictor_table(result)
     values = final_numbers(result) | {"predictors": wandb.Table(columns=[*header], data=rows)}
     values |= _curves(localization) | _histograms(localization)
-    values |= wandb_pictures(localization) | dict(_panels(logger.pictures))
+    values |= wandb_pictures(localization)
+    for name in MODEL_PICTURES:
+        if (path := logger.pictures / f"{name}.png").exists():
+            values[f"pictures/{name}"] = picture_of(path, name)
     logger.log_final(values)
 
 
@@ -115,14 +117,3 @@ def _histograms(localization: LocalizationCallback) -> dict[str, Any]:
             kinds = ["normal", "anomalous"]
             charts[f"scores/{name}"] = wandb.plot.line_series(scores.tolist(), shares, kinds, title, "score")
     return charts
-
-
-def _panels(pictures: Path) -> Iterator[tuple[str, Any]]:
-    """The panels of all predictors and of the model, as the run's folder has them."""
-    import wandb
-    from PIL import Image
-
-    for name in MODEL_PICTURES:
-        if (path := pictures / f"{name}.png").exists():
-            with Image.open(path) as picture:
-                yield f"pictures/{name}", wandb.Image(picture.convert("RGB"), caption=name, file_type="jpg")

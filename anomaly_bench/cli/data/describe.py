@@ -8,8 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.text import plural
-from anomaly_bench.cli.arguments import STDOUT, add_json, check_json, write_json
+from anomaly_bench.cli.arguments import Records
 
 from .prepare import add_datasets, prepared
 
@@ -26,14 +27,12 @@ BAR, LABEL, COUNT = 40, 16, 8  # columns of a bar, before and after it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="for the pictures; default: describe/<dataset>")
     add_datasets(parser)
 
 
-def call(options: argparse.Namespace) -> int:
+def call(options: argparse.Namespace) -> tuple[int, Records]:
     from anomaly_bench.base.bars import bar
-    from anomaly_bench.base.files import check_writable, explained
     from anomaly_bench.config.grid import load_grid
     from data_modules.base.names import dataset_name
     from data_modules.inspect.contact_sheet import contact_sheet
@@ -41,7 +40,6 @@ def call(options: argparse.Namespace) -> int:
     from data_modules.inspect.histograms import draw_histograms
 
     remedy = "choose another folder (--out DIR)"
-    check_json(options.json)
     configs = load_grid(options.overrides)
     names = [dataset_name(config.dataset) for config in configs]
     found = []
@@ -58,12 +56,10 @@ def call(options: argparse.Namespace) -> int:
             contact_sheet(data, out / "sheet.png")
             draw_histograms(description, out / "histograms.png")
         pictures = [str(out / file) for file in ("sheet.png", "histograms.png")]
-        if options.json != STDOUT:
-            _print_description(description)
-            print(f"\nPictures  {', '.join(pictures)}")
+        _print_description(description)
+        print(f"\nPictures  {', '.join(pictures)}")
         found.append(description.to_dict() | {"pictures": pictures})
-    write_json(options.json, found)
-    return 0
+    return 0, found
 
 
 def _print_description(description: Description) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_bench.base.text import paragraphs
-from anomaly_bench.cli.arguments import STDOUT, add_config_dir, add_json, check_json, write_json
+from anomaly_bench.cli.arguments import Records, add_config_dir
 
 if TYPE_CHECKING:
     from anomaly_bench.config.schema import RunConfig
@@ -21,26 +21,22 @@ EXAMPLE = "fetch msd_brain --data-dir /data"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
     parser.add_argument("name", metavar="NAME", help="a dataset of `anomaly-bench data list`")
     parser.add_argument("--accept-licence", action="store_true", help="you have read its licence and accept it")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="default: $ANOMALY_BENCH_DATA, else ./data")
     add_config_dir(parser)
 
 
-def call(options: argparse.Namespace) -> int:
+def call(options: argparse.Namespace) -> tuple[int, Records]:
     from anomaly_bench.config.load import load_config
 
-    check_json(options.json)
     config = load_config([f"dataset={options.name}"])
     config.data_dir = str(options.data_dir) if options.data_dir else config.data_dir
     reports: list[FetchReport] = []
     for report in _fetch(config, options.accept_licence):
-        if options.json != STDOUT:
-            print(("\n" if reports else "") + paragraphs(report.message))
+        print(("\n" if reports else "") + paragraphs(report.message))
         reports.append(report)
-    write_json(options.json, [asdict(report) for report in reports])
-    return 0 if all(report.done for report in reports) else 1
+    return int(not all(report.done for report in reports)), [asdict(report) for report in reports]
 
 
 def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:

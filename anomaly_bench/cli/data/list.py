@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.text import indented
-from anomaly_bench.cli.arguments import STDOUT, add_config_dir, add_json, add_overrides, check_json, write_json
+from anomaly_bench.cli.arguments import Records, add_config_dir, add_overrides
 
 if TYPE_CHECKING:
     from anomaly_bench.config.schema import RunConfig
@@ -20,35 +21,22 @@ MARKS = {"here": "green", "on first use": "green", "missing": "dim", "unfit": "y
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
     add_overrides(parser, "data_dir=FOLDER or cache_dir=FOLDER")
     add_config_dir(parser)
 
 
-def call(options: argparse.Namespace) -> int:
+def call(options: argparse.Namespace) -> tuple[int, Records]:
     from anomaly_bench.config.folders import options_of
     from data_modules.catalog.entries import look
 
-    check_json(options.json)
-    names, entries = options_of("dataset"), []
-
-    def looked_at() -> Iterator[Entry]:
-        for name, config in zip(names, _each(names, options.overrides), strict=True):
-            entries.append(look(name, config.dataset, config.cache, config.data))
-            yield entries[-1]
-
-    if options.json == STDOUT:
-        for _ in looked_at():
-            pass
-    else:
-        _print_catalog(looked_at(), max(map(len, names)))
-    write_json(options.json, [entry.to_dict() for entry in entries])
-    return 0
+    names = options_of("dataset")
+    configs = zip(names, _each(names, options.overrides), strict=True)
+    entries = (look(name, config.dataset, config.cache, config.data) for name, config in configs)
+    return 0, _print_catalog(entries, max(map(len, names)))
 
 
 def _each(names: Sequence[str], overrides: Sequence[str]) -> Iterator[RunConfig]:
     """The config with each dataset, all of them composed at once, which is several times quicker than one by one."""
-    from anomaly_bench.base.errors import ConfigError
     from anomaly_bench.config.compose import compose_groups, parse, to_config, update, with_schema
 
     places = parse(overrides)
@@ -68,8 +56,8 @@ def _each(names: Sequence[str], overrides: Sequence[str]) -> Iterator[RunConfig]
         yield to_config(config)
 
 
-def _print_catalog(entries: Iterable[Entry], width: int) -> None:
-    """Two lines on each dataset as soon as it is looked at, and one more on what stands in its way.
+def _print_catalog(entries: Iterable[Entry], width: int) -> Records:
+    """Two lines on each dataset as soon as it is looked at, and one more on what stands in its way; all as records.
 
     width: of the longest name.
     """
@@ -77,9 +65,9 @@ def _print_catalog(entries: Iterable[Entry], width: int) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    seen, here = 0, 0
+    records: Records = []
     for entry in entries:
-        seen, here = seen + 1, here + (entry.state == "here")
+        records.append(entry.to_dict())
         found = f", {entry.subjects:,}" if entry.subjects is not None else ""
         name, state, access = entry.option.ljust(width + 2), (entry.state + found).ljust(15), entry.access.ljust(14)
         line = Text.assemble((name, "bold"), (state, MARKS.get(entry.state, "")), access, str(entry.root))
@@ -89,4 +77,6 @@ def _print_catalog(entries: Iterable[Entry], width: int) -> None:
         if entry.note:
             console.print(Text(indented(entry.note, console, 2), style="yellow"), soft_wrap=True)
     hint = "`anomaly-bench data fetch NAME` gets one, or says how"
-    console.print(f"\n{here} of {seen} are here, with so many subjects or pictures; {hint}", soft_wrap=True)
+    here = sum(record["state"] == "here" for record in records)
+    console.print(f"\n{here} of {len(records)} are here, with so many subjects or pictures; {hint}", soft_wrap=True)
+    return records

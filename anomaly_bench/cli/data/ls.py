@@ -7,20 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from anomaly_bench.base.text import human_bytes, human_days, plural
-from anomaly_bench.cli.arguments import STDOUT, add_json, check_json, write_json
-
-if TYPE_CHECKING:
-    from data_modules.store.folders import StoreInfo
+from anomaly_bench.cli.arguments import Records
+from data_modules.store.folders import StoreInfo, final_name, list_stores
 
 ABOUT = "the slice stores in the cache"
 EXAMPLE = "ls"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
     add_cache_dir(parser)
 
 
@@ -28,16 +24,12 @@ def add_cache_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="default: as runs use it")
 
 
-def call(options: argparse.Namespace) -> int:
-    from data_modules.store.folders import list_stores
+def call(options: argparse.Namespace) -> tuple[int, Records]:
 
-    check_json(options.json)
     cache = cache_of(options.cache_dir)
     stores = list_stores(cache)
-    if options.json != STDOUT:
-        _print_stores(stores, cache)
-    write_json(options.json, [asdict(info) for info in stores])
-    return 0
+    _print_stores(stores, cache)
+    return 0, [asdict(info) for info in stores]
 
 
 def cache_of(folder: Path | None) -> Path:
@@ -51,8 +43,6 @@ def _print_stores(stores: Sequence[StoreInfo], cache: Path) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
-
-    from data_modules.store.folders import final_name
 
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from anomaly_bench.base.files import CACHE, explained
 from anomaly_bench.base.text import human_bytes, plural
-from anomaly_bench.cli.arguments import STDOUT, add_config_dir, add_json, add_overrides, check_json, write_json
+from anomaly_bench.cli.arguments import Records, add_config_dir, add_overrides
 
 if TYPE_CHECKING:
     from anomaly_bench.config.schema import RunConfig
@@ -18,7 +19,6 @@ EXAMPLE = "prepare dataset=mvtec_ad dataset.category=bottle,cable"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
     add_datasets(parser)
 
 
@@ -29,21 +29,18 @@ def add_datasets(parser: argparse.ArgumentParser) -> None:
     add_config_dir(parser)
 
 
-def call(options: argparse.Namespace) -> int:
+def call(options: argparse.Namespace) -> tuple[int, Records]:
     from anomaly_bench.config.grid import load_grid
     from data_modules.base.names import dataset_name, unit_of
 
-    check_json(options.json)
     found = []
     for config in load_grid(options.overrides):
         data = prepared(config)
         store = data.store
         size = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
-        if options.json != STDOUT:
-            counts = f"{plural(len(store.subjects), unit_of(config.dataset))}, {plural(len(store), 'slice')}"
-            print(f"{store.folder.name}: {counts}, {human_bytes(size)}")
-            print(f"  fingerprint {data.fingerprint}")
-            print(f"  {store.folder}")
+        counts = f"{plural(len(store.subjects), unit_of(config.dataset))}, {plural(len(store), 'slice')}"
+        print(f"{store.folder.name}: {counts}, {human_bytes(size)}")
+        print(f"  fingerprint {data.fingerprint}\n  {store.folder}")
         found.append(
             {
                 "dataset": dataset_name(config.dataset),
@@ -54,8 +51,7 @@ def call(options: argparse.Namespace) -> int:
                 "bytes": size,
             }
         )
-    write_json(options.json, found)
-    return 0
+    return 0, found
 
 
 def module_of(config: RunConfig, progress: Progress | None = None) -> AnomalyDataModule:
@@ -67,7 +63,6 @@ def module_of(config: RunConfig, progress: Progress | None = None) -> AnomalyDat
 def prepared(config: RunConfig) -> AnomalyDataModule:
     """The data module of a config with its slice store built, unless it is there: the cache may be read-only then."""
     from anomaly_bench.base.bars import bar
-    from anomaly_bench.base.files import CACHE, explained
     from anomaly_bench.runs.training.quiet import quiet
 
     with quiet(), explained(config.cache, CACHE), bar(f"prepare {config.dataset.name}") as progress:

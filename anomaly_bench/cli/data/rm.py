@@ -6,22 +6,20 @@ import argparse
 import sys
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.text import human_bytes, plural
-from anomaly_bench.cli.arguments import STDOUT, add_json, check_json, days, write_json
+from anomaly_bench.cli.arguments import Records, days
+from data_modules.base.errors import DataError, did_you_mean
+from data_modules.store.folders import StoreInfo, final_name, list_stores, remove_store
 
 from .ls import add_cache_dir, cache_of
-
-if TYPE_CHECKING:
-    from data_modules.store.folders import StoreInfo
 
 ABOUT = "remove slice stores, at once and without asking; none that is being built. Runs build what they need again"
 EXAMPLE = "rm --unused-for 30 --dry-run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
     which = parser.add_mutually_exclusive_group(required=True)
     text = "a store as `anomaly-bench data ls` names it, or a dataset, for all of its stores"
     which.add_argument("name", nargs="?", metavar="NAME", help=text)
@@ -31,12 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
 
-def call(options: argparse.Namespace) -> int:
-    from data_modules.base.errors import DataError
-    from data_modules.store.folders import remove_store
+def call(options: argparse.Namespace) -> tuple[int, Records]:
 
-    check_json(options.json)
-    say = print if options.json != STDOUT else lambda _: None
     gone, kept = [], []
     for info in _chosen(options):
         try:
@@ -47,18 +41,14 @@ def call(options: argparse.Namespace) -> int:
             print(f"kept {error}", file=sys.stderr)
             continue
         gone.append(info)
-        say(f"{'would remove' if options.dry_run else 'removed'} {info.folder}, {human_bytes(info.bytes)}")
+        print(f"{'would remove' if options.dry_run else 'removed'} {info.folder}, {human_bytes(info.bytes)}")
     freed = human_bytes(sum(info.bytes for info in gone))
-    say(f"{plural(len(gone), 'slice store')}, {freed} {'would be' if options.dry_run else 'are'} free")
+    print(f"{plural(len(gone), 'slice store')}, {freed} {'would be' if options.dry_run else 'are'} free")
     removed = [asdict(info) | {"removed": not options.dry_run} for info in gone]
-    write_json(options.json, removed + [asdict(info) | {"removed": False} for info in kept])
-    return 1 if kept else 0
+    return int(bool(kept)), removed + [asdict(info) | {"removed": False} for info in kept]
 
 
 def _chosen(options: argparse.Namespace) -> list[StoreInfo]:
-    from anomaly_bench.base.errors import ConfigError
-    from data_modules.base.errors import did_you_mean
-    from data_modules.store.folders import final_name, list_stores
 
     cache = cache_of(options.cache_dir)
     stores = list_stores(cache)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from anomaly_bench.base.text import indented, plural
-from anomaly_bench.cli.arguments import STDOUT, add_json, check_json, write_json
+from anomaly_bench.cli.arguments import Records
+from data_modules.inspect.findings import ERROR, LEVELS, Findings, Problem
 
 from .prepare import add_datasets, module_of
-
-if TYPE_CHECKING:
-    from data_modules.inspect.findings import Findings, Problem
 
 ABOUT = "read every file and name all that is wrong with it; exit code 1 if anything is"
 EXAMPLE = "verify dataset=brats dataset.root=/data/BraTS --all-modalities"
@@ -22,27 +19,22 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
     text = "read the files of every modality that the layout knows, not of dataset.modality alone"
     parser.add_argument("--all-modalities", action="store_true", help=text)
     add_datasets(parser)
 
 
-def call(options: argparse.Namespace) -> int:
+def call(options: argparse.Namespace) -> tuple[int, Records]:
     from anomaly_bench.base.bars import bar
     from anomaly_bench.config.grid import load_grid
-    from data_modules.inspect.findings import ERROR
     from data_modules.inspect.verify import verify
 
-    check_json(options.json)
     found = []
     for config in load_grid(options.overrides):
         with bar(f"verify {config.dataset.name}") as progress:
             found.append(verify(module_of(config, progress), progress, all_modalities=options.all_modalities))
-        if options.json != STDOUT:
-            print_findings(found[-1])
-    write_json(options.json, [findings.to_dict() for findings in found])
-    return 1 if any(findings.count(ERROR) for findings in found) else 0
+        print_findings(found[-1])
+    return int(any(findings.count(ERROR) for findings in found)), [findings.to_dict() for findings in found]
 
 
 def print_findings(findings: Findings) -> None:
@@ -54,8 +46,6 @@ def print_findings(findings: Findings) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.text import Text
-
-    from data_modules.inspect.findings import ERROR, LEVELS
 
     console = Console(highlight=False)
     console.print(f"[bold]{escape(findings.dataset)}[/bold] in {escape(findings.root)}", soft_wrap=True)

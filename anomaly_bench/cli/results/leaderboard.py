@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.files import explained
 from anomaly_bench.cli.arguments import write_text
+from leaderboard.record import METRICS
+from leaderboard.results.published import SHIPPED, Reported, read_reported
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from leaderboard.board import Board
-    from leaderboard.results.published import Reported
 
 ABOUT = "tables, views and figures of the results in a folder"
 VIEWS = (
@@ -43,13 +46,11 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Tables of all runs of a folder, and what the options ask for."""
-    from leaderboard.results.published import SHIPPED, read_reported
 
     reported = [row for path in (SHIPPED, options.published) if path is not None for row in read_reported(path)]
     board = show(options.folder, None, reported, options.metric, VIEWS if "all" in options.view else options.view)
     written = _documents(board, options)
     if options.figures:
-        from anomaly_bench.base.files import explained
         from leaderboard.show.figures import write_figures
 
         with explained(options.figures, "choose another folder for --figures"):
@@ -72,18 +73,17 @@ def _documents(board: Board, options: argparse.Namespace) -> list[Path]:
     from leaderboard.show.exports import board_json, board_markdown, csv
     from leaderboard.show.latex import latex
 
-    writers: dict[str, Callable[[], str]] = {
-        "markdown": lambda: board_markdown(board),
-        "csv": lambda: csv(board.rows),
-        "json": lambda: board_json(board),
-        "latex": lambda: latex(board),
-        "html": lambda: html_report(board),
+    writers: dict[str, Callable[[Board], str]] = {
+        "markdown": board_markdown,
+        "csv": lambda board: csv(board.rows),
+        "json": board_json,
+        "latex": latex,
+        "html": html_report,
     }
-    paths = {name: getattr(options, name) for name in writers}
+    paths = {name: path for name in writers if (path := getattr(options, name)) is not None}
     for name, path in paths.items():
-        if path is not None:
-            write_text(path, writers[name]())
-    return [path for path in paths.values() if path is not None]
+        write_text(path, writers[name](board))
+    return [*paths.values()]
 
 
 def show(
@@ -150,8 +150,6 @@ def _write_tables(board: Board, folder: Path) -> None:
 
 def checked(metric: str) -> str:
     """The metric's name; ConfigError for one that is not known."""
-    from anomaly_bench.base.errors import ConfigError
-    from leaderboard.record import METRICS
 
     if metric not in METRICS:
         raise ConfigError(f"--metric {metric}: expected one of {', '.join(METRICS)}")

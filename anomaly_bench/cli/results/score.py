@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.cli.arguments import OTHER_FILE, share, whole
+from data_modules.base.atomic import write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,7 +108,6 @@ def call(options: argparse.Namespace) -> int:
 
 def _check_free(path: Path, overwrite: bool) -> None:
     """ConfigError if the file is there already, unless it may be replaced; OutputError if its folder is not writable."""
-    from anomaly_bench.base.files import check_writable
 
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; give the name of a file in it")
@@ -116,8 +117,6 @@ def _check_free(path: Path, overwrite: bool) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    from anomaly_bench.base.files import explained
-    from data_modules.base.atomic import write_atomic
 
     with explained(path.parent, OTHER_FILE):
         write_atomic(path, text.encode())

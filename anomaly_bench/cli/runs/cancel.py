@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from anomaly_bench.base.errors import ConfigError
+
 from .status import add_sweep, planned_runs
 
 ABOUT = "end the jobs of a sweep that wait or run on a cluster (engine=slurm)"
@@ -14,7 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from anomaly_bench.base.errors import ConfigError
     from anomaly_bench.sweep import slurm_commands as slurm
 
     try:

@@ -8,10 +8,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from leaderboard.record import RunResult
+from leaderboard.record import RunResult
 
 ABOUT = "combine the models of each setting's seeds: calibrated maps, rows of their own in the leaderboard"
 METRICS = ("auroc", "ap", "dice")

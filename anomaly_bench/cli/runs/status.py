@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from anomaly_bench.runs.code_digest import source_digest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,13 +41,13 @@ def call(options: argparse.Namespace) -> int:
 
     console, (runs, differs) = Console(), planned_runs(options)
     if not options.watch:
-        console.print(overview(runs, options.folder, differs).shown)
+        console.print(overview(runs, options.folder, differs)[0])
         return 0
     with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
-            view = overview(runs, options.folder, differs)
-            live.update(view.shown, refresh=True)
-            if view.over:
+            shown, over = overview(runs, options.folder, differs)
+            live.update(shown, refresh=True)
+            if over:
                 break
             time.sleep(WATCH)
     if not console.is_terminal:
@@ -68,16 +69,8 @@ def planned_runs(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[st
     return list(runs.values()), {key: text for sweep in sweeps for key, text in sweep.differs.items()}
 
 
-@dataclass(frozen=True)
-class View:
-    """What is shown, and whether there is nothing more to come."""
-
-    shown: RenderableType
-    over: bool
-
-
-def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) -> View:
-    """Counts for each setting, the runs that go on or have failed, and the time that is left.
+def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) -> tuple[RenderableType, bool]:
+    """Counts for each setting, the runs that go on or have failed, and the time that is left; whether all is over.
 
     differs: by setting id, what tells it from others of the same dataset, model and beta.
     """
@@ -102,7 +95,7 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
         table.add_row(*map(escape, key), *(str(count[state] or "") for state in shown))
     lines = [f"{one.state}: {_title(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
     lines += _remarks(found, max(1, _count(found, "running")), out)
-    return View(Group(table, *map(escape, lines)), _count(found, "done") + _count(found, "failed") == len(found))
+    return Group(table, *map(escape, lines)), _count(found, "done") + _count(found, "failed") == len(found)
 
 
 def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], jobs: int) -> RenderableType:
@@ -122,7 +115,6 @@ def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], j
 
 def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
     """The time that is left, and what else should be known."""
-    from anomaly_bench.runs.code_digest import source_digest
     from anomaly_bench.sweep.states import estimate
 
     lines, left = [], estimate(found)

@@ -101,7 +101,7 @@ class Saver(pl.callbacks.Checkpoint):
 
     def _write(self, trainer: pl.Trainer) -> None:
         """Write again what was logged before an interruption."""
-        for logger in _csv_loggers(trainer) if self._logged else ():
+        if self._logged and (logger := _csv_logger(trainer)):
             writer = logger.experiment  # which begins with an empty file
             Path(writer.metrics_file_path).write_text(self._logged)
             writer.metrics_keys = self._logged.splitlines()[0].split(",")
@@ -111,8 +111,7 @@ class Saver(pl.callbacks.Checkpoint):
         path = self.folder / f"epoch_{trainer.current_epoch:04d}.ckpt"
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            epochs = trainer.max_epochs or trainer.current_epoch
-            self.commit(path, trainer.current_epoch, epochs, fitted=False)
+            self._commit(trainer, path, fitted=False)
 
     def finish(self, trainer: pl.Trainer, training: Training) -> None:
         """Leave what localization needs: the best weights, and how the training went."""
@@ -122,7 +121,7 @@ class Saver(pl.callbacks.Checkpoint):
         self._logged = _written(trainer)
         loops = trainer.fit_loop.state_dict()
         write_atomic(path, _bytes({**self.state_dict(), "training": training, "loops": loops}))
-        self.commit(path, trainer.current_epoch, trainer.max_epochs or trainer.current_epoch, fitted=True)
+        self._commit(trainer, path, fitted=True)
 
     def load_fitted(self, trainer: pl.Trainer, path: Path) -> Training:
         """The inverse of `finish`: as if the training had just ended."""
@@ -133,7 +132,9 @@ class Saver(pl.callbacks.Checkpoint):
         training: Training = state["training"]
         return training
 
-    def commit(self, path: Path, epoch: int, epochs: int, fitted: bool) -> None:
+    def _commit(self, trainer: pl.Trainer, path: Path, fitted: bool) -> None:
+        epoch, epochs = trainer.current_epoch, trainer.max_epochs
+        assert epochs is not None
         note = CheckpointNote(self.run_id, path.name, digest_of(path), epoch, epochs, self.seconds, fitted)
         write_note(self.folder, note)
         for old in self.folder.glob("*.ckpt"):
@@ -153,15 +154,16 @@ def usable(folder: Path, run_id: str, reporter: Reporter) -> CheckpointNote | No
 
 def _written(trainer: pl.Trainer) -> str:
     """What is in metrics.csv by now."""
-    for logger in _csv_loggers(trainer):
-        logger.save()
-        path = Path(logger.experiment.metrics_file_path)
-        return path.read_text() if path.exists() else ""
-    return ""
+    if (logger := _csv_logger(trainer)) is None:
+        return ""
+    logger.save()
+    path = Path(logger.experiment.metrics_file_path)
+    return path.read_text() if path.exists() else ""
 
 
-def _csv_loggers(trainer: pl.Trainer) -> list[CSVLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, CSVLogger)] if trainer.is_global_zero else []
+def _csv_logger(trainer: pl.Trainer) -> CSVLogger | None:
+    """That of the run, which the first of several processes has."""
+    return next((logger for logger in trainer.loggers if isinstance(logger, CSVLogger)), None)
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

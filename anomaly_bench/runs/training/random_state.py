@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def _generators(loader: DataLoader[AnomalyBatch] | None) -> list[torch.Generator
 
 def _sources(loader: DataLoader[AnomalyBatch] | None) -> list[np.random.RandomState]:
     """Those of the transforms that augment training images, nested ones included, in a fixed order."""
-    found: dict[int, np.random.RandomState] = {}
+    found: list[np.random.RandomState] = []
     seen: set[int] = set()
 
     def walk(value: Any) -> None:
@@ -56,21 +56,14 @@ def _sources(loader: DataLoader[AnomalyBatch] | None) -> list[np.random.RandomSt
             return
         seen.add(id(value))
         if isinstance(value, np.random.RandomState):
-            found[id(value)] = value
-        elif isinstance(value, dict):
-            _each(walk, value.values())
-        elif isinstance(value, list | tuple):
-            _each(walk, value)
-        elif hasattr(value, "__dict__"):
-            _each(walk, vars(value).values())
+            found.append(value)
+            return
+        values = value if isinstance(value, dict | list | tuple) else getattr(value, "__dict__", {})
+        for inner in values.values() if isinstance(values, Mapping) else values:
+            walk(inner)
 
     walk(getattr(getattr(loader, "dataset", None), "augment", None))
-    return list(found.values())
-
-
-def _each(call: Any, values: Iterable[Any]) -> None:
-    for value in values:
-        call(value)
+    return found
 
 
 def _plain(state: Any) -> list[Any]:

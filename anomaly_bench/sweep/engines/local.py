@@ -12,7 +12,7 @@ from anomaly_bench.base.files import explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalConfig
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE
-from anomaly_bench.sweep.job import LOST, Ended, Job, tail, write_failure
+from anomaly_bench.sweep.job import LOST, Ended, Job, end_of, failed
 from anomaly_bench.sweep.processes import Worker, start, tell
 from data_modules.base.digests import usable_cpus
 
@@ -48,7 +48,7 @@ class LocalEngine:
     devices: the GPUs, as CUDA_VISIBLE_DEVICES names them; each: how many of them a run takes.
     """
 
-    def __init__(self, config: LocalConfig, jobs: int, devices: Sequence[str], each: int = 1) -> None:
+    def __init__(self, config: LocalConfig, jobs: int, devices: Sequence[str], each: int) -> None:
         self.devices = devices
         self.jobs = min(jobs, max(1, len(devices) * config.runs_per_device // each)) if devices else jobs
         share = max(1, usable_cpus() // self.jobs) if self.jobs > 1 else None
@@ -91,7 +91,7 @@ class LocalEngine:
         try:
             kind, *content = one.worker.pipe.recv()
         except (EOFError, OSError):
-            return self._buried(one)
+            kind, content = "death", [one.worker.died()]
         if kind == "news":
             tell(one.lane, content)
             return None
@@ -99,16 +99,8 @@ class LocalEngine:
         one.worker.stop()
         if kind == "result":
             return Ended(one.job, *content[0])
-        return self._failed(one, f"{type(content[0]).__name__}: {content[0]}", "\n".join(content[0].__notes__))
-
-    def _buried(self, one: Running) -> Ended:
-        one.lane.leave()
-        reason = one.worker.died()
-        one.worker.stop()
+        if kind == "error":
+            return failed(one.job, f"{type(content[0]).__name__}: {content[0]}", "\n".join(content[0].__notes__))
         if one.worker.process.exitcode == LOST:
             return Ended(one.job, "held")
-        return self._failed(one, reason, f"The end of {LOG_FILE}:\n{tail(one.job.folder / LOG_FILE)}")
-
-    def _failed(self, one: Running, reason: str, details: str) -> Ended:
-        write_failure(one.job, reason, details)
-        return Ended(one.job, "failed", reason)
+        return failed(one.job, content[0], end_of(one.job.folder / LOG_FILE, LOG_FILE))

@@ -17,7 +17,7 @@ from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import SlurmConfig
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE
 from anomaly_bench.sweep import slurm_commands as slurm
-from anomaly_bench.sweep.job import Ended, Job, State, lease, tail, write_failure
+from anomaly_bench.sweep.job import Ended, Job, State, end_of, failed, lease
 
 from .slurm_job import work
 
@@ -184,7 +184,9 @@ class SlurmEngine:
             if one.job.done:
                 yield Ended(one.job, "before")
             elif state in HOPELESS or tries > self.config.tries:
-                yield self._failed(one, reason)
+                errors = self._job(one).paths.stderr
+                logs = end_of(one.job.folder / LOG_FILE, LOG_FILE), end_of(errors, str(errors))
+                yield failed(one.job, reason, "\n\n".join(logs))
             else:
                 again.append((one, tries, reason))
         with suppress(slurm.UnreachableError):
@@ -193,21 +195,13 @@ class SlurmEngine:
             if watched.setdefault(one.job.identity.run_id, one) is not one:  # otherwise it dies again in a moment
                 reporter.say(f"{one.job.title}: {reason}; submitted again ({tries} of {self.config.tries})")
 
-    def _failed(self, one: Watched, reason: str) -> Ended:
-        errors = self._job(one).paths.stderr
-        details = f"The end of {LOG_FILE}:\n{tail(one.job.folder / LOG_FILE)}\n\nThe end of {errors}:\n{tail(errors)}"
-        write_failure(one.job, reason, details)
-        return Ended(one.job, "failed", reason)
-
     def _outcome(self, one: Watched) -> Ended | None:
         """What the job has said of its run, if it has said something."""
         said = self._job(one)
         if not said.paths.result_pickle.exists():
             return None
         if said.exception() is not None:
-            reason = str(said.exception()).strip().splitlines()[-1]
-            write_failure(one.job, reason, str(said.exception()))
-            return Ended(one.job, "failed", reason)
+            return failed(one.job, str(said.exception()).strip().splitlines()[-1], str(said.exception()))
         return Ended(one.job, *said.result())
 
     def _job(self, one: Watched) -> SlurmJob[tuple[State, str]]:

@@ -14,7 +14,7 @@ from anomaly_bench.config.schema import SlurmConfig
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, read_note
 from anomaly_bench.runs.training.stop_requests import StopRun, stop_request
 from anomaly_bench.sweep import processes
-from anomaly_bench.sweep.job import LEASE, Job, State, write_failure
+from anomaly_bench.sweep.job import LEASE, Job, State, failed
 
 MARGIN = 30  # seconds before the end of a job in which it does nothing but leave
 PAUSE = 2.0  # seconds between looks at a lock
@@ -42,8 +42,7 @@ def work(job: Job) -> tuple[State, str]:
         if read_note(job.folder) != before:
             _requeue()
         reason = f"the time limit of {engine.time} minutes is over and it came no further; raise engine.time"
-        write_failure(job, reason, "")
-        return "failed", reason
+        return "failed", failed(job, reason).line
     finally:
         signal.alarm(0)
 
@@ -58,8 +57,7 @@ def _done(job: Job, engine: SlurmConfig) -> tuple[State, str]:
         reason = (
             f"engine.gpus={engine.gpus}, but torch sees no GPU on {os.uname().nodename}; look at engine.extra and setup"
         )
-        write_failure(job, reason, "")
-        return "failed", reason
+        return "failed", failed(job, reason).line
     latest = time.monotonic() + 2 * LEASE  # by then the lock of a job that died with its node is free
     while True:
         state, line = do_job_alone(job, Reporter())

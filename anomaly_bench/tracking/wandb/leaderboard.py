@@ -46,7 +46,10 @@ def _tables(board: Board) -> dict[str, Any]:
 
     from leaderboard.show.sheets import sheets
 
-    rows = [[row.dataset, row.model, row.beta, row.predictor, row.n, *_means(row)] for row in board.rows]
+    rows = []
+    for row in board.rows:
+        means = (row.test[metric].mean for metric in board.metrics)
+        rows.append([row.dataset, row.model, row.beta, row.predictor, row.n, *means])
     header = ["dataset", "model", "beta", "predictor", "seeds", *board.metrics]
     runs = [[run.run_id, run.dataset, run.model, run.beta, run.seed] for run in board.runs]
     tables = {
@@ -58,12 +61,6 @@ def _tables(board: Board) -> dict[str, Any]:
             data = [[str(cell) for cell in cells] for cells in sheet.rows]
             tables[f"views/{sheet.title}"] = wandb.Table(columns=[*sheet.header], data=data)
     return tables
-
-
-def _means(row: Any) -> list[float | None]:
-    from leaderboard.board import SHOWN
-
-    return [row.test[metric].mean for metric in SHOWN]
 
 
 def _media(files: Sequence[Path]) -> dict[str, Any]:

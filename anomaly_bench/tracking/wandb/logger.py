@@ -75,21 +75,16 @@ class WandbLogger(Logger):
         values = dict(metrics)
         epoch = int(values.pop("epoch", self._epoch))
         if epoch != self._epoch:
-            self._flush()
+            self.flush()
         self._epoch = epoch
         self._row |= named(values)
-
-    @harmless
-    def flush(self) -> None:
-        """Log the row of the epoch that is over."""
-        self._flush()
 
     @harmless
     def log_final(self, values: Mapping[str, Any]) -> None:
         """The last row: what was measured once the training was over, numbers and media."""
         self._row |= values
         self.known = -1
-        self._flush()
+        self.flush()
 
     def finish(self, exit_code: int) -> None:
         """Close the W&B run; what cannot be sent in time stays in its folder, where `wandb sync` finds it."""
@@ -104,7 +99,9 @@ class WandbLogger(Logger):
             with suppress(OSError):
                 keep_for_sync(folder)
 
-    def _flush(self) -> None:
+    @harmless
+    def flush(self) -> None:
+        """Log the row of the epoch that is over."""
         row, self._row = self._row, {}
         if not row or self._epoch <= self.known:
             return
@@ -121,13 +118,18 @@ class WandbLogger(Logger):
         path = self.pictures / f"epoch_{epoch + 1:03d}" / "overview.png"
         if not path.exists() or self._looked >= LOOKS:
             return {}
-        import wandb
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            shown = wandb.Image(picture.convert("RGB"), caption=f"after epoch {epoch + 1}", file_type="jpg")
+        shown = picture_of(path, f"after epoch {epoch + 1}")
         self._looked += shown._size or 0
         return {"monitor/overview": shown}
+
+
+def picture_of(path: Path, caption: str) -> wandb.Image:
+    """A file of the run's pictures as W&B's, in fewer bytes."""
+    import wandb
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return wandb.Image(picture.convert("RGB"), caption=caption, file_type="jpg")
 
 
 def _keep_tables(run: wandb.Run, row: Mapping[str, Any]) -> None:

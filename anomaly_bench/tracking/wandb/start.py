@@ -68,15 +68,17 @@ def _report_nothing() -> None:
 
 def logged_in() -> bool:
     """Whether there are credentials for W&B's server, in the environment or in .netrc; asks no server."""
-    import wandb
-
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlsplit(wandb.setup(_quiet()).settings.base_url).hostname or ""
     try:
-        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        return netrc(os.environ.get("NETRC")).authenticators(urlsplit(base_url()).hostname or "") is not None
     except (OSError, ValueError, NetrcParseError):  # ValueError: not text
         return False
+
+
+def base_url() -> str:
+    """The address of W&B's server, as the environment or W&B's own settings have it."""
+    return str(_set_up().settings.base_url)
 
 
 def _init(folder: Path, run_id: str, mode: str, about: Mapping[str, Any]) -> wandb.Run:
@@ -84,7 +86,7 @@ def _init(folder: Path, run_id: str, mode: str, about: Mapping[str, Any]) -> wan
 
     if mode == "offline":
         forget(folder, run_id)
-    wandb.setup(_quiet())
+    _set_up()
     sweep = "WANDB_SWEEP_ID" in os.environ  # whose agent gives its runs their ids
     return wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -96,11 +98,11 @@ def _init(folder: Path, run_id: str, mode: str, about: Mapping[str, Any]) -> wan
     )
 
 
-def _quiet() -> wandb.Settings:
-    """Of all runs of this process."""
+def _set_up() -> Any:
+    """What all runs of this process share."""
     import wandb
 
-    return wandb.Settings(silent=True, x_service_wait=SERVICE_TIMEOUT)
+    return wandb.setup(wandb.Settings(silent=True, x_service_wait=SERVICE_TIMEOUT))
 
 
 def settings(mode: str) -> wandb.Settings:

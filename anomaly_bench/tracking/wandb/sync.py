@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 
 from anomaly_bench.base.errors import ConfigError
 
-from .start import logged_in
+from .start import base_url, logged_in
 
 LIMIT = 5.0  # seconds for an answer
+SENT = ".synced"  # what W&B leaves beside a run file that it has sent
+PATIENCE = 10.0  # seconds after which the server is asked whether it is still there
 
 
 def require_login() -> None:
@@ -37,16 +39,6 @@ def require_answer() -> None:
         )
 
 
-def base_url() -> str:
-    import wandb
-
-    return str(wandb.setup(wandb.Settings(silent=True)).settings.base_url)
-
-
-SENT = ".synced"  # what W&B leaves beside a run file that it has sent
-PATIENCE = 10.0  # seconds after which the server is asked whether it is still there
-
-
 @dataclass(frozen=True)
 class Unsent:
     """The folder of a W&B run that has not been sent; name: that of the run's folder; size in bytes."""
@@ -69,21 +61,15 @@ def unsent_runs(out: Path) -> list[Unsent]:
     last: dict[tuple[Path, str], Path] = {}
     for file in out.glob("**/wandb/*run-*/run-*.wandb"):
         key = file.parents[1], file.stem
-        last[key] = max(last.get(key, file), file, key=_started)
-    return [_unsent(file) for _, file in sorted(last.items()) if not _online(file) and not _sent(file)]
-
-
-def _started(file: Path) -> str:
-    return file.parent.name.removeprefix("offline-")
-
-
-def _online(file: Path) -> bool:
-    return not file.parent.name.startswith("offline-")
-
-
-def _unsent(file: Path) -> Unsent:
-    size = sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file())
-    return Unsent(file.parent, file.parents[2].name, size)
+        last[key] = max(
+            last.get(key, file), file, key=lambda one: one.parent.name.removeprefix("offline-")
+        )  # by its start
+    unsent = []
+    for _, file in sorted(last.items()):
+        if file.parent.name.startswith("offline-") and not _sent(file):
+            size = sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file())
+            unsent.append(Unsent(file.parent, file.parents[2].name, size))
+    return unsent
 
 
 def _sent(file: Path) -> bool:

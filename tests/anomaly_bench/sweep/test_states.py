@@ -8,9 +8,10 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 from small_runs import tiles
 
-from anomaly_bench.base.bars import PlainReporter
+from anomaly_bench.base.bars import SweepReporter
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.cli.runs.status import overview
 from anomaly_bench.config.grid import load_grid
@@ -83,8 +84,8 @@ def test_status_tells_of_results_of_other_code_and_of_what_to_do(cli, tmp_path):
     for part in ("1/3 runs done", "RuntimeError: [bold]odd[/bold]", "about 0:03:00 left", "1 results are of another"):
         assert part in text
     assert "does the failed runs again" in text
-    assert not overview(runs, tmp_path, {}).over
-    assert overview(runs[:2], tmp_path, {}).over
+    assert not overview(runs, tmp_path, {})[1]
+    assert overview(runs[:2], tmp_path, {})[1]
 
 
 def test_settings_alike_are_told_apart_by_the_keys_that_differ_and_no_others():
@@ -131,7 +132,7 @@ def test_a_plan_comes_to_the_commands_process_without_torch(tmp_path):
 
 def test_what_a_run_says_begins_with_its_title_in_a_log():
     text = StringIO()
-    PlainReporter(Console(file=text), 2).lane("brats vae seed=1").say("warning: x")
+    SweepReporter(Progress(console=Console(file=text), disable=True), 2).lane("brats vae seed=1").say("warning: x")
     assert text.getvalue() == "brats vae seed=1: warning: x\n"
 
 
