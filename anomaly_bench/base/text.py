@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from textwrap import fill
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from textwrap import TextWrapper
 
 
 def human_days(seconds: float) -> str:
@@ -26,21 +22,12 @@ def human_bytes(size: float) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def indented(text: str, console: Console, by: int = 9) -> str:
-    """The text wrapped at the width of the terminal, every line of it behind blanks."""
-    width = max(console.width, 40)
-    blanks = " " * by
-    return fill(
-        text, width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False, break_on_hyphens=False
-    )
-
-
-def paragraphs(text: str) -> str:
-    """The text with each of its lines wrapped at the width of the terminal, but for addresses and paths."""
+def wrapped(text: str, by: int = 0) -> str:
+    """The text with each of its lines wrapped at the width of the terminal, but for addresses and paths, behind blanks."""
     from rich.console import Console
 
-    width = max(Console().width, 40)
-    return "\n".join(fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines())
+    fit = TextWrapper(max(Console().width, 40), " " * by, " " * by, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(fit.fill, text.splitlines()))
 
 
 def plural(count: int, noun: str) -> str:

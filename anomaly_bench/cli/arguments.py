@@ -43,21 +43,6 @@ def write_text(path: Path, text: str, remedy: str = OTHER_FILE) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def whole(text: str) -> int:
-    """A whole number of 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 0 or more")
-    return int(text)
-
-
-def share(text: str) -> float:
-    """A number in (0, 1]."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a share in (0, 1]")
-    return value
-
-
 def days(text: str) -> float:
     """A number of days."""
     count = float(text)

@@ -25,6 +25,7 @@ def call(options: argparse.Namespace) -> int:
 
     from anomaly_bench.config.folders import config_dirs, options_of
     from anomaly_bench.config.load import load_config
+    from data_modules.catalog.entries import look
 
     del options
     console = Console(highlight=False)
@@ -49,16 +50,9 @@ def call(options: argparse.Namespace) -> int:
         except OutputError as error:
             console.print(f"{title:<18}{error}")
             sound = False
-    there = [name for name in options_of("dataset") if _is_here(name)]
+    composed = {name: load_config([f"dataset={name}"]) for name in options_of("dataset")}
+    there = [name for name, one in composed.items() if look(name, one.dataset, one.cache, one.data).state == "here"]
     console.print(
         f"{'data':<18}{config.data}, with {', '.join(there) or 'nothing yet'}; anomaly-bench data list, data verify"
     )
     return 0 if sound else 1
-
-
-def _is_here(name: str) -> bool:
-    from anomaly_bench.config.load import load_config
-    from data_modules.catalog.entries import look
-
-    config = load_config([f"dataset={name}"])
-    return look(name, config.dataset, config.cache, config.data).state == "here"

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from filelock import SoftFileLease
 
 from anomaly_bench.base.bars import reporting
 from anomaly_bench.base.errors import ConfigError, OutputError
@@ -23,9 +24,6 @@ from leaderboard.results.collect import RESULT_FILE, PlannedRun, Sweep, write_sw
 from leaderboard.results.run_arrays import read_run
 
 from .job import Ended, Engine, Job, Plan, lock_of, taken
-
-if TYPE_CHECKING:
-    from filelock import SoftFileLease
 
 PAUSE = 1.0  # seconds between looks at runs that other processes are at
 
@@ -147,10 +145,10 @@ def _carried_out(jobs: Sequence[Job], engine: Engine, reporter: Reporter) -> Ite
                     held.append(ended.job)
                 else:
                     yield from _told([ended], reporter)
-        free = _free(held, reporter)
-        done = [job for job in free if job.done]
+        _wait_for_one(held, reporter)
+        done = [job for job in held if job.done]
         yield from _told([Ended(job, "before") for job in done], reporter)
-        todo = [job for job in free if job not in done]
+        todo = [job for job in held if job not in done]
 
 
 def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
@@ -165,22 +163,17 @@ def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
         yield ended
 
 
-def _free(held: list[Job], reporter: Reporter) -> list[Job]:
-    """Wait until another process has finished, or left, one of the jobs; then all are worth another look."""
-    locks: dict[str, SoftFileLease] = {job.identity.run_id: lock_of(job) for job in held}
+def _wait_for_one(held: Sequence[Job], reporter: Reporter) -> None:
+    """Until another process has finished, or left, one of the jobs; then all are worth another look."""
     if held:
-        reporter.say(
-            f"waiting for other processes: they are at {', '.join(job.title for job in held[:4])}{' …' * (len(held) > 4)}"
-        )
-    while held:
-        if any(job.done or _is_free(locks[job.identity.run_id]) for job in held):
-            return held
+        names = f"{', '.join(job.title for job in held[:4])}{' …' * (len(held) > 4)}"
+        reporter.say(f"waiting for other processes: they are at {names}")
+    locks = [lock_of(job) for job in held]  # each sees for itself for how long its holder has given no sign of life
+    while held and not any(job.done or _is_free(lock) for job, lock in zip(held, locks, strict=True)):
         time.sleep(PAUSE)
-    return []
 
 
 def _is_free(lock: SoftFileLease) -> bool:
-    """A lock sees for itself for how long its holder has given no sign of life: so it is asked again and again."""
     if not taken(lock):
         return False
     lock.release()

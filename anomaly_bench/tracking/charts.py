@@ -54,8 +54,11 @@ def score_histogram(curve: LocalizationCurve) -> tuple[Series, Series, Series]:
     both = (normal + anomalous)[bins]
     low, high = scores[np.searchsorted(both.cumsum() / both.sum(), TAILS).clip(max=len(scores) - 1)]
     edges = np.linspace(low, high if high > low else low + 1, BARS + 1)
-    shares = (_bars(scores, counts[bins], edges) for counts in (normal, anomalous))
-    return (edges[1:] + edges[:-1]) / 2, *shares  # type: ignore[return-value]
+    inside = scores.clip(edges[0], edges[-1])
+    shares = (
+        np.histogram(inside, edges, weights=kind)[0] / max(kind.sum(), 1) for kind in (normal[bins], anomalous[bins])
+    )
+    return (edges[1:] + edges[:-1]) / 2, *shares
 
 
 def bin_scores(bins: NDArray[np.int64], pivot: float, bits: int) -> Series:
@@ -77,8 +80,3 @@ def _thinned(x: Series, y: Series, limit: float) -> tuple[Series, Series]:
     highest = np.append(np.diff(x) > 0, True)  # of the points that share a rate
     grid = np.linspace(0, limit, POINTS)
     return grid, np.interp(grid, x[highest], y[highest])
-
-
-def _bars(scores: Series, counts: NDArray[np.int64], edges: Series) -> Series:
-    inside = scores.clip(edges[0], edges[-1])
-    return np.histogram(inside, edges, weights=counts)[0] / max(counts.sum(), 1)

@@ -49,11 +49,12 @@ class Patient(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """What the trainer logs, renamed."""
-        self._put(dict(named(metrics)), step)
+        self.log_final(named(metrics), step)
 
-    def log_final(self, numbers: Mapping[str, float], step: int) -> None:
-        """What was measured once the training was over."""
-        self._put(dict(numbers), step)
+    def log_final(self, numbers: Mapping[str, float], step: int | None) -> None:
+        """What was measured once the training was over, under its names."""
+        self._warn()
+        self._jobs.put(lambda logger: logger.log_metrics(dict(numbers), step))
 
     def finish(self, exit_code: int) -> None:
         """Close the other logger, within FINISH_TIMEOUT."""
@@ -63,10 +64,6 @@ class Patient(Logger):
         if self._thread.is_alive():
             self._error = TimeoutError(f"no answer in {FINISH_TIMEOUT:g} s")
         self._warn()
-
-    def _put(self, numbers: dict[str, float], step: int | None) -> None:
-        self._warn()
-        self._jobs.put(lambda logger: logger.log_metrics(numbers, step))
 
     def _work(self, make: Callable[[], Logger]) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.loggers.logger import Logger
 
 from anomaly_bench.tracking.wandb.logger import WandbLogger, harmless, picture_of
-from leaderboard.record import METRICS, Measure, PredictorResult, RunResult
+from leaderboard.record import METRICS, PredictorResult, RunResult
 
 from .charts import precision_recall, pro, roc, score_histogram
 from .media import wandb_pictures
@@ -57,7 +57,7 @@ def _log_wandb(logger: WandbLogger, result: RunResult, localization: Localizatio
     import wandb
 
     header, rows = predictor_table(result)
-    values = final_numbers(result) | {"predictors": wandb.Table(columns=[*header], data=rows)}
+    values: dict[str, Any] = final_numbers(result) | {"predictors": wandb.Table(columns=[*header], data=rows)}
     values |= _curves(localization) | _histograms(localization)
     values |= wandb_pictures(localization)
     for name in MODEL_PICTURES:
@@ -81,8 +81,7 @@ def predictor_table(result: RunResult) -> tuple[list[str], list[list[Any]]]:
         yield from (row.test[metric].value for metric in METRICS)
         for metric in intervals:
             yield from (row.test[metric].ci_low, row.test[metric].ci_high)
-        nothing = Measure(value=None, low=None, high=None)
-        yield from (row.validation.get(metric, nothing).value for metric in validated)
+        yield from (row.validation[metric].value if metric in row.validation else None for metric in validated)
         yield 1000 * row.seconds_per_image
         yield ", ".join(row.choice.members) if row.choice else ""
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomaly_bench.base.text import paragraphs
+from anomaly_bench.base.text import wrapped
 from anomaly_bench.cli.arguments import Records, add_config_dir
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def call(options: argparse.Namespace) -> tuple[int, Records]:
     config.data_dir = str(options.data_dir) if options.data_dir else config.data_dir
     reports: list[FetchReport] = []
     for report in _fetch(config, options.accept_licence):
-        print(("\n" if reports else "") + paragraphs(report.message))
+        print(("\n" if reports else "") + wrapped(report.message))
         reports.append(report)
     return int(not all(report.done for report in reports)), [asdict(report) for report in reports]
 
@@ -50,15 +50,14 @@ def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:
     dataset, data = config.dataset, config.data
     root = embedded_root(dataset.embedded, config.cache) if dataset.embedded else folder_of(dataset, data)
     healthy = dataset.healthy if isinstance(dataset, NiftiConfig) else None
+    parts = [(dataset.name, dataset.about, root)]
     if healthy and healthy.about:
         _tell(f"{dataset.name} is two datasets: one to test on, in {root}, and {healthy.name} to train on")
-    with bar(f"fetch {dataset.name}", in_bytes=True) as progress:
-        yield fetch(dataset.name, dataset.about, root, accept, progress, tell=_tell)
-    if healthy and healthy.about:
-        with bar(f"fetch {healthy.name}", in_bytes=True) as progress:
-            place = folder_of(healthy, data)
-            yield fetch(healthy.name, healthy.about, place, accept, progress, tell=_tell)
+        parts.append((healthy.name, healthy.about, folder_of(healthy, data)))
+    for name, about, place in parts:
+        with bar(f"fetch {name}", in_bytes=True) as progress:
+            yield fetch(name, about, place, accept, progress, tell=_tell)
 
 
 def _tell(text: str) -> None:
-    print(paragraphs(text), file=sys.stderr)
+    print(wrapped(text), file=sys.stderr)

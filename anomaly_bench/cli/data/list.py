@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.base.text import indented
+from anomaly_bench.base.text import wrapped
 from anomaly_bench.cli.arguments import Records, add_config_dir, add_overrides
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def _print_catalog(entries: Iterable[Entry], width: int) -> Records:
         line = Text.assemble((name, "bold"), (state, MARKS.get(entry.state, "")), access, str(entry.root))
         console.print(line, soft_wrap=True)
         about = "; ".join(filter(None, (entry.title, entry.kind, entry.licence)))
-        console.print(Text(indented(about, console, 2), style="dim"), soft_wrap=True)
+        console.print(Text(wrapped(about, 2), style="dim"), soft_wrap=True)
         if entry.note:
-            console.print(Text(indented(entry.note, console, 2), style="yellow"), soft_wrap=True)
+            console.print(Text(wrapped(entry.note, 2), style="yellow"), soft_wrap=True)
     hint = "`anomaly-bench data fetch NAME` gets one, or says how"
     here = sum(record["state"] == "here" for record in records)
     console.print(f"\n{here} of {len(records)} are here, with so many subjects or pictures; {hint}", soft_wrap=True)

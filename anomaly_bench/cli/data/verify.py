@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from anomaly_bench.base.text import indented, plural
+from anomaly_bench.base.text import plural, wrapped
 from anomaly_bench.cli.arguments import Records
 from data_modules.inspect.findings import ERROR, LEVELS, Findings, Problem
 
@@ -15,6 +15,7 @@ from .prepare import add_datasets, module_of
 ABOUT = "read every file and name all that is wrong with it; exit code 1 if anything is"
 EXAMPLE = "verify dataset=brats dataset.root=/data/BraTS --all-modalities"
 ALIKE = 3  # problems of one kind that are shown before the rest is counted
+INDENT = 9  # columns of a level, before its problems
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -58,11 +59,11 @@ def print_findings(findings: Findings) -> None:
         for problem in members[:ALIKE]:
             place = _place(problem, findings) or "the dataset"
             console.print(Text.assemble((f"{problem.level:<9}", STYLES[problem.level]), place), soft_wrap=True)
-            console.print(Text(indented(problem.what, console)), soft_wrap=True)
+            console.print(Text(wrapped(problem.what, INDENT)), soft_wrap=True)
             if problem.remedy:
-                console.print(Text(indented(f"→ {problem.remedy}", console), style="dim"), soft_wrap=True)
+                console.print(Text(wrapped(f"→ {problem.remedy}", INDENT), style="dim"), soft_wrap=True)
         if len(members) > ALIKE:
-            console.print(Text(indented(f"and {len(members) - ALIKE} more like it (--json FILE names all)", console)))
+            console.print(Text(wrapped(f"and {len(members) - ALIKE} more like it (--json FILE names all)", INDENT)))
     counts = ", ".join(plural(findings.count(level), level) for level in LEVELS)
     read = f"{plural(findings.subjects, findings.unit)}, {plural(findings.files, 'file')} read"
     if findings.unread:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import check_writable, explained
-from anomaly_bench.cli.arguments import OTHER_FILE, share, whole
+from anomaly_bench.cli.arguments import OTHER_FILE
 from data_modules.base.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -52,16 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--foreground", type=Path, metavar="DIR", help="masks of the pixels that count, e.g. brains; default: all do")
     add("--normal-maps", type=Path, metavar="DIR", help="maps of other, normal images; they set the threshold of dice")
     add = parser.add_argument_group("scoring").add_argument
-    add("--fpr", type=share, default=0.05, metavar="SHARE", help="of normal pixels above that threshold, default 0.05")
+    add("--fpr", type=float, default=0.05, metavar="SHARE", help="of normal pixels above that threshold, default 0.05")
     add("--per-subject", metavar="REGEX", help="finds the subject in a map's path; default: each file is a subject")
     add(
         "--image-share",
-        type=share,
+        type=float,
         default=0.01,
         metavar="SHARE",
         help="of top pixels in an image's score, default 0.01",
     )
-    add("--resamples", type=whole, default=1000, metavar="N", help="of subjects for the 95 %% intervals; 0 for none")
+    add("--resamples", type=int, default=1000, metavar="N", help="of subjects for the 95 %% intervals; 0 for none")
     add("--exact", action="store_true", help="sort all scores: no bounds, but 4 bytes of memory per pixel")
     add = parser.add_argument_group("output").add_argument
     add("--json", type=Path, metavar="FILE", help="write everything: metrics, subjects, lesions, thresholds")

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_modules.base.atomic import write_atomic
-from data_modules.base.digests import digest_of
 
 NOTE = "checkpoint.json"
 LOG_FILE = "run.log"
@@ -28,13 +27,6 @@ class CheckpointNote:
     epochs: int
     seconds: float
     fitted: bool
-
-    def sound(self, folder: Path) -> bool:
-        """Whether the file is there as it was written."""
-        try:
-            return digest_of(folder / self.file) == self.digest
-        except OSError:
-            return False
 
 
 def write_note(folder: Path, note: CheckpointNote) -> None:

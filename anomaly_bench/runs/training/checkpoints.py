@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,9 @@ class Saver(pl.callbacks.Checkpoint):
 def usable(folder: Path, run_id: str, reporter: Reporter) -> CheckpointNote | None:
     """The checkpoint in a run's folder, if it is this run's and whole; says so if it is damaged."""
     note = read_note(folder)
-    if note is not None and note.run_id == run_id and note.sound(folder):
-        return note
+    with suppress(OSError):  # the file is not there
+        if note is not None and note.run_id == run_id and digest_of(folder / note.file) == note.digest:
+            return note
     if note is not None or (folder / NOTE).exists():
         reporter.say(f"{folder}: its checkpoint is damaged or another run's; starting afresh")
     return None

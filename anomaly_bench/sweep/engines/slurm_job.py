@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from types import FrameType
+from typing import Any
 
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import SlurmConfig
@@ -18,6 +18,8 @@ from anomaly_bench.sweep.job import LEASE, Job, State, failed
 
 MARGIN = 30  # seconds before the end of a job in which it does nothing but leave
 PAUSE = 2.0  # seconds between looks at a lock
+ENDING = b"SLURM is about to end this job: a checkpoint at the next epoch's start\n"
+LATE = b"the time limit is near: a checkpoint at the next epoch's start, then on in another job\n"
 
 
 def work(job: Job) -> tuple[State, str]:
@@ -30,9 +32,9 @@ def work(job: Job) -> tuple[State, str]:
     engine = job.config.engine
     assert isinstance(engine, SlurmConfig)
     processes.print_to(job.folder / LOG_FILE)
-    signal.signal(signal.SIGTERM, _save)
+    signal.signal(signal.SIGTERM, lambda *_: _ask(ENDING))
     signal.signal(signal.SIGALRM, _leave)
-    signal.signal(signal.SIGUSR2, lambda *_: _save_and_leave(max(1, engine.notice - MARGIN)))
+    signal.signal(signal.SIGUSR2, lambda *_: _ask(LATE, max(1, engine.notice - MARGIN)))
     if not engine.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     before = read_note(job.folder)
@@ -66,20 +68,16 @@ def _done(job: Job, engine: SlurmConfig) -> tuple[State, str]:
         time.sleep(PAUSE)
 
 
-def _save(signum: int, frame: FrameType | None) -> None:
-    del signum, frame
-    os.write(2, b"SLURM is about to end this job: a checkpoint at the next epoch's start\n")  # print may be at work
+def _ask(why: bytes, leave_after: int = 0) -> None:
+    """A checkpoint at the next epoch's start; in leave_after seconds at the latest, if there are any, the run is left."""
+    os.write(2, why)  # print may be at work
     stop_request.save = True
+    if leave_after:
+        stop_request.leave = True
+        signal.alarm(leave_after)
 
 
-def _save_and_leave(seconds: int) -> None:
-    os.write(2, b"the time limit is near: a checkpoint at the next epoch's start, then on in another job\n")
-    stop_request.save = stop_request.leave = True
-    signal.alarm(seconds)
-
-
-def _leave(signum: int, frame: FrameType | None) -> None:
-    del signum, frame
+def _leave(*_: Any) -> None:
     raise StopRun
 
 

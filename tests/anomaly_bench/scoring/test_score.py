@@ -257,7 +257,7 @@ def test_the_verb_prints_a_table_and_writes_files(tmp_path: Path, capsys: pytest
     assert json.loads((tmp_path / "out/s.json").read_text())["settings"]["resamples"] == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["s.csv", "s.json"]
     assert "--normal-maps" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
+    with pytest.raises(ConfigError, match=r"fpr: expected a share in \(0, 1\], got 1\.5"):
         call(*arguments, "--fpr", 1.5)
 
 
