@@ -71,7 +71,7 @@ def build(collection: Collection, reported: Sequence[Reported] = (), metric: str
     """The board of a collection; `metric` is the one that the claims are held against."""
     rows = aggregate(collection)
     choices = chosen(rows, SHOWN)
-    domains = ["", *sorted({one.domain for one in choices if one.domain})]
+    domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
     return Board(
         rows=rows,
@@ -83,7 +83,7 @@ def build(collection: Collection, reported: Sequence[Reported] = (), metric: str
         categories={name: by_category(collection.results, name) for name in BY_CATEGORY},
         domains=by_domain(choices, SHOWN),
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
-        reported=[one for one in reported if one.dataset in here],
+        reported=[entry for entry in reported if entry.dataset in here],
         findings=evaluate(rows, metric),
         notes=notes_of(rows),
         damaged=list(collection.damaged),

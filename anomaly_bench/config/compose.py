@@ -104,8 +104,8 @@ def update(config: DictConfig, key: str, value: Any) -> None:
 def to_config(config: DictConfig) -> RunConfig:
     """The dataclasses. Raises ConfigError for a value that is missing."""
     try:
-        found: RunConfig = OmegaConf.to_object(config)  # type: ignore[assignment]
-        return found
+        run_config: RunConfig = OmegaConf.to_object(config)  # type: ignore[assignment]
+        return run_config
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, config)) from error
 

@@ -37,9 +37,9 @@ def check_unique(choices: Mapping[str, str | None]) -> None:
     """Raise ConfigError if one of the chosen options, by group (or group@key), is in more than one of the folders."""
     for key, option in choices.items():
         group = key.partition("@")[0]
-        found = [path for folder in config_dirs() if (path := folder / group / f"{option}.yaml").is_file()]
-        if len(found) > 1:
-            raise ConfigError(f"{found[1]}: {found[0]} is {group}={option} already; give the file another name")
+        paths = [path for folder in config_dirs() if (path := folder / group / f"{option}.yaml").is_file()]
+        if len(paths) > 1:
+            raise ConfigError(f"{paths[1]}: {paths[0]} is {group}={option} already; give the file another name")
 
 
 def groups() -> list[str]:

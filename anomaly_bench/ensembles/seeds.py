@@ -153,11 +153,11 @@ def ensemble_id(run_ids: Sequence[str], how: str, predictors: Sequence[str], con
 
 def folder_name(runs: Sequence[FinishedRun], how: str, run_id: str) -> str:
     """Where the result lies below the runs folder."""
-    one = runs[0].result
-    return f"{one.dataset}-{one.model}-beta{one.beta:g}-{len(runs)}seeds-{how}-{run_id[:8]}".replace("/", "_")
+    first = runs[0].result
+    return f"{first.dataset}-{first.model}-beta{first.beta:g}-{len(runs)}seeds-{how}-{run_id[:8]}".replace("/", "_")
 
 
 def title_of(runs: Sequence[FinishedRun]) -> str:
     """What the user reads of a setting."""
-    one = runs[0].result
-    return f"{one.dataset} {one.model} beta={one.beta:g} seeds={','.join(str(run.result.seed) for run in runs)}"
+    first = runs[0].result
+    return f"{first.dataset} {first.model} beta={first.beta:g} seeds={','.join(str(run.result.seed) for run in runs)}"

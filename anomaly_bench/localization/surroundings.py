@@ -27,10 +27,10 @@ class Surroundings:
         around = grown(mask, REACH)
         near = around & ~grown(mask, RIM) & foreground
         far = ~around & foreground & mask.flatten(1).any(1).view(-1, 1, 1, 1)
-        for at, chosen in enumerate((near, far)):
+        for index, chosen in enumerate((near, far)):
             values = error[chosen]
-            self.sums[at] += values.double().sum().cpu()
-            self.pixels[at] += values.numel()
+            self.sums[index] += values.double().sum().cpu()
+            self.pixels[index] += values.numel()
 
     def means(self) -> dict[str, float | None]:
         """`normal_error_near` and `normal_error_far`, in intensity units; None where no pixel is."""

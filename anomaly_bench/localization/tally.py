@@ -104,21 +104,21 @@ class Tally:
             return self
         parts: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(parts, self)
-        whole: Tally = parts[0]
+        total: Tally = parts[0]
         for part in parts[1:]:
-            whole.merge(part)
-        return whole
+            total.merge(part)
+        return total
 
     def measures(self, resamples: int = 0) -> dict[str, Measure]:
         """Every metric of the images counted so far; an undefined one has no value.
 
         With resamples, those that subjects were counted for get a bootstrap interval.
         """
-        at = self.threshold
+        threshold = self.threshold
         measures = {
             **{name: _measure(certified) for name, certified in self.curve.compute().items()},
-            "dice": _exact(None if at is None else self.curve.dice_at(at)),
-            "iou": _exact(None if at is None else self.curve.iou_at(at)),
+            "dice": _exact(None if threshold is None else self.curve.dice_at(threshold)),
+            "iou": _exact(None if threshold is None else self.curve.iou_at(threshold)),
             **_image_measures(self.scores, self.labels),
         }
         intervals = self.subjects.bootstrap(resamples) if resamples else {}
@@ -142,8 +142,8 @@ class Tally:
         ids = self.subjects.subjects
         rows = []
         for row in self.subjects.rows():
-            at = int(row["subject"] or 0)
-            rows.append(SubjectRow(**{**row, "subject": names[at], "attributes": dict(attributes[at])}))  # type: ignore[arg-type]
+            subject = int(row["subject"] or 0)
+            rows.append(SubjectRow(**{**row, "subject": names[subject], "attributes": dict(attributes[subject])}))  # type: ignore[arg-type]
         groups = {
             attribute: {value: self._pooled(members) for value, members in values.items()}
             for attribute, values in groups_of(ids, attributes).items()
@@ -160,10 +160,10 @@ class Tally:
 
     def _pooled(self, members: list[int]) -> dict[str, Measure]:
         chosen = set(members)
-        images = [at for at, owner in enumerate(self.owners) if owner in chosen]
+        images = [index for index, owner in enumerate(self.owners) if owner in chosen]
         return {
             **{name: _measure(certified) for name, certified in self.subjects.pooled(members).items()},
-            **_image_measures([self.scores[at] for at in images], [self.labels[at] for at in images]),
+            **_image_measures([self.scores[index] for index in images], [self.labels[index] for index in images]),
         }
 
 
@@ -185,9 +185,9 @@ def groups_of(ids: Sequence[int], attributes: Sequence[Mapping[str, str]]) -> di
     A category may have more.
     """
     groups: dict[str, dict[str, list[int]]] = {}
-    for at in ids:
-        for attribute, value in attributes[at].items():
-            groups.setdefault(attribute, {}).setdefault(value, []).append(at)
+    for subject in ids:
+        for attribute, value in attributes[subject].items():
+            groups.setdefault(attribute, {}).setdefault(value, []).append(subject)
     return {
         name: dict(sorted(values.items()))
         for name, values in groups.items()

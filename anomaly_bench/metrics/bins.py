@@ -52,10 +52,10 @@ class Histograms(NamedTuple):
     def add(self, bins: Tensor, codes: Tensor, anomalous: Tensor, weight: Tensor) -> None:
         """Count pixels in place: `bins` and `codes` int64, `anomalous` bool and `weight` float32, each (N,)."""
         # scatter_add_ is as quick as bincount, needs no second histogram and keeps to CUDA's deterministic mode.
-        one = torch.ones_like(bins)
-        self.normal.scatter_add_(0, bins, one - anomalous.long())
+        ones = torch.ones_like(bins)
+        self.normal.scatter_add_(0, bins, ones - anomalous.long())
         hits = bins[anomalous]
-        self.anomalous.scatter_add_(0, hits, one[: len(hits)])
+        self.anomalous.scatter_add_(0, hits, ones[: len(hits)])
         self.region.index_add_(0, hits, weight[anomalous].double())
         fresh = self.tie[bins] == EMPTY
         # Whichever pixel of a bin is written last: one that differs from it is found in the next line.
@@ -113,8 +113,8 @@ def bin_lower_edge(index: int, pivot: float, bits: int) -> float:
 
     # The pivot's addition rounds: only a search finds the very score where its subtraction begins to reach the bin.
     ranks = range(-INFINITE, INFINITE + 1)
-    at = bisect_left(ranks, index, key=lambda rank: int(score_keys(torch.tensor(score(rank)), pivot, bits)))
-    return score(ranks[at]) if at < len(ranks) else math.inf
+    place = bisect_left(ranks, index, key=lambda rank: int(score_keys(torch.tensor(score(rank)), pivot, bits)))
+    return score(ranks[place]) if place < len(ranks) else math.inf
 
 
 def default_pivot(scores: Tensor, foreground: Tensor | None = None) -> Tensor:

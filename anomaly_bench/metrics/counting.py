@@ -139,13 +139,13 @@ def count(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> No
     targets = [target, *(_scratch(1 << bits) for _ in range(threads - 1))]
     with ThreadPoolExecutor(threads) as pool:
         jobs = [
-            pool.submit(_count_on_cpu, loops, whole.part(start, stop), pivot, bits, own)
-            for (start, stop), own in zip(pairwise(cuts), targets, strict=True)
+            pool.submit(_count_on_cpu, loops, whole.part(start, stop), pivot, bits, part_bins)
+            for (start, stop), part_bins in zip(pairwise(cuts), targets, strict=True)
         ]
         for job in jobs:
             job.result()
-    for own in targets[1:]:
-        _fold(target, own)
+    for part_bins in targets[1:]:
+        _fold(target, part_bins)
 
 
 def on_cpu(*tensors: Tensor) -> bool:
@@ -195,8 +195,8 @@ class CpuPlanes(NamedTuple):
 def by_class(scores: Array, mask: Array, foreground: Array, weight: Array, sparse: bool) -> tuple[Array, Array, Array]:
     """Of what `CpuPlanes.flat` gives: scores of normal and of anomalous pixels, +0.0 for −0.0, and weights of these."""
     inside = foreground if foreground.size else np.ones_like(mask)
-    own, zero = weight if sparse else weight[mask], scores.dtype.type(0)
-    return scores[~mask & inside] + zero, scores[mask & inside] + zero, own[inside[mask]]
+    weights, zero = weight if sparse else weight[mask], scores.dtype.type(0)
+    return scores[~mask & inside] + zero, scores[mask & inside] + zero, weights[inside[mask]]
 
 
 def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
@@ -219,10 +219,10 @@ def _scratch(bins: int) -> list[Array]:
     return [*counts, np.zeros(bins), np.zeros(bins, dtype=np.int64)]
 
 
-def _fold(target: Sequence[Array], own: Sequence[Array]) -> None:
+def _fold(target: Sequence[Array], bins: Sequence[Array]) -> None:
     """Add one thread's histograms to the first's."""
-    filled = np.flatnonzero(own[3] != EMPTY)
-    for total, part in zip(target[:3], own[:3], strict=True):
+    filled = np.flatnonzero(bins[3] != EMPTY)
+    for total, part in zip(target[:3], bins[:3], strict=True):
         total[filled] += part[filled]
-    held, new = target[3][filled], own[3][filled]
+    held, new = target[3][filled], bins[3][filled]
     target[3][filled] = np.where(held == EMPTY, new, np.where(held == new, held, MIXED))

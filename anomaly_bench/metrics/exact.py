@@ -82,15 +82,15 @@ def joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else torch.empty(0)
 
 
-def in_order(whole: Tensor) -> Tensor:
+def in_order(scores: Tensor) -> Tensor:
     """Scores (N,), ascending; in main memory they are put in order where they are."""
-    if whole.device.type != "cpu":
-        return whole.sort().values
-    values = whole.numpy()
+    if scores.device.type != "cpu":
+        return scores.sort().values
+    values = scores.numpy()
     # A quick look: read-offs come in a row, and the scores are in order after the first.
     if (values[1:] < values[:-1]).any():
         values.sort()  # many times as quick as sorting in torch
-    return whole
+    return scores
 
 
 def _split(planes: Planes, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

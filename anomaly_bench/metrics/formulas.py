@@ -115,13 +115,13 @@ def fpr_at_tpr(normal: Array, anomalous: Array, tied: Array, tpr: float = 0.95) 
     if not (negatives and positives):
         return None
     needed = least_count(tpr, positives)
-    found = anomalous.cumsum()
-    at = int((found >= needed).argmax())
-    n, p = int(normal[at]), int(anomalous[at])
-    before = int(normal[: at + 1].sum()) - n
-    if tied[at]:
+    reached = anomalous.cumsum()
+    index = int((reached >= needed).argmax())
+    n, p = int(normal[index]), int(anomalous[index])
+    before = int(normal[: index + 1].sum()) - n
+    if tied[index]:
         return _share((before + n, before + n, before + n), negatives)
-    wanted = needed - (int(found[at]) - p)
+    wanted = needed - (int(reached[index]) - p)
     return _share((before + n * wanted / (p + 1), before, before + n), negatives)
 
 
@@ -143,12 +143,12 @@ def sensitivity_at(normal: Array, anomalous: Array, tied: Array, specificity: fl
     beyond = normal.cumsum() > allowed
     if not beyond.any():
         return Certified(1.0, 1.0, 1.0)
-    at = int(beyond.argmax())
-    n, p = int(normal[at]), int(anomalous[at])
-    before = int(anomalous[:at].sum())
-    if tied[at]:
+    index = int(beyond.argmax())
+    n, p = int(normal[index]), int(anomalous[index])
+    before = int(anomalous[:index].sum())
+    if tied[index]:
         return _share((before, before, before), positives)
-    spare = allowed - int(normal[:at].sum())
+    spare = allowed - int(normal[:index].sum())
     return _share((before + p * (spare + 1) / (n + 1), before, before + p), positives)
 
 
@@ -176,9 +176,9 @@ def average_precision_rows(normal: Array, anomalous: Array, tied: Array) -> Rows
     high[mixed] = p * (tp + p) / (tp + p + fp)
     total, sums = anomalous.sum(-1).astype(np.float64), []
     for part in (value, low, high):
-        whole = np.zeros(hits.shape)
-        whole[hits] = part
-        sums.append(_over(whole.sum(-1), total))
+        padded = np.zeros(hits.shape)
+        padded[hits] = part
+        sums.append(_over(padded.sum(-1), total))
     return _ordered(*sums)
 
 

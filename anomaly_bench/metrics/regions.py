@@ -109,8 +109,8 @@ class LesionDetection:
         """
         regions.check(called, "called pixels")
         hit = called.detach().cpu().flatten().numpy()[regions.pixels]
-        found = np.bincount(regions.owner, weights=hit, minlength=len(regions.sizes))
-        detected = found / regions.sizes >= self.share
+        covered = np.bincount(regions.owner, weights=hit, minlength=len(regions.sizes))
+        detected = covered / regions.sizes >= self.share
         group = np.searchsorted(self.sizes, regions.sizes, side="right") - 1
         for row, chosen in enumerate((group >= 0, (group >= 0) & detected)):
             self.counts[row] += np.bincount(group[chosen], minlength=len(self.sizes))
@@ -126,6 +126,6 @@ class LesionDetection:
         """One row per size class: smallest and largest size in pixels (None: no limit), lesions, detected."""
         largest = [*(size - 1 for size in self.sizes[1:]), None]
         return [
-            {"smallest": least, "largest": most, "lesions": lesions, "detected": found}
-            for least, most, lesions, found in zip(self.sizes, largest, *self.counts.tolist(), strict=True)
+            {"smallest": least, "largest": most, "lesions": lesions, "detected": detected}
+            for least, most, lesions, detected in zip(self.sizes, largest, *self.counts.tolist(), strict=True)
         ]

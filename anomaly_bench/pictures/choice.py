@@ -33,15 +33,15 @@ class Cases:
         """
         if self.each:
             parts = (part.cpu().numpy() for part in (score, batch["mask"], batch["foreground"]))
-            for at, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
+            for index, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
                 precision = image_ap(values[foreground], mask[foreground]) if mask.any() else None
                 if precision is not None:
-                    self._precision[at] = precision
+                    self._precision[index] = precision
         extremes = self._extremes()
-        self._precision = {at: self._precision[at] for at in extremes}
+        self._precision = {index: self._precision[index] for index in extremes}
         kept = {*extremes, *self._spread}
-        self._samples = {at: sample for at, sample in self._samples.items() if at in kept}
-        return sorted(at - first for at in kept if first <= at < first + len(score))
+        self._samples = {index: sample for index, sample in self._samples.items() if index in kept}
+        return sorted(index - first for index in kept if first <= index < first + len(score))
 
     def add(self, first: int, indices: Sequence[int], samples: Sequence[Sample]) -> None:
         """The samples of the wanted images."""
@@ -50,9 +50,9 @@ class Cases:
     def samples(self) -> list[Sample]:
         """Those to be shown, in the order of the set."""
         extremes = self._extremes()
-        others = [at for at in self._spread if at in self._samples and at not in extremes]
+        others = [index for index in self._spread if index in self._samples and index not in extremes]
         between = evenly(others, max(0, self.count - len(extremes)))
-        return [self._samples[at] for at in sorted([*extremes, *between])]
+        return [self._samples[index] for index in sorted([*extremes, *between])]
 
     def _extremes(self) -> list[int]:
         order = sorted(self._precision, key=self._precision.__getitem__)
@@ -67,4 +67,4 @@ def pick_samples(anomalous: Tensor, count: int) -> list[int]:
 def evenly(items: Sequence[int], count: int) -> list[int]:
     """`count` of the items, or all, evenly spread, with the first and the last one."""
     spread = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
-    return [items[at] for at in spread.tolist()]
+    return [items[index] for index in spread.tolist()]

@@ -105,7 +105,7 @@ def _map_column(samples: Sequence[Sample], name: str) -> list[Picture]:
     low, high = maps.min(), maps.max()
     scaled = (maps - low) / max(high - low, np.finfo(np.float32).tiny)
     coloured = (colormaps["viridis"](scaled)[..., :3] * 255).astype(np.uint8)
-    return [_outlined(_tile(one), sample.mask) for one, sample in zip(coloured, samples, strict=True)]
+    return [_outlined(_tile(image), sample.mask) for image, sample in zip(coloured, samples, strict=True)]
 
 
 def _grey(image: Tensor) -> Picture:

@@ -89,10 +89,10 @@ class SeedEnsemble:
             raise ValueError(f"expected at least two models, got {count}")
         return {name: (self._finished(score, count), seconds) for name, (score, seconds) in total.items()}
 
-    def _joined(self, one: Tensor, other: Tensor) -> Tensor:
+    def _joined(self, score: Tensor, other: Tensor) -> Tensor:
         if self.how == "max":
-            return torch.maximum(one, other)
-        return one * other if self.how == "product" else one + other
+            return torch.maximum(score, other)
+        return score * other if self.how == "product" else score + other
 
     def _finished(self, total: Tensor, models: int) -> Tensor:
         if self.how == "mean":

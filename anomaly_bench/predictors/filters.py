@@ -136,8 +136,8 @@ def equalise(image: Tensor, foreground: Tensor) -> Tensor:
     The histogram equalisation of each image by itself; 0 outside the foreground.
     """
     equalised = torch.zeros_like(image)
-    for one, inside, out in zip(image, foreground, equalised, strict=True):
-        values = one[inside]
+    for plane, inside, out in zip(image, foreground, equalised, strict=True):
+        values = plane[inside]
         ranks = torch.searchsorted(values.sort().values, values, right=True) / max(len(values), 1)
         out[inside] = ranks.to(image).masked_fill(values.isnan(), torch.nan)
     return equalised

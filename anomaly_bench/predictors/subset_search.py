@@ -120,13 +120,13 @@ def best_subset(sample: PixelSample, ways: Sequence[str] = WAYS, exhaustive: int
         raise ValueError("expected normal and anomalous validation pixels; there are none of one kind")
 
     def reached(subset: Sequence[int], how: str) -> Choice:
-        combined = combine([scores[:, at] for at in subset], how)
-        names = tuple(sample.names[at] for at in subset)
+        combined = combine([scores[:, column] for column in subset], how)
+        names = tuple(sample.names[column] for column in subset)
         return Choice(names, how, average_precision(combined, labels, weights))
 
     search = _all_subsets if len(sample.names) <= exhaustive else _greedy_subsets
-    found = [search(len(sample.names), partial(reached, how=how)) for how in ways]
-    return max(found, key=attrgetter("ap"))._replace(tried=sum(choice.tried for choice in found))
+    choices = [search(len(sample.names), partial(reached, how=how)) for how in ways]
+    return max(choices, key=attrgetter("ap"))._replace(tried=sum(choice.tried for choice in choices))
 
 
 def average_precision(scores: Tensor, labels: Tensor, weights: Tensor) -> float:

@@ -82,7 +82,7 @@ def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
     if not folder.is_dir():
         report(DataError(f"--{role} {folder}: is no folder; check the path after --{role}"))
         return {}
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     others: Counter[str] = Counter()
     for path in sorted(folder.rglob("*")):
         below = path.relative_to(folder)
@@ -93,31 +93,31 @@ def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
             others[path.suffix.lower() or path.name] += 1
             continue
         name = _bare(below.as_posix()[: -len(ending)], role)
-        if name in found:
-            both = f"{path} and {found[name]} have one name, '{name}'"
+        if name in paths:
+            both = f"{path} and {paths[name]} have one name, '{name}'"
             report(DataError(f"--{role}: {both}; leave one of them in the folder"))
-        found[name] = path
-    if not found:
+        paths[name] = path
+    if not paths:
         seen = ", ".join(f"{count} {kind}" for kind, count in others.most_common(3)) or "no file at all"
         report(DataError(f"--{role} {folder}: expected files that end in {', '.join(ENDINGS)}; found {seen}"))
-    return found
+    return paths
 
 
-def partners(names: Iterable[str], found: dict[str, Path]) -> dict[str, Path]:
+def partners(names: Iterable[str], paths: dict[str, Path]) -> dict[str, Path]:
     """The file of each name that has one: by its whole path, else by its last part where that is unique on both sides.
 
     A file in a folder that the names have too belongs to the name in that folder, and to no other.
     """
     names = list(names)
-    by_last = _unique({name: Path(name).name for name in found})
+    by_last = _unique({name: Path(name).name for name in paths})
     ours = _unique({name: Path(name).name for name in names})
     folders = {Path(name).parent for name in names} - {Path()}
     last = {
-        full: found[by_last[short]]
+        full: paths[by_last[short]]
         for short, full in ours.items()
         if short in by_last and Path(by_last[short]).parent not in folders
     }
-    return last | {name: found[name] for name in names if name in found}
+    return last | {name: paths[name] for name in names if name in paths}
 
 
 def raise_all(problems: Sequence[DataError]) -> None:
@@ -158,11 +158,11 @@ def _items(
     maps: dict[str, Path],
     masks: dict[str, Path],
     foreground: Path | None,
-    found: dict[str, Path] | None,
+    paths: dict[str, Path] | None,
     report: Report,
 ) -> list[Item]:
-    inside = {} if found is None else partners(maps, found)
-    if found is not None and (outside := [path for name, path in maps.items() if name not in inside]):
+    inside = {} if paths is None else partners(maps, paths)
+    if paths is not None and (outside := [path for name, path in maps.items() if name not in inside]):
         said = f"{len(outside)} maps without a foreground in {foreground}: {_listed(outside)}"
         report(DataError(f"{folder}: {said}; name them alike"))
     return [Item(name, path, masks.get(name), inside.get(name)) for name, path in maps.items()]
@@ -174,9 +174,9 @@ def _bare(name: str, role: str) -> str:
     return name[: -len(next(fitting, "")) or None]
 
 
-def _nearest(name: str, found: dict[str, Path], kind: str) -> str:
+def _nearest(name: str, paths: dict[str, Path], kind: str) -> str:
     """A hint at the file that may have been meant."""
-    shorts = {Path(full).name: path for full, path in found.items()}
+    shorts = {Path(full).name: path for full, path in paths.items()}
     close = closest(Path(name).name, shorts)
     return f"the nearest {kind} to {name} is {shorts[close]}; " if close else ""
 

@@ -97,7 +97,7 @@ def score(
     _check_numbers(fpr, image_share, resamples)
     items, calm = pair(Folders(maps, masks, foreground, normal_maps), normal, missing_normal)
     names = _subjects(items, maps, per_subject)
-    ids = {name: at for at, name in enumerate(sorted(set(names)))}
+    ids = {name: index for index, name in enumerate(sorted(set(names)))}
     subject = {item.map: ids[name] for item, name in zip(items, names, strict=True)}
     curve, threshold = ExactCurve() if exact else LocalizationCurve(), None
     work = _Work(len(items) + len(calm), progress or (lambda done, total: None), [])
@@ -249,13 +249,13 @@ def _subjects(items: Sequence[Item], maps: Path, expression: str | None) -> list
             f"--per-subject {expression}: is no regular expression ({error}); for folders per subject: '^[^/]+'"
         ) from error
     matches = {item.map: pattern.search(item.map.relative_to(maps).as_posix()) for item in items}
-    found = {path: match and (match.group(1) if match.groups() else match.group()) for path, match in matches.items()}
-    if lost := [str(path) for path, name in found.items() if not name]:
+    names = {path: match and (match.group(1) if match.groups() else match.group()) for path, match in matches.items()}
+    if lost := [str(path) for path, name in names.items() if not name]:
         raise DataError(
             f"--per-subject {expression}: finds no subject in {', '.join(lost[:SHOWN])} ({len(lost)} in all); "
             "the first parentheses, or else the whole expression, have to find its name in the path of every map"
         )
-    return [name for name in found.values() if name]
+    return [name for name in names.values() if name]
 
 
 def _check_numbers(fpr: float, image_share: float, resamples: int) -> None:

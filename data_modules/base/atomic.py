@@ -49,9 +49,9 @@ def publish(written: Path, folder: Path) -> None:
 
 def _listing(folder: Path) -> dict[str, int | str]:
     """How many files there are, and the digest of their names and sizes."""
-    found = sorted(
+    files = sorted(
         (os.path.relpath(path, folder), path.stat().st_size)
         for path in folder.rglob("*")
         if path.name != MANIFEST and path.is_file()
     )
-    return {"files": len(found), "digest": hashlib.sha256(json.dumps(found).encode()).hexdigest()}
+    return {"files": len(files), "digest": hashlib.sha256(json.dumps(files).encode()).hexdigest()}

@@ -175,12 +175,12 @@ def _cases(tree: Tree, layout: LayoutConfig, channels: list[str], report: Report
     patterns |= {"label": layout.label} if layout.label else {}
     patterns |= {"brain mask": layout.brain_mask} if layout.brain_mask else {}
     optional = ("label",) if layout.unlabelled == "healthy" else ()
-    found = _find(tree, patterns, report)
-    for subject, of in list(found.items()):
+    subjects = _find(tree, patterns, report)
+    for subject, of in list(subjects.items()):
         for what in (name for name in patterns if name not in of.files and name not in optional):
             expected = f"{tree.root}: subject {subject} has no {what}, expected '{patterns[what]}'"
             report(DataError(f"{expected}; add it or remove the subject"))
-            found.pop(subject, None)
+            subjects.pop(subject, None)
     return [
         Case(
             root=tree.root,
@@ -190,20 +190,20 @@ def _cases(tree: Tree, layout: LayoutConfig, channels: list[str], report: Report
             brain_mask=of.files.get("brain mask"),
             attributes=of.names,
         )
-        for subject, of in found.items()
+        for subject, of in subjects.items()
     ]
 
 
 def _find(tree: Tree, patterns: Mapping[str, str], report: Report) -> dict[str, _Found]:
     """Subjects by name: what {subject} stands for; of {subject_site} and {subject_number}, both: SITE/NUMBER."""
-    found: dict[str, _Found] = {}
+    subjects: dict[str, _Found] = {}
     unclear: set[str] = set()
     for what, pattern in patterns.items():
         _, hash_, channel = pattern.partition("#")
         for path, matched in tree.find(_file(pattern)):
             subject = "/".join(text for name, text in matched.items() if name.startswith("subject"))
             others = {name: text for name, text in matched.items() if not name.startswith("subject")}
-            of = found.setdefault(subject, _Found())
+            of = subjects.setdefault(subject, _Found())
             if what in of.files:
                 both = f"{tree.root}: {of.files[what]} and {path} both are the {what} of subject {subject}"
                 report(DataError(f"{both}; remove one or make the pattern '{pattern}' stricter"))
@@ -215,7 +215,7 @@ def _find(tree: Tree, patterns: Mapping[str, str], report: Report) -> dict[str, 
                 unclear.add(subject)
             of.files.setdefault(what, path + hash_ + channel)
             of.names.update(others)
-    return {subject: of for subject, of in found.items() if subject not in unclear}
+    return {subject: of for subject, of in subjects.items() if subject not in unclear}
 
 
 def _file(pattern: str) -> str:

@@ -17,11 +17,11 @@ def twins(images: Sequence[Mapping[str, str]]) -> list[tuple[int, int]]:
     first: dict[str, int] = {}
     pairs = [
         (first.setdefault(digest, position), position)
-        for position, own in enumerate(images)
-        for digest in own.values()
+        for position, digests in enumerate(images)
+        for digest in digests.values()
         if digest
     ]
-    return list(dict.fromkeys((one, other) for one, other in pairs if one != other))
+    return list(dict.fromkeys((twin, other) for twin, other in pairs if twin != other))
 
 
 def check_leakage(cases: Sequence[Case], images: Sequence[Mapping[str, str]], split: dict[str, list[str]]) -> None:

@@ -34,15 +34,15 @@ class Tree:
     def files(self) -> list[str]:
         if not self.root.is_dir():
             raise DataError(f"{self.root}: no such folder; set {self.key}=FOLDER (or DATA_ROOT=FOLDER with make)")
-        found = [
+        paths = [
             (Path(folder) / name).relative_to(self.root).as_posix()
             for folder, names in _walk(self.root)
             for name in names
             if not name.startswith(".")  # .DS_Store, and the ._NAME that macOS puts beside NAME in archives
         ]
-        if not found:
+        if not paths:
             raise DataError(f"{self.root}: the folder is empty; set {self.key} to the folder that holds the dataset")
-        return sorted(found)
+        return sorted(paths)
 
     def find(self, pattern: str) -> list[tuple[str, dict[str, str]]]:
         """Files that match the pattern, each with what its `{names}` stand for; sorted by path."""
@@ -63,10 +63,10 @@ class Tree:
             for path, got in self.find(pattern):
                 index.setdefault(tuple(sorted(got.items())), []).append(path)
         wanted = {key: names.get(key, "") for key in compile_pattern(pattern).groupindex}
-        found = self._index[pattern].get(tuple(sorted(wanted.items())), [])
-        if len(found) > 1:
-            raise DataError(f"{self.root}: {found[0]} and {found[1]} both match '{pattern}'; make the pattern stricter")
-        return found[0] if found else None
+        paths = self._index[pattern].get(tuple(sorted(wanted.items())), [])
+        if len(paths) > 1:
+            raise DataError(f"{self.root}: {paths[0]} and {paths[1]} both match '{pattern}'; make the pattern stricter")
+        return paths[0] if paths else None
 
 
 def group_pattern(key: str, pattern: str) -> re.Pattern[str]:

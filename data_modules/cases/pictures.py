@@ -33,10 +33,10 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) ->
     search = _Search(config, Tree(folder), report)
     search.check_category()
     normal = search.normal()
-    suspects = search.suspects([found for found, _ in normal])
-    _report_copies(search.tree, [*(found for found, _ in normal), *suspects], report)
+    suspects = search.suspects([picture for picture, _ in normal])
+    _report_copies(search.tree, [*(picture for picture, _ in normal), *suspects], report)
     masked = search.masked(suspects)
-    _report_trained_masks(search.tree, {found.path for found, _ in normal}, masked, report)
+    _report_trained_masks(search.tree, {picture.path for picture, _ in normal}, masked, report)
     if not normal and all(case.pool == "test" for case in masked):
         raise DataError(
             f"{folder}: no normal picture fits dataset.normal / dataset.train_normal "
@@ -47,7 +47,7 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) ->
             f"{folder}: no anomalous picture fits dataset.anomalous={list(config.anomalous)}; is dataset.root right?"
         )
     cases: dict[str, Case] = {}
-    for case in (*(found.case(folder, pool) for found, pool in normal), *masked):
+    for case in (*(picture.case(folder, pool) for picture, pool in normal), *masked):
         cases.setdefault(case.subject, case)
     return list(cases.values())
 
@@ -82,80 +82,80 @@ class _Search:
         """Normal pictures, each with its pool."""
         config, tree = self.config, self.tree
         pools = {"train": config.train_normal, "val": config.val_normal, "test": config.test_normal}
-        normal = [(found, pool) for pool, patterns in pools.items() for found in self._pictures(patterns)]
+        normal = [(picture, pool) for pool, patterns in pools.items() for picture in self._pictures(patterns)]
         official = None if config.official_split is None else read_official_split(tree, config.official_split)
-        for found in self._pictures(config.normal):
-            pool = "any" if official is None else official.get(found.subject)
+        for picture in self._pictures(config.normal):
+            pool = "any" if official is None else official.get(picture.subject)
             if pool is None:
                 said = f"dataset.official_split={config.official_split} says nothing about it"
                 self.report(
-                    DataError(f"{tree.root / found.path}: {said}; add a row, remove the picture, or set it to null")
+                    DataError(f"{tree.root / picture.path}: {said}; add a row, remove the picture, or set it to null")
                 )
             else:
-                normal.append((found, pool))
+                normal.append((picture, pool))
         return normal
 
     def suspects(self, normal: list[Picture]) -> list[Picture]:
         """Pictures of `anomalous` that are not normal."""
         patterns: dict[str, list[str]] = {}
-        for found in normal:
-            patterns.setdefault(found.path, []).append(found.pattern)
+        for picture in normal:
+            patterns.setdefault(picture.path, []).append(picture.pattern)
         suspects = []
-        for found in self._pictures(self.config.anomalous):
-            if found.path not in patterns:
-                suspects.append(found)
-            elif not any(spells_out(pattern, found.pattern) for pattern in patterns[found.path]):
-                both = f"is normal by '{patterns[found.path][0]}' and anomalous by '{found.pattern}'"
-                self.report(DataError(f"{self.tree.root / found.path}: {both}; make one of the patterns stricter"))
+        for picture in self._pictures(self.config.anomalous):
+            if picture.path not in patterns:
+                suspects.append(picture)
+            elif not any(spells_out(pattern, picture.pattern) for pattern in patterns[picture.path]):
+                both = f"is normal by '{patterns[picture.path][0]}' and anomalous by '{picture.pattern}'"
+                self.report(DataError(f"{self.tree.root / picture.path}: {both}; make one of the patterns stricter"))
         return suspects
 
     def masked(self, suspects: list[Picture]) -> list[Case]:
         """The pictures that have a mask: of pool 'test', or 'any' if the mask is empty and may be."""
         tree = self.tree
-        masks = [(found, mask) for found in suspects if (mask := self._mask(found))]
+        masks = [(picture, mask) for picture in suspects if (mask := self._mask(picture))]
         if not self.config.empty_mask_is_normal:
-            return [found.case(tree.root, "test", mask) for found, mask in masks]
+            return [picture.case(tree.root, "test", mask) for picture, mask in masks]
         pools = _pools([tree.root / mask for _, mask in masks], self.config.mask_threshold)
-        for one in pools:
-            if isinstance(one, DataError):
-                self.report(one)
-        pooled = zip(masks, pools, strict=True)
-        return [found.case(tree.root, one, mask) for (found, mask), one in pooled if isinstance(one, str)]
+        for pool in pools:
+            if isinstance(pool, DataError):
+                self.report(pool)
+        in_pools = zip(masks, pools, strict=True)
+        return [picture.case(tree.root, pool, mask) for (picture, mask), pool in in_pools if isinstance(pool, str)]
 
     def _pictures(self, patterns: list[str]) -> list[Picture]:
         """What the patterns find, less the masks of others that they find."""
         chosen = chosen_categories(self.config)
-        found = [
+        pictures = [
             Picture(path, subject_name(pattern, path), names, pattern)
             for pattern in patterns
             for path, names in self.tree.find(pattern)
             if chosen is None or names.get(CATEGORY, chosen[0]) in chosen
         ]
-        masks = {mask for one in found for mask in self._masks(one, lambda _: None) if mask != one.path}
-        return [one for one in found if one.path not in masks]
+        masks = {mask for picture in pictures for mask in self._masks(picture, lambda _: None) if mask != picture.path}
+        return [picture for picture in pictures if picture.path not in masks]
 
-    def _mask(self, found: Picture) -> str | None:
+    def _mask(self, picture: Picture) -> str | None:
         """The mask's path; None, once reported, if there is none or more than one."""
         problems: list[DataError] = []
-        fitting = self._masks(found, problems.append)
+        fitting = self._masks(picture, problems.append)
         if problems:
             self.report(problems[0])
             return None
         if len(fitting) == 1:
             return next(iter(fitting))
-        picture, expected = self.tree.root / found.path, " or ".join(f"'{one}'" for one in self._mask_patterns())
+        path, expected = self.tree.root / picture.path, " or ".join(f"'{pattern}'" for pattern in self._mask_patterns())
         if fitting:
-            self.report(DataError(f"{picture}: has the masks {' and '.join(fitting)}; keep one of them"))
+            self.report(DataError(f"{path}: has the masks {' and '.join(fitting)}; keep one of them"))
         else:
-            self.report(DataError(f"{picture}: its mask is missing, expected {expected}; add it or remove the picture"))
+            self.report(DataError(f"{path}: its mask is missing, expected {expected}; add it or remove the picture"))
         return None
 
-    def _masks(self, found: Picture, report: Report) -> list[str]:
+    def _masks(self, picture: Picture, report: Report) -> list[str]:
         """The paths that are masks of the picture; report: told of a pattern that several files fit."""
         fitting: dict[str, None] = {}
         for pattern in self._mask_patterns():
             try:
-                if mask := self.tree.one(pattern, found.names):
+                if mask := self.tree.one(pattern, picture.names):
                     fitting[mask] = None
             except DataError as error:
                 report(error)
@@ -191,7 +191,7 @@ def _report_trained_masks(tree: Tree, normal: set[str], masked: Iterable[Case], 
 def _report_copies(tree: Tree, pictures: Iterable[Picture], report: Report) -> None:
     """Tell of each picture whose subject another picture is already."""
     paths: dict[str, str] = {}
-    for found in pictures:
-        if (first := paths.setdefault(found.subject, found.path)) != found.path:
-            both = f"{first} and {found.path} are both {found.subject}"
+    for picture in pictures:
+        if (first := paths.setdefault(picture.subject, picture.path)) != picture.path:
+            both = f"{first} and {picture.path} are both {picture.subject}"
             report(DataError(f"{tree.root}: {both}; set dataset.root to the folder of one copy"))

@@ -62,8 +62,8 @@ def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Ca
 
     With `group_gap` that text is a number, and numbers in a row that lie no further apart make one group.
     """
-    found = [re.search(config.group, case.subject) if config.group else None for case in cases]
-    inside = [match.group(1) if match else None for match in found]
+    matches = [re.search(config.group, case.subject) if config.group else None for case in cases]
+    inside = [match.group(1) if match else None for match in matches]
     names = [case.group or (case.subject if text is None else text) for text, case in zip(inside, cases, strict=True)]
     if config.group_gap is not None:
         numbers = sorted({int(name) for name in names if name.isdecimal()})

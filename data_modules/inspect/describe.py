@@ -135,8 +135,8 @@ def summarize(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
         values = [value for value in values if value.strip().lower() not in UNKNOWN]
         numbers = _numbers(values)
         if numbers is not None and len(set(values)) > FEW:
-            found = {"min": numbers.min(), "median": np.median(numbers), "max": numbers.max()}
-            summary[key] = {name: float(value) for name, value in found.items()}
+            numeric = {"min": numbers.min(), "median": np.median(numbers), "max": numbers.max()}
+            summary[key] = {name: float(value) for name, value in numeric.items()}
         else:
             summary[key] = {"counts": dict(Counter(values).most_common())}
         summary[key]["missing"] = len(cases) - len(values)

@@ -15,18 +15,18 @@ HALF_A_LEVEL = 0.5 / 255  # of grey: resizing rounds what was one value
 
 def examine_picture(data: AnomalyDataModule, case: Case) -> Examined:
     """Read a picture and its mask as a run would; if that fails, look at each file by itself."""
-    found = Examined(case)
-    slices = found.read_as_a_run_does(data)
+    examined = Examined(case)
+    slices = examined.read_as_a_run_does(data)
     if slices is None:
-        found.problems += _unreadable(case, found.problems[0])
-        return found
+        examined.problems += _unreadable(case, examined.problems[0])
+        return examined
     low, high = (float(value) for value in slices.image.aminmax())
     if high - low < HALF_A_LEVEL:
         what = f"every pixel has the one value {high:.3g}, of 0 to 1"
-        found.add(WARNING, case.files[0], what, "look at it; copy it again or remove it")
+        examined.add(WARNING, case.files[0], what, "look at it; copy it again or remove it")
     else:
-        found.contents = [hash_of_bytes(slices.image.numpy().tobytes())]
-    return found
+        examined.contents = [hash_of_bytes(slices.image.numpy().tobytes())]
+    return examined
 
 
 def _unreadable(case: Case, known: Problem) -> list[Problem]:

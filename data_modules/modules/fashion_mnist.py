@@ -113,14 +113,14 @@ def paste(rng: np.random.Generator, picture: Grey, donors: Sequence[Grey]) -> tu
 
 def _write_class(folder: Path, label: int, arrays: Sequence[Grey], numbers: Numbers) -> None:
     train, train_labels, test, test_labels = arrays
-    own = train[train_labels == label]
+    pictures = train[train_labels == label]
     for index in numbers["train", label]:
-        _save(own[index], folder / f"train/good/{index:05d}.png")
-    own = test[test_labels == label]
+        _save(pictures[index], folder / f"train/good/{index:05d}.png")
+    pictures = test[test_labels == label]
     others = [other for other in range(len(CLASSES)) if other != label]
     donors = [test[test_labels == other] for other in others]
     for index in numbers["test", label]:
-        picture = own[index]
+        picture = pictures[index]
         if index % 2 == 0:
             _save(picture, folder / f"test/good/{index:05d}.png")
             continue
@@ -139,21 +139,21 @@ def _first_of_equals(train: Grey, train_labels: Grey, test: Grey, test_labels: G
     numbers: Numbers = {}
     for label in range(len(CLASSES)):
         for split, pictures in (("train", train[train_labels == label]), ("test", test[test_labels == label])):
-            own = numbers[split, label] = []
+            kept = numbers[split, label] = []
             for index, picture in enumerate(pictures):
                 content = picture.tobytes()
                 if content not in seen:
                     seen.add(content)
-                    own.append(index)
+                    kept.append(index)
     return numbers
 
 
 def _locate(root: Path) -> list[Path]:
     tree = Tree(root)
-    found = [[path for end in ("", ".gz") for path, _ in tree.find(f"**/{name}{end}")] for name in FILES]
-    if missing := [name for name, paths in zip(FILES, found, strict=True) if not paths]:
+    candidates = [[path for end in ("", ".gz") for path, _ in tree.find(f"**/{name}{end}")] for name in FILES]
+    if missing := [name for name, paths in zip(FILES, candidates, strict=True) if not paths]:
         raise DataError(f"{root}: {missing[0]}.gz is missing; set dataset.root to the folder with the four files")
-    return [root / paths[0] for paths in found]
+    return [root / paths[0] for paths in candidates]
 
 
 def _check(paths: Sequence[Path], arrays: Sequence[Grey]) -> None:

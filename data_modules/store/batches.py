@@ -98,9 +98,9 @@ class Mapped:
             chosen = indices[anomalous]
             ends, lengths = self.region_end[chosen], self.pixels[chosen]
             unpacked = self._unpack(self.mask[self.mask_row[chosen]])
-            for row, own, end, length in zip(anomalous, unpacked, ends, lengths, strict=True):
-                masks[row] = own
-                weights[row][own] = self.region[end - length : end]
+            for row, mask, end, length in zip(anomalous, unpacked, ends, lengths, strict=True):
+                masks[row] = mask
+                weights[row][mask] = self.region[end - length : end]
         return torch.from_numpy(masks), torch.from_numpy(weights)
 
     def foregrounds(self, indices: NDArray[np.int64]) -> Tensor:

@@ -139,8 +139,8 @@ def _resume(folder: Path, header: Header, wanted: Sequence[tuple[str, str]]) -> 
         journal = read_journal(folder)
         if journal.header is not None and journal.header.fingerprint == header.fingerprint:
             sound = intact([map_bytes(folder / f"{name}.bin") for name in FILES], journal.entries)
-            for entry, case, whole in zip(journal.entries, wanted, sound, strict=False):
-                if not whole or (entry.subject, entry.content) != case:
+            for entry, case, complete in zip(journal.entries, wanted, sound, strict=False):
+                if not complete or (entry.subject, entry.content) != case:
                     break
                 good.append(entry)
     if good:

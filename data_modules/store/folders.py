@@ -35,8 +35,8 @@ class StoreInfo:
 def list_stores(cache_dir: Path) -> list[StoreInfo]:
     """Every store below a cache folder, by name, then by last use; also those that are unfinished or damaged."""
     folders = [folder for folder in (cache_dir / "stores").glob("*") if folder.is_dir()]
-    found = [info for folder in folders if (info := _describe(folder))]
-    return sorted(found, key=lambda info: (info.name, info.last_used))
+    stores = [info for folder in folders if (info := _describe(folder))]
+    return sorted(stores, key=lambda info: (info.name, info.last_used))
 
 
 def remove_store(info: StoreInfo) -> None:

@@ -117,9 +117,9 @@ def _pixels(image: Tensor, stored: NDArray[Any], zero: Sequence[int], levels: Se
     blank = (high - low) <= torch.maximum(high.abs(), low.abs()) * RESOLUTION
     digests = []
     for channel in range(image.shape[1]):
-        own = np.ascontiguousarray(stored[:, channel])
-        scale = json.dumps([own.shape, zero[channel : channel + 1], levels[channel : channel + 1]])
-        digests.append("" if blank[channel] else hash_of_bytes(scale.encode(), own.data))
+        plane = np.ascontiguousarray(stored[:, channel])
+        scale = json.dumps([plane.shape, zero[channel : channel + 1], levels[channel : channel + 1]])
+        digests.append("" if blank[channel] else hash_of_bytes(scale.encode(), plane.data))
     return digests
 
 
@@ -137,10 +137,10 @@ def _quantized(image: Tensor) -> tuple[NDArray[Any], tuple[int, ...], tuple[floa
 
     What is k/255 already (a picture of 8 bits) is kept exactly.
     """
-    whole = image * BITS
-    if bool(((whole >= 0) & (whole <= BITS)).all()) and torch.equal(whole.round() / BITS, image):
+    scaled = image * BITS
+    if bool(((scaled >= 0) & (scaled <= BITS)).all()) and torch.equal(scaled.round() / BITS, image):
         channels = image.shape[1]
-        return whole.round().byte().numpy(), (0,) * channels, (float(BITS),) * channels
+        return scaled.round().byte().numpy(), (0,) * channels, (float(BITS),) * channels
     low, high = image.amin(dim=(0, 2, 3)).clamp(max=0).double(), image.amax(dim=(0, 2, 3)).clamp(min=0).double()
     place = (-low / torch.where(high > low, high - low, 1.0) * BITS).floor()
     places = torch.stack([place, (place + 1).clamp(max=BITS)])

@@ -22,8 +22,8 @@ def code_digest() -> str:
 @cache
 def library_versions() -> dict[str, str | None]:
     """The installed versions of the libraries that read, resample and resize; None for one that is not there."""
-    found: dict[str, str | None] = dict.fromkeys(LIBRARIES)
+    versions: dict[str, str | None] = dict.fromkeys(LIBRARIES)
     for name in LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions

@@ -168,9 +168,9 @@ def bounding_box(inside: NDArray[Any], margin: int = 0) -> Box | None:
     if not plane.any():
         return None
     rows, columns = _extent(plane.any(axis=1)), _extent(plane.any(axis=0))
-    found = (_extent(ordered[:, rows, columns].any(axis=(1, 2))), rows, columns)
+    extents = (_extent(ordered[:, rows, columns].any(axis=(1, 2))), rows, columns)
     box = [slice(None)] * 3
-    for axis, flip, part in zip(axes, flips, found, strict=True):
+    for axis, flip, part in zip(axes, flips, extents, strict=True):
         length, (start, stop) = inside.shape[axis], (part.start, part.stop)
         if flip.step < 0:
             start, stop = length - stop, length - start

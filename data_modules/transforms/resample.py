@@ -58,8 +58,8 @@ def resampled(scan: Scan, step: Step) -> Scan | None:
         for old, new in zip(images, after.image, strict=True):
             ndimage.map_coordinates(old, where, output=new[slab], order=1, mode="nearest", prefilter=False)
         nearest = tuple(np.rint(where).astype(np.intp))
-        for mask, own in masks:
-            cast(NDArray[Any], own)[slab] = mask[nearest]
+        for mask, target in masks:
+            cast(NDArray[Any], target)[slab] = mask[nearest]
     return after
 
 

@@ -102,8 +102,8 @@ class Scan:
         """{image: (C, X, Y, Z) float32, label: (1, X, Y, Z) uint8, brain: (1, X, Y, Z) bool}, what is known of them."""
         self.settle()
         image = np.empty((len(self.image), *self.shape), np.float32)
-        for own, array in zip(image, self.image, strict=True):
-            own[...] = array
+        for channel, array in zip(image, self.image, strict=True):
+            channel[...] = array
         return {"image": self._tensor(image), **self._masks()}
 
     def parts(self) -> Iterator[dict[str, MetaTensor]]:

@@ -154,7 +154,7 @@ def _expected(argument: str, value: Any, axes: int) -> str | None:
         values = [value] if not isinstance(value, Sequence) or isinstance(value, str) else list(value)
         one_for_all = argument not in PLACES and len(values) == 1
         counted = one_for_all or len(values) == axes
-        if counted and all(_fits(one, whole, argument in PLACES) for one in values):
+        if counted and all(_fits(number, whole, argument in PLACES) for number in values):
             return None
         what = "whole numbers of voxels" if whole else "millimetres"
         sign = "0 or more" if argument in PLACES else f"above 0 ({AS_IS}: as it is)"

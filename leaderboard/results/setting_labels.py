@@ -49,10 +49,10 @@ def tell_ensembles_apart(ensembles: Sequence[RunArrays]) -> list[RunArrays]:
 
     A name that would be shared says its seeds (`rec_l1@seeds=0,2`) and, where these are the same too, the start of its run id.
     """
-    found = list(ensembles)
+    told_apart = list(ensembles)
     for suffix in (_seeds_text, lambda run: f"#{run.run_id[:SUFFIX_LENGTH]}"):
-        shared = Counter((name, len(run.ensemble_of)) for run in found for name in run.predictors)
-        found = [
+        shared = Counter((name, len(run.ensemble_of)) for run in told_apart for name in run.predictors)
+        told_apart = [
             replace(
                 run,
                 predictors=tuple(
@@ -60,9 +60,9 @@ def tell_ensembles_apart(ensembles: Sequence[RunArrays]) -> list[RunArrays]:
                     for name in run.predictors
                 ),
             )
-            for run in found
+            for run in told_apart
         ]
-    return found
+    return told_apart
 
 
 def _seeds_text(run: RunArrays) -> str:

@@ -35,7 +35,7 @@ def aggregate(collection: Collection) -> list[Row]:
     ensembles: dict[Group, list[RunArrays]] = defaultdict(list)
     for run in joined.collection.results:
         (ensembles if run.ensemble_of else runs)[Group(run.dataset, run.model, run.beta, run.setting_id)].append(run)
-    seeds = defaultdict(set, {group: distinct_seeds(group, found) for group, found in runs.items()})
+    seeds = defaultdict(set, {group: distinct_seeds(group, group_rows) for group, group_rows in runs.items()})
     for planned in joined.collection.planned:
         seeds[Group(planned.dataset, planned.model, planned.beta, planned.setting_id)].add(planned.seed)
     for group in ensembles:
@@ -46,8 +46,8 @@ def aggregate(collection: Collection) -> list[Row]:
         said = (notes.get(group, ""), joined.notes.get(group.setting_id, ""))
         folds = joined.folds.get(group.setting_id, 0)
         shared = {"label": labels[group], "note": "\n".join(filter(None, said)), "folds": folds}
-        found = _rows(group, runs.get(group, []), len(seeds[group]), shared)
-        rows += found or ([_empty(group, len(seeds[group]), shared)] if seeds[group] else [])
+        group_rows = _rows(group, runs.get(group, []), len(seeds[group]), shared)
+        rows += group_rows or ([_empty(group, len(seeds[group]), shared)] if seeds[group] else [])
         rows += [row for run in tell_ensembles_apart(ensembles[group]) for row in _rows(group, [run], 1, shared)]
     return mark(sorted(rows, key=_order))
 
@@ -82,15 +82,15 @@ def _rows(group: Group, runs: list[RunArrays], planned: int, shared: dict[str, A
             predictor=name,
             n=len(sample.seeds),
             planned=planned,
-            test=dict(zip(METRICS, found, strict=False)),
-            validation=dict(zip(METRICS, found[len(METRICS) :], strict=False)),
+            test=dict(zip(METRICS, summary, strict=False)),
+            validation=dict(zip(METRICS, summary[len(METRICS) :], strict=False)),
             domain=runs[0].domain,
             ensemble=len(runs[0].ensemble_of),
-            seconds=found[-1],
+            seconds=summary[-1],
             samples=sample,
             **shared,
         )
-        for name, sample, found in zip(names, samples, _summaries(samples, len(runs)), strict=True)
+        for name, sample, summary in zip(names, samples, _summaries(samples, len(runs)), strict=True)
     ]
 
 

@@ -53,34 +53,34 @@ class DomainRow:
 
 def by_domain(choices: list[Chosen], metrics: Iterable[str]) -> list[DomainRow]:
     """Per metric and domain the predictors by falling (where lower is better: rising) mean over datasets."""
-    found = []
+    domain_rows = []
     for metric in metrics:
-        for domain in sorted({one.domain for one in choices if one.domain}):
+        for domain in sorted({choice.domain for choice in choices if choice.domain}):
             values = _values(choices, metric, domain)
             datasets = len({family for families in values.values() for family in families})
             rows = [
                 DomainRow(metric, domain, name, summarise(list(of.values())), datasets) for name, of in values.items()
             ]
-            found += sorted(rows, key=lambda row: (-direction(metric) * (row.value.mean or 0.0), row.predictor))
-    return found
+            domain_rows += sorted(rows, key=lambda row: (-direction(metric) * (row.value.mean or 0.0), row.predictor))
+    return domain_rows
 
 
 def rank(choices: list[Chosen], metric: str, domain: str = "") -> Ranking:
     """The ranking by one metric over all datasets, or those of a domain."""
     values = _values(choices, metric, domain)
     datasets = tuple(sorted({family for families in values.values() for family in families}))
-    whole = sorted(name for name, families in values.items() if len(families) == len(datasets))
+    complete = sorted(name for name, families in values.items() if len(families) == len(datasets))
     left_out = {name: len(families) for name, families in sorted(values.items()) if len(families) < len(datasets)}
-    if not whole:
+    if not complete:
         return Ranking(
             metric, domain, datasets, {}, None, None, (), left_out, "no predictor has a value on every dataset"
         )
-    table = np.array([[values[name][family] for name in whole] for family in datasets])
+    table = np.array([[values[name][family] for name in complete] for family in datasets])
     average = rankdata(-direction(metric) * table, axis=1).mean(axis=0)
-    ranks = {whole[at]: float(average[at]) for at in np.argsort(average, kind="stable")}
-    if len(datasets) < MIN_DATASETS or len(whole) < MIN_PREDICTORS:
+    ranks = {complete[index]: float(average[index]) for index in np.argsort(average, kind="stable")}
+    if len(datasets) < MIN_DATASETS or len(complete) < MIN_PREDICTORS:
         why = (
-            f"n too small: {len(datasets)} datasets and {len(whole)} predictors; a test of ranks needs "
+            f"n too small: {len(datasets)} datasets and {len(complete)} predictors; a test of ranks needs "
             f"{MIN_DATASETS} and {MIN_PREDICTORS}"
         )
         return Ranking(metric, domain, datasets, ranks, None, None, (), left_out, why)
@@ -90,15 +90,15 @@ def rank(choices: list[Chosen], metric: str, domain: str = "") -> Ranking:
 
 def _values(choices: Iterable[Chosen], metric: str, domain: str) -> dict[str, dict[str, float]]:
     """Per predictor and family the mean over its datasets of the metric at the chosen setting."""
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in choices:
-        if one.metric == metric and domain in ("", one.domain) and one.row is not None:
-            value = one.row.test[metric].mean
+    table: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for choice in choices:
+        if choice.metric == metric and domain in ("", choice.domain) and choice.row is not None:
+            value = choice.row.test[metric].mean
             if value is not None:
-                found[one.predictor][one.family].append(value)
+                table[choice.predictor][choice.family].append(value)
     return {
         predictor: {family: float(np.mean(values)) for family, values in families.items()}
-        for predictor, families in found.items()
+        for predictor, families in table.items()
     }
 
 
@@ -113,11 +113,11 @@ def _tests(table: Array) -> tuple[float, float]:
 def cliques(ranks: dict[str, float], difference: float) -> tuple[tuple[str, ...], ...]:
     """The largest runs of two or more predictors, sorted by rank, whose ranks lie within `difference`."""
     names, values = list(ranks), list(ranks.values())
-    found: list[tuple[str, ...]] = []
+    groups: list[tuple[str, ...]] = []
     end = 0
     for start, value in enumerate(values):
-        stop = next((at for at in range(start, len(values)) if values[at] - value > difference), len(values))
+        stop = next((index for index in range(start, len(values)) if values[index] - value > difference), len(values))
         if stop > end and stop - start > 1:
-            found.append(tuple(names[start:stop]))
+            groups.append(tuple(names[start:stop]))
         end = max(end, stop)
-    return tuple(found)
+    return tuple(groups)

@@ -123,15 +123,15 @@ def curves(rows: Iterable[Row], metrics: Iterable[str]) -> list[Curve]:
             key = frozenset(fact for fact in facts if fact[0] not in OWN_BETA)
             name = row.predictor if not row.ensemble else f"{row.predictor} ({row.ensemble})"
             families[row.dataset, row.model].setdefault(key, {}).setdefault(name, []).append(row)
-    found = []
+    drawn = []
     for (dataset, model), settings in families.items():
         for members in settings.values():
             first = min(row.setting_id for alike in members.values() for row in alike)
             label = model if len(settings) == 1 else f"{model}#{first[:4]}"
             for predictor, alike in members.items():
                 alike.sort(key=lambda row: row.beta)
-                found += [Curve(dataset, label, predictor, metric, _points(alike, metric)) for metric in metrics]
-    return found
+                drawn += [Curve(dataset, label, predictor, metric, _points(alike, metric)) for metric in metrics]
+    return drawn
 
 
 def _points(rows: list[Row], metric: str) -> tuple[Point, ...]:
@@ -144,11 +144,11 @@ def chosen(rows: Iterable[Row], metrics: Iterable[str]) -> list[Chosen]:
     for row in rows:
         if row.samples is not None and not row.ensemble:
             by_predictor[row.dataset, row.predictor].append(row)
-    found = []
+    choices = []
     for metric in metrics:
-        of_metric = [one for alike in by_predictor.values() if (one := _choose(alike, metric)) is not None]
-        found += _with_front(of_metric)
-    return found
+        of_metric = [choice for alike in by_predictor.values() if (choice := _choose(alike, metric)) is not None]
+        choices += _with_front(of_metric)
+    return choices
 
 
 def _choose(rows: list[Row], metric: str) -> Chosen | None:
@@ -165,34 +165,34 @@ def _choose(rows: list[Row], metric: str) -> Chosen | None:
     return Chosen(oracle.dataset, family, oracle.domain, oracle.predictor, metric, best, oracle, len(rows), why=why)
 
 
-def _with_front(found: list[Chosen]) -> list[Chosen]:
+def _with_front(choices: list[Chosen]) -> list[Chosen]:
     """The choices of one metric, those on their dataset's front of time and quality marked."""
-    points = {id(one): _cost(one) for one in found}
+    points = {id(choice): _cost(choice) for choice in choices}
     by_dataset: dict[str, list[Chosen]] = defaultdict(list)
-    for one in found:
-        by_dataset[one.dataset].append(one)
+    for choice in choices:
+        by_dataset[choice.dataset].append(choice)
 
-    def beaten(one: Chosen) -> bool:
-        seconds, value = points[id(one)]
+    def beaten(choice: Chosen) -> bool:
+        seconds, value = points[id(choice)]
         return any(
             other_seconds <= seconds
-            and not better(one.metric, value, other)
+            and not better(choice.metric, value, other)
             and (other_seconds < seconds or other != value)
-            for other_seconds, other in (points[id(rival)] for rival in by_dataset[one.dataset] if rival.row)
+            for other_seconds, other in (points[id(rival)] for rival in by_dataset[choice.dataset] if rival.row)
         )
 
-    return [replace(one, front=one.row is not None and not beaten(one)) for one in found]
+    return [replace(choice, front=choice.row is not None and not beaten(choice)) for choice in choices]
 
 
-def _cost(one: Chosen) -> tuple[float, float]:
-    if one.row is None:
+def _cost(choice: Chosen) -> tuple[float, float]:
+    if choice.row is None:
         return np.inf, np.nan
-    return one.row.seconds.mean or 0.0, one.row.test[one.metric].mean or 0.0
+    return choice.row.seconds.mean or 0.0, choice.row.test[choice.metric].mean or 0.0
 
 
 def subject_summaries(rows: Iterable[Row]) -> list[SubjectSummary]:
     """For each row and metric of PAIRED that has values for any subject."""
-    found = []
+    summaries = []
     batches: dict[bytes, list[tuple[Row, str, Array]]] = defaultdict(list)
     for row in rows:
         for metric in PAIRED if row.samples else ():
@@ -205,8 +205,8 @@ def subject_summaries(rows: Iterable[Row]) -> list[SubjectSummary]:
         for (row, metric, mean), lowest, highest in zip(members, listed(low), listed(high), strict=True):
             variance = variance_components(row.samples.by_subject[metric])  # type: ignore[union-attr]
             where = (row.dataset, row.label, row.beta, row.predictor, metric)
-            found.append(SubjectSummary(*where, float(mean.mean()), lowest, highest, len(mean), variance))
-    return found
+            summaries.append(SubjectSummary(*where, float(mean.mean()), lowest, highest, len(mean), variance))
+    return summaries
 
 
 def attribute_rows(rows: Iterable[Row], metrics: tuple[str, ...]) -> list[AttributeRow]:
@@ -216,17 +216,17 @@ def attribute_rows(rows: Iterable[Row], metrics: tuple[str, ...]) -> list[Attrib
     for row in rows:
         tables: dict[tuple[str, str], list[Array]] = defaultdict(list)
         for run in row.samples.runs if row.samples else ():
-            at = run.predictors.index(row.predictor)
+            index = run.predictors.index(row.predictor)
             for attribute, values in run.groups.items():
                 for value, table in values.items() if attribute != "category" else ():
-                    tables[attribute, value].append(table[at])
+                    tables[attribute, value].append(table[index])
         found += [(row, *group, np.array(table).take(columns, axis=1)) for group, table in tables.items()]
     summaries = statistics_of_all([table for *_, table in found])
     return [
         AttributeRow(
-            row.dataset, row.label, row.beta, row.predictor, attribute, value, dict(zip(metrics, one, strict=True))
+            row.dataset, row.label, row.beta, row.predictor, attribute, value, dict(zip(metrics, summary, strict=True))
         )
-        for (row, attribute, value, _), one in zip(found, summaries, strict=True)
+        for (row, attribute, value, _), summary in zip(found, summaries, strict=True)
     ]
 
 
@@ -236,10 +236,10 @@ def lesion_summaries(rows: Iterable[Row]) -> list[LesionSummary]:
     for row in rows:
         counts: dict[tuple[int, int | None], list[Array]] = defaultdict(list)
         for run in row.samples.runs if row.samples else ():
-            at = run.predictors.index(row.predictor)
+            index = run.predictors.index(row.predictor)
             for size, table in run.lesions.items():
-                if table[at, 0]:
-                    counts[size].append(table[at])
+                if table[index, 0]:
+                    counts[size].append(table[index])
         found += [(row, size, np.array(members)) for size, members in counts.items()]
     rates = statistics_of_all([counts[:, 1:] / counts[:, :1] for *_, counts in found])
     return [

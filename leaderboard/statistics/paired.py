@@ -67,8 +67,8 @@ def over_subjects(differences: Array) -> list[Paired]:
     mean, low, high, p, effect = (np.full(rows, np.nan) for _ in range(5))
     known = ~np.isnan(differences)
     patterns, which = np.unique(known, axis=0, return_inverse=True)
-    for at, pattern in enumerate(patterns):
-        chosen = np.flatnonzero(which.reshape(-1) == at)
+    for index, pattern in enumerate(patterns):
+        chosen = np.flatnonzero(which.reshape(-1) == index)
         values = differences[np.ix_(chosen, pattern)]
         if not values.size:
             continue
@@ -93,7 +93,7 @@ def over_both(seeds: Array, subjects: Array | None) -> Array:
     mean, sd, n, p = _t_test(seeds, MIN_SEEDS)
     if subjects is not None:
         other_mean, _, _, other = _t_test(subjects, MIN_SUBJECTS)
-        first, second = (ndtri(np.maximum(one, SMALLEST) / 2) for one in (p, other))
+        first, second = (ndtri(np.maximum(values, SMALLEST) / 2) for values in (p, other))
         with np.errstate(invalid="ignore", divide="ignore"):
             both = 2 * ndtr(-1 / np.hypot(1 / first, 1 / second))
         same = (n >= MIN_SEEDS) & (sd <= NO_SPREAD) & (np.abs(mean) > NO_SPREAD)
@@ -130,8 +130,8 @@ def _signed_ranks(values: Array) -> tuple[Array, Array]:
     positive, negative = (np.where(sign * values > 0, ranks, 0.0).sum(axis=1) for sign in (1, -1))
     smaller = np.rint(2 * np.minimum(positive, negative)).astype(int)
     patterns, which = np.unique(np.sort(ranks, axis=1), axis=0, return_inverse=True)
-    for at, pattern in enumerate(patterns):
-        chosen = known & (which.reshape(-1) == at)
+    for index, pattern in enumerate(patterns):
+        chosen = known & (which.reshape(-1) == index)
         p[chosen] = np.minimum(1.0, 2 * _signed_rank_tail(pattern)[smaller[chosen]])
     return p, effect
 
@@ -154,7 +154,7 @@ def _signed_rank_tail(ranks: Array) -> Array:
 def _all(
     mean: Array, low: Array, high: Array, n: NDArray[np.int64], p: Array, effect: Array, why: NDArray[np.str_]
 ) -> list[Paired]:
-    columns = [listed(one) for one in (mean, low, high, p, holm(p), effect)]
+    columns = [listed(column) for column in (mean, low, high, p, holm(p), effect)]
     reasons = np.where(np.isnan(p), why, "").tolist()
     return [
         Paired(mean, low, high, n, p, adjusted, effect, why)

@@ -65,14 +65,14 @@ def t_quantile(n: NDArray[np.int64]) -> Array:
 def statistics_of_all(samples: Sequence[Array]) -> list[list[Statistic]]:
     """`statistics` of each (n, K) array of a long list; arrays of the same n share one pass."""
     by_size: dict[int, list[int]] = {}
-    for at, values in enumerate(samples):
-        by_size.setdefault(len(values), []).append(at)
-    found: list[list[Statistic]] = [[]] * len(samples)
+    for index, values in enumerate(samples):
+        by_size.setdefault(len(values), []).append(index)
+    results: list[list[Statistic]] = [[]] * len(samples)
     for members in by_size.values():
-        whole = iter(statistics(np.concatenate([samples[at] for at in members], axis=1)))
-        for at in members:
-            found[at] = [next(whole) for _ in range(samples[at].shape[1])]
-    return found
+        whole = iter(statistics(np.concatenate([samples[index] for index in members], axis=1)))
+        for index in members:
+            results[index] = [next(whole) for _ in range(samples[index].shape[1])]
+    return results
 
 
 def moments(values: Array) -> tuple[Array, Array, NDArray[np.int64]]:

@@ -65,8 +65,8 @@ class Claim(ABC):
 
 def runs_of(rows: list[Row]) -> list[RunArrays]:
     """The runs behind the rows, each once."""
-    found = {run.run_id: run for row in rows if row.samples for run in row.samples.runs}
-    return list(found.values())
+    runs = {run.run_id: run for row in rows if row.samples for run in row.samples.runs}
+    return list(runs.values())
 
 
 def test_value(run: RunArrays, predictor: str, metric: str) -> float | None:
@@ -106,8 +106,8 @@ def standing(run: RunArrays, predictor: str, rivals: Collection[str], metric: st
 
 def crossed(table: Mapping[Any, Mapping[int, list[float]]]) -> Array:
     """(groups, seeds) of values by group and seed: the mean of each, over the seeds that every group has."""
-    seeds = sorted(set.intersection(*(set(found) for found in table.values()))) if table else []
-    values = [np.mean(found[seed]) for found in table.values() for seed in seeds]
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in table.values()))) if table else []
+    values = [np.mean(by_seed[seed]) for by_seed in table.values() for seed in seeds]
     return np.array(values).reshape(len(table), len(seeds))
 
 

@@ -119,17 +119,17 @@ def count_bins(
                     return np.int64(-1)
                 begins[octave] = used
                 used += width
-            own = bins[np.uint64(begins[octave]) + (name & (width - np.uint64(1)))]
-            if own.normal + own.anomalous == 0:
-                own.key = pattern
-            elif own.key != pattern:
-                own.mixed = True
-                own.key = min(own.key, pattern)
+            bin_ = bins[np.uint64(begins[octave]) + (name & (width - np.uint64(1)))]
+            if bin_.normal + bin_.anomalous == 0:
+                bin_.key = pattern
+            elif bin_.key != pattern:
+                bin_.mixed = True
+                bin_.key = min(bin_.key, pattern)
             if hit:
-                own.anomalous += 1
-                own.region += weight[position if sparse else i]
+                bin_.anomalous += 1
+                bin_.region += weight[position if sparse else i]
             else:
-                own.normal += 1
+                bin_.normal += 1
         if hit:
             position += np.uint64(1)
     return np.int64(used)

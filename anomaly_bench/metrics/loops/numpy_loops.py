@@ -31,13 +31,13 @@ def count(
     passed = 0
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
-        hit, found = mask[block], int(mask[block].sum())
-        own = weight[passed : passed + found] if sparse else weight[block][hit]
-        passed += found
+        hit, hits = mask[block], int(mask[block].sum())
+        weights = weight[passed : passed + hits] if sparse else weight[block][hit]
+        passed += hits
         values = scores[block]
         if foreground.size:
             inside = foreground[block]
-            own, hit, values = own[inside[hit]], hit[inside], values[inside]
+            weights, hit, values = weights[inside[hit]], hit[inside], values[inside]
         index = (_keys(values, pivot) >> np.uint32(32 - bits)).astype(np.intp)
         codes = (values.astype(np.float64) + 0.0).view(np.int64) ^ _LEAST
         held = tie[index]
@@ -49,7 +49,7 @@ def count(
         positive = index[hit]
         np.add.at(normal, index[~hit], normal.dtype.type(1))
         np.add.at(anomalous, positive, anomalous.dtype.type(1))
-        np.add.at(region, positive, own.astype(np.float64))
+        np.add.at(region, positive, weights.astype(np.float64))
 
 
 def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bits: int, threshold: int) -> Array:

@@ -29,19 +29,19 @@ class SharedBins:
         self.counts = np.zeros((3, len(parts), size))
         patterns = np.zeros((len(parts), size), dtype=np.uint64)
         fills = np.zeros((len(parts), size), dtype=np.int64)
-        for row, own in enumerate(parts):
-            column = group[np.searchsorted(lower, ends(own, bits))]
+        for row, bins in enumerate(parts):
+            column = group[np.searchsorted(lower, ends(bins, bits))]
             for part, name in enumerate(COUNTS):
-                self.counts[part, row] = np.bincount(column, own[name], minlength=size)
-            fills[row] = np.bincount(column, minlength=size) + np.bincount(column, own["mixed"], minlength=size)
-            patterns[row, column] = own["key"]
+                self.counts[part, row] = np.bincount(column, bins[name], minlength=size)
+            fills[row] = np.bincount(column, minlength=size) + np.bincount(column, bins["mixed"], minlength=size)
+            patterns[row, column] = bins["key"]
         self._set_ties(patterns, fills)
 
     def read(self, weights: Array) -> Iterator[tuple[Array, dict[str, Rows]]]:
         """The rows of weights (resamples, subjects), some at a time, with the metrics of these."""
         each = max(CELLS // max(self.counts.shape[2], 1), 1)
-        for at in range(0, len(weights), each):
-            drawn = weights[at : at + each].astype(np.float64)
+        for start in range(0, len(weights), each):
+            drawn = weights[start : start + each].astype(np.float64)
             normal, anomalous, region = drawn @ self.counts
             tied = self._tied(drawn)
             yield (
@@ -56,11 +56,11 @@ class SharedBins:
 
     def _set_ties(self, patterns: Array, fills: Array) -> None:
         """Which bins hold one single score, whoever is drawn; of the others, small numbers that tell scores apart."""
-        one, filled = fills == 1, fills > 0
-        least = np.where(one, patterns, np.uint64(2**64 - 1)).min(0, initial=2**64 - 1)
-        most = np.where(one, patterns, np.uint64(0)).max(0, initial=0)
-        self._always = (one | ~filled).all(0) & (least == most)
-        self._sometimes = np.flatnonzero(~self._always & one.any(0))
+        single, filled = fills == 1, fills > 0
+        least = np.where(single, patterns, np.uint64(2**64 - 1)).min(0, initial=2**64 - 1)
+        most = np.where(single, patterns, np.uint64(0)).max(0, initial=0)
+        self._always = (single | ~filled).all(0) & (least == most)
+        self._sometimes = np.flatnonzero(~self._always & single.any(0))
         order = patterns[:, self._sometimes].argsort(0)
         ranked = np.take_along_axis(patterns[:, self._sometimes], order, 0)
         rank = np.zeros(order.shape)

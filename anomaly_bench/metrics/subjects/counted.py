@@ -51,12 +51,12 @@ class SubjectCurves(SubjectHistograms):
             raise ValueError(f"expected a finite pivot, got {pivot}; update the curve first, then pass its pivot")
         planes = checked(scores, mask, foreground, region_weight)
         self._rule = (pivot, threshold_bin)
-        whole = CpuPlanes.of(Planes(*(None if part is None else part.cpu() for part in planes)))  # type: ignore[arg-type]
-        loops = loops_for(whole.scores.size)
+        on_cpu = CpuPlanes.of(Planes(*(None if part is None else part.cpu() for part in planes)))  # type: ignore[arg-type]
+        loops = loops_for(on_cpu.scores.size)
         ids, local, images = np.unique(subject.cpu().numpy(), return_inverse=True, return_counts=True)
-        owner = local.repeat(len(whole.scores) // len(local)) if len(local) else local
-        for at, (name, count) in enumerate(zip(ids.tolist(), images.tolist(), strict=True)):
-            totals = self._count_one(loops, whole, np.flatnonzero(owner == at), name)
+        owner = local.repeat(len(on_cpu.scores) // len(local)) if len(local) else local
+        for index, (name, count) in enumerate(zip(ids.tolist(), images.tolist(), strict=True)):
+            totals = self._count_one(loops, on_cpu, np.flatnonzero(owner == index), name)
             self._totals[name] = self._totals.get(name, 0) + np.array([count, *totals])
 
     def _count_one(self, loops: ModuleType, planes: CpuPlanes, chosen: Array, name: int) -> Array:

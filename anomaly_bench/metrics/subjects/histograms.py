@@ -74,8 +74,8 @@ class SubjectHistograms:
         bins = self._settled()
         rows: list[dict[str, int | float | None]] = []
         for name in self.subjects:
-            own = bins.get(name, NO_BINS)[::-1]
-            ap = formulas.average_precision(own["normal"], own["anomalous"], ~own["mixed"])
+            filled = bins.get(name, NO_BINS)[::-1]
+            ap = formulas.average_precision(filled["normal"], filled["anomalous"], ~filled["mixed"])
             counts = dict(zip(TOTALS[:3], self._totals[name][:3].tolist(), strict=True))
             dice = self._dice(self._totals[name])
             rows.append({"subject": name} | counts | {"dice": dice and dice.value, "ap": ap and ap.value})
@@ -95,8 +95,8 @@ class SubjectHistograms:
             raise ValueError(f"expected subjects that have been counted, got {unknown}")
         bins = self._settled()
         drawn = [(bins[name], times) for name, times in Counter(names).items() if name in bins]
-        whole = weighted(drawn, self._bits)[::-1]
-        read = formulas.read_all(whole["normal"], whole["anomalous"], whole["region"], ~whole["mixed"])
+        total = weighted(drawn, self._bits)[::-1]
+        read = formulas.read_all(total["normal"], total["anomalous"], total["region"], ~total["mixed"])
         return read | {"dice": self._dice(sum((self._totals[name] for name in names), np.zeros(len(TOTALS))))}
 
     def bootstrap(
@@ -138,9 +138,9 @@ class SubjectHistograms:
         bins = self._settled()
         values = {name: np.full(len(weights), np.nan) for name in BOOTSTRAPPED}
         widths = {name: np.zeros(len(weights)) for name in BOOTSTRAPPED}
-        at = 0
+        start = 0
         for drawn, read in SharedBins([bins.get(name, NO_BINS) for name in self.subjects], self._bits).read(weights):
-            rows = slice(at, at := at + len(drawn))
+            rows = slice(start, start := start + len(drawn))
             for name, (value, low, high) in read.items():
                 values[name][rows], widths[name][rows] = value, high - low
         if self._rule is not None and self._rule[1] is not None:

@@ -35,9 +35,9 @@ def combined(parts: Iterable[Array], bits: int) -> Array:
     """Histograms as one in ascending order, the bins that are one at that many bits added up."""
     bins = np.concatenate([NO_BINS.view(RAW), *(part.view(RAW) for part in parts)]).view(BIN)
     order = np.argsort(bins["key"], kind="stable")  # quick, as parts of them are in order
-    whole = np.zeros(len(bins), dtype=BIN)
-    filled = loops_for(len(bins)).fold(bins, order, bits, whole)
-    return whole.view(RAW)[:filled].copy().view(BIN)
+    total = np.zeros(len(bins), dtype=BIN)
+    filled = loops_for(len(bins)).fold(bins, order, bits, total)
+    return total.view(RAW)[:filled].copy().view(BIN)
 
 
 def finest(parts: Iterable[Array], bits: int, limit: int) -> int:
@@ -46,20 +46,20 @@ def finest(parts: Iterable[Array], bits: int, limit: int) -> int:
 
     def filled(candidate: int) -> int:
         shift = np.uint64(FULL - candidate)
-        return sum(int(((own[1:] ^ own[:-1]) >> shift > 0).sum()) + 1 for own in codes)
+        return sum(int(((keys[1:] ^ keys[:-1]) >> shift > 0).sum()) + 1 for keys in codes)
 
     return bisect_right(range(1, bits + 1), limit, key=filled) or 1
 
 
 def weighted(parts: Sequence[tuple[Array, int]], bits: int) -> Array:
     """Histograms as one, each counted as often as it says."""
-    whole = []
+    copies = []
     for part, times in parts:
         part = part.copy() if times > 1 else part
         for name in COUNTS if times > 1 else ():
             part[name] *= times
-        whole.append(part)
-    return combined(whole, bits)
+        copies.append(part)
+    return combined(copies, bits)
 
 
 def shared(parts: Sequence[Array], bits: int, most: int) -> tuple[Array, Array]:

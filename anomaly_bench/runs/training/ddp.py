@@ -69,11 +69,11 @@ def train_over_devices(config: RunConfig, folder: Path, run_id: str) -> Checkpoi
 
 def _wait(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
     told = False
-    while any(one.poll() is None for one in ranks):
+    while any(rank.poll() is None for rank in ranks):
         if stop_request.save and not told:
             told = True
-            for one in ranks:
-                one.send_signal(signal.SIGUSR2 if stop_request.leave else signal.SIGTERM)
+            for rank in ranks:
+                rank.send_signal(signal.SIGUSR2 if stop_request.leave else signal.SIGTERM)
         _check(ranks)
         time.sleep(POLL)
     _check(ranks)
@@ -102,10 +102,10 @@ class Share(Sampler[list[int]]):
         return len(self.batches) // self.count
 
     def __iter__(self) -> Iterator[list[int]]:
-        for at, batch in enumerate(self.batches):
-            if at >= len(self) * self.count:
+        for index, batch in enumerate(self.batches):
+            if index >= len(self) * self.count:
                 continue  # to the end, so that the order of the next epoch is the same in all processes
-            if at % self.count == self.rank:
+            if index % self.count == self.rank:
                 yield batch
 
 
@@ -176,9 +176,9 @@ def _die_with_parent() -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
