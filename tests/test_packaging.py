@@ -14,6 +14,8 @@ from small_runs import SMALL
 
 from anomaly_bench.config.load import load_config
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text()
 
 
@@ -46,7 +48,6 @@ def test_the_wheel_carries_configs_assets_and_notices(installed):
     assert not (installed / "tests").exists()
 
 
-@pytest.mark.slow
 def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvtec_root):
     small = [*SMALL, "dataset.split.holdout=0.3"]
     command = [
@@ -82,7 +83,6 @@ def commands(pattern: str) -> list[str]:
     return [line for line in lines if re.match(pattern, line)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("line", commands("make bench"))
 def test_every_make_bench_of_the_readme_composes(line):
     """What make would run is composed; the sweep itself is run by `make bench` and the tests of the command line."""

@@ -85,7 +85,7 @@ def run(
         loggers = build_loggers(config, identity, folder, about, model.beta)
         with finishing(loggers):
             saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer.checkpoint_share)
-            tracking = [TrackingCallback(trackers_, folder)] if (trackers_ := trackers(loggers)) else []
+            tracking = [TrackingCallback(trackers(loggers), folder)] if trackers(loggers) else []
             trainer = build_trainer(config, folder, [report, localization, saver, *tracking], loggers)
             if config.trainer.hold_data:
                 data.hold(trainer.strategy.root_device)

@@ -35,7 +35,7 @@ def aggregate(collection: Collection) -> list[Row]:
     ensembles: dict[Group, list[RunArrays]] = defaultdict(list)
     for run in joined.collection.results:
         (ensembles if run.ensemble_of else runs)[Group(run.dataset, run.model, run.beta, run.setting_id)].append(run)
-    seeds = defaultdict(set, {group: distinct_seeds(group, group_rows) for group, group_rows in runs.items()})
+    seeds = defaultdict(set, {group: distinct_seeds(group, members) for group, members in runs.items()})
     for planned in joined.collection.planned:
         seeds[Group(planned.dataset, planned.model, planned.beta, planned.setting_id)].add(planned.seed)
     for group in ensembles:

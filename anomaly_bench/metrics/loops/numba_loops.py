@@ -119,17 +119,17 @@ def count_bins(
                     return np.int64(-1)
                 begins[octave] = used
                 used += width
-            bin_ = bins[np.uint64(begins[octave]) + (name & (width - np.uint64(1)))]
-            if bin_.normal + bin_.anomalous == 0:
-                bin_.key = pattern
-            elif bin_.key != pattern:
-                bin_.mixed = True
-                bin_.key = min(bin_.key, pattern)
+            held = bins[np.uint64(begins[octave]) + (name & (width - np.uint64(1)))]
+            if held.normal + held.anomalous == 0:
+                held.key = pattern
+            elif held.key != pattern:
+                held.mixed = True
+                held.key = min(held.key, pattern)
             if hit:
-                bin_.anomalous += 1
-                bin_.region += weight[position if sparse else i]
+                held.anomalous += 1
+                held.region += weight[position if sparse else i]
             else:
-                bin_.normal += 1
+                held.normal += 1
         if hit:
             position += np.uint64(1)
     return np.int64(used)

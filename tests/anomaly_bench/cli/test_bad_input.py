@@ -9,6 +9,8 @@ import pytest
 from anomaly_bench.cli.main import main
 from anomaly_bench.sweep import worker as child
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -115,7 +117,6 @@ def test_an_output_folder_that_is_a_file_is_named(cli, pictures_run, tmp_path):
     assert "taken: it is no folder: choose another folder (out=FOLDER" in err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "words"),
     [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "no permission")],

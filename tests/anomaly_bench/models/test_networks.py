@@ -12,6 +12,8 @@ from anomaly_bench.config.load import load_config
 from anomaly_bench.models import NETWORKS, VAE, NetworkSpec, build_model
 from anomaly_bench.models.networks import SelfAttention
 
+pytestmark = pytest.mark.slow
+
 MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 SIZES = {"bergmann": (128, 256), "residual": (128, 256)}
 CASES = [(name, size) for name in MODELS for size in SIZES.get(name, (64,))]
@@ -112,7 +114,6 @@ def test_every_model_trains_a_step_and_has_finite_gradients(name, size):
         assert gradient.abs().max() > 0 or name == "ae"
 
 
-@pytest.mark.slow
 def test_the_parameter_counts_in_the_docs_are_true():
     text = (ROOT / "docs" / "models.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+)×\d+×(\d) \| ([\d,]+) \|", text, re.MULTILINE)

@@ -17,8 +17,9 @@ from data_modules.cases.split import group_cases
 from data_modules.modules.build import build_module
 from data_modules.modules.nifti import NiftiDataModule
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("name", RELEASES)
 def test_a_release_is_read_as_it_was_unpacked(tmp_path: Path, name: str):
     release = RELEASES[name]
@@ -37,7 +38,6 @@ def test_a_release_is_read_as_it_was_unpacked(tmp_path: Path, name: str):
         assert bool(slices.mask.any()) == (release.label is not None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, release in RELEASES.items() if release.label])
 def test_a_labelled_release_can_be_trained_and_tested_on(tmp_path: Path, name: str):
     release = RELEASES[name]

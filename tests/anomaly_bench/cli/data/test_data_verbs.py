@@ -22,6 +22,8 @@ from data_modules.catalog.fetch import FetchReport
 from data_modules.inspect.findings import Findings, Problem
 from data_modules.store.folders import list_stores, locked
 
+pytestmark = pytest.mark.slow
+
 VERBS = ("list", "describe", "verify", "prepare", "fetch", "ls", "rm")
 
 
@@ -90,7 +92,6 @@ def test_describe_prints_numbers_and_writes_pictures(cli, brats, tmp_path):
     assert str(tmp_path / "out/sheet.png") in out
 
 
-@pytest.mark.slow
 def test_describe_of_two_datasets_has_a_folder_for_each(cli, brats, tmp_path):
     both = [text.replace("[16,16]", "[16,16],[8,8]") for text in brats]
     code, out, err = cli("data", "describe", *both, "--out", str(tmp_path / "out"))
@@ -245,7 +246,6 @@ def test_a_full_disk_is_no_problem_of_the_data(cli, brats, cache, monkeypatch):
     assert "data verify" not in err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 60, 80])
 def test_a_description_fits_the_terminal(cli, brats, cache, tmp_path, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -304,7 +304,6 @@ def test_overrides_may_stand_on_both_sides_of_an_option(cli, brats, brats_root, 
         main(["data", "verify", "--jsn=1", "dataset=brats"])
 
 
-@pytest.mark.slow
 def test_a_dataset_of_ones_own_works_with_every_verb(cli, own_configs, cache, monkeypatch):
     option = ["--config-dir", str(own_configs)]
     code, out, err = cli("data", "verify", "dataset=mine", "dataset.size=[16,16]", *option)

@@ -10,6 +10,8 @@ from leaderboard.record import write_result
 from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
 from leaderboard.show.sheets import VIEWS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path, make_result):
