@@ -53,7 +53,7 @@ def attach_attributes(cases: Sequence[Case], path: str | None, report: Report = 
     return out
 
 
-def _rows(path: str, known: set[str], report: Report) -> dict[str, dict[str, str]]:
+def _rows(path: str, subjects: set[str], report: Report) -> dict[str, dict[str, str]]:
     """Non-empty cells of each subject that the data has, by subject and column."""
     header, lines = _read(path, report)
     rows: dict[str, dict[str, str]] = {}
@@ -61,7 +61,7 @@ def _rows(path: str, known: set[str], report: Report) -> dict[str, dict[str, str
     for number, cells in lines:
         row = {column: cell for column, cell in zip(header, cells, strict=False) if column and cell}
         subject = row.pop("subject", "")
-        if problem := _problem(subject, row, len(cells), len(header), first_line, known):
+        if problem := _problem(subject, row, len(cells), len(header), first_line, subjects):
             report(DataError(f"{path}, line {number}: {problem}"))
         else:
             rows[subject] = row
@@ -70,7 +70,7 @@ def _rows(path: str, known: set[str], report: Report) -> dict[str, dict[str, str
 
 
 def _problem(
-    subject: str, row: dict[str, str], cells: int, columns: int, first_line: dict[str, int], known: set[str]
+    subject: str, row: dict[str, str], cells: int, columns: int, first_line: dict[str, int], subjects: set[str]
 ) -> str | None:
     if cells > columns:
         return f"{cells} cells, the header has {columns}; quote a cell that holds the delimiter"
@@ -78,8 +78,8 @@ def _problem(
         return "the column 'subject' is empty; name the subject or remove the line"
     if subject in first_line:
         return f"{subject} is there already in line {first_line[subject]}; keep one of them"
-    if subject not in known:
-        hint = did_you_mean(subject, sorted(known), f"there are {', '.join(sorted(known)[:3])} …")
+    if subject not in subjects:
+        hint = did_you_mean(subject, sorted(subjects), f"there are {', '.join(sorted(subjects)[:3])} …")
         return f"{subject} is not in the data; {hint}; correct or remove the line"
     if (split := row.get("split")) and split not in (*SPLITS, EXCLUDE):
         return f"split is '{split}'; expected train, val, test or {EXCLUDE}"
