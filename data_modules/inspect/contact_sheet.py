@@ -93,12 +93,12 @@ def _row(data: AnomalyDataModule, name: str, slices: NDArray[np.int64], count: i
         chosen.append(anomalous[areas.argmax()] if len(anomalous) else stretch[len(stretch) // 2])
     batch = store.batch(np.array(chosen))
     tiles = []
-    for at, index in enumerate(chosen):
-        pixels = int(batch["mask"][at].sum())
+    for position, index in enumerate(chosen):
+        pixels = int(batch["mask"][position].sum())
         stem = PurePosixPath(store.subjects[store.subject[index]]).stem
         what = stem if pictures else f"slice {store.slice[index]}"
         caption = f"{what} · {pixels} px" if pixels else what
-        tiles.append(Tile(batch["image"][at], batch["mask"][at, 0], caption))
+        tiles.append(Tile(batch["image"][position], batch["mask"][position, 0], caption))
     return Row(_lines(data, name, slices), tiles)
 
 
@@ -128,17 +128,17 @@ def _draw(rows: Sequence[Row], ways: dict[int | None, str], title: str, plane: s
         for line, text in enumerate(row.lines):
             font, ink = (middle, INK) if line == 0 else (small, GREY)
             draw.text((MARGIN, top + line * 18), _cut(text, font, LABEL - GAP), ink, font)
-        for at, tile in enumerate(row.tiles):
+        for column, tile in enumerate(row.tiles):
             for channel, (way, modality) in enumerate(ways.items()):
-                left = MARGIN + LABEL + (at * len(ways) + channel) * (width + GAP)
+                left = MARGIN + LABEL + (column * len(ways) + channel) * (width + GAP)
                 canvas.paste(Image.fromarray(marked(shown(tile.image, way, limits[way]), tile.mask)), (left, top))
                 for x, y in pointers(tile.mask):
                     _arrow(draw, left + x, top + y, left + width)
                 if plane is not None:
                     letter_directions(draw, (left, top, left + width, top + height), plane, small)
-                one = f"{modality} · {tile.caption}" if not channel else modality
+                text = f"{modality} · {tile.caption}" if not channel else modality
                 draw.text(
-                    (left, top + height + 4), _cut(tile.caption if len(ways) == 1 else one, small, width), INK, small
+                    (left, top + height + 4), _cut(tile.caption if len(ways) == 1 else text, small, width), INK, small
                 )
     return canvas
 

@@ -109,7 +109,7 @@ def describe(data: AnomalyDataModule, progress: Progress | None = None) -> Descr
         size=list(data.image_shape[1:]),
         parts=_parts(data, tally),
         regions={size: int(pixels) // size for size, pixels in sorted(tally.region_pixels.items())},
-        intensities=[one.result(name) for one, name in zip(histograms, channels, strict=True)],
+        intensities=[histogram.result(name) for histogram, name in zip(histograms, channels, strict=True)],
         attributes=summarize(data.cases),
         sources=_counts(_sources(data)),
         grids=_counts(map(_grid, store.geometry)) if isinstance(data.config, NiftiConfig) else {},

@@ -43,8 +43,8 @@ def verify(
     problems, cases = _examine(data, progress, workers)
     for name in others if all_modalities else []:
         alone = build_module(replace(config, modality=[name]), data.cache_dir, data.data_dir)  # type: ignore[call-arg]
-        found, of_it = _examine(alone, progress, workers)
-        problems, cases = [*problems, *found], [*cases, *of_it]
+        new_problems, new_cases = _examine(alone, progress, workers)
+        problems, cases = [*problems, *new_problems], [*cases, *new_cases]
     return Findings(
         dataset=dataset_name(config),
         root=str(data.root()),
@@ -69,16 +69,16 @@ def _examine(
         problems.append(Problem.of(error))
 
     try:
-        found = attach_attributes(data.find_cases(report), data.config.subjects_file, report)
+        cases = attach_attributes(data.find_cases(report), data.config.subjects_file, report)
     except DataError as error:
         problem = Problem.of(error)
         if problem.file == str(data.root()):  # not a file of the dataset: the text is to name the folder
             problem = replace(problem, what=f"{problem.file}: {problem.what}")
         return [*problems, problem], []
-    cases = sorted(found, key=lambda case: case.subject)
+    cases = sorted(cases, key=lambda case: case.subject)
     examine = examine_volumes if isinstance(data.config, NiftiConfig) else examine_picture
     examined = _examine_all(data, cases, examine, progress, workers or usable_cpus())
-    problems += [problem for one in examined for problem in one.problems]
+    problems += [problem for subject in examined for problem in subject.problems]
     part_of: dict[str, str] = {}
     try:
         split = split_cases(cases, data.config.split)
@@ -116,9 +116,9 @@ def _rank(problem: Problem) -> tuple[int, str, str, str]:
 def _duplicates(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
     """Subjects whose images hold the same, whatever their files are called."""
     seen: dict[str, Case] = {}
-    pairs = [(seen.setdefault(content, one.case), one.case) for one in examined for content in one.contents]
     problems = []
-    for first, other in pairs:
+    for content, other in ((content, subject.case) for subject in examined for content in subject.contents):
+        first = seen.setdefault(content, other)
         if first.subject == other.subject:
             continue
         parts = [part_of.get(case.subject) for case in (first, other)]
@@ -133,9 +133,9 @@ def _duplicates(examined: Sequence[Examined], part_of: dict[str, str]) -> list[P
 def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
     """Splits that have subjects but nothing that a run needs of them."""
     normal, anomalous = Counter[str](), Counter[str]()
-    for one in examined:
-        normal[part_of[one.case.subject]] += one.normal
-        anomalous[part_of[one.case.subject]] += one.anomalous
+    for subject in examined:
+        normal[part_of[subject.case.subject]] += subject.normal
+        anomalous[part_of[subject.case.subject]] += subject.anomalous
     remedy = "change dataset.split"
     problems = [
         Problem(ERROR, f"the {part} subjects have no normal slice", remedy)
@@ -153,21 +153,21 @@ def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list
 def _disagreements(examined: Sequence[Examined]) -> list[Problem]:
     """What most subjects of the cohort agree on and some do not."""
     problems = []
-    for name in sorted({name for one in examined for name in one.facts}):
-        values = Counter(one.facts[name] for one in examined if name in one.facts)
+    for name in sorted({name for subject in examined for name in subject.facts}):
+        values = Counter(subject.facts[name] for subject in examined if name in subject.facts)
         if len(values) < 2:
             continue
         common = ", ".join(f"{value} ({count})" for value, count in values.most_common(4))
         more = f" and {len(values) - 4} more" if len(values) > 4 else ""
         remedy = "resample the cohort, or add a resampling step to dataset.preprocess, if sizes should be comparable"
         problems.append(Problem(NOTE, f"subjects differ in {name}: {common}{more}", remedy))
-    if full := [one for one in examined if one.brain is not None and one.brain > FILLED]:
+    if full := [subject for subject in examined if subject.brain is not None and subject.brain > FILLED]:
         where = (
             f"in {len(full)} of {len(examined)} subjects, such as {full[0].case.subject}, more than {FILLED:.0%} of the"
         )
         what = f"{where} voxels are not 0: the skull or the background seems to be in the volumes"
         problems.append(Problem(WARNING, what, "strip the skull, or give a brain mask (dataset.brain_mask)"))
-    labels = Counter(value for one in examined for value in one.labels)
+    labels = Counter(value for subject in examined for value in subject.labels)
     if len(labels) > 1:
         counts = ", ".join(f"{value} in {count} subjects" for value, count in sorted(labels.items()))
         problems.append(Problem(NOTE, f"label values other than 0: {counts}", "see dataset.anomalous_labels"))

@@ -24,77 +24,77 @@ OUTSIDE = 0.01  # share of the labelled voxels outside the brain that is worth a
 
 def examine_volumes(data: AnomalyDataModule, case: Case) -> Examined:
     """Check each file by itself, then the files beside each other, then read the subject as a run would."""
-    found = Examined(case)
+    subject = Examined(case)
     files = [*case.images.values(), *filter(None, (case.label, case.brain_mask))]
-    read = {file: _read(found, file) for file in dict.fromkeys(files)}
-    whole = {file: volume for file, volume in read.items() if volume is not None}
-    images = [whole[file] for file in case.images.values() if file in whole]
+    read = {file: _read(subject, file) for file in dict.fromkeys(files)}
+    volumes = {file: volume for file, volume in read.items() if volume is not None}
+    images = [volumes[file] for file in case.images.values() if file in volumes]
     for volume in images:
         if volume.voxels.min() == volume.voxels.max():
             what = f"every voxel is {float(volume.voxels.flat[0]):g}"
-            found.add(ERROR, volume.source, what, "the volume is empty: copy it again or remove the subject")
+            subject.add(ERROR, volume.source, what, "the volume is empty: copy it again or remove the subject")
     config = cast(NiftiConfig, data.config)
-    for volume in list(whole.values())[1:]:
-        if problem := grid_problem(volume, next(iter(whole.values())), config.affine_tolerance):
-            found.add(ERROR, volume.source, *problem)
-    _check_orientations(found, list(whole.values()))
-    label, brain_mask = (whole.get(file) if file else None for file in (case.label, case.brain_mask))
+    for volume in list(volumes.values())[1:]:
+        if problem := grid_problem(volume, next(iter(volumes.values())), config.affine_tolerance):
+            subject.add(ERROR, volume.source, *problem)
+    _check_orientations(subject, list(volumes.values()))
+    label, brain_mask = (volumes.get(file) if file else None for file in (case.label, case.brain_mask))
     if label:
-        _check_label(found, label, config)
-    found.contents = [_digest(volume) for volume in images]
+        _check_label(subject, label, config)
+    subject.contents = [_digest(volume) for volume in images]
     if images:
-        found.facts = {"spacing (mm)": spacing(images[0])}
-    if not any(problem.level == ERROR for problem in found.problems):
-        _check_brain(found, images, label, brain_mask)
-        found.read_as_a_run_does(data)
-    return found
+        subject.facts = {"spacing (mm)": spacing(images[0])}
+    if not any(problem.level == ERROR for problem in subject.problems):
+        _check_brain(subject, images, label, brain_mask)
+        subject.read_as_a_run_does(data)
+    return subject
 
 
-def _read(found: Examined, file: str) -> Volume | None:
+def _read(subject: Examined, file: str) -> Volume | None:
     try:
-        return read_volume(found.case.root / file)
+        return read_volume(subject.case.root / file)
     except DataError as error:
-        found.add_error(error)
+        subject.add_error(error)
     return None
 
 
-def _check_orientations(found: Examined, volumes: Sequence[Volume]) -> None:
+def _check_orientations(subject: Examined, volumes: Sequence[Volume]) -> None:
     """Files of one subject that are stored along other axes: right if the headers are; if not, a side is mirrored."""
     axes = {volume.source: _axes(volume.source) for volume in volumes}
-    known = [(source, code) for source, code in axes.items() if code]
-    for source, code in known[1:]:
-        if code != known[0][1]:
-            what = f"its header says {code}, that of {Path(known[0][0]).name} says {known[0][1]}"
-            found.add(WARNING, source, what, "view both: if one header is wrong, a side is mirrored")
+    codes = [(source, code) for source, code in axes.items() if code]
+    for source, code in codes[1:]:
+        if code != codes[0][1]:
+            what = f"its header says {code}, that of {Path(codes[0][0]).name} says {codes[0][1]}"
+            subject.add(WARNING, source, what, "view both: if one header is wrong, a side is mirrored")
 
 
-def _check_label(found: Examined, label: Volume, config: NiftiConfig) -> None:
+def _check_label(subject: Examined, label: Volume, config: NiftiConfig) -> None:
     try:
         values = np.unique(whole_numbers(label))
     except DataError as error:
-        found.add_error(error)
+        subject.add_error(error)
         return
     if values.min() < 0:
         what = f"has negative values, down to {values.min():g}, which count as background"
-        found.add(WARNING, label.source, what, "correct the label")
-    found.labels = {int(value) for value in values if value > 0}
-    wanted = config.anomalous_labels
-    if wanted is not None and found.labels and not found.labels & set(wanted):
-        what = f"has the values {sorted(found.labels)}, none of dataset.anomalous_labels={list(wanted)}"
-        found.add(WARNING, label.source, what, "set dataset.anomalous_labels to the values that are anomalies, or null")
+        subject.add(WARNING, label.source, what, "correct the label")
+    subject.labels = {int(value) for value in values if value > 0}
+    if (wanted := config.anomalous_labels) is not None and subject.labels and not subject.labels & set(wanted):
+        what = f"has the values {sorted(subject.labels)}, none of dataset.anomalous_labels={list(wanted)}"
+        remedy = "set dataset.anomalous_labels to the values that are anomalies, or null"
+        subject.add(WARNING, label.source, what, remedy)
 
 
-def _check_brain(found: Examined, images: Sequence[Volume], label: Volume | None, given: Volume | None) -> None:
+def _check_brain(subject: Examined, images: Sequence[Volume], label: Volume | None, given: Volume | None) -> None:
     """What counts as brain without preprocessing: the given mask, else what is not 0 in some image."""
     brain: NDArray[np.bool_] = np.zeros(images[0].voxels.shape, bool)
     for volume in [given] if given else images:
         brain |= volume.voxels != 0
-    found.brain = None if given else float(brain.mean())
+    subject.brain = None if given else float(brain.mean())
     if label and (labelled := label.voxels > 0).any():
         outside = float((labelled & ~brain).sum() / labelled.sum())
         if outside > OUTSIDE:
             what = f"{outside:.0%} of the labelled voxels lie outside the brain"
-            found.add(WARNING, label.source, what, "view both: is it another subject's label, or mirrored?")
+            subject.add(WARNING, label.source, what, "view both: is it another subject's label, or mirrored?")
 
 
 def _digest(volume: Volume) -> str:
