@@ -98,18 +98,18 @@ def _class(key: str, use: str) -> Callable[..., MapTransform]:
     kind = OURS.get(use) or getattr(monai.transforms, use, None)
     if inspect.isclass(kind) and issubclass(kind, MapTransform) and kind is not MapTransform:
         return kind
-    known = [*OURS, *(name for name in dir(monai.transforms) if name.endswith("d") and name[0].isupper())]
-    hint = did_you_mean(use, known, f"there are {', '.join(OURS)} and those of monai.transforms")
+    names = [*OURS, *(name for name in dir(monai.transforms) if name.endswith("d") and name[0].isupper())]
+    hint = did_you_mean(use, names, f"there are {', '.join(OURS)} and those of monai.transforms")
     raise DataError(f"{key}.use={use}: no such dictionary transform; {hint}")
 
 
 def _check_names(key: str, use: str, given: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    known = [name for name in parameters if name != "self"]
+    arguments = [name for name in parameters if name != "self"]
     for name in given:
-        if name not in known:
-            raise DataError(f"{key}.{name}: {use} has no such argument; {did_you_mean(name, known)}")
+        if name not in arguments:
+            raise DataError(f"{key}.{name}: {use} has no such argument; {did_you_mean(name, arguments)}")
 
 
 def _with_keys(
