@@ -205,8 +205,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         store = open_store(folder)
         if store is not None:
             return store
-        own = [hash_of(content, 16) for content in contents]
-        return build_store(folder, header, self.cases, self._read_whole, self.progress, own)
+        digests = [hash_of(content, 16) for content in contents]
+        return build_store(folder, header, self.cases, self._read_whole, self.progress, digests)
 
     def _decoded_images(self) -> list[dict[str, str]]:
         """Per case and image file the digest of its slices; the channels of a colour picture count together."""
