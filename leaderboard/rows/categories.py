@@ -44,9 +44,9 @@ def by_category(results: list[RunArrays], metric: str) -> list[CategoryRow]:
     """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more."""
     values: dict[tuple[str, str, float, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
     for run in results:
-        known = [] if run.ensemble_of else _values(run, metric)
-        setting = _setting(run) if known else ""
-        for predictor, category, joint, value in known:
+        entries = [] if run.ensemble_of else _values(run, metric)
+        setting = _setting(run) if entries else ""
+        for predictor, category, joint, value in entries:
             key = (run.family, run.model, run.beta, setting, joint, predictor)
             values[key].setdefault(category, {})[run.seed] = value
     rows = [_row(*key, by_seed) for key, by_seed in values.items() if len(by_seed) > 1]

@@ -46,8 +46,8 @@ def better(metric: str, a: float, b: float) -> bool:
 
 def best_of(rows: list[Row], metric: str, on: Literal["test", "validation"] = "test") -> Row | None:
     """The row with the best mean; of equal ones the first, None where none has the metric."""
-    known = [(mean, row) for row in rows if (mean := getattr(row, on)[metric].mean) is not None]
-    return max(known, key=lambda pair: direction(metric) * pair[0])[1] if known else None
+    pairs = [(mean, row) for row in rows if (mean := getattr(row, on)[metric].mean) is not None]
+    return max(pairs, key=lambda pair: direction(metric) * pair[0])[1] if pairs else None
 
 
 def reference(rows: list[Row], metric: str) -> Row | None:

@@ -212,7 +212,7 @@ def subject_summaries(rows: Iterable[Row]) -> list[SubjectSummary]:
 def attribute_rows(rows: Iterable[Row], metrics: tuple[str, ...]) -> list[AttributeRow]:
     """By subject attribute, over seeds; categories have tables of their own."""
     columns = [METRICS.index(metric) for metric in metrics]
-    found: list[tuple[Row, str, str, Array]] = []
+    groups: list[tuple[Row, str, str, Array]] = []
     for row in rows:
         tables: dict[tuple[str, str], list[Array]] = defaultdict(list)
         for run in row.samples.runs if row.samples else ():
@@ -220,19 +220,19 @@ def attribute_rows(rows: Iterable[Row], metrics: tuple[str, ...]) -> list[Attrib
             for attribute, values in run.groups.items():
                 for value, table in values.items() if attribute != "category" else ():
                     tables[attribute, value].append(table[index])
-        found += [(row, *group, np.array(table).take(columns, axis=1)) for group, table in tables.items()]
-    summaries = statistics_of_all([table for *_, table in found])
+        groups += [(row, *group, np.array(table).take(columns, axis=1)) for group, table in tables.items()]
+    summaries = statistics_of_all([table for *_, table in groups])
     return [
         AttributeRow(
             row.dataset, row.label, row.beta, row.predictor, attribute, value, dict(zip(metrics, summary, strict=True))
         )
-        for (row, attribute, value, _), summary in zip(found, summaries, strict=True)
+        for (row, attribute, value, _), summary in zip(groups, summaries, strict=True)
     ]
 
 
 def lesion_summaries(rows: Iterable[Row]) -> list[LesionSummary]:
     """By lesion size, over the seeds in which there are lesions of that size."""
-    found: list[tuple[Row, tuple[int, int | None], Array]] = []
+    groups: list[tuple[Row, tuple[int, int | None], Array]] = []
     for row in rows:
         counts: dict[tuple[int, int | None], list[Array]] = defaultdict(list)
         for run in row.samples.runs if row.samples else ():
@@ -240,9 +240,9 @@ def lesion_summaries(rows: Iterable[Row]) -> list[LesionSummary]:
             for size, table in run.lesions.items():
                 if table[index, 0]:
                     counts[size].append(table[index])
-        found += [(row, size, np.array(members)) for size, members in counts.items()]
-    rates = statistics_of_all([counts[:, 1:] / counts[:, :1] for *_, counts in found])
+        groups += [(row, size, np.array(members)) for size, members in counts.items()]
+    rates = statistics_of_all([counts[:, 1:] / counts[:, :1] for *_, counts in groups])
     return [
         LesionSummary(row.dataset, row.label, row.beta, row.predictor, *size, float(counts[:, 0].mean()), rate)
-        for (row, size, counts), (rate,) in zip(found, rates, strict=True)
+        for (row, size, counts), (rate,) in zip(groups, rates, strict=True)
     ]
