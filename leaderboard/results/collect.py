@@ -200,10 +200,10 @@ def _check_against_plan(results: dict[str, RunArrays], plan: dict[str, PlannedRu
     """ResultError when a result is not the run that its plan says: its group would be counted wrongly."""
     for run_id in results.keys() & plan.keys():
         for name in ("setting_id", "dataset", "model", "beta", "seed"):
-            found, expected = getattr(results[run_id], name), getattr(plan[run_id], name)
-            if found != expected:
+            value, expected = getattr(results[run_id], name), getattr(plan[run_id], name)
+            if value != expected:
                 raise ResultError(
-                    f"{root / plan[run_id].folder}: run {run_id} has {name} {found!r}, its plan says {expected!r}. "
+                    f"{root / plan[run_id].folder}: run {run_id} has {name} {value!r}, its plan says {expected!r}. "
                     f"Delete the outdated plan in {root / SWEEPS_FOLDER}, or move the folder away."
                 )
 

@@ -35,9 +35,9 @@ def join_folds(collection: Collection) -> Joined:
     stay runs of their own. Ensembles over seeds are joined likewise, apart from single runs.
     """
     families: dict[Any, list[RunArrays]] = defaultdict(list)
-    whole: list[RunArrays] = []
+    results: list[RunArrays] = []
     for run in collection.results:
-        (families[_family(run)] if int(run.facts.get(FOLDS, "null").replace("null", "0")) > 1 else whole).append(run)
+        (families[_family(run)] if int(run.facts.get(FOLDS, "null").replace("null", "0")) > 1 else results).append(run)
     settings: dict[str, str] = {}
     folds: dict[str, int] = {}
     notes: dict[str, str] = {}
@@ -50,12 +50,12 @@ def join_folds(collection: Collection) -> Joined:
             runs for runs in by_seed.values() if len({run.facts[FOLD] for run in runs}) == len(runs) == expected
         ]
         if not complete:
-            whole += members
+            results += members
             continue
         setting = min(run.setting_id for run in members)
         settings.update({run.setting_id: setting for run in members})
         folds[setting] = expected
-        whole += [_join(sorted(runs, key=lambda run: int(run.facts[FOLD])), setting) for runs in complete]
+        results += [_join(sorted(runs, key=lambda run: int(run.facts[FOLD])), setting) for runs in complete]
         left = sorted(seed for (seed, _), runs in by_seed.items() if runs not in complete)
         name = f"{members[0].dataset}, {members[0].model}, beta {beta_text(members[0].beta)}"
         lacking = f"; seeds {left} lack some of them and are left out" if left else ""
@@ -65,7 +65,7 @@ def join_folds(collection: Collection) -> Joined:
     planned = [
         structs.replace(run, setting_id=settings.get(run.setting_id, run.setting_id)) for run in collection.planned
     ]
-    return Joined(replace(collection, results=whole, planned=planned), folds, notes)
+    return Joined(replace(collection, results=results, planned=planned), folds, notes)
 
 
 def _family(run: RunArrays) -> tuple[Any, ...]:
@@ -80,7 +80,7 @@ def _join(runs: list[RunArrays], setting: str) -> RunArrays:
     at = [[run.index[name] for name in names] for run in runs]
 
     def mean(values: list[Array]) -> Array:
-        return np.mean([one[..., rows, :] for one, rows in zip(values, at, strict=True)], axis=0)
+        return np.mean([array[..., rows, :] for array, rows in zip(values, at, strict=True)], axis=0)
 
     return replace(
         first,
@@ -108,8 +108,8 @@ def _join(runs: list[RunArrays], setting: str) -> RunArrays:
 
 
 def _mean_training(trainings: list[Mapping[str, float | int | None]]) -> dict[str, float | int | None]:
-    found: dict[str, float | int | None] = {}
+    means: dict[str, float | int | None] = {}
     for key in trainings[0]:
         values = [training.get(key) for training in trainings]
-        found[key] = None if None in values else sum(values) / len(values)  # type: ignore[arg-type]
-    return found
+        means[key] = None if None in values else sum(values) / len(values)  # type: ignore[arg-type]
+    return means

@@ -39,7 +39,7 @@ def read_reported(path: Path = SHIPPED) -> list[Reported]:
         raise ResultError(
             f"{path}: not a file of reported figures ({error}); {SHIPPED.name} shows the format."
         ) from error
-    unknown = {name for table in tables for found in table.methods.values() for name in found} - set(METRICS)
+    unknown = {name for table in tables for metrics in table.methods.values() for name in metrics} - set(METRICS)
     if unknown:
         raise ResultError(f"{path}: unknown metrics {sorted(unknown)}; expected some of {list(METRICS)}.")
     return [

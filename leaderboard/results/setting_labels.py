@@ -107,11 +107,11 @@ def differing_keys(settings: list[list[RunArrays]]) -> list[str]:
 
     The key `seed`, and any key that varies with it inside a setting, says nothing about the settings and is left out.
     """
-    known = [[run.facts for run in runs] for runs in settings]
-    keys = sorted({key for setting in known for run in setting for key in run} - {"seed"})
+    facts = [[run.facts for run in runs] for runs in settings]
+    keys = sorted({key for setting in facts for run in setting for key in run} - {"seed"})
     differing = []
     for key in keys:
-        values = [{run.get(key) for run in setting} for setting in known]
+        values = [{run.get(key) for run in setting} for setting in facts]
         if all(len(value) == 1 for value in values) and len(set.union(*values)) > 1:
             differing.append(key)
     return differing
