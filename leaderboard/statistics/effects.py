@@ -27,10 +27,10 @@ class Effect:
 
 def mean_effect(values: Sequence[float], least: int, of: str) -> Effect:
     """The mean over independent units, with its t interval from `least` units on."""
-    found = summarise(values)
-    if found.n < least:
-        return Effect(found.mean, None, None, found.n, f"n too small: {found.n} {of}, at least {least} are needed")
-    return Effect(found.mean, found.low, found.high, found.n)
+    value = summarise(values)
+    if value.n < least:
+        return Effect(value.mean, None, None, value.n, f"n too small: {value.n} {of}, at least {least} are needed")
+    return Effect(value.mean, value.low, value.high, value.n)
 
 
 def difference_effect(a: Sequence[float], b: Sequence[float], least: int, of: str) -> Effect:

@@ -42,8 +42,8 @@ class Paired(NamedTuple):
 def holm(p: Array) -> Array:
     """Holm's (1979) step-down adjusted p of the values that are not NaN; the others stay NaN."""
     adjusted = np.full(p.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    indices = np.flatnonzero(~np.isnan(p))
+    order = indices[np.argsort(p[indices], kind="stable")]
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
     return adjusted

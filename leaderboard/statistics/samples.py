@@ -69,9 +69,9 @@ def statistics_of_all(samples: Sequence[Array]) -> list[list[Statistic]]:
         by_size.setdefault(len(values), []).append(index)
     results: list[list[Statistic]] = [[]] * len(samples)
     for members in by_size.values():
-        whole = iter(statistics(np.concatenate([samples[index] for index in members], axis=1)))
+        columns = iter(statistics(np.concatenate([samples[index] for index in members], axis=1)))
         for index in members:
-            results[index] = [next(whole) for _ in range(samples[index].shape[1])]
+            results[index] = [next(columns) for _ in range(samples[index].shape[1])]
     return results
 
 
@@ -126,9 +126,9 @@ def variance_components(values: Array) -> Variance | None:
     seeds, subjects = values.shape
     if seeds < 2 or subjects < 2:
         return None
-    rows, columns, whole = values.mean(axis=1), values.mean(axis=0), values.mean()
-    residual = ((values - rows[:, None] - columns + whole) ** 2).sum() / ((seeds - 1) * (subjects - 1))
-    of_seed = (subjects * ((rows - whole) ** 2).sum() / (seeds - 1) - residual) / subjects
-    of_subject = (seeds * ((columns - whole) ** 2).sum() / (subjects - 1) - residual) / seeds
+    rows, columns, overall = values.mean(axis=1), values.mean(axis=0), values.mean()
+    residual = ((values - rows[:, None] - columns + overall) ** 2).sum() / ((seeds - 1) * (subjects - 1))
+    of_seed = (subjects * ((rows - overall) ** 2).sum() / (seeds - 1) - residual) / subjects
+    of_subject = (seeds * ((columns - overall) ** 2).sum() / (subjects - 1) - residual) / seeds
     seed, subject, rest = (math.sqrt(max(float(part), 0.0)) for part in (of_seed, of_subject, residual))
     return Variance(seed, subject, rest, seeds, subjects)
