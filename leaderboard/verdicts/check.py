@@ -130,13 +130,13 @@ def make_baseline(rows: Sequence[Row], command: str, metric: str = "auroc") -> B
         raise ResultError(f"unknown metric {metric!r}; expected one of {list(METRICS)}.")
     predictors = {}
     for row in rows:
-        found = row.test[metric]
-        if found.mean is None or found.n < row.planned:
+        value = row.test[metric]
+        if value.mean is None or value.n < row.planned:
             raise ResultError(
-                f"{row.dataset}: {row_key(row)} has {metric} for {found.n} of {row.planned} planned seeds; "
+                f"{row.dataset}: {row_key(row)} has {metric} for {value.n} of {row.planned} planned seeds; "
                 "a baseline needs all. Finish the sweep (`make bench`) first."
             )
-        predictors[row_key(row)] = Expectation(mean=found.mean, sd=found.sd, n=found.n, tolerance=tolerance(found))
+        predictors[row_key(row)] = Expectation(mean=value.mean, sd=value.sd, n=value.n, tolerance=tolerance(value))
     return Baseline(datasets[0], metric, command, predictors, _settings(rows))
 
 
@@ -152,12 +152,12 @@ def compare(rows: Sequence[Row], baseline: Baseline) -> list[Verdict]:
             f"the baseline is of dataset {baseline.dataset!r}, the results are of {others}. "
             f"Name the baseline of that dataset, or choose only the runs of {baseline.dataset!r}."
         )
-    found = {row_key(row): row.test[baseline.metric] for row in rows}
+    values = {row_key(row): row.test[baseline.metric] for row in rows}
     verdicts = [
-        Verdict(key, _judge(expected, found.get(key)), expected, found.get(key))
+        Verdict(key, _judge(expected, values.get(key)), expected, values.get(key))
         for key, expected in baseline.predictors.items()
     ]
-    verdicts += [Verdict(key, "new", None, found[key]) for key in found.keys() - baseline.predictors.keys()]
+    verdicts += [Verdict(key, "new", None, values[key]) for key in values.keys() - baseline.predictors.keys()]
     return sorted(verdicts, key=lambda verdict: (STATUSES.index(verdict.status), verdict.key))
 
 
@@ -187,11 +187,11 @@ def setting_changes(rows: Sequence[Row], baseline: Baseline) -> list[str]:
 
 def _settings(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     """By `<model>|beta=<b>` the flattened config and the digests of data and split; not the seed, not the code's digest."""
-    found = {}
+    settings = {}
     for row in rows:
         if row.samples is not None:
             facts = row.samples.runs[0].facts
-            found[f"{row.label}|beta={beta_text(row.beta)}"] = {
+            settings[f"{row.label}|beta={beta_text(row.beta)}"] = {
                 key: facts[key] for key in sorted(facts) if key not in ("seed", "provenance.source_digest")
             }
-    return found
+    return settings

@@ -98,10 +98,10 @@ def gain(run: RunArrays, predictor: str, over: str, metric: str) -> float | None
 def standing(run: RunArrays, predictor: str, rivals: Collection[str], metric: str) -> float | None:
     """The share of the rivals that are better on test; ties count half. None where one of them all has no value."""
     own, *others = (test_value(run, name, metric) for name in (predictor, *rivals))
-    known = defined(others)
-    if own is None or not rivals or len(known) < len(others):
+    values = defined(others)
+    if own is None or not rivals or len(values) < len(others):
         return None
-    return sum(1.0 if better(metric, value, own) else 0.5 * (value == own) for value in known) / len(known)
+    return sum(1.0 if better(metric, value, own) else 0.5 * (value == own) for value in values) / len(values)
 
 
 def crossed(table: Mapping[Any, Mapping[int, list[float]]]) -> Array:

@@ -204,13 +204,13 @@ class ReconstructionIsNotLocalization(Claim):
                     run.facts.get(f"model.{key}") for key in ("likelihood", "sigma", "variance", "learn_sigma")
                 )
                 points[run.family, (run.dataset, same)][run.setting_id].append((rec, value))
-        found: dict[str, list[float]] = defaultdict(list)
+        rhos: dict[str, list[float]] = defaultdict(list)
         for (family, _), settings in points.items():
             rec, value = np.array([np.mean(values, axis=0) for values in settings.values()]).T
             rho = correlation(rec.tolist(), (direction(metric) * value).tolist()) if len(rec) >= MIN_SETTINGS else None
             if rho is not None:
-                found[family].append(rho)
-        return mean_effect([float(np.mean(values)) for values in found.values()], MIN_CURVES, self.units)
+                rhos[family].append(rho)
+        return mean_effect([float(np.mean(values)) for values in rhos.values()], MIN_CURVES, self.units)
 
 
 CLAIMS: tuple[Claim, ...] = (
