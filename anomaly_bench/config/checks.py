@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_type_hints
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from anomaly_bench.base.errors import ConfigError
@@ -45,17 +46,18 @@ def _adapter(schema: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
 
 
-@cache
-def _groups(schema: type[Any]) -> list[str]:
-    """The keys that may have keys below them."""
-    return [item.name for item in fields(schema) if "Config" in str(item.type)]
+def _allowed(schema: type[Any], key: str) -> str:
+    """The whole range of a number, as its annotations say it; empty for what has none."""
+    hint = get_type_hints(schema, include_extras=True)[key]
+    bounds = {Gt: "greater than {0.gt:g}", Ge: "no less than {0.ge:g}", Lt: "less than {0.lt:g}", Le: "no more than {0.le:g}"}
+    texts = [bounds[type(bound)].format(bound) for bound in getattr(hint, "__metadata__", ()) if type(bound) in bounds]
+    return "expected a number " + " and ".join(texts).replace("less than inf", "finite") if texts else ""
 
 
 def _check_ranges(config: Any, prefix: str, checked: set[int]) -> None:
     """Of a dataclass and of those in it whose ids are not among the checked ones."""
     schema: Any = type(config)
-    for group in _groups(schema):
-        part = getattr(config, group)
+    for group, part in vars(config).items():
         if is_dataclass(part) and id(part) not in checked:
             checked.add(id(part))
             _check_ranges(part, f"{prefix}{group}.", checked)
@@ -64,9 +66,7 @@ def _check_ranges(config: Any, prefix: str, checked: set[int]) -> None:
     except ValidationError as error:
         problem = error.errors()[0]
         name, *inside = problem["loc"]
-        said = re.sub("^(Input should be|List should have)", "expected", problem["msg"]).partition(" after validation")[
-            0
-        ]
-        expected = re.sub("^expected (?=greater|less)", "expected a number ", said)
+        said = re.sub("^(Input should be|List should have)", "expected", problem["msg"]).partition(" after valid")[0]
+        expected = _allowed(schema, str(name)) or said
         in_list = f" in a list, {prefix}{name}=[a,b]" if inside else ""
         raise ConfigError(f"{prefix}{name}={getattr(config, str(name))}: {expected}{in_list}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.pictures.panels import Sample, draw_model, draw_panels, samples_of
 from anomaly_bench.predictors import Suite
 from data_modules.base.batch import AnomalyBatch
-from leaderboard.record import PredictorResult, SubsetChoice
+from leaderboard.record import PredictorResult
 
 from .localizer import Advance, Localizer
-from .passes import Validation, count, fresh, validate
+from .passes import Validation, count, fresh, prepare
 from .surroundings import Surroundings
 from .tally import Tally, on_cpu
 
@@ -33,7 +32,7 @@ class LocalizationCallback(pl.Callback):
     are set, all predictors are validated; then the test images are counted. Of several processes each does the former on
     all validation images and counts its own test images, which are added up at the end.
 
-    suite: with ordinary ensembles in the place of searches, once these have chosen. subjects and attributes: names of all
+    Pictures and `surroundings` are of what the first process, and each, has seen. subjects and attributes: names of all
     subjects by id, and what is known of each. cases: which test images pictures are drawn of; the predictor with the best AP
     on validation decides. advance: called after each batch of validation images before the test.
     """
@@ -50,7 +49,6 @@ class LocalizationCallback(pl.Callback):
     ) -> None:
         self.suite, self.config, self.subjects, self.attributes = suite, config, subjects, attributes
         self.pictures, self.cases, self.advance = pictures, cases, advance
-        self.choices: dict[str, SubsetChoice] = {}
         self.validation = Validation({}, {})
         self.tallies: dict[str, Tally] = {}
         self.samples: list[Sample] = []
@@ -62,8 +60,9 @@ class LocalizationCallback(pl.Callback):
     def results(self) -> dict[str, PredictorResult]:
         """What every shown predictor reached; after the test."""
         about = self.subjects, self.attributes, self.config.resamples
+        choices = self._localizer.choices if self._localizer else {}
         return {
-            name: tally.result(self.validation.measures[name], *about, choice=self.choices.get(name))
+            name: tally.result(self.validation.measures[name], *about, choice=choices.get(name))
             for name, tally in self.tallies.items()
         }
 
@@ -113,15 +112,15 @@ class LocalizationCallback(pl.Callback):
                 "expected a data module, whose validation images calibrate the maps: trainer.test(model, data)"
             )
         normal, anomalous = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        localizer = Localizer(pl_module, self.suite)
-        localizer.calibrate(normal, self.config.bits, self.advance)
-        localizer.choose(chain(normal, anomalous), self.advance)
-        self._localizer, self.suite, self.choices = localizer, localizer.suite, localizer.choices
-        pivots = localizer.pivots
-        self.validation = validate(localizer.maps, pivots, normal, anomalous, self.config, self.advance)
+        self._localizer = localizer = Localizer(pl_module, self.suite)
+        self.validation = prepare(localizer, normal, anomalous, self.config, self.advance)
         measures = self.validation.measures
         self._decisive = max(measures, key=lambda name: measures[name]["ap"].value or 0.0)
-        self.tallies, self.samples, self._seen = fresh(pivots, self.config, self.validation.thresholds), [], {}
+        self.tallies, self.samples, self._seen = (
+            fresh(localizer.pivots, self.config, self.validation.thresholds),
+            [],
+            {},
+        )
         self.surroundings = Surroundings()
 
     def on_test_batch_end(
@@ -146,5 +145,6 @@ class LocalizationCallback(pl.Callback):
         for name, tally in self.tallies.items():
             measures = tally.measures()
             pl_module.log_dict({f"test/{name}/{key}": m.value for key, m in measures.items() if m.value is not None})
-        draw_panels(self.samples, self.pictures)
-        draw_model(self.samples, pl_module, self.pictures)
+        if trainer.is_global_zero:
+            draw_panels(self.samples, self.pictures)
+            draw_model(self.samples, pl_module, self.pictures)

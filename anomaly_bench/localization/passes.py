@@ -1,10 +1,11 @@
-"""The passes over validation and test images, once there are maps: thresholds and metrics → the test."""
+"""The passes of localization over images: calibrate → choose → validate, then count what is tested."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from anomaly_bench.config.schema import LocalizationConfig
 from anomaly_bench.metrics import LocalizationCurve, find_regions
@@ -12,7 +13,7 @@ from anomaly_bench.predictors.ensemble import TimedMap
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import Measure
 
-from .localizer import Advance, Maps
+from .localizer import Advance, Localizer, Maps
 from .tally import Tally, on_cpu
 
 
@@ -22,6 +23,22 @@ class Validation:
 
     thresholds: dict[str, int]
     measures: dict[str, dict[str, Measure]]
+
+
+def prepare(
+    localizer: Localizer,
+    normal: Iterable[AnomalyBatch],
+    anomalous: Iterable[AnomalyBatch],
+    config: LocalizationConfig,
+    advance: Advance,
+) -> Validation:
+    """All that comes before a test of one model: calibrate on normal images, let searches choose, validate.
+
+    normal, anomalous: batches of validation images, gone through several times.
+    """
+    localizer.calibrate(normal, config.bits, advance)
+    localizer.choose(chain(normal, anomalous), advance)
+    return validate(localizer.maps, localizer.pivots, normal, anomalous, config, advance)
 
 
 def validate(

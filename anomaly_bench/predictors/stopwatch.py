@@ -53,8 +53,10 @@ class TimedEvidence(Evidence):
         """The call's result, its seconds without those of the quantities computed in it, and all that it needs."""
         span, start = Span(), self._now()
         self._open.append(span)
-        result = call()
-        self._open.pop()
+        try:
+            result = call()
+        finally:
+            self._open.pop()
         seconds = self._now() - start
         if self._open:
             self._open[-1].shared += seconds

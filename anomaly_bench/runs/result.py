@@ -82,15 +82,6 @@ def described(
     }
 
 
-def choices_text(result: RunResult) -> str:
-    """What the searches of a run chose, to follow a line on it; empty without any."""
-    return "".join(
-        f"; {name}: {row.choice.how} of {', '.join(row.choice.members)} (validation AP {row.choice.ap:.3f})"
-        for name, row in result.predictors.items()
-        if row.choice is not None
-    )
-
-
 def provenance_of(config: RunConfig, data: AnomalyDataModule, model: VAE, durations: dict[str, float]) -> Provenance:
     """Where the numbers that this process computes come from, as of now."""
     return Provenance(

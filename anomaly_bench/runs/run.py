@@ -27,9 +27,9 @@ from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, Checkpoi
 from anomaly_bench.runs.training.checkpoints import FITTED, Saver, usable
 from anomaly_bench.runs.training.ddp import train_over_devices
 from anomaly_bench.runs.training.quiet import quiet
-from anomaly_bench.runs.training.report import ReportCallback
 from anomaly_bench.runs.training.trainer import build_trainer, fit
 from anomaly_bench.tracking.loggers import TrackingCallback, build_loggers, finishing, trackers
+from anomaly_bench.tracking.report import ReportCallback
 from anomaly_bench.tracking.results import log_results
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_modules.base.errors import DataError, Report, closest
-from data_modules.readers.maps import ENDINGS
+
+from .maps import ENDINGS
 
 DECORATIONS = {
     "maps": ("_anomaly_map", "_anomaly", "_heatmap", "_amap", "_map", "_scores", "_score", "_pred"),

@@ -17,9 +17,9 @@ from anomaly_bench.localization.tally import Tally
 from anomaly_bench.metrics import Certified, ExactCurve, LocalizationCurve, find_regions, region_weight
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
-from data_modules.readers.maps import Array, read_map, read_mask
 from leaderboard.record import Measure
 
+from .maps import Array, read_map, read_mask
 from .pairs import SHOWN, Folders, Item, pair, raise_all
 
 Progress = Callable[[int, int], None]
@@ -76,7 +76,7 @@ def score(
     """Score a folder of maps against a folder of masks, one file at a time.
 
     Args:
-        maps, masks, foreground: folders; see `score_files.pair` for names, `score_read.read_map` for what files hold.
+        maps, masks, foreground: folders; see `pairs.pair` for names, `maps.read_map` for what files hold.
             A mask's pixels that are not zero are anomalous. A foreground's are those that count (all if not given);
             outside it a pixel is neither normal nor anomalous, also for the label of its image.
         normal_maps: maps of other normal images. They set the threshold behind `dice`, `iou` and the lesions: the

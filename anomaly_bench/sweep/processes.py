@@ -24,7 +24,7 @@ from typing import Any
 
 from anomaly_bench.base.progress import PipeReporter, Reporter
 
-WARM = "anomaly_bench.sweep.preload"
+PRELOAD = "anomaly_bench.sweep.preload"
 PATIENCE = 5.0  # seconds that a process has to end by itself
 
 
@@ -59,7 +59,7 @@ def warm_up() -> None:
     from multiprocessing import forkserver
 
     context = get_context("forkserver")
-    context.set_forkserver_preload([WARM])
+    context.set_forkserver_preload([PRELOAD])
     forkserver.ensure_running()
 
 

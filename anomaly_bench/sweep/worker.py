@@ -13,7 +13,6 @@ from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import to_yaml
-from anomaly_bench.runs.result import choices_text
 from anomaly_bench.runs.run import run
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import RunResult
@@ -77,4 +76,13 @@ def summary(result: RunResult) -> str:
     return (
         f"epochs {result.training['epochs']} in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
         f"pixel AUROC {auroc[low]:.3f} ({low}) to {auroc[high]:.3f} ({high}){choices_text(result)}"
+    )
+
+
+def choices_text(result: RunResult) -> str:
+    """What the searches of a run chose, to follow a line on it; empty without any."""
+    return "".join(
+        f"; {name}: {row.choice.how} of {', '.join(row.choice.members)} (validation AP {row.choice.ap:.3f})"
+        for name, row in result.predictors.items()
+        if row.choice is not None
     )

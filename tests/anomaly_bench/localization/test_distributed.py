@@ -50,7 +50,7 @@ def localized(batches: Sequence[int]) -> tuple[Any, ...]:
     config, cases = LocalizationConfig(bits=16, resamples=50), Cases(0, torch.zeros(0))
     callback = LocalizationCallback(suite, config, list("wxyz"), SITES, Path(), cases)
     validation = [[batch(at, anomalous) for at in range(5)] for anomalous in (False, True)]
-    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(val_dataloader=lambda: validation))
+    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(val_dataloader=lambda: validation), is_global_zero=True)
     callback.on_test_start(trainer, model)
     for at in batches:
         callback.on_test_batch_end(trainer, model, None, batch(at + 5, True), at)

@@ -18,8 +18,8 @@ from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.runs.data import build_data
-from anomaly_bench.runs.result import choices_text
 from anomaly_bench.runs.run import run
+from anomaly_bench.sweep.worker import choices_text
 from leaderboard.record import read_result
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from anomaly_bench.scoring.maps import read_map, read_mask
 from anomaly_bench.scoring.score import score
 from data_modules.base.errors import DataError
-from data_modules.readers.maps import read_map, read_mask
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 200, (20, 24)).astype(np.uint8)
