@@ -49,7 +49,7 @@ def _adapter(schema: type[Any]) -> TypeAdapter[Any]:
 def _allowed(schema: type[Any], key: str) -> str:
     """The whole range of a number, as its annotations say it; empty for what has none."""
     hint = get_type_hints(schema, include_extras=True)[key]
-    bounds = {Gt: "greater than {0.gt:g}", Ge: "no less than {0.ge:g}", Lt: "less than {0.lt:g}", Le: "no more than {0.le:g}"}
+    bounds = {Gt: "greater than {0.gt}", Ge: "no less than {0.ge}", Lt: "less than {0.lt}", Le: "no more than {0.le}"}
     texts = [bounds[type(bound)].format(bound) for bound in getattr(hint, "__metadata__", ()) if type(bound) in bounds]
     return "expected a number " + " and ".join(texts).replace("less than inf", "finite") if texts else ""
 
@@ -67,6 +67,6 @@ def _check_ranges(config: Any, prefix: str, checked: set[int]) -> None:
         problem = error.errors()[0]
         name, *inside = problem["loc"]
         said = re.sub("^(Input should be|List should have)", "expected", problem["msg"]).partition(" after valid")[0]
-        expected = _allowed(schema, str(name)) or said
+        expected = _allowed(schema, str(name)) or re.sub("^expected (?=greater|less)", "expected a number ", said)
         in_list = f" in a list, {prefix}{name}=[a,b]" if inside else ""
         raise ConfigError(f"{prefix}{name}={getattr(config, str(name))}: {expected}{in_list}") from error

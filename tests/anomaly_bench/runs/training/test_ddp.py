@@ -41,7 +41,7 @@ def test_too_few_batches_for_the_devices_are_refused():
 
 
 def test_devices_that_make_no_sense_are_refused():
-    with pytest.raises(ConfigError, match=r"trainer.devices=0: expected a number greater than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"trainer.devices=0: expected a number no less than 1"):
         load_config(["trainer.devices=0"])
     with pytest.raises(ConfigError, match=r"engine.gpus=1: expected as many as trainer.devices=2, or 0"):
         load_config(["trainer.devices=2", "engine=slurm", "engine.gpus=1"])
