@@ -14,13 +14,16 @@ from matplotlib.figure import Figure
 from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.ranking import Ranking
-from leaderboard.show.figures import COLOURS, DRAWN, STYLE, UNDATED
-from leaderboard.show.rank_figures import heat_figure, rank_figure
+from leaderboard.show.figures import LINES, MARKERS, STYLE, UNDATED, looks_of
+from leaderboard.show.rank_figures import DRAWN, rank_figures
 from leaderboard.show.texts import COLUMNS, number
 from leaderboard.statistics.samples import Statistic
 
-SYMBOLS = ("circle", "square", "diamond", "triangle-down", "cross", "x", "star", "hexagon")
-DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = dict(
+    zip(MARKERS, ["circle", "square", "diamond", "triangle-down", "cross", "x", "star", "hexagon"], strict=True)
+)
+DASHES = dict(zip(LINES, ["solid", "dash", "dot", "dashdot"], strict=True))
+TITLES = {"critical_difference": "Average ranks", "ranks": "Rank by dataset"}
 CURVES = 3_000
 DIGITS = 4
 
@@ -37,15 +40,9 @@ def left_out(board: Board) -> str:
 
 
 def _looks(board: Board) -> dict[str, dict[str, str]]:
-    names = sorted({row.predictor for row in board.rows if row.samples is not None})
-    size = len(COLOURS)
     return {
-        name: {
-            "color": COLOURS[at % size],
-            "symbol": SYMBOLS[(at + at // size) % len(SYMBOLS)],
-            "dash": DASHES[at // size % len(DASHES)],
-        }
-        for at, name in enumerate(names)
+        name: {"color": look["color"], "symbol": SYMBOLS[look["marker"]], "dash": DASHES[look["linestyle"]]}
+        for name, look in looks_of(board).items()
     }
 
 
@@ -111,12 +108,9 @@ def rank_pictures(board: Board) -> list[dict[str, str]]:
     """Critical differences and ranks by dataset: `title`, `source` (an SVG as a data URI) and `alt` (the ranks in words)."""
     found = []
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        for one in board.rankings:
-            if one.metric in DRAWN and len(one.datasets) > 1 and len(one.ranks) > 1:
-                where = f"{COLUMNS[one.metric]}, {one.domain or 'all'} datasets"
-                found.append(_picture(f"Average ranks: {where}", rank_figure(one), one))
-                if not one.domain:
-                    found.append(_picture(f"Rank by dataset: {where}", heat_figure(one, board.chosen), one))
+        for ranking, kind, figure in rank_figures(board):
+            where = f"{COLUMNS[ranking.metric]}, {ranking.domain or 'all'} datasets"
+            found.append(_picture(f"{TITLES[kind]}: {where}", figure, ranking))
     return found
 
 

@@ -20,7 +20,7 @@ from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.views import Chosen, Curve
 
-from .rank_figures import heat_figure, rank_figure
+from .rank_figures import DRAWN, rank_figures
 from .texts import COLUMNS, shown
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -28,7 +28,6 @@ MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
 FILE_NAME = 56  # of up to four bytes each
 FORMATS = ("png", "svg", "pdf")
-DRAWN = ("auroc", "ap", "dice")
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "text.parse_math": False,
@@ -57,7 +56,7 @@ def write_figures(board: Board, folder: Path, formats: Iterable[str] = FORMATS) 
 
 def figures(board: Board) -> Iterator[tuple[str, Figure]]:
     """Names and figures, made one at a time."""
-    looks = _looks(board)
+    looks = looks_of(board)
 
     def place(curve: Curve) -> tuple[str, str, str]:
         return curve.metric, curve.dataset, curve.label
@@ -74,15 +73,11 @@ def figures(board: Board) -> Iterator[tuple[str, Figure]]:
         known = [one for one in choices if one.row is not None]
         if metric in DRAWN and len(known) > 1:
             yield f"time_{metric}_{dataset}", time_figure(known, looks)
-    for ranking in board.rankings:
-        if ranking.metric in DRAWN and len(ranking.datasets) > 1 and len(ranking.ranks) > 1:
-            name = f"{ranking.metric}{'_' * bool(ranking.domain)}{ranking.domain}"
-            yield f"critical_difference_{name}", rank_figure(ranking)
-            if not ranking.domain and board.chosen:
-                yield f"ranks_{name}", heat_figure(ranking, board.chosen)
+    for ranking, kind, figure in rank_figures(board):
+        yield f"{kind}_{ranking.metric}{'_' * bool(ranking.domain)}{ranking.domain}", figure
 
 
-def _looks(board: Board) -> dict[str, dict[str, Any]]:
+def looks_of(board: Board) -> dict[str, dict[str, Any]]:
     """A colour, marker and line style for each predictor, the same in every figure."""
     names = sorted({row.predictor for row in board.rows if row.samples is not None})
     return {
@@ -117,8 +112,7 @@ def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figur
     axes.set_xticks(betas, [beta_text(beta) for beta in betas])
     first = members[0]
     means = [point.test.mean for curve in members for point in curve.points if point.test.mean is not None]
-    _finish(axes, "beta", COLUMNS[first.metric], f"{shown(first.dataset)}, {shown(first.label)}", means)
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    _finish(figure, axes, "beta", COLUMNS[first.metric], f"{shown(first.dataset)}, {shown(first.label)}", means)
     return figure
 
 
@@ -143,13 +137,13 @@ def time_figure(choices: list[Chosen], looks: dict[str, dict[str, Any]]) -> Figu
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
     _finish(
+        figure,
         axes,
         "milliseconds per image",
         COLUMNS[metric],
         shown(choices[0].dataset),
         [value.mean or 0.0 for _, value in points.values()],
     )
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return figure
 
 
@@ -159,8 +153,11 @@ def _figure(names: int) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _finish(axes: Axes, x: str, y: str, title: str, means: list[float]) -> None:
-    """Name the axes; y is what the means need: an interval of few seeds is often so wide that nothing else could be seen."""
+def _finish(figure: Figure, axes: Axes, x: str, y: str, title: str, means: list[float]) -> None:
+    """Name the axes and what is drawn.
+
+    y is what the means need: an interval of few seeds is often so wide that nothing else could be seen.
+    """
     low, high = min(means), max(means)
     room = 0.3 * (high - low) or 0.05
     axes.set(xlabel=x, ylabel=y, ylim=(low - room, high + room))
@@ -168,6 +165,7 @@ def _finish(axes: Axes, x: str, y: str, title: str, means: list[float]) -> None:
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
 
 
 def _label(name: str) -> str:

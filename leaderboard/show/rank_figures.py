@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from leaderboard.board import Board
 from leaderboard.record import direction
 from leaderboard.rows.ranking import Ranking
 from leaderboard.rows.views import Chosen
@@ -13,6 +16,16 @@ from leaderboard.rows.views import Chosen
 from .texts import COLUMNS, shown
 
 CLIQUE = "#0072B2"
+DRAWN = ("auroc", "ap", "dice")
+
+
+def rank_figures(board: Board) -> Iterator[tuple[Ranking, str, Figure]]:
+    """The rankings of the metrics DRAWN as `critical_difference`; those over all datasets as `ranks` by dataset, too."""
+    for ranking in board.rankings:
+        if ranking.metric in DRAWN and len(ranking.datasets) > 1 and len(ranking.ranks) > 1:
+            yield ranking, "critical_difference", rank_figure(ranking)
+            if not ranking.domain and board.chosen:
+                yield ranking, "ranks", heat_figure(ranking, board.chosen)
 
 
 def rank_figure(ranking: Ranking) -> Figure:
