@@ -18,7 +18,7 @@ from .gallery import galleries
 from .plots import left_out, plot_data, rank_pictures
 from .problems import HEADLINES, glance, problems
 from .provenance import provenance_tables
-from .table import category_tables, leaderboards, view_tables
+from .table import leaderboards, view_tables
 
 HERE = Path(__file__).parent
 SCRIPTS = ("tables.js", "plots.js", "page.js")
@@ -34,8 +34,8 @@ VIEWS = {
     "lesions": "Per lesion size",
     "speed": "Time per image",
     "reported": "Reported, not run here",
+    "categories": "Per category",
 }
-CATEGORIES = {"categories": "Per category"}
 PLOTS = {"beta": "Over beta", "time": "Time against quality", "domains": "Medical and natural"}
 # What turns the direction of the text that follows, our own too: shown as what it is not, a letter.
 LITERAL = str.maketrans(dict.fromkeys("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ufffd"))
@@ -77,16 +77,16 @@ def _content(board: Board) -> dict[str, Any]:
     """What the template shows."""
     pictures, notes = galleries(board)
     provenance, settings_notes = provenance_tables(board)
-    found = {name: view_tables(board, name) for name in VIEWS} | {"categories": category_tables(board)}
+    found = {name: view_tables(board, name) for name in VIEWS}
     views = {name: tables for name, tables in found.items() if tables}
     boards = leaderboards(board)
     plots = plot_data(board)
     tables = {"leaderboard": boards, "provenance": provenance, **{f"view-{name}": some for name, some in views.items()}}
     days = sorted(run.created[:10] for run in board.runs)
     return {
-        "blobs": {name: _json([one.data() for one in some]) for name, some in tables.items()} | {"plots": _json(plots)},
+        "blobs": {name: _json([vars(one) for one in some]) for name, some in tables.items()} | {"plots": _json(plots)},
         "boards": boards,
-        "views": {name: (VIEWS | CATEGORIES)[name] for name in views},
+        "views": {name: VIEWS[name] for name in views},
         "plots": {kind: PLOTS[kind] for kind in PLOTS if plots[kind]},
         "ranks": rank_pictures(board),
         "plots_note": left_out(board),

@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
 
 from leaderboard.board import Board
-from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import Row
 from leaderboard.show.categories import category_sheets
 from leaderboard.show.sheets import VIEWS, Sheet
-from leaderboard.show.tables import best_values, by_dataset, is_best, is_tied
-from leaderboard.show.texts import COLUMNS, UNDEFINED, cell
+from leaderboard.show.tables import by_dataset, leaderboard_sheet
+from leaderboard.show.texts import COLUMNS, UNDEFINED
 
 LEADERBOARD_ROWS = 24_000
 VIEW_ROWS = 3_000
 NUMBER = re.compile(r"[-−<≥]?\s*\d")
 CHOICES = {"model", "beta", "value", "verdict", "pixels", "on the front", "oracle model", "oracle beta", "setting"}
 MOST_CHOICES = 40
-BEST, TIED, PLAIN = "bt "
+TOGETHER = ("beta", "domains")
 
 
 @dataclass(frozen=True)
@@ -29,96 +28,64 @@ class Table:
 
     heat: the columns that are shaded, high is dark; `together` shades them on one scale, else each has its own.
     marks: for each row a letter per column (BEST, TIED, PLAIN), or nothing where no cell is marked.
-    sort: the column that the rows come sorted by, falling. total: how many rows there were before `cut`.
+    sort: the column that the rows come sorted by, falling. note: how many rows `cut` left out.
     """
 
     title: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     kinds: tuple[str, ...]
-    caption: str = ""
-    heat: tuple[int, ...] = ()
-    together: bool = False
-    marks: Sequence[str] = ()
+    caption: str
+    heat: tuple[int, ...]
+    together: bool
+    marks: Sequence[str]
     sort: int | None = None
-    total: int = 0
-
-    def data(self) -> dict[str, Any]:
-        """What the page's script reads."""
-        left = self.total - len(self.rows)
-        note = f"The first {len(self.rows)} of {self.total} rows; --csv and --json write all." if left else ""
-        return {
-            "title": self.title, "header": self.header, "rows": self.rows, "kinds": self.kinds, "caption": self.caption,
-            "heat": self.heat, "together": self.together, "marks": self.marks, "sort": self.sort, "note": note,
-        }  # fmt: skip
+    note: str = ""
 
 
 def leaderboards(board: Board) -> list[Table]:
     """A table per dataset, best pixel AUROC first, with the marks of the other outputs."""
-    header = ("predictor", "model", "beta", *COLUMNS.values(), "n/N")
     tables = []
     for dataset, members in by_dataset(board.rows).items():
-        best = best_values(members)
-        members = sorted(members, key=lambda row: -_or_lowest(row.test["auroc"].mean))
-        rows = [_line(row) for row in members]
-        table = make(dataset, header, rows)
-        first = table.header.index(COLUMNS["auroc"])
-        heat = tuple(range(first, first + len(COLUMNS)))
-        marks = [_marks(row, best, first) for row in members]
-        tables.append(replace(table, heat=heat, marks=marks, sort=first))
-    return cut(tables, LEADERBOARD_ROWS)
+        members = sorted(members, key=_auroc, reverse=True)
+        tables.append(of_sheet(leaderboard_sheet(dataset, members)))
+    return cut([replace(table, sort=table.header.index(COLUMNS["auroc"])) for table in tables], LEADERBOARD_ROWS)
 
 
-def _or_lowest(mean: float | None) -> float:
+def _auroc(row: Row) -> float:
+    mean = row.test["auroc"].mean
     return -1.0 if mean is None else mean
 
 
-def _line(row: Row) -> tuple[str, ...]:
-    cells = (cell(row.test[metric], row.n) for metric in COLUMNS)
-    return row.predictor, row.label, beta_text(row.beta), *cells, row.count
-
-
-def _marks(row: Row, best: dict[str, float | None], first: int) -> str:
-    marks = [BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in COLUMNS]
-    return (PLAIN * first + "".join(marks)).rstrip()
-
-
 def view_tables(board: Board, view: str) -> list[Table]:
-    """The sheets of one of VIEWS that have anything to show, the predictor's column first."""
-    return cut([_of_sheet(sheet) for sheet in VIEWS[view](board) if sheet.rows], VIEW_ROWS)
+    """The sheets of one of VIEWS, or of the categories by metric, that have anything to show."""
+    categories = (category_sheets(rows, metric) for metric, rows in board.categories.items())
+    sheets = chain.from_iterable(categories) if view == "categories" else VIEWS[view](board)
+    return cut([of_sheet(sheet) for sheet in sheets if sheet.rows], VIEW_ROWS)
 
 
-def _of_sheet(sheet: Sheet) -> Table:
-    order = list(range(len(sheet.header)))
-    if "predictor" in sheet.header:
-        order.sort(key=lambda at: sheet.header[at] != "predictor")
-    rows = [tuple(row[at] for at in order) for row in sheet.rows]
-    table = make(sheet.title, tuple(sheet.header[at] for at in order), rows, sheet.caption)
-    first = table.header.index("mean") if sheet.view == "categories" else 1
-    shaded = table.header if sheet.view in ("beta", "domains", "categories") else COLUMNS.values()
+def of_sheet(sheet: Sheet) -> Table:
+    """The predictor's column first; a model that all rows share goes to the caption; kinds are told from the texts."""
+    columns = sorted(range(len(sheet.header)), key=lambda column: sheet.header[column] != "predictor")
+    caption = sheet.caption
+    if "model" in sheet.header:
+        model = sheet.header.index("model")
+        models = {row[model] for row in sheet.rows}
+        if len(models) == 1 and len(sheet.rows) > 1:
+            columns.remove(model)
+            caption = f"Model: {models.pop()}. {caption}".rstrip()
+    header, *rows = (tuple(row[column] for column in columns) for row in (sheet.header, *sheet.rows))
+    marks = ["".join(letters[column] for column in columns).rstrip() for letters in sheet.marks]
+    kinds = tuple(_kind(name, {row[at] for row in rows}) for at, name in enumerate(header))
+    together = sheet.view in TOGETHER
+    first = header.index("mean") if sheet.view == "categories" else 1
+    shaded = header if together or sheet.view == "categories" else COLUMNS.values()
     heat = [
         index
-        for index, (name, kind) in enumerate(zip(table.header, table.kinds, strict=True))
+        for index, (name, kind) in enumerate(zip(header, kinds, strict=True))
         if index >= first and kind == "number" and name in shaded
     ]
-    return replace(table, heat=tuple(heat), together=sheet.view in ("beta", "domains"))
-
-
-def category_tables(board: Board) -> list[Table]:
-    """A table per metric and benchmark of several categories: each category, and their mean."""
-    sheets = [sheet for metric, rows in board.categories.items() for sheet in category_sheets(rows, metric)]
-    return cut([_of_sheet(sheet) for sheet in sheets], VIEW_ROWS)
-
-
-def make(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]], caption: str = "") -> Table:
-    """A table whose columns' kinds are told from their texts; a model that all rows share goes to the caption."""
-    models = {row[header.index("model")] for row in rows} if "model" in header else set()
-    if len(models) == 1 and len(rows) > 1:
-        at = header.index("model")
-        header, rows = header[:at] + header[at + 1 :], [row[:at] + row[at + 1 :] for row in rows]
-        caption = f"Model: {models.pop()}. {caption}".rstrip()
-    kinds = tuple(_kind(name, {row[at] for row in rows}) for at, name in enumerate(header))
-    return Table(title, header, rows, kinds, caption, total=len(rows))
+    return Table(sheet.title, header, rows, kinds, caption, tuple(heat), together, marks)
 
 
 def _kind(name: str, values: set[str]) -> str:
@@ -133,4 +100,9 @@ def cut(tables: list[Table], room: int) -> list[Table]:
     if sum(len(table.rows) for table in tables) <= room:
         return tables
     share = max(room // len(tables), 1)
-    return [replace(table, rows=table.rows[:share], marks=table.marks[:share]) for table in tables]
+    return [_first(table, share) if len(table.rows) > share else table for table in tables]
+
+
+def _first(table: Table, share: int) -> Table:
+    note = f"The first {share} of {len(table.rows)} rows; --csv and --json write all."
+    return replace(table, rows=table.rows[:share], marks=table.marks[:share], note=note)

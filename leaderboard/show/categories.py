@@ -1,7 +1,5 @@
 """The categories of a benchmark as tables."""
 
-import csv as csv_module
-import io
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -12,7 +10,7 @@ from leaderboard.rows.categories import CategoryRow
 
 from .sheets import Sheet, sheet_markdown
 from .terminal import bare_table
-from .texts import COLUMNS, UNDEFINED, cell
+from .texts import COLUMNS, UNDEFINED, cell, csv_text
 
 TRAINED = {True: "one model for all categories", False: "one model per category"}
 
@@ -40,9 +38,8 @@ def markdown_categories(rows: Sequence[CategoryRow], metric: str) -> str:
 def print_categories(rows: Sequence[CategoryRow], metric: str, console: Console) -> None:
     """A table per family: the mean over its categories, and the categories where a predictor did worst and best."""
     for title, members in _by_title(rows).items():
-        table = bare_table(Text(title, style="bold"))
-        for name in ("model", "beta", "predictor", f"mean {COLUMNS[metric]}", "lowest", "highest"):
-            table.add_column(name, overflow="fold")
+        header = ("model", "beta", "predictor", f"mean {COLUMNS[metric]}", "lowest", "highest")
+        table = bare_table(header, header, title)
         for row in members:
             means = {name: value.mean for name, value in row.categories.items() if value.mean is not None}
             low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
@@ -54,17 +51,27 @@ def print_categories(rows: Sequence[CategoryRow], metric: str, console: Console)
 
 def csv_categories(tables: Mapping[str, Sequence[CategoryRow]]) -> str:
     """One line per metric, predictor, setting and category (`mean` for the mean over categories), in full precision."""
-    stream = io.StringIO()
-    writer = csv_module.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["family", "joint", "model", "beta", "predictor", "metric", "category", "mean", "sd", "ci_low", "ci_high", "n"]
-    )
-    for metric, rows in tables.items():
-        for row in rows:
-            for name, value in {**row.categories, "mean": row.mean}.items():
-                setting = [row.family, row.joint, row.model, row.beta, row.predictor]
-                writer.writerow([*setting, metric, name, value.mean, value.sd, value.low, value.high, value.n])
-    return stream.getvalue()
+    header = [
+        "family",
+        "joint",
+        "model",
+        "beta",
+        "predictor",
+        "metric",
+        "category",
+        "mean",
+        "sd",
+        "ci_low",
+        "ci_high",
+        "n",
+    ]
+    lines = [
+        (row.family, row.joint, row.model, row.beta, row.predictor, metric, name, *value)
+        for metric, rows in tables.items()
+        for row in rows
+        for name, value in {**row.categories, "mean": row.mean}.items()
+    ]
+    return csv_text(header, lines)
 
 
 def _by_title(rows: Sequence[CategoryRow]) -> dict[str, list[CategoryRow]]:

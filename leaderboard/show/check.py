@@ -10,7 +10,7 @@ from rich.text import Text
 
 from leaderboard.verdicts.check import ADVICE, Checked, Verdict
 
-from .terminal import bare_table
+from .terminal import bare_table, natural_width
 from .texts import UNDEFINED, escape, markdown_table, number, plain
 
 KEY_WIDTH = 16  # keys fold no narrower; on a smaller console the lines run over the edge
@@ -24,12 +24,10 @@ def diff_table(check: Checked, console: Console) -> None:
 
     `allowed` is the tolerance, `seeds` are those found of those in the baseline. Long keys fold, numbers are never cut.
     """
-    table = bare_table(gap=0)
-    for name in HEADER:
-        table.add_column(name, overflow="fold", no_wrap=name != "predictor")
+    table = bare_table(HEADER, fold=("predictor",), gap=0)
     for verdict in check.verdicts:
         table.add_row(*map(Text, cells(verdict)), style=COLOURS.get(verdict.status, "bold red"))
-    natural = console.measure(table, options=console.options.update(width=10_000)).maximum
+    natural = natural_width(table, console)
     foldable = max((len(verdict.key) - KEY_WIDTH for verdict in check.verdicts), default=0)
     table.width = max(natural - max(foldable, 0), min(natural, console.width))
     console.print(table, crop=False)
@@ -116,4 +114,4 @@ def step_summary(checks: Sequence[Checked], damaged: Sequence[str]) -> str:
 
 
 def _markdown(verdicts: Sequence[Verdict]) -> list[str]:
-    return [*markdown_table(HEADER, [[*map(escape, cells(verdict))] for verdict in verdicts]), ""]
+    return [*markdown_table(HEADER, map(cells, verdicts)), ""]

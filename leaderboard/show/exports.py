@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv as csv_module
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -12,34 +10,22 @@ from typing import Any
 from leaderboard.board import Board
 from leaderboard.record import METRICS
 from leaderboard.results.run_arrays import RunArrays
-from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.aggregate import notes_of
 from leaderboard.rows.comparison import COMPARED
 from leaderboard.rows.row import Row
 
 from .categories import markdown_categories
 from .sheets import VIEWS, sheet_markdown, sheets
-from .tables import HEADER, best_values, by_dataset, is_best, is_tied, legend
-from .texts import COLUMNS, cell, escape, markdown_table
+from .tables import by_dataset, leaderboard_sheet, legend
+from .texts import csv_text, escape
 
 JSON_VERSION = 1
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """A heading and a table per dataset, the best mean of each column in bold; then notes on settings and a legend."""
-    lines: list[str] = []
-    for dataset, members in by_dataset(rows).items():
-        best = best_values(members)
-        table = []
-        for row in members:
-            cells = [escape(row.label), beta_text(row.beta), escape(row.predictor)]
-            for metric in COLUMNS:
-                text = escape(cell(row.test[metric], row.n))
-                mark = "**" if is_best(row, metric, best) else "_" if is_tied(row, metric) else ""
-                cells.append(f"{mark}{text}{mark}")
-            table.append([*cells, escape(row.count)])
-        lines += [f"### {escape(dataset)}", "", *markdown_table(HEADER, table), ""]
-    return "\n".join([*lines, *(f"- {escape(text)}" for text in (*notes_of(rows), *legend(rows, "italic")))]) + "\n"
+    tables = [sheet_markdown(leaderboard_sheet(*members)) for members in by_dataset(rows).items()]
+    return "\n".join([*tables, *(f"- {escape(text)}" for text in (*notes_of(rows), *legend(rows, "italic")))]) + "\n"
 
 
 def board_markdown(board: Board) -> str:
@@ -59,13 +45,11 @@ def csv(rows: Sequence[Row]) -> str:
     `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
     (best, not worse, worse, undecided), and after Holm's correction `<metric>_p`, which decides, `_p_seeds` and `_p_subjects`.
     """
-    stream = io.StringIO()
-    writer = csv_module.writer(stream, lineterminator="\n")
-    names = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
-    validation = [f"validation_{metric}_mean" for metric in METRICS]
-    tests = [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p", "p_seeds", "p_subjects")]
     header = ["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N"]
-    writer.writerow([*header, *names, *validation, "ensemble_of", *tests])
+    header += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
+    header += [f"validation_{metric}_mean" for metric in METRICS] + ["ensemble_of"]
+    header += [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p", "p_seeds", "p_subjects")]
+    lines = []
     for row in rows:
         cells: list[Any] = [
             row.dataset,
@@ -78,16 +62,15 @@ def csv(rows: Sequence[Row]) -> str:
             row.planned,
         ]
         for metric in METRICS:
-            one = row.test[metric]
-            cells += [one.mean, one.sd, one.low, one.high, one.n]
+            cells += row.test[metric]
         cells += [row.validation[metric].mean for metric in METRICS]
         cells.append(row.ensemble or None)
         for metric in COMPARED:
             versus = row.versus.get(metric)
             tested = versus.subjects.adjusted if versus and versus.subjects else None
             cells += [versus.verdict, versus.p, versus.seeds.adjusted, tested] if versus else [None] * 4
-        writer.writerow(cells)
-    return stream.getvalue()
+        lines.append(cells)
+    return csv_text(header, lines)
 
 
 def board_json(board: Board) -> str:

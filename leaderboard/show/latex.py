@@ -3,16 +3,14 @@ r"""The board as LaTeX tables, which a document takes in with \input."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from leaderboard.board import Board
-from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.aggregate import notes_of
-from leaderboard.rows.row import Row
 
-from .sheets import VIEWS, sheets
-from .tables import HEADER, best_values, by_dataset, is_best, is_tied, legend
-from .texts import COLUMNS, cell, plain
+from .sheets import BEST, PLAIN, TIED, VIEWS, Sheet, sheets
+from .tables import by_dataset, leaderboard_sheet, legend
+from .texts import plain
 
 PREAMBLE = r"""% Needs in the preamble:
 % \usepackage[T1]{fontenc}
@@ -31,6 +29,7 @@ ESCAPES = {
     "→": r"$\rightarrow$", "√": r"$\surd$", "∂": r"$\partial$", "β": r"$\beta$", "λ": r"$\lambda$", "μ": r"$\mu$",
     "σ": r"$\sigma$",
 }  # fmt: skip
+MARKS = {BEST: r"\textbf{{{}}}", TIED: r"\underline{{{}}}", PLAIN: "{}"}
 LINES = 36  # of a table that fits an A4 page
 TABLES = 12  # after which a page is filled: LaTeX holds back few
 WIDE = 30  # letters from which on a text is broken over lines
@@ -43,15 +42,10 @@ def latex(board: Board) -> str:
     """
     tables: list[str] = []
     for dataset, members in by_dataset(board.rows).items():
-        best = best_values(members)
         notes = " ".join((*notes_of(members), *legend(members, "underlined")))
-        names = [(row.label, beta_text(row.beta), row.predictor, *(row.count for _ in HEADER[3:])) for row in members]
-        lines = [_lines([members[at] for at in part], best) for part in _parts(names)]
-        tables += _tables(dataset, HEADER, _columns(names), lines, notes)
+        tables += _tables(leaderboard_sheet(dataset, members), notes)
     for sheet in sheets(board, VIEWS):
-        rows = [" & ".join(map(tex, row)) + r" \\" for row in sheet.rows]
-        lines = [[rows[at] for at in part] for part in _parts(sheet.rows)]
-        tables += _tables(sheet.title, sheet.header, _columns([sheet.header, *sheet.rows]), lines, sheet.caption)
+        tables += _tables(sheet, sheet.caption)
     pages = ["\n".join(tables[at : at + TABLES]) for at in range(0, len(tables), TABLES)]
     return PREAMBLE + "\\clearpage\n".join(pages)
 
@@ -74,42 +68,33 @@ def _parts(rows: Sequence[Sequence[str]]) -> list[range]:
     return [*found, range(start, len(rows))]
 
 
-def _lines(members: Sequence[Row], best: dict[str, float | None]) -> list[str]:
-    """A line per row; model and beta are named where a setting begins, below a rule."""
-    lines = []
-    setting: tuple[str, float] | None = None
-    for row in members:
-        begins = (row.label, row.beta) != setting
-        if begins and setting is not None:
-            lines.append(r"\midrule")
-        setting = (row.label, row.beta)
-        cells = [tex(row.label), beta_text(row.beta)] if begins else ["", ""]
-        cells.append(tex(row.predictor))
-        for metric in COLUMNS:
-            text = tex(cell(row.test[metric], row.n))
-            command = "textbf" if is_best(row, metric, best) else "underline" if is_tied(row, metric) else ""
-            cells.append(f"\\{command}{{{text}}}" if command else text)
-        lines.append(" & ".join([*cells, tex(row.count)]) + r" \\")
-    return lines
+def _lines(sheet: Sheet, part: range) -> Iterator[str]:
+    """A line per row, a rule where a section begins."""
+    for begins, row, marks in sheet.lines(part):
+        if begins:
+            yield r"\midrule"
+        yield " & ".join(MARKS[mark].format(tex(text)) for text, mark in zip(row, marks, strict=True)) + r" \\"
 
 
-def _tables(title: str, header: Sequence[str], columns: str, parts: Sequence[Sequence[str]], caption: str) -> list[str]:
-    """A table for each part of the lines, no wider than the text; the caption is that of the first."""
+def _tables(sheet: Sheet, caption: str) -> list[str]:
+    """A table for each part of the rows, no wider than the text; the caption is that of the first."""
     found = []
-    for at, lines in enumerate(parts):
+    parts = _parts(sheet.rows)
+    columns = _columns([sheet.header, *sheet.rows])
+    for at, part in enumerate(parts):
         which = f" ({at + 1} of {len(parts)})" if len(parts) > 1 else ""
-        said = f"{title}{which}. {'' if at else caption}".rstrip()
+        said = f"{sheet.title}{which}. {'' if at else caption}".rstrip()
         begin = [
             r"\begin{table}[tbp]\centering",
             f"\\caption{{{tex(said)}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"\\begin{{tabular}}{{{columns}}}",
             r"\toprule",
-            " & ".join(map(tex, header)) + r" \\",
+            " & ".join(map(tex, sheet.header)) + r" \\",
             r"\midrule",
         ]
         end = [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
-        found.append("\n".join([*begin, *lines, *end]))
+        found.append("\n".join([*begin, *_lines(sheet, part), *end]))
     return found
 
 

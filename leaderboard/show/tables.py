@@ -1,8 +1,11 @@
-"""Rows as a terminal table that fits its terminal."""
+"""The leaderboard itself: a sheet per dataset with its marks, and how a terminal fits it in."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 
 from rich.console import Console
 from rich.table import Table
@@ -12,10 +15,12 @@ from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.aggregate import notes_of
 from leaderboard.rows.row import Row
 
-from .terminal import bare_table
-from .texts import COLUMNS, PLAIN, Style, cell, plain
+from .sheets import BEST, PLAIN, TIED, Sheet
+from .terminal import bare_table, natural_width
+from .texts import COLUMNS, cell, plain
 
 HEADER = ("model", "beta", "predictor", *COLUMNS.values(), "n/N")
+METRICS = range(3, 3 + len(COLUMNS))  # where they are in HEADER
 LEGEND = (
     "All metrics count foreground pixels only; mean ± sd over seeds (no ± for a single seed, – where undefined); "
     "bold is a column's best mean.",
@@ -23,22 +28,47 @@ LEGEND = (
     "dice_oracle: at the best threshold for the test labels, an upper bound.",
     "n/N: seeds found of seeds planned. * fewer seeds than planned, or in a metric's cell fewer than n.",
 )
-TIED = (
+NOT_WORSE = (
     "{}: statistically not worse than the best (paired over seeds; AP and dice over subjects, too; Holm-corrected 5 %)."
 )
 UNTESTED = "Too few seeds to test which rows are worse than the best; more (seed=range(5)) would tell."
 ENSEMBLES = "of k: one map made from those of k seeds."
 
+
+@dataclass(frozen=True)
+class Style:
+    """How tightly a table is set.
+
+    `spread` joins mean and sd, `leading_zero` tells 0.9 from .9, names fold at `name_width`, and `gap` is the blanks
+    between columns beyond one.
+    """
+
+    spread: str = " ± "
+    leading_zero: bool = True
+    name_width: int | None = None
+    gap: int = 0
+
+    def header(self, name: str) -> str:
+        """A column's name, over two lines where it is long and the table narrow."""
+        return name if self.spread == " ± " else name.replace(" ", "\n").replace("_", "_\n")
+
+    def number(self, text: str) -> str:
+        """A metric's cell."""
+        text = text.replace(" ± ", self.spread)
+        return text if self.leading_zero else re.sub(r"\b0\.", ".", text)
+
+
 # Tried in this order until one fits: leading zeros and blanks go first, then long names fold, then the metrics are divided
 # among tables below each other. The sd is never left out.
 STYLES = (
-    PLAIN,
+    Style(gap=1),
     Style(),
     Style(leading_zero=False),
     Style("±", leading_zero=False),
     Style("±", leading_zero=False, name_width=16),
 )
 PARTS = (6, 3, 2, 1)
+MARKS = {BEST: "bold", TIED: "underline", PLAIN: ""}
 
 
 def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -74,10 +104,21 @@ def legend(rows: Sequence[Row], tied: str) -> list[str]:
     verdicts = {row.versus[metric].verdict for row in rows for metric in COLUMNS if metric in row.versus}
     lines = list(LEGEND)
     if "not worse" in verdicts:
-        lines.insert(1, TIED.format(tied))
+        lines.insert(1, NOT_WORSE.format(tied))
     elif verdicts and "worse" not in verdicts and "undecided" in verdicts:
         lines.insert(1, UNTESTED)
     return lines + ([ENSEMBLES] if any(row.ensemble for row in rows) else [])
+
+
+def leaderboard_sheet(dataset: str, rows: Sequence[Row]) -> Sheet:
+    """The table of a dataset, a section per model and beta; `rows` are all of the dataset's, in any order."""
+    best, lines, marks = best_values(rows), [], []
+    for row in rows:
+        cells = (cell(row.test[metric], row.n) for metric in COLUMNS)
+        lines.append((row.label, beta_text(row.beta), row.predictor, *cells, row.count))
+        signs = (BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in COLUMNS)
+        marks.append(f"{PLAIN * METRICS.start}{''.join(signs)}{PLAIN}")
+    return Sheet("leaderboard", dataset, HEADER, lines, marks=marks, sections=2)
 
 
 def print_tables(rows: Sequence[Row], console: Console) -> None:
@@ -88,52 +129,35 @@ def print_tables(rows: Sequence[Row], console: Console) -> None:
     wide, lines run over the edge.
     """
     for dataset, members in by_dataset(rows).items():
-        for table in _fitting(dataset, members, console):
+        for table in _fitting(leaderboard_sheet(dataset, members), console):
             console.print(table, crop=False)
     for text in (*notes_of(rows), *legend(rows, "underlined")):
         console.print(Text(plain(text), style="dim"))
 
 
-def _fitting(dataset: str, rows: list[Row], console: Console) -> list[Table]:
-    room = console.options.update(width=10_000)
-    metrics = list(COLUMNS)
+def _fitting(sheet: Sheet, console: Console) -> list[Table]:
     tables: list[Table] = []
-    for size in PARTS:
-        parts = [metrics[at : at + size] for at in range(0, len(metrics), size)]
-        for style in STYLES:
-            tables = [_table(dataset if part is parts[0] else "", rows, part, style) for part in parts]
-            widths = [console.measure(table, options=room).maximum for table in tables]
-            if max(widths) <= console.width or (size == PARTS[-1] and style == STYLES[-1]):
-                for table, width in zip(tables, widths, strict=True):
-                    table.width = width
-                return tables
+    for size, style in product(PARTS, STYLES):
+        tables = [_table(sheet, METRICS[start : start + size], style) for start in range(0, len(METRICS), size)]
+        for table in tables:
+            table.width = natural_width(table, console)
+        if max(table.width or 0 for table in tables) <= console.width:
+            break
     return tables
 
 
-def _table(title: str, rows: list[Row], metrics: list[str], style: Style) -> Table:
-    table = bare_table(Text(plain(title), style="bold") if title else None, style.gap)
-    for name in ("model", "beta", "predictor", *(COLUMNS[metric] for metric in metrics), "n/N"):
-        shown = name.replace(" ", "\n").replace("_", "_\n") if style.narrow else name
-        if name in ("model", "predictor"):
-            table.add_column(shown, overflow="fold", max_width=style.name_width)
-        else:
-            table.add_column(shown, no_wrap=True, overflow="fold")
-    best = best_values(rows)
-    section: tuple[str, float] | None = None
-    for row in rows:
-        start = (row.label, row.beta) != section
-        if start and section is not None:
+def _table(sheet: Sheet, metrics: range, style: Style) -> Table:
+    """The names, some metrics and n/N; the first part has the title."""
+    columns = (*range(METRICS.start), *metrics, METRICS.stop)
+    title = sheet.title if metrics.start == METRICS.start else ""
+    table = bare_table([style.header(HEADER[column]) for column in columns], ("model", "predictor"), title, style.gap)
+    for column in table.columns:
+        column.max_width = None if column.no_wrap else style.name_width
+    for begins, row, marks in sheet.lines(range(len(sheet.rows))):
+        if begins:
             table.add_section()
-        section = (row.label, row.beta)
-        table.add_row(*_line(row, metrics, best, style, start))
+        texts = [style.number(text) if column in metrics else plain(text) for column, text in enumerate(row)]
+        cells = [Text(texts[column], MARKS[marks[column]]) for column in columns]
+        cells[-1].style = "yellow" if texts[-1].endswith("*") else ""
+        table.add_row(*cells)
     return table
-
-
-def _line(row: Row, metrics: list[str], best: dict[str, float | None], style: Style, start: bool) -> list[Text]:
-    """A row's cells; model and beta are shown where a section starts."""
-    names = (row.label, beta_text(row.beta)) if start else ("", "")
-    cells = [Text(plain(name)) for name in (*names, row.predictor)]
-    for metric in metrics:
-        mark = "bold" if is_best(row, metric, best) else "underline" if is_tied(row, metric) else ""
-        cells.append(Text(cell(row.test[metric], row.n, style), style=mark))
-    return [*cells, Text(row.count, style="" if row.complete else "yellow")]

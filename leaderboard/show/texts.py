@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
 
 from leaderboard.statistics.samples import Statistic
 
@@ -22,38 +25,12 @@ STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069
 MARKUP = re.compile(r"[\\|*`<\[\]&$~]|(?<![^\W_])_|_(?![^\W_])")  # inside a word _ is no emphasis
 
 
-@dataclass(frozen=True)
-class Style:
-    """How tightly a table is set.
-
-    `spread` joins mean and sd, `leading_zero` tells 0.9 from .9, names fold at `name_width`, and `gap` is the blanks
-    between columns beyond one.
-    """
-
-    spread: str = " ± "
-    leading_zero: bool = True
-    name_width: int | None = None
-    gap: int = 0
-
-    @property
-    def narrow(self) -> bool:
-        """Whether long column names are broken over two lines."""
-        return self.spread != " ± "
-
-
-PLAIN = Style(gap=1)
-
-
-def cell(statistic: Statistic, n: int, style: Style = PLAIN) -> str:
+def cell(statistic: Statistic, n: int) -> str:
     """A mean with its sd, three decimals each; a `*` when fewer than the row's `n` seeds define the metric."""
     if statistic.mean is None:
         return UNDEFINED
-    text = f"{statistic.mean:.3f}"
-    if statistic.sd is not None:
-        text += f"{style.spread}{statistic.sd:.3f}"
-    if not style.leading_zero:
-        text = re.sub(r"\b0\.", ".", text)
-    return text + ("*" if statistic.n < n else "")
+    sd = "" if statistic.sd is None else f" ± {statistic.sd:.3f}"
+    return f"{statistic.mean:.3f}{sd}{'*' if statistic.n < n else ''}"
 
 
 def number(value: float | None, decimals: int = 3) -> str:
@@ -97,6 +74,19 @@ def shown(name: str) -> str:
     return name if len(name) <= LABEL else f"{name[: LABEL // 2]}…{name[-LABEL // 2 + 1 :]}"
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table of cells that are Markdown already."""
-    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], marks: Sequence[Sequence[str]] = ()
+) -> list[str]:
+    """The lines of a Markdown table that shows its texts literally; `marks` are what stands around each row's cells."""
+    lines = [f"| {' | '.join(map(escape, header))} |", "|---" * len(header) + "|"]
+    for row, signs in zip_longest(rows, marks, fillvalue=()):
+        cells = (f"{sign}{escape(text)}{sign}" for text, sign in zip_longest(row, signs, fillvalue=""))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A line per row, numbers in full precision, empty where None."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+    return stream.getvalue()

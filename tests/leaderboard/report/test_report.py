@@ -18,9 +18,9 @@ from leaderboard.report import gallery, html_report, page, table
 from leaderboard.report.gallery import galleries
 from leaderboard.report.problems import problems
 from leaderboard.report.provenance import provenance_tables
-from leaderboard.report.table import BEST, TIED, cut, leaderboards, make, view_tables
+from leaderboard.report.table import cut, leaderboards, of_sheet, view_tables
 from leaderboard.results.collect import Collection, PlannedRun
-from leaderboard.show.sheets import VIEWS
+from leaderboard.show.sheets import BEST, TIED, VIEWS, Sheet
 
 HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
 
@@ -132,12 +132,12 @@ def test_problems_come_first_and_only_when_there_are_any(board, text):
 
 def test_long_tables_are_cut_and_say_so():
     tables = [
-        make(name, ("predictor", "AP"), [(f"p{at}", "0.5") for at in range(size)])
+        of_sheet(Sheet("chosen", name, ("predictor", "AP"), [(f"p{at}", "0.5") for at in range(size)]))
         for name, size in (("a", 9), ("b", 2))
     ]
     cuts = cut(tables, 6)
     assert [len(one.rows) for one in cuts] == [3, 2]
-    assert [one.data()["note"] for one in cuts] == ["The first 3 of 9 rows; --csv and --json write all.", ""]
+    assert [one.note for one in cuts] == ["The first 3 of 9 rows; --csv and --json write all.", ""]
     assert cut(tables, 11) == tables
 
 
