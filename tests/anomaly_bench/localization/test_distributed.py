@@ -22,7 +22,12 @@ from anomaly_bench.predictors import build_suite
 
 pytestmark = pytest.mark.slow
 
-MEMBERS = {"a": {"use": "intensity"}, "b": {"use": "reconstruction"}, "e": {"use": "ensemble", "members": ["a", "b"]}}
+MEMBERS = {
+    "a": {"use": "intensity"},
+    "b": {"use": "reconstruction"},
+    "e": {"use": "ensemble", "members": ["a", "b"]},
+    "s": {"use": "subset_search", "members": ["a", "b"]},
+}
 SITES = [{"site": site} for site in "aabb"]
 
 
@@ -41,8 +46,8 @@ def batch(at: int, anomalous: bool) -> dict[str, torch.Tensor]:
     }
 
 
-def localized(batches: Sequence[int]) -> tuple[Any, ...]:
-    """Results without seconds, and thresholds, of a test on these batches, calibrated on the same images whoever counts."""
+def made() -> tuple[LocalizationCallback, Any, BetaVAE]:
+    """A callback, a trainer as far as it asks one, and a model."""
     torch.manual_seed(0)
     model = BetaVAE((2, 32, 32), latent=8, channels=(8, 8), beta=1.0, lr=3e-3, sigma=0.1).eval()
     model.log_dict = lambda values: None  # type: ignore[method-assign, assignment]
@@ -50,13 +55,29 @@ def localized(batches: Sequence[int]) -> tuple[Any, ...]:
     config, cases = LocalizationConfig(bits=16, resamples=50), Cases(0, torch.zeros(0))
     callback = LocalizationCallback(suite, config, list("wxyz"), SITES, Path(), cases)
     validation = [[batch(at, anomalous) for at in range(5)] for anomalous in (False, True)]
-    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(val_dataloader=lambda: validation), is_global_zero=True)
+    data = SimpleNamespace(val_dataloader=lambda: validation)
+    return callback, SimpleNamespace(datamodule=data, is_global_zero=True), model
+
+
+def outcome(callback: LocalizationCallback, trainer: Any, model: BetaVAE, batches: Sequence[int]) -> tuple[Any, ...]:
+    """Results without seconds, and thresholds, of a test on these batches, calibrated on the same images whoever counts."""
     callback.on_test_start(trainer, model)
     for at in batches:
         callback.on_test_batch_end(trainer, model, None, batch(at + 5, True), at)
     callback.on_test_epoch_end(trainer, model)
     results = {name: replace(one, seconds_per_image=0.0) for name, one in callback.results().items()}
     return results, callback.validation.thresholds
+
+
+def localized(batches: Sequence[int]) -> tuple[Any, ...]:
+    return outcome(*made(), batches)
+
+
+def test_a_second_test_with_one_callback_is_as_the_first() -> None:
+    callback, trainer, model = made()
+    first = outcome(callback, trainer, model, range(5))
+    assert first[0]["s"].choice is not None
+    assert outcome(callback, trainer, model, range(5)) == first
 
 
 def localized_by_two(rank: int, store: str) -> tuple[Any, ...]:
@@ -77,7 +98,7 @@ def test_two_processes_localize_as_one(tmp_path: Path) -> None:
     whole = localized(range(5))
     assert said[0] == "equal\n", said
     assert mine == whole
-    assert set(whole[0]) == {"a", "b", "e"}
+    assert set(whole[0]) == set(MEMBERS)
     assert whole[0]["e"].test["dice"].value > 0
 
 
