@@ -18,6 +18,8 @@ from data_modules.base.errors import DataError
 from data_modules.modules.build import build_module
 from data_modules.modules.fashion_mnist import CLASSES, FILES, fashion_mnist_pictures, paste
 
+pytestmark = pytest.mark.slow
+
 SIDE = 16
 
 

@@ -23,6 +23,8 @@ from leaderboard.show.sheets import VIEWS, sheets
 from leaderboard.show.texts import escape, plain
 from leaderboard.statistics.samples import Statistic
 
+pytestmark = pytest.mark.slow
+
 ODD = "a|b_<c>&%$#\\{~^}*`"
 
 
