@@ -72,9 +72,9 @@ def draw_panels(samples: Sequence[Sample], folder: Path) -> None:
         for name in names
     }
     common = {
-        "image": [_tile(_grey(sample.image)) for sample in samples],
-        "mask": [_outlined(_tile(_grey(sample.image)), sample.mask) for sample in samples],
-        "reconstruction": [_tile(_grey(sample.reconstruction)) for sample in samples],
+        "image": [_tile(grey(sample.image)) for sample in samples],
+        "mask": [_outlined(_tile(grey(sample.image)), sample.mask) for sample in samples],
+        "reconstruction": [_tile(grey(sample.reconstruction)) for sample in samples],
     }
     captions = [sample.caption for sample in samples]
     named = PngInfo()
@@ -96,7 +96,7 @@ def draw_model(samples: Sequence[Sample], model: pl.LightningModule, folder: Pat
     assert isinstance(model, VAE)
     images = torch.stack([sample.image for sample in samples])
     columns = {"image": images} | model_pictures(model, images.to(model.device), len(images))
-    tiles = {title: [_tile(_grey(picture.cpu())) for picture in column] for title, column in columns.items()}
+    tiles = {title: [_tile(grey(picture.cpu())) for picture in column] for title, column in columns.items()}
     _montage(tiles, [sample.caption for sample in samples]).save(folder / "model.png")
 
 
@@ -108,7 +108,7 @@ def _map_column(samples: Sequence[Sample], name: str) -> list[Picture]:
     return [_outlined(_tile(image), sample.mask) for image, sample in zip(coloured, samples, strict=True)]
 
 
-def _grey(image: Tensor) -> Picture:
+def grey(image: Tensor) -> Picture:
     """(C, H, W) in about [0, 1] to (H, W, 3); other than three channels are shown by their mean."""
     shown = image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
     return (shown.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()

@@ -10,7 +10,7 @@ import torch
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from anomaly_bench.pictures.panels import Sample
+from anomaly_bench.pictures.panels import Sample, grey
 
 if TYPE_CHECKING:
     from anomaly_bench.localization import LocalizationCallback
@@ -46,9 +46,7 @@ def _range(maps: Sequence[torch.Tensor]) -> tuple[float, float]:
 
 
 def _plain(sample: Sample, image: torch.Tensor) -> Any:
-    shown = image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
-    picture = (shown.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
-    return _image(picture, sample.caption, "mask", sample.mask, MASK)
+    return _image(grey(image), sample.caption, "mask", sample.mask, MASK)
 
 
 def _map(localization: LocalizationCallback, name: str, sample: Sample, low: float, high: float) -> Any:
