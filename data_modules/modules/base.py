@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import DatasetConfig, deciding
@@ -36,7 +36,7 @@ Augment = Callable[[AnomalyBatch], AnomalyBatch]
 
 
 class SliceDataset(Dataset[AnomalyBatch]):
-    """Some slices of a store; an item is a whole batch, asked for by a list of positions, and augmented if so wished."""
+    """Some slices of a store; an item is a batch of one, and a loader gathers a whole batch at once, augmented if so wished."""
 
     def __init__(self, store: SliceStore, indices: NDArray[np.int64], augment: Augment | None = None) -> None:
         self.store, self.indices, self.augment = store, indices, augment
@@ -44,9 +44,18 @@ class SliceDataset(Dataset[AnomalyBatch]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, positions: list[int]) -> AnomalyBatch:
+    def __getitem__(self, position: int) -> AnomalyBatch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: Sequence[int]) -> AnomalyBatch:
+        """The batch of these positions; torch's loaders ask for it, and hand it to their collate_fn."""
         batch = self.store.batch(self.indices[np.asarray(positions)])
         return self.augment(batch) if self.augment else batch
+
+
+def collated(batch: Any) -> Any:
+    """What a loader makes of a batch that its dataset has gathered already: nothing else."""
+    return batch
 
 
 class AnomalyDataModule(pl.LightningDataModule):
@@ -97,13 +106,18 @@ class AnomalyDataModule(pl.LightningDataModule):
         self.split = split_cases(self.cases, self.config.split)
         contents = read_contents(self.cases, self._digests, self.progress)
         check_leakage(self.cases, [content.images for content in contents], self.split)
-        self.store = self._open(contents)
-        check_leakage(self.cases, self._decoded_images(), self.split)
-        self.store.attributes = [case.attributes for case in self.cases]
+        store = self._open(contents)
+        check_leakage(self.cases, self._decoded_images(store), self.split)
+        store.attributes = [case.attributes for case in self.cases]
+        self.store = store
 
     def setup(self, stage: str | None = None) -> None:
-        """Divide the slices among the splits."""
+        """Divide the slices among the splits, whatever the stage; what prepare_data has not done in this process comes first.
+
+        Of several processes at once, one builds the store while the others wait.
+        """
         del stage
+        self.prepare_data()
         part_of = {name: part for part in SPLITS for name in self.split[part]}
         parts = np.array([part_of[name] for name in self.store.subjects])[self.store.subject]
         normal = self.store.normal
@@ -149,17 +163,25 @@ class AnomalyDataModule(pl.LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the content of the data and of everything that changes its pixels."""
+        """Digest of the content of the data, prepared if need be, and of everything that changes its pixels."""
+        self.prepare_data()
         return self.store.fingerprint
 
     @property
     def split_digest(self) -> str:
+        """Digest of which subjects are in which split; the data are prepared if need be."""
+        self.prepare_data()
         return split_digest(self.split)
 
     @property
+    @abstractmethod
+    def channels(self) -> int:
+        """How many channels an image has, as the config says it."""
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
-        return self.store.shape
+        """(C, H, W) of every image; known before anything is prepared."""
+        return self.channels, *self._size
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -176,12 +198,21 @@ class AnomalyDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[AnomalyBatch]:
         return self._loader("test")
 
+    def predict_dataloader(self) -> DataLoader[AnomalyBatch]:
+        """The test images."""
+        return self._loader("test")
+
     def _loader(self, part: str, shuffle: bool = False) -> DataLoader[AnomalyBatch]:
+        if "indices" not in vars(self):
+            self.setup()
         dataset = SliceDataset(self.store, self.indices[part], self._augment() if part == "train" else None)
         generator = torch.Generator().manual_seed(self.seed)
         sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         drop_last = shuffle and len(dataset) >= self.batch_size
-        return DataLoader(dataset, sampler=BatchSampler(sampler, self.batch_size, drop_last), batch_size=None)
+        # by keywords alone: Lightning makes loaders anew, with other samplers, from the arguments that they were made with
+        return DataLoader(
+            dataset, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, collate_fn=collated
+        )
 
     def _augment(self) -> Augment | None:
         if not self.config.augment:
@@ -208,11 +239,11 @@ class AnomalyDataModule(pl.LightningDataModule):
         digests = [hash_of(content, 16) for content in contents]
         return build_store(folder, header, self.cases, self._read_whole, self.progress, digests)
 
-    def _decoded_images(self) -> list[dict[str, str]]:
+    def _decoded_images(self, store: SliceStore) -> list[dict[str, str]]:
         """Per case and image file the digest of its slices; the channels of a colour picture count together."""
         return [
             dict(zip(case.images, own if len(case.images) == len(own) else ["+".join(filter(None, own))], strict=True))
-            for case, own in zip(self.cases, self.store.pixels, strict=True)
+            for case, own in zip(self.cases, store.pixels, strict=True)
         ]
 
     def _read_whole(self, case: Case) -> Slices:

@@ -43,6 +43,10 @@ class NiftiDataModule(AnomalyDataModule):
         slicing = Slicing(config.plane, self._size, config.min_foreground, config.slice_step)
         return cut(scan, source, slicing, case.subject)
 
+    @property
+    def channels(self) -> int:
+        return len(self._channels)
+
     def _read(self, case: Case) -> Scan:
         files = [case.images[channel] for channel in self._channels]
         extra = [file for file in (case.label, case.brain_mask) if file is not None]
@@ -88,4 +92,4 @@ class NiftiDataModule(AnomalyDataModule):
         self._channels = modalities(config)
         check_arguments(config.preprocess, "dataset.preprocess", axes=3)
         self._preprocess = Preprocess(config.preprocess)
-        check_augment(config.augment, (len(self._channels), *self._size))
+        check_augment(config.augment, self.image_shape)

@@ -55,9 +55,13 @@ class PictureDataModule(AnomalyDataModule):
             geometry={"shape": list(image.shape[1:]), "resized": list(self._size)},
         )
 
+    @property
+    def channels(self) -> int:
+        return 3 if self.config.color else 1
+
     def _check_config(self) -> None:
         super()._check_config()
-        check_augment(self.config.augment, (3 if self.config.color else 1, *self._size))
+        check_augment(self.config.augment, self.image_shape)
 
     def _check_mask(self, label: Path, mask: torch.Tensor, path: Path, image: torch.Tensor) -> None:
         if mask.shape[1:] != image.shape[1:]:

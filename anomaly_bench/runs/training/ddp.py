@@ -122,12 +122,13 @@ class OwnNoise(pl.Callback):
 
 def shared(loader: DataLoader[AnomalyBatch], rank: int, count: int) -> DataLoader[AnomalyBatch]:
     """The part of a loader's batches that one of `count` processes trains on. Raises DataError if there are too few."""
-    assert isinstance(loader.sampler, BatchSampler)
-    if len(loader.sampler) < count:
+    batches = loader.batch_sampler
+    assert isinstance(batches, BatchSampler)
+    if len(batches) < count:
         raise DataError(
-            f"trainer.devices={count}: an epoch has but {len(loader.sampler)} batches; lower trainer.batch_size or devices"
+            f"trainer.devices={count}: an epoch has but {len(batches)} batches; lower trainer.batch_size or devices"
         )
-    return DataLoader(loader.dataset, sampler=Share(loader.sampler, rank, count), batch_size=None)
+    return DataLoader(loader.dataset, batch_sampler=Share(batches, rank, count), collate_fn=loader.collate_fn)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -41,7 +41,7 @@ def set_random_state(state: dict[str, Any], loader: DataLoader[AnomalyBatch] | N
 
 
 def _generators(loader: DataLoader[AnomalyBatch] | None) -> list[torch.Generator]:
-    batches = getattr(loader, "sampler", None)
+    batches = getattr(loader, "batch_sampler", None)
     found = getattr(getattr(batches, "sampler", None), "generator", None)
     return [found] if isinstance(found, torch.Generator) else []
 

@@ -160,7 +160,8 @@ def test_every_source_of_random_numbers_goes_on_where_it_was():
     order = torch.Generator().manual_seed(5)
     augment = build_augment({"turn": {"use": "RandRotated", "range_x": 1.0, "prob": 0.5}}, 3)
     loader = SimpleNamespace(
-        dataset=SimpleNamespace(augment=augment), sampler=SimpleNamespace(sampler=SimpleNamespace(generator=order))
+        dataset=SimpleNamespace(augment=augment),
+        batch_sampler=SimpleNamespace(sampler=SimpleNamespace(generator=order)),
     )
 
     def draw():

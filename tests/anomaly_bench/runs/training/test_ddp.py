@@ -8,7 +8,7 @@ import pytest
 import torch
 from checkout import ROOT
 from small_runs import tiles
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.progress import Reporter
@@ -23,16 +23,16 @@ from data_modules.base.errors import DataError
 
 def loader(images, size):
     order = RandomSampler(range(images), generator=torch.Generator().manual_seed(3))
-    return DataLoader(list(range(images)), sampler=BatchSampler(order, size, True), batch_size=None)
+    return DataLoader(range(images), size, sampler=order, drop_last=True, collate_fn=list)
 
 
 def test_the_processes_share_the_batches_of_an_epoch_and_draw_the_same_order_in_the_next():
     whole, parts = loader(23, 4), [shared(loader(23, 4), rank, 2) for rank in range(2)]
     for _ in range(3):
-        batches = list(whole.sampler)
-        dealt = [list(part.sampler) for part in parts]
+        batches = list(whole)
+        dealt = [list(part) for part in parts]
         assert dealt == [[batches[0], batches[2]], [batches[1], batches[3]]]
-    assert [len(part.sampler) for part in parts] == [2, 2]
+    assert [len(part) for part in parts] == [2, 2]
 
 
 def test_too_few_batches_for_the_devices_are_refused():

@@ -1,0 +1,108 @@
+"""The data modules in a Trainer of a Lightning user's own, with its defaults: one process, and two."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from checkout import ROOT
+from distributed_script import Counting
+from fakes import pictures_config, volumes_config
+
+from data_modules.modules.nifti import NiftiDataModule
+from data_modules.modules.pictures import PictureDataModule
+
+
+@pytest.fixture
+def data(mvtec_root, cache):
+    return PictureDataModule(pictures_config(mvtec_root), cache_dir=cache, batch_size=8)
+
+
+def trainer(folder, **options):
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    return pl.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=folder, **quiet, **options)
+
+
+def names(steps):
+    return [name for step in steps for name in step]
+
+
+def test_a_trainer_fits_validates_tests_and_predicts_on_every_image_of_its_part(data, tmp_path):
+    model, one = Counting(data), trainer(tmp_path, num_sanity_val_steps=0, enable_checkpointing=False)
+    one.fit(model, data)
+    parts = {name: [data.store.subjects[row] for row in rows] for name, rows in data.indices.items()}
+    assert sorted(names(model.seen["train"])) == sorted(set(names(model.seen["train"])) & set(parts["train"]))
+    assert len(names(model.seen["train"])) == len(parts["train"]) // 8 * 8
+    assert [names(model.seen[f"val{part}"]) for part in range(2)] == [parts["val_normal"], parts["val_anomalous"]]
+    one.validate(model, data, verbose=False)
+    assert names(model.seen["val0"]) == 2 * parts["val_normal"]
+    one.test(model, data, verbose=False)
+    one.predict(model, data)
+    assert names(model.seen["test"]) == names(model.seen["predict"]) == parts["test"]
+
+
+def test_fast_runs_and_limits_and_overfitting_are_taken(data, tmp_path):
+    for options in ({"fast_dev_run": True}, {"limit_train_batches": 2, "limit_val_batches": 1}, {"overfit_batches": 1}):
+        model = Counting(data)
+        trainer(tmp_path, enable_checkpointing=False, **options).fit(model, data)
+        assert len(model.seen["train"]) == options.get("limit_train_batches", 1)
+
+
+def test_no_anomaly_to_validate_on_is_no_obstacle(mvtec_root, cache, tmp_path):
+    config = pictures_config(mvtec_root)
+    config.split.holdout = 0.0
+    data = PictureDataModule(config, cache_dir=cache)
+    model = Counting(data)
+    trainer(tmp_path, enable_checkpointing=False).fit(model, data)
+    assert "val0" in model.seen
+    assert "val1" not in model.seen
+
+
+def test_an_item_is_a_batch_of_one(data):
+    loader = data.test_dataloader()  # sets up what nothing has set up before
+    items = list(loader.dataset)
+    assert len(items) == len(loader.dataset) == 7
+    for key, whole in next(iter(loader)).items():
+        assert torch.equal(torch.cat([item[key] for item in items]), whole)
+
+
+def test_the_shape_is_known_before_anything_is_read(brats_root, mvtec_root, cache):
+    grey = PictureDataModule(pictures_config(mvtec_root, color=False, size=[16, 24]), cache_dir=cache)
+    for data, shape in ((grey, (1, 16, 24)), (NiftiDataModule(volumes_config(brats_root), cache), (1, 16, 16))):
+        assert data.image_shape == shape
+        assert "store" not in vars(data)
+        data.setup()
+        assert data.image_shape == data.store.shape
+
+
+def test_the_loaders_and_digests_of_data_that_nobody_has_prepared_prepare_it(data, mvtec_root, cache):
+    assert data.fingerprint == PictureDataModule(pictures_config(mvtec_root), cache_dir=cache).fingerprint
+    other = PictureDataModule(pictures_config(mvtec_root), cache_dir=cache)
+    assert other.split_digest == data.split_digest
+    assert len(other.predict_dataloader().dataset) == 7
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images(mvtec_root, tmp_path):
+    script = ROOT / "tests/helpers/distributed_script.py"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, script, mvtec_root, tmp_path], env=environment, check=True, timeout=300, capture_output=True
+    )
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    data = PictureDataModule(pictures_config(mvtec_root), cache_dir=tmp_path / "cache")
+    data.setup()
+    parts = {name: {data.store.subjects[row] for row in rows} for name, rows in data.indices.items()}
+    for epoch in range(2):
+        steps = [rank["train"][epoch * len(rank["train"]) // 2 :][: len(rank["train"]) // 2] for rank in ranks]
+        assert len(steps[0]) == len(steps[1]) == len(parts["train"]) // 8
+        drawn = Counter(names(steps[0]) + names(steps[1]))
+        assert set(drawn) <= parts["train"]
+        assert max(drawn.values()) == 1
+    for step, part in (("val0", "val_normal"), ("val1", "val_anomalous"), ("test", "test"), ("predict", "test")):
+        assert {name for rank in ranks for name in names(rank[step])} == parts[part], step
+    assert sorted(names(ranks[0]["predict"]) + names(ranks[1]["predict"])) == sorted(parts["test"])
