@@ -13,6 +13,8 @@ from anomaly_bench.base.files import check_writable
 from anomaly_bench.runs.code_digest import VERSIONED
 
 ABOUT = "versions, devices, disk and embedded data, in one look"
+EXAMPLE = ""
+EXITS = "0 all is ready for a run; 1 something stands in the way"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
 from anomaly_bench.base.errors import is_users
+from anomaly_bench.base.revision import git_revision
 from anomaly_bench.config.folders import searching
 from data_modules.base.errors import DataError, NoSpaceError
 
-from . import data, doctor, wandb
-from .arguments import add_verb
+from . import completion, data, doctor, wandb
+from .arguments import add_verb, add_verbs
 from .results import check, claims, leaderboard, score
 from .runs import bench, cancel, ensemble, retry, run, status
 from .wandb import dashboard
@@ -52,6 +55,7 @@ def _hint(options: argparse.Namespace, error: Exception) -> str:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Overrides may stand before and after options, which argparse alone does not allow below a verb."""
     parser = build_parser()
+    completion.answer(parser)
     options, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -65,12 +69,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anomaly-bench", description="Benchmark of unsupervised anomaly localization with VAEs and beta-VAEs."
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the versions of this, torch and Python")
+    verbs = add_verbs(parser)
     for verb in (run, bench, retry, status, cancel, leaderboard, claims, check):
         add_verb(verbs, verb)
     data.add_group(verbs)
     for verb in (score, ensemble, dashboard):
         add_verb(verbs, verb)
     wandb.add_group(verbs)
-    add_verb(verbs, doctor)
+    for verb in (doctor, completion):
+        add_verb(verbs, verb)
     return parser
+
+
+class Version(argparse.Action):
+    """Prints in one line which versions these are, without loading torch, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        revision = git_revision()
+        of_git = f" (git {revision[:9]}{'+' * revision.endswith('+')})" if revision else ""
+        print(
+            f"anomaly-bench {version('anomaly-bench')}{of_git}, torch {version('torch')}, Python {platform.python_version()}"
+        )
+        parser.exit()

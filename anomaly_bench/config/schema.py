@@ -1,4 +1,7 @@
-"""What a run's config may say; every key, its type and its default. The datasets' keys are in data_modules.base.config."""
+"""What a run's config may say; every key, its type and its default. The datasets' keys are in data_modules.base.config.
+
+What a key means stands beside it in the YAML of its group, or on a line `key: …` of its class (see .keys).
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,7 @@ ZeroOrMore = Annotated[int, Ge(0)]
 
 @dataclass
 class ModelConfig:
-    """Keys of model=vae.
-
-    use: import path of a subclass of the kind's class, taken in its place; options: the arguments that it adds.
-    """
+    """Keys of model=vae, which all models have."""
 
     name: str = MISSING
     kind: str = MISSING
@@ -81,7 +81,10 @@ MODEL_SCHEMAS: dict[str, type[ModelConfig]] = {
 
 @dataclass
 class PredictorsConfig:
-    """The predictors of a run by name: `use` and the arguments of the class it names."""
+    """The predictors of a run by name.
+
+    members: `name: {use: …, **arguments}`, a row in the leaderboard each; `use` names the class
+    """
 
     members: dict[str, dict[str, Any]] = MISSING
     only: list[str] | None = None
@@ -89,11 +92,7 @@ class PredictorsConfig:
 
 @dataclass
 class TrainerConfig:
-    """How a model is trained.
-
-    devices: over how many the training is spread, each with batches of batch_size.
-    checkpoint_share: of the time that may go into checkpoints to resume from; 1: one after every epoch, 0: none.
-    """
+    """How a model is trained."""
 
     max_epochs: AtLeastOne = 30
     patience: AtLeastOne = 10
@@ -121,17 +120,17 @@ class LocalizationConfig:
 
 @dataclass
 class EngineConfig:
-    """Where the runs of a sweep are done."""
+    """Where the runs of a sweep are done.
+
+    kind: which engine, and with it which keys
+    """
 
     kind: str = MISSING
 
 
 @dataclass
 class LocalConfig(EngineConfig):
-    """Keys of engine=local: processes on this machine.
-
-    runs_per_device: how many runs may share a GPU; threads: of each run, null: the machine's divided among the jobs.
-    """
+    """Keys of engine=local: processes on this machine."""
 
     runs_per_device: AtLeastOne = 1
     threads: AtLeastOne | None = None
@@ -139,10 +138,7 @@ class LocalConfig(EngineConfig):
 
 @dataclass
 class SlurmConfig(EngineConfig):
-    """Keys of engine=slurm: jobs of a cluster; time in minutes, notice in seconds.
-
-    extra: options of sbatch that have no key here; setup: shell lines before each run; tries: jobs that may die of one run.
-    """
+    """Keys of engine=slurm: jobs of a cluster."""
 
     partition: str | None = None
     account: str | None = None
@@ -163,10 +159,7 @@ ENGINE_SCHEMAS: dict[str, type[EngineConfig]] = {"local": LocalConfig, "slurm": 
 
 @dataclass
 class RunConfig:
-    """Everything that one run needs.
-
-    jobs: how many runs of a sweep go on at once; 0: one after the other in the process itself.
-    """
+    """Everything that one run needs."""
 
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
 from anomaly_bench.base.identity import Identity
+from anomaly_bench.base.revision import git_revision
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.models import VAE, input_size
 from data_modules.base.names import dataset_category, dataset_name
@@ -102,23 +101,3 @@ def provenance_of(config: RunConfig, data: AnomalyDataModule, model: VAE, durati
 def device_name(model: VAE) -> str:
     """What the model is on: cpu, or the accelerator's name."""
     return torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
-
-
-def git_revision() -> str | None:
-    """The revision of the checkout that this code runs from, with '+' if it has changes; None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
-        return (
-            git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-            if tracked
-            else None
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None

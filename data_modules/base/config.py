@@ -1,4 +1,4 @@
-"""What a dataset's YAML may say; every key, its type and its default."""
+"""What a dataset's YAML may say; every key, its type and its default, and on a line `key: …` of its class what it means."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ def deciding(value: Any, what: Literal["numbers", "pixels"] = "numbers") -> Any:
 class SplitConfig:
     """How subjects are divided; a subject is wholly in one of train, val and test, and so is a group of subjects.
 
-    val, test, holdout: shares of val and test, and the share of subjects that are only to test on that go to val; salt:
-    another one gives another split; group, group_gap: which subjects stay together (split.group_cases); stratify: an
-    attribute over whose values the shares are balanced; folds, fold: k-fold cross-validation and which fold is tested, in
-    place of test and holdout; file (JSON) or the lists of subjects: the split itself, the file before the lists.
+    val: share of the subjects in val
+    test: share of the subjects in test
+    holdout: of the subjects that are only to test on, the share that goes to val
+    salt: another one gives another split
+    group: pattern whose first parentheses find in a subject's name which subjects stay together
+    group_gap: what `group` finds is a number, and numbers in a row no further apart than this make one group
+    stratify: an attribute over whose values the shares are balanced
+    folds: k-fold cross-validation, in place of test and holdout
+    fold: which of the folds is tested, from 0
+    file: the split itself, a JSON file of lists of subjects; it comes before the lists below
+    train_subjects, val_subjects, test_subjects: the split itself, lists of subjects
     """
 
     val: float = 0.15
@@ -51,7 +58,12 @@ class SplitConfig:
 
 @dataclass
 class DownloadConfig:
-    """One file of a dataset that may be downloaded."""
+    """One file of a dataset that may be downloaded.
+
+    url: where it is
+    md5, sha256: its digest, against which it is verified
+    unpack: whether it is an archive to be unpacked
+    """
 
     url: str = MISSING
     md5: str | None = None
@@ -63,8 +75,14 @@ class DownloadConfig:
 class AboutConfig:
     """What a dataset is and how to get it; decides no number.
 
-    access: 'embedded', 'free', 'licence' (free once its licence is accepted) or 'registration'; steps: what a person does
-    to get what cannot be fetched; folder: its folder below the data folder, by default the dataset's name.
+    title: its name for people
+    homepage: its address
+    citation: the papers to cite
+    licence: under which terms
+    access: embedded | free | licence (free once its licence is accepted) | registration
+    steps: what a person does to get what cannot be fetched
+    folder: its folder below the data folder; null: the dataset's name
+    downloads: what `anomaly-bench data fetch` downloads
     """
 
     title: str = MISSING
@@ -79,7 +97,20 @@ class AboutConfig:
 
 @dataclass
 class DatasetConfig:
-    """Keys that both kinds of dataset have."""
+    """Keys that both kinds of dataset have.
+
+    name: in tables and names of runs
+    kind: nifti (volumes) | pictures
+    domain: medical | natural; what tables and ranks are grouped by
+    about: what it is and how to get it; decides no number
+    root: its folder; null: DATA_DIR/<name>
+    embedded: the dataset that is made on first use in place of a root
+    subjects_file: a CSV of subjects, with their split, groups and attributes
+    size: height and width of what the model sees, in pixels
+    storage: float16 | uint8 (half the space, 255 levels); how slices are kept
+    augment: MONAI dictionary transforms of training batches, `name: {use: ClassName, **arguments}`
+    split: which subjects are to train, validate and test on
+    """
 
     name: str = MISSING
     kind: str = MISSING
@@ -98,7 +129,10 @@ class DatasetConfig:
 class LayoutConfig:
     """Where one release of a cohort keeps its files, as patterns relative to the root.
 
-    unlabelled: a subject without a label file is an 'error', or 'healthy': it has no anomaly.
+    image: the pattern of each modality, by its name
+    label: pattern of the file that says which voxels are anomalous
+    brain_mask: pattern of the brain masks; null: the voxels that are not 0 in some modality
+    unlabelled: error | healthy (it has no anomaly); what a subject without a label file is
     """
 
     image: dict[str, str] = MISSING
@@ -111,7 +145,12 @@ class LayoutConfig:
 class HealthyConfig:
     """A cohort of healthy subjects to train on, beside the one with anomalies to test on.
 
-    group: which of its subjects stay together, as SplitConfig.group; null: what split.group of the dataset says.
+    name: of the cohort, and of its folder below the data folder
+    root: its folder; null: DATA_DIR/<name>
+    about: what it is and how to get it; decides no number
+    layouts: as the dataset's
+    layout: as the dataset's
+    group: which of its subjects stay together, as split.group; null: what split.group of the dataset says
     """
 
     name: str = MISSING
@@ -136,13 +175,23 @@ def default_preprocess() -> dict[str, Any]:
 class NiftiConfig(DatasetConfig):
     """A cohort of volumes, one folder or file name pattern per subject.
 
-    layouts: one for each way that the cohort is distributed; or image, label, brain_mask and unlabelled of a single one.
-    modality: one name or a list of names, which become the image's channels; null: those of image.
+    layouts: one for each way that the cohort is distributed, by names of their own
+    layout: which of the layouts it is; null: the one whose files are found
+    image: of a single layout, a pattern relative to the root, or one for each modality
+    label: of a single layout, the pattern of the file that says which voxels are anomalous; null: no subject has an anomaly
+    brain_mask: of a single layout, the pattern of the brain masks; null: the voxels that are not 0 in some modality
+    unlabelled: error | healthy (it has no anomaly); what a subject without a label file is, of a single layout
+    modality: one name or a list of names, which become the image's channels; null: those of image
+    healthy: another cohort, of healthy subjects, to train on
+    plane: axial | coronal | sagittal
     anomalous_labels: the label values that are anomalous; null: all. A slice with other values alone is in no split, and
-    pixels with them are no foreground: they are neither normal nor anomalous.
+      pixels with them are no foreground: they are neither normal nor anomalous
+    affine_tolerance: how many millimetres the headers of a subject's files may put the same voxel apart; voxels then belong
+      together by their place in the arrays
     preprocess: MONAI dictionary transforms of the volumes, `name: {use: ClassName, **arguments}`, in order; null leaves one
-    out, a new name comes last. plane: axial, coronal or sagittal. affine_tolerance: how many millimetres the headers of a
-    subject's files may put the same voxel apart; voxels then belong together by their place in the arrays.
+      out, a new name comes last
+    min_foreground: share of the cropped slice that must be brain
+    slice_step: every how many slices one is taken
     """
 
     layouts: dict[str, LayoutConfig] = field(default_factory=dict)
@@ -165,12 +214,18 @@ class NiftiConfig(DatasetConfig):
 class PictureConfig(DatasetConfig):
     """Pictures, scaled to `size` whatever their aspect: which are normal, which anomalous, and where their masks are.
 
-    category: a name, a list of names or null for all, of what {category} in the patterns may stand for; normal: patterns
-    of normal pictures for any split; train_normal (val is a share of them), val_normal, test_normal: for that split;
-    official_split: pattern of a CSV with columns image and split (train or test) that divides `normal`; anomalous: patterns
-    of pictures with anomalies, to test on; mask: a pattern of their masks, or several of which one fits; mask_threshold:
-    from 0 to 1, what a mask's grey must exceed; empty_mask_is_normal: a picture of `anomalous` whose mask is empty is
-    normal, for any split; color: RGB, or else grey; convert: 'fashion_mnist' if root holds that dataset's own four files.
+    category: a name, a list of names or null for all, of what {category} in the patterns may stand for
+    normal: patterns of normal pictures for any split
+    train_normal: patterns of normal pictures to train on; val is a share of them
+    val_normal: patterns of normal pictures for val
+    test_normal: patterns of normal pictures for test
+    official_split: pattern of a CSV with columns image and split (train or test) that divides `normal`
+    anomalous: patterns of pictures with anomalies, to test on
+    mask: a pattern of their masks, or several of which one fits
+    mask_threshold: what a mask's grey must exceed, from 0 to 1
+    empty_mask_is_normal: true: a picture of `anomalous` whose mask is empty is normal, for any split
+    color: true: RGB; false: grey
+    convert: fashion_mnist if root holds that dataset's own four files; null: nothing is converted
     """
 
     category: Any = None

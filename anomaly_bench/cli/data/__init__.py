@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from anomaly_bench.base.files import check_writable
-from anomaly_bench.cli.arguments import Verbs, add_verb, write_text
+from anomaly_bench.cli.arguments import Verbs, add_verb, add_verbs_below, write_text
 
 from . import describe, fetch, list, ls, prepare, rm, verify
 
@@ -25,14 +25,13 @@ OTHER_JSON = "choose another file (--json FILE)"
 
 def add_group(verbs: Verbs) -> None:
     """Register `data` and its verbs."""
-    text = "what data there is, what it holds and whether it is sound; the slice stores in the cache"
-    below = verbs.add_parser("data", help=text, description=text).add_subparsers(required=True, metavar="VERB")
+    below = add_verbs_below(
+        verbs, "data", "what data there is, what it holds, is it sound; the slice stores in the cache"
+    )
     for verb in (list, fetch, describe, verify, prepare, ls, rm):
         parser = add_verb(below, verb)
         text = f"write what is found as JSON, a list of objects; {STDOUT} for standard output, alone"
         parser.add_argument("--json", metavar="FILE", help=text)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.epilog = f"example:\n  anomaly-bench data {verb.EXAMPLE}"
         parser.set_defaults(verb=partial(_call, verb))
 
 

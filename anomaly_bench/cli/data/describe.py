@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from data_modules.inspect.describe import Description, Intensities
 
 ABOUT = "what a dataset holds, in numbers and pictures"
-EXAMPLE = "describe dataset=brats dataset.root=/data/BraTS --out brats_pictures"
+EXAMPLE = "dataset=brats dataset.root=/data/BraTS --out brats_pictures"
 BLOCKS = " ▁▂▃▄▅▆▇█"
 SPARK, INDENT = 64, 12  # columns of a histogram, and before it
 BAR, LABEL, COUNT = 40, 16, 8  # columns of a bar, before and after it

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from anomaly_bench.base.text import wrapped
 from anomaly_bench.cli.arguments import Records, add_config_dir
+from anomaly_bench.cli.completers import by_tab, datasets
 
 if TYPE_CHECKING:
     from anomaly_bench.config.schema import RunConfig
     from data_modules.catalog.fetch import FetchReport
 
 ABOUT = "download a dataset that may be, or say how to get it"
-EXAMPLE = "fetch msd_brain --data-dir /data"
+EXAMPLE = "msd_brain --data-dir /data"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a dataset of `anomaly-bench data list`")
+    by_tab(parser.add_argument("name", metavar="NAME", help="a dataset of `anomaly-bench data list`"), datasets)
     parser.add_argument("--accept-licence", action="store_true", help="you have read its licence and accept it")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="default: $ANOMALY_BENCH_DATA, else ./data")
     add_config_dir(parser)

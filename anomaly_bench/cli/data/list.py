@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from data_modules.catalog.entries import Entry
 
 ABOUT = "every dataset: where it is expected, and whether it is there"
-EXAMPLE = "list"
+EXAMPLE = "data_dir=/data"
 PLACES = ("data_dir", "cache_dir")
 MARKS = {"here": "green", "on first use": "green", "missing": "dim", "unfit": "yellow", "incomplete": "dim"}
 

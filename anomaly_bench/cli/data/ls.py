@@ -13,7 +13,7 @@ from anomaly_bench.cli.arguments import Records
 from data_modules.store.folders import StoreInfo, final_name, list_stores
 
 ABOUT = "the slice stores in the cache"
-EXAMPLE = "ls"
+EXAMPLE = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

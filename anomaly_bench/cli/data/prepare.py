@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from data_modules.modules.base import AnomalyDataModule
 
 ABOUT = "build the slice store that a run would build first"
-EXAMPLE = "prepare dataset=mvtec_ad dataset.category=bottle,cable"
+EXAMPLE = "dataset=mvtec_ad dataset.category=bottle,cable"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,19 +10,20 @@ from dataclasses import asdict
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.text import human_bytes, plural
 from anomaly_bench.cli.arguments import Records, days
+from anomaly_bench.cli.completers import by_tab
 from data_modules.base.errors import DataError, did_you_mean
 from data_modules.store.folders import StoreInfo, final_name, list_stores, remove_store
 
 from .ls import add_cache_dir, cache_of
 
 ABOUT = "remove slice stores, at once and without asking; none that is being built. Runs build what they need again"
-EXAMPLE = "rm --unused-for 30 --dry-run"
+EXAMPLE = "--unused-for 30 --dry-run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     text = "a store as `anomaly-bench data ls` names it, or a dataset, for all of its stores"
-    which.add_argument("name", nargs="?", metavar="NAME", help=text)
+    by_tab(which.add_argument("name", nargs="?", metavar="NAME", help=text), _names)
     which.add_argument("--all", action="store_true", help="every store")
     which.add_argument("--unused-for", type=days, metavar="DAYS", help="those that nothing has read for so long")
     add_cache_dir(parser)
@@ -46,6 +47,11 @@ def call(options: argparse.Namespace) -> tuple[int, Records]:
     print(f"{plural(len(gone), 'slice store')}, {freed} {'would be' if options.dry_run else 'are'} free")
     removed = [asdict(info) | {"removed": not options.dry_run} for info in gone]
     return int(bool(kept)), removed + [asdict(info) | {"removed": False} for info in kept]
+
+
+def _names(parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    stores = list_stores(cache_of(parsed_args.cache_dir))
+    return sorted({name for info in stores for name in (info.name, final_name(info.folder.name))})
 
 
 def _chosen(options: argparse.Namespace) -> list[StoreInfo]:

@@ -13,7 +13,7 @@ from data_modules.inspect.findings import ERROR, LEVELS, Findings, Problem
 from .prepare import add_datasets, module_of
 
 ABOUT = "read every file and name all that is wrong with it; exit code 1 if anything is"
-EXAMPLE = "verify dataset=brats dataset.root=/data/BraTS --all-modalities"
+EXAMPLE = "dataset=brats dataset.root=/data/BraTS --all-modalities"
 ALIKE = 3  # problems of one kind that are shown before the rest is counted
 INDENT = 9  # columns of a level, before its problems
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}

@@ -6,18 +6,19 @@ import argparse
 import os
 from pathlib import Path
 
-from anomaly_bench.cli.arguments import write_text
+from anomaly_bench.cli.arguments import add_folder, write_text
 
-from .leaderboard import add_folder, warn
+from .leaderboard import warn
 
 ABOUT = "compare results with a baseline; exit code 1 when worse"
+EXAMPLE = ".check --baseline leaderboard/baselines/tiny_brain.json"
+EXITS = "0 as good as the baseline; 1 worse, or a result is damaged; 2 something to mend"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
-    parser.add_argument(
-        "--baseline", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
-    )
+    text = "what the results are held against; repeatable"
+    parser.add_argument("--baseline", type=Path, action="append", required=True, metavar="FILE", help=text)
     parser.add_argument("--update", action="store_true", help="write the results to the baseline instead")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from anomaly_bench.cli.arguments import write_text
+from anomaly_bench.cli.arguments import add_folder, write_text
 
-from .leaderboard import add_folder, add_metric, checked, warn
+from .leaderboard import add_metric, checked, warn
 
 ABOUT = "what the results in a folder say about the paper's statements"
+EXAMPLE = "runs --json claims.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

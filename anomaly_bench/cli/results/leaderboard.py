@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
-from anomaly_bench.cli.arguments import write_text
+from anomaly_bench.cli.arguments import add_folder, write_text
+from anomaly_bench.cli.completers import by_tab
 from leaderboard.record import METRICS
 from leaderboard.results.published import SHIPPED, Reported, read_reported
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from leaderboard.board import Board
 
 ABOUT = "tables, views and figures of the results in a folder"
+EXAMPLE = "runs --view beta --html report.html"
 VIEWS = (
     "reported", "beta", "chosen", "ranks", "domains", "versus", "subjects", "attributes", "lesions", "speed", "claims",
 )  # fmt: skip
@@ -36,12 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_metric(parser)
 
 
-def add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="the folder that runs were written to")
-
-
 def add_metric(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metric", default="auroc", help="the metric that claims are held against (auroc)")
+    text = "the metric that claims are held against, default auroc"
+    by_tab(parser.add_argument("--metric", default="auroc", metavar="NAME", help=text), lambda **_: [*METRICS])
 
 
 def call(options: argparse.Namespace) -> int:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 ABOUT = "how well maps that another model made localize anomalies"
 DESCRIPTION = """How well anomaly maps localize anomalies, whatever model made them.
 
-Maps and masks are two folders of files with the same names: NumPy (.npy, .npz),
-NIfTI, PNG, TIFF or BMP. In a map, higher is more anomalous, on any scale; in a
-mask, not zero is anomalous. docs/score.md has more."""
-EXAMPLES = """example: maps/a.npy, maps/b.npy … and masks/a.png, masks/b.png …
-  anomaly-bench score --maps maps --masks masks
+Maps and masks are two folders of files with the same names, as maps/a.npy and
+masks/a.png: NumPy (.npy, .npz), NIfTI, PNG, TIFF or BMP. In a map, higher is
+more anomalous, on any scale; in a mask, not zero is anomalous. docs/score.md
+has more."""
+EXAMPLE = """--maps maps --masks masks
 
 with normal images without masks, as in MVTec AD:
   anomaly-bench score --maps out/test --masks bottle/ground_truth \\
@@ -42,13 +42,17 @@ UNTOLD = ("verb", "debug", "json", "csv", "overwrite")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.description = DESCRIPTION
     add = parser.add_argument_group("files").add_argument
     add("--maps", type=Path, required=True, metavar="DIR", help="anomaly maps; higher = more anomalous")
     add("--masks", type=Path, required=True, metavar="DIR", help="masks of the same names; not zero = anomalous")
     add("--normal", action="append", default=[], metavar="GLOB", help="maps at these paths are normal, without a mask")
-    add("--missing-mask", choices=("stop", "normal"), default="stop", help="what a map without a mask means")
+    add(
+        "--missing-mask",
+        choices=("stop", "normal"),
+        default="stop",
+        help="what a map without a mask means, default stop",
+    )
     add("--foreground", type=Path, metavar="DIR", help="masks of the pixels that count, e.g. brains; default: all do")
     add("--normal-maps", type=Path, metavar="DIR", help="maps of other, normal images; they set the threshold of dice")
     add = parser.add_argument_group("scoring").add_argument
@@ -61,7 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of top pixels in an image's score, default 0.01",
     )
-    add("--resamples", type=int, default=1000, metavar="N", help="of subjects for the 95 %% intervals; 0 for none")
+    add(
+        "--resamples",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="of subjects for 95 %% intervals, default 1000; 0: none",
+    )
     add("--exact", action="store_true", help="sort all scores: no bounds, but 4 bytes of memory per pixel")
     add = parser.add_argument_group("output").add_argument
     add("--json", type=Path, metavar="FILE", help="write everything: metrics, subjects, lesions, thresholds")

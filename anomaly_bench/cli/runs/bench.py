@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from anomaly_bench.config.schema import RunConfig
 
 ABOUT = "all runs of a grid (key=a,b or seed=range(3)), then the leaderboard; resumable"
+EXAMPLE = "dataset=tiny_brain,tiny_texture model.beta=0.5,1,4 'seed=range(3)' --jobs 2"
+EXITS = "0 done; 1 a run failed; 2 something to mend, named in one line; 130 interrupted"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

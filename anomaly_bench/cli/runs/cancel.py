@@ -9,6 +9,7 @@ from anomaly_bench.base.errors import ConfigError
 from .status import add_sweep, planned_runs
 
 ABOUT = "end the jobs of a sweep that wait or run on a cluster (engine=slurm)"
+EXAMPLE = "/shared/runs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

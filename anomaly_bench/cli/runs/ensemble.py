@@ -7,20 +7,24 @@ import statistics
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
+from anomaly_bench.cli.arguments import add_folder
+from anomaly_bench.cli.completers import by_tab, runs_below
 from leaderboard.record import RunResult
 
 ABOUT = "combine the models of each setting's seeds: calibrated maps, rows of their own in the leaderboard"
+EXAMPLE = "runs --how max"
+EXITS = "0 done; 1 a setting failed; 2 something to mend, named in one line"
 METRICS = ("auroc", "ap", "dice")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
     add = parser.add_argument
-    add("folder", type=Path, help="the folder that runs were written to")
     add("--how", choices=("mean", "product", "max"), default="mean", help="of the seeds' calibrated maps, default mean")
-    add("--members", nargs="+", default=[], metavar="RUN", help="ids of the runs to combine, or their beginnings")
-    add("--predictors", nargs="+", default=[], metavar="NAME", help="the rows to combine. Default: all of the runs")
+    text = "ids of the runs to combine, or their beginnings; default: all"
+    by_tab(add("--members", nargs="+", default=[], metavar="RUN", help=text), runs_below)
+    add("--predictors", nargs="+", default=[], metavar="NAME", help="the rows to combine; default: all of the runs")
 
 
 def call(options: argparse.Namespace) -> int:

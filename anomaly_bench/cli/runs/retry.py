@@ -11,6 +11,8 @@ from .bench import add_jobs, carry_out, with_jobs
 from .status import add_sweep, planned_runs
 
 ABOUT = "do the failed runs of a sweep again"
+EXAMPLE = "runs --jobs 2"
+EXITS = "0 done, or nothing had failed; 1 a run failed again; 2 something to mend, named in one line"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

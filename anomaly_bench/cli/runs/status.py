@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomaly_bench.cli.arguments import add_folder
 from anomaly_bench.runs.code_digest import source_digest
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from leaderboard.results.collect import PlannedRun
 
 ABOUT = "how the runs of a sweep stand, and the time that is left"
+EXAMPLE = "runs --watch"
 LISTED = ("running", "queued", "failed")
 WATCH = 2.0  # seconds between two looks
 
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """Which runs a verb is to look at."""
-    parser.add_argument("folder", type=Path, metavar="OUT", help="the folder that runs were written to")
+    add_folder(parser)
     parser.add_argument("--all", action="store_true", help="of all sweeps in the folder, not of the newest alone")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from anomaly_bench.cli.arguments import Verbs, add_verb
+from anomaly_bench.cli.arguments import Verbs, add_verb, add_verbs_below
 
 from . import sweep, sync
 
 
 def add_group(verbs: Verbs) -> None:
     """Register `wandb` and its steps."""
-    group = verbs.add_parser("wandb", help="push offline runs to W&B, or make a W&B sweep")
-    steps = group.add_subparsers(required=True, metavar="STEP")
+    steps = add_verbs_below(verbs, "wandb", "push offline runs to W&B, or make a W&B sweep")
     for verb in (sync, sweep):
         add_verb(steps, verb)

@@ -9,12 +9,13 @@ from pathlib import Path
 from anomaly_bench.cli.arguments import add_config_dir, add_overrides, write_text
 
 ABOUT = "write the W&B sweep of a grid, and how to start its agents"
+EXAMPLE = "dataset=tiny_brain model.beta=1,4 'seed=range(3)' --objective val/elbo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "as for bench: model.beta=1,4 seed=range(3)")
-    parser.add_argument("--objective", default="val/elbo", help="val/elbo, or a metric such as val/rec_l1/ap")
-    parser.add_argument("--yaml", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="(sweep.yaml)")
+    parser.add_argument("--objective", default="val/elbo", help="a metric such as val/rec_l1/ap; default val/elbo")
+    parser.add_argument("--yaml", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="default: sweep.yaml")
     add_config_dir(parser)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from anomaly_bench.cli.arguments import add_folder
 
 ABOUT = "push the runs of a folder that W&B has not got, and say what was sent"
+EXAMPLE = "runs --dry-run"
+EXITS = "0 all were sent; 1 one could not be; 2 something to mend, such as a missing login"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="OUT", help="the folder that the runs were written to")
+    add_folder(parser)
     parser.add_argument("--dry-run", action="store_true", help="list what would be sent")
 
 

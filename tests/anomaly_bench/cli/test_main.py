@@ -1,26 +1,65 @@
 """The parser of all verbs: light, and without a file that is no verb."""
 
 import argparse
+import re
+import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from anomaly_bench import cli
-from anomaly_bench.cli.main import build_parser
+from anomaly_bench.cli.main import build_parser, main
+
+OF_THEIR_OWN = {"doctor", "completion"}  # verbs in files beside the folders of verbs
 
 
-def _names(parser):
-    """The verbs below a parser, and those below them."""
+def _verbs(parser):
+    """The verbs below a parser, and those below them, with their parsers."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
-                yield name
-                yield from _names(below)
+                yield name, below
+                yield from _verbs(below)
 
 
 def test_every_file_of_a_verb_is_on_offer():
     files = {path.stem for path in Path(cli.__path__[0]).glob("*/*.py")} - {"__init__"}
-    assert set(_names(build_parser())) == files | {"data", "wandb", "doctor"}
+    assert {name for name, _ in _verbs(build_parser())} == files | {"data", "wandb"} | OF_THEIR_OWN
+
+
+def test_every_verb_says_what_it_does_and_takes_and_shows_an_example_that_parses():
+    for name, verb in _verbs(build_parser()):
+        assert verb.description, name
+        for action in verb._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                assert all(below.help for below in action._choices_actions), name
+            else:
+                assert action.help, (name, action)
+                told = action.default in (None, False, [], argparse.SUPPRESS) or str(action.default) in action.help
+                assert told, (name, action)
+        if name not in ("data", "wandb"):
+            first = re.search(r"^ +anomaly-bench (.*)$", verb.epilog, re.MULTILINE).group(1)
+            assert build_parser().parse_args(shlex.split(first)).verb, name
+
+
+def test_a_verb_that_is_missing_shows_the_help(capsys):
+    for arguments in ([], ["data"], ["wandb"]):
+        assert main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "VERB" in err
+        assert "-h, --help" in err
+
+
+def test_the_version_is_told_without_loading_torch():
+    for command in (["-m", "anomaly_bench"], ["-X", "importtime", "-m", "anomaly_bench"]):
+        told = subprocess.run([sys.executable, *command, "--version"], check=True, capture_output=True, text=True)
+        python = ".".join(map(str, sys.version_info[:3]))
+        revision = r"( \(git [0-9a-f]{9}\+?\))?"
+        line = rf"anomaly-bench {version('anomaly-bench')}{revision}, torch {re.escape(version('torch'))}, Python {python}\n"
+        assert re.fullmatch(line, told.stdout)
+    assert not re.search(r"\| +(torch|numpy|rich|omegaconf)$", told.stderr, re.MULTILINE)
 
 
 def test_help_answers_without_loading_torch():
