@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import socket
-import time
 import traceback
 from dataclasses import replace
 
@@ -14,17 +11,19 @@ from anomaly_bench.base.files import explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import to_yaml
 from anomaly_bench.runs.run import run
+from anomaly_bench.runs.training.checkpoint_note import LOG_FILE
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import RunResult
 from leaderboard.results.collect import FAILURE_FILE
 
 from .job import Ended, Job, State, failed, lock_of, taken
+from .run_log import Said, run_log
 
 
 def do_job(job: Job, reporter: Reporter, data: AnomalyDataModule | None = None, logged: bool = False) -> Ended:
     """Do a job unless it is done or another process is at it. Whatever the run raises is told, not raised.
 
-    data: the job's data if they are prepared already; logged: print a headline when the run begins, if it does.
+    data: the job's data if they are prepared already; logged: whatever this process prints is in the run's log anyway.
     """
     try:
         with explained(job.out):
@@ -55,17 +54,20 @@ def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, log
         failure.unlink()
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "config.yaml").write_text(to_yaml(job.config))
-    if logged:
-        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()}, process {os.getpid()}", flush=True)
-    try:
-        with explained(job.folder):
-            return Ended(job, "done", summary(run(job.config, reporter, data, job.identity)))
-    except OutputError:
-        raise
-    except Exception as error:  # one run's failure must not cost the others
-        return replace(failed(job, f"{type(error).__name__}: {error}", traceback.format_exc()), line=str(error))
-    finally:
-        gc.collect()  # trainer, model and callbacks refer to each other
+    with run_log(job.folder / LOG_FILE, printed=logged) as log:
+        try:
+            with explained(job.folder):
+                line = summary(run(job.config, Said(reporter, log), data, job.identity))
+            print(f"{job.title}: {line}", file=log)
+            return Ended(job, "done", line)
+        except OutputError:
+            raise
+        except Exception as error:  # one run's failure must not cost the others
+            details = traceback.format_exc()
+            print(details, file=log)
+            return replace(failed(job, f"{type(error).__name__}: {error}", details), line=str(error))
+        finally:
+            gc.collect()  # trainer, model and callbacks refer to each other
 
 
 def summary(result: RunResult) -> str:

@@ -28,7 +28,7 @@ from anomaly_bench.config.schema import RunConfig
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
 
-from .checkpoint_note import CheckpointNote
+from .checkpoint_note import LOG_FILE, CheckpointNote
 from .checkpoints import Saver, usable
 from .stop_requests import StopRun, stop_request
 
@@ -51,10 +51,13 @@ def train_over_devices(config: RunConfig, folder: Path, run_id: str) -> Checkpoi
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count)),
     }
     command = [sys.executable, "-m", __name__, str(folder), run_id]
-    ranks = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, env={**environment, "LOCAL_RANK": str(rank)})
-        for rank in range(count)
-    ]
+    with (folder / LOG_FILE).open("a") as log:
+        ranks = [
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**environment, "LOCAL_RANK": str(rank)}
+            )
+            for rank in range(count)
+        ]
     try:
         _wait(ranks)
     finally:

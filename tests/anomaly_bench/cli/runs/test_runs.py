@@ -46,6 +46,36 @@ def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")} == results
 
 
+def test_run_leaves_a_log_with_its_failure_and_how_it_went_on(cli, pictures_run, tmp_path, monkeypatch):
+    real, calls = child.run, []
+
+    def broken(config, reporter, *rest):
+        calls.append(config.seed)
+        print("look out", file=sys.stderr)  # where Python writes warnings to
+        reporter.say("a word on it")
+        if len(calls) == 1:
+            raise RuntimeError("the network burst")
+        return real(config, reporter, *rest)
+
+    monkeypatch.setattr(child, "run", broken)
+    code, _, err = cli("run", *pictures_run)
+    assert code == 1
+    assert "look out" in err
+    (log,) = (tmp_path / "runs").glob("*/run.log")
+    first = log.read_text()
+    assert re.match(r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+, process \d+\n", first)
+    assert "look out" in first
+    assert "a word on it\nTraceback (most recent call last):" in first
+    assert "RuntimeError: the network burst\n" in first
+    assert cli("run", *pictures_run)[0] == 0
+    second = log.read_text().removeprefix(first)
+    assert second.count("--- ") == 1
+    assert re.search(r"\nmvtec_ad_tile beta_vae beta=4 seed=0: epochs 1 in .* pixel AUROC .*\n$", second)
+    assert "Traceback" not in second
+    assert cli("run", *pictures_run)[0] == 0  # done before: not begun again
+    assert log.read_text() == first + second
+
+
 def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_path, monkeypatch):
     real, calls = child.run, []
 
