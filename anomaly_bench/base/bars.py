@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from data_modules.base.bars import bar as bar
+from data_modules.base.bars import bars
 
 from .progress import Reporter
 
@@ -98,34 +88,9 @@ class TimeLeftColumn(ProgressColumn):
         return Text(f"{timedelta(seconds=round(task.elapsed / task.completed * (task.total - task.completed)))} left")
 
 
-def _bars(*columns: ProgressColumn) -> Progress:
-    """Bars with a title and these columns; disabled where standard error is no terminal."""
-    console = Console(stderr=True)
-    hidden = not (sys.stderr.isatty() and console.is_terminal)
-    titled = (TextColumn("{task.description}"), BarColumn(24), *columns)
-    return Progress(*titled, console=console, transient=True, disable=hidden)
-
-
-@contextmanager
-def bar(title: str, in_bytes: bool = False, then: str = "") -> Iterator[Callable[[int, int], None]]:
-    """A progress callback (done, total) with a bar, or nothing.
-
-    then: the title when all is done and the caller is not, who has something to do with it.
-    """
-    counts = (DownloadColumn(binary_units=True), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
-    with _bars(*counts, TimeRemainingColumn()) as bars:
-        task = bars.add_task(title, total=None)
-
-        def show(done: int, total: int) -> None:
-            description = then if then and done >= total else title
-            bars.update(task, completed=done, total=total or None, description=description)
-
-        yield show
-
-
 @contextmanager
 def reporting(runs: int) -> Iterator[Reporter]:
     """A reporter for a sweep of `runs`: bars, or lines."""
     note = TextColumn("{task.fields[note]}")
-    with _bars(MofNCompleteColumn(), TimeElapsedColumn(), TimeLeftColumn(), note) as bars:
-        yield SweepReporter(bars, runs)
+    with bars(MofNCompleteColumn(), TimeElapsedColumn(), TimeLeftColumn(), note) as shown:
+        yield SweepReporter(shown, runs)

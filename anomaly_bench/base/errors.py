@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+from data_modules.base.errors import ConfigError as ConfigError
 from data_modules.base.errors import DataError
 from leaderboard.json_file import ResultError
-
-
-class ConfigError(ValueError):
-    """A config or command that cannot be carried out; the message names the key and the remedy (exit code 2)."""
 
 
 class OutputError(OSError):

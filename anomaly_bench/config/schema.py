@@ -6,7 +6,6 @@ What a key means stands beside it in the YAML of its group, or on a line `key: â
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from omegaconf import MISSING
 
 from data_modules.base.config import NO_NUMBERS, DatasetConfig
+from data_modules.base.names import cache_folder, data_folder
 
 AtLeastOne = Annotated[int, Ge(1)]
 ZeroOrMore = Annotated[int, Ge(0)]
@@ -177,10 +177,9 @@ class RunConfig:
     @property
     def cache(self) -> Path:
         """The folder for slice stores and embedded data."""
-        default = os.environ.get("ANOMALY_BENCH_CACHE", "~/.cache/anomaly_bench")
-        return Path(self.cache_dir or default).expanduser()
+        return cache_folder(self.cache_dir)
 
     @property
     def data(self) -> Path:
         """The folder below which datasets lie, each in one of its name, unless `dataset.root` says otherwise."""
-        return Path(self.data_dir or os.environ.get("ANOMALY_BENCH_DATA", "data")).expanduser()
+        return data_folder(self.data_dir)

@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Callable, Iterable
 
 
+class ConfigError(ValueError):
+    """A config or command that cannot be carried out; the message names the key and the remedy (exit code 2)."""
+
+
 class DataError(ValueError):
     """Data that cannot be used; the message names the file or key and the remedy (the command line exits with 2)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ def normalised(settings: dict[str, Any]) -> dict[str, Any]:
     if settings.get("anomalous_labels"):
         same["anomalous_labels"] = sorted(set(settings["anomalous_labels"]))
     return same
+
+
+def cache_folder(given: str | Path | None = None) -> Path:
+    """The folder for slice stores and embedded data: as given, else $ANOMALY_BENCH_CACHE, else ~/.cache/anomaly_bench."""
+    return Path(given or os.environ.get("ANOMALY_BENCH_CACHE", "~/.cache/anomaly_bench")).expanduser()
+
+
+def data_folder(given: str | Path | None = None) -> Path:
+    """The folder below which datasets lie, each in one of its name: as given, else $ANOMALY_BENCH_DATA, else ./data."""
+    return Path(given or os.environ.get("ANOMALY_BENCH_DATA", "data")).expanduser()
 
 
 def folder_of(config: DatasetConfig | HealthyConfig, data_dir: Path) -> Path:

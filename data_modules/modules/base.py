@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import DatasetConfig, deciding
 from data_modules.base.digests import DigestCache, Progress, hash_of
 from data_modules.base.errors import DataError, Report, stop
-from data_modules.base.names import dataset_name, folder_of, normalised
+from data_modules.base.names import cache_folder, data_folder, dataset_name, folder_of, normalised
+from data_modules.base.options.compose import plain
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.leakage import check_leakage
 from data_modules.cases.split import split_cases, split_digest
@@ -31,6 +34,8 @@ from data_modules.store.format import STORAGES
 from data_modules.store.journal import FORMAT, Header
 from data_modules.store.pixel_code import code_digest, library_versions
 from data_modules.store.store import SliceStore, open_store
+
+from .configured import configured
 
 Augment = Callable[[AnomalyBatch], AnomalyBatch]
 
@@ -63,23 +68,40 @@ class AnomalyDataModule(pl.LightningDataModule):
 
     Train: normal slices of the train subjects, those without any label. Validation: two loaders, the normal slices of the
     val subjects, then their anomalous ones. Test: every slice of the test subjects, normal or anomalous, in the order of
-    subjects and slices. A slice with none but labels that do not count as anomalous is in none of them.
+    subjects and slices. A slice with none but labels that do not count as anomalous is in none of them. To predict on: the
+    test images. Every batch is an AnomalyBatch.
+
+    dataset: a name, of the shipped datasets or of your own (ANOMALY_BENCH_CONFIG_DIR), or a whole config; keys: any of its
+    keys with another value, as `dataset.KEY=VALUE` on the command line, so that the same data are the same store, split and
+    fingerprint. seed: of the order and the augmentation of training images. cache_dir: for slice stores and embedded data;
+    data_dir: where a dataset without `root` lies, in a folder of its name; None: what the environment says of both, see
+    cache_folder and data_folder. progress: called with (done, total) while data are prepared; None: a bar on a terminal.
+
+    Raises DataError on construction for a name, key or value that cannot be.
     """
+
+    schema: type[DatasetConfig]  # of the datasets that a subclass reads
 
     def __init__(
         self,
-        config: DatasetConfig,
-        cache_dir: Path,
+        dataset: str | DatasetConfig,
+        *,
         batch_size: int = 32,
         seed: int = 0,
+        cache_dir: str | Path | None = None,
+        data_dir: str | Path | None = None,
         progress: Progress | None = None,
-        data_dir: Path = Path("data"),
+        **keys: Any,
     ) -> None:
         super().__init__()
-        self.config, self.cache_dir, self.data_dir = config, cache_dir, data_dir
+        self.config = configured(dataset, keys, self.schema, seed)
+        self.cache_dir, self.data_dir = cache_folder(cache_dir), data_folder(data_dir)
         self.batch_size, self.seed, self.progress = batch_size, seed, progress
         self._check_config()
-        self._digests = DigestCache(cache_dir / "digests" / f"{config.name}.jsonl")
+        name = dataset if isinstance(dataset, str) else self.config.name
+        settings = {"dataset": name, "batch_size": batch_size, "seed": seed, **plain(keys)}
+        self.save_hyperparameters(settings, logger=False)  # the run of an experiment says what is logged
+        self._digests = DigestCache(self.cache_dir / "digests" / f"{self.config.name}.jsonl")
 
     @abstractmethod
     def find_cases(self, report: Report = stop) -> list[Case]:
@@ -93,14 +115,22 @@ class AnomalyDataModule(pl.LightningDataModule):
     def read_case(self, case: Case) -> Slices:
         """Decode one subject. Raises DataError naming the file for whatever cannot be used."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {self.image_shape} images: {self.describe()}"
+
+    __str__ = __repr__
+
     def prepare_data(self) -> None:
         """Make the embedded data if asked for, find the cases and build (or open) the slice store.
 
         Raises DataError if two splits have an image in common: a file of the same content, or one that gives the same
         slices. An image of a single value is like no other. Once done it is done, however often a trainer asks.
         """
-        if "store" in vars(self):
-            return
+        if "store" not in vars(self):
+            with self._showing():
+                self._prepare()
+
+    def _prepare(self) -> None:
         cases = attach_attributes(self.find_cases(), self.config.subjects_file)
         self.cases = sorted(cases, key=lambda case: case.subject)
         self.split = split_cases(self.cases, self.config.split)
@@ -148,7 +178,9 @@ class AnomalyDataModule(pl.LightningDataModule):
         return folder_of(self.config, self.data_dir)
 
     def describe(self) -> str:
-        """A line on what was found: subjects and slices of every split, and what was left out."""
+        """A line on what was found: subjects and slices of every split, and what was left out; or how to have it found."""
+        if "indices" not in vars(self):
+            return f"{dataset_name(self.config)}, not read yet; call data.setup()"
         counts = {part: len(indices) for part, indices in self.indices.items()}
         anomalous = int(self.store.anomalous[self.indices["test"]].sum())
         subjects = ", ".join(f"{len(self.split[part])} {part}" for part in SPLITS)
@@ -201,6 +233,20 @@ class AnomalyDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[AnomalyBatch]:
         """The test images."""
         return self._loader("test")
+
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        """With a bar as the progress, unless another one is given or another process shows it."""
+        if self.progress is not None or getattr(rank_zero_only, "rank", None):
+            yield
+            return
+        from data_modules.base.bars import bar
+
+        try:
+            with bar(f"prepare {dataset_name(self.config)}") as self.progress:
+                yield
+        finally:
+            self.progress = None
 
     def _loader(self, part: str, shuffle: bool = False) -> DataLoader[AnomalyBatch]:
         if "indices" not in vars(self):

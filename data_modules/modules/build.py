@@ -20,9 +20,16 @@ def build_module(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AnomalyDataModule:
-    """The data module of a config; nothing is read yet.
+    """The data module of a config; nothing is read yet, and no bar shown.
 
     cache_dir: for slice stores and embedded data; data_dir: where a dataset without `root` lies, in a folder of its name.
     """
     kind = PictureDataModule if isinstance(config, PictureConfig) else NiftiDataModule
-    return kind(config, cache_dir, batch_size, seed, progress, data_dir)
+    return kind(
+        config,
+        batch_size=batch_size,
+        seed=seed,
+        cache_dir=cache_dir,
+        data_dir=data_dir,
+        progress=progress or (lambda done, total: None),
+    )

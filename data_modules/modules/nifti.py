@@ -25,9 +25,14 @@ from .base import AnomalyDataModule
 class NiftiDataModule(AnomalyDataModule):
     """Slices of a cohort of volumes (NiftiConfig), maybe with another one of healthy subjects to train on.
 
+    NiftiDataModule("tiny_brain")                                        # embedded: made on first use
+    NiftiDataModule("brats", root="/data/BraTS2021", modality=["flair", "t1"], size=(128, 128), split={"test": 0.3})
+    NiftiDataModule("generic", root="/data/mine", image="{subject}/t1.nii.gz", label="{subject}/lesion.nii.gz")
+
     Raises DataError on construction for a plane, a modality or a preprocessing that cannot be.
     """
 
+    schema = NiftiConfig
     config: NiftiConfig
 
     def find_cases(self, report: Report = stop) -> list[Case]:

@@ -25,11 +25,16 @@ CONVERTERS = {"fashion_mnist": fashion_mnist_pictures}
 class PictureDataModule(AnomalyDataModule):
     """Pictures, each of them its own subject (PictureConfig).
 
+    PictureDataModule("tiny_texture")                                    # embedded: made on first use
+    PictureDataModule("mvtec_ad", root="/data/mvtec", category="bottle", batch_size=64)
+    PictureDataModule("folder", root="/data/mine", normal=["ok/{stem}.png"], anomalous=["ko/{stem}.png"], size=(64, 64))
+
     A subject is called by its path, less the folders that a leading `**/` of its pattern stands for: its name, and so its
     split, do not depend on which of the folders above it is the root. Its attributes are what the pattern's names stand
     for, other than {stem}: category, defect, …
     """
 
+    schema = PictureConfig
     config: PictureConfig
 
     def find_cases(self, report: Report = stop) -> list[Case]:

@@ -22,7 +22,7 @@ def config(root: Path, **keys) -> NiftiConfig:
 
 
 def find(root: Path, report=None, **keys):
-    data = NiftiDataModule(config(root, **keys), root / "cache")
+    data = NiftiDataModule(config(root, **keys), cache_dir=root / "cache")
     return data.find_cases(report) if report else data.find_cases()
 
 
@@ -56,7 +56,7 @@ def test_patterns_of_the_users_own_need_no_layout(tmp_path):
             'dataset.brain_mask="{subject}/mask.nii.gz"',
         ]
     ).dataset
-    first, second = NiftiDataModule(loaded, tmp_path / "cache").find_cases()
+    first, second = NiftiDataModule(loaded, cache_dir=tmp_path / "cache").find_cases()
     assert (first.subject, second.subject) == ("p1", "p2")
     assert first.images == {"image": "p1/x_FLAIR.nii.gz"}
     assert (first.label, first.brain_mask) == ("p1/x_lesion.nii.gz", "p1/mask.nii.gz")
@@ -125,7 +125,7 @@ def healthy_and_sick(tmp_path: Path) -> NiftiConfig:
 
 
 def test_a_healthy_cohort_is_trained_on_and_the_dataset_tested_on(tmp_path):
-    data = NiftiDataModule(healthy_and_sick(tmp_path), tmp_path / "cache", data_dir=tmp_path / "data")
+    data = NiftiDataModule(healthy_and_sick(tmp_path), cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
     data.prepare_data()
     data.setup()
     assert {name.split("/")[0] for name in data.split["train"]} == {"well"}
@@ -143,7 +143,7 @@ def test_where_the_healthy_cohort_lies_is_not_in_the_fingerprint_but_its_layout_
     def fingerprint(change):
         changed = healthy_and_sick(tmp_path)
         change(changed.healthy)
-        data = NiftiDataModule(changed, tmp_path / "cache", data_dir=tmp_path / "data")
+        data = NiftiDataModule(changed, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
         data.prepare_data()
         return data.fingerprint
 
@@ -203,7 +203,7 @@ def test_the_scans_of_one_healthy_person_stay_together(tmp_path, group):
     touch(tmp_path / "data/well", *(f"{name}-Guys-FLAIR.nii.gz" for name in names))
     touch(tmp_path, *(f"sick/s{i}/s{i}_{kind}.nii.gz" for i in range(4) for kind in ("flair", "seg")))
     keys = config(tmp_path / "sick", healthy=HealthyConfig("well", layouts={"h": HEALTHY}, group=group))
-    cases = NiftiDataModule(keys, tmp_path / "cache", data_dir=tmp_path / "data").find_cases()
+    cases = NiftiDataModule(keys, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data").find_cases()
     groups = group_cases(cases, SplitConfig(group=r"(s\d)$"))
     split = split_cases(cases, SplitConfig(val=0.4, salt="c"))
     divided = [p for p in range(9) if (f"well/h{p}s1" in split["train"]) != (f"well/h{p}s2" in split["train"])]
@@ -240,7 +240,7 @@ def test_controls_may_have_no_label_if_the_config_says_so(tmp_path):
         find(tmp_path, unlabelled="healthy")
     own = {"layouts": {}, "image": LAYOUT.image, "label": LAYOUT.label}
     for keys in ({"layouts": {"a": replace(LAYOUT, unlabelled="healthy")}}, own | {"unlabelled": "healthy"}):
-        data = NiftiDataModule(config(tmp_path, **keys), tmp_path / "cache")
+        data = NiftiDataModule(config(tmp_path, **keys), cache_dir=tmp_path / "cache")
         cases = data.find_cases()
         assert [case.subject for case in cases if case.label is None] == ["s0", "s2", "s4", "s6"]
         assert [bool(data.read_case(case).labelled.any()) for case in cases[:2]] == [

@@ -21,7 +21,7 @@ from data_modules.transforms.slicing import planes
 @pytest.fixture
 def volumes(brats_root, cache):
     config = volumes_config(brats_root, size=[16, 20])
-    data = NiftiDataModule(config, cache)
+    data = NiftiDataModule(config, cache_dir=cache)
     data.prepare_data()
     data.setup()
     return data
@@ -29,7 +29,7 @@ def volumes(brats_root, cache):
 
 @pytest.fixture
 def pictures(mvtec_root, cache):
-    data = PictureDataModule(pictures_config(mvtec_root), cache)
+    data = PictureDataModule(pictures_config(mvtec_root), cache_dir=cache)
     data.prepare_data()
     data.setup()
     return data
@@ -90,7 +90,7 @@ def test_volumes_say_the_size_of_their_files_and_of_what_is_sliced(volumes, brat
     found = describe(volumes)
     assert found.sources == found.grids == {"20×24×10 voxels of 1×1×1 mm": 8}
     steps = {**default_preprocess(), "spacing": {"use": "Spacingd", "pixdim": [2.0, 2.0, 1.0]}}
-    data = NiftiDataModule(volumes_config(brats_root, preprocess=steps, min_foreground=0.05), cache)
+    data = NiftiDataModule(volumes_config(brats_root, preprocess=steps, min_foreground=0.05), cache_dir=cache)
     data.prepare_data()
     data.setup()
     found = describe(data)
@@ -185,4 +185,4 @@ def test_channels_of_a_dataset_without_modality_are_those_of_its_patterns(tmp_pa
         ({"t1": "{subject}.nii", "t2": "{subject}_2.nii"}, ["t1", "t2"]),
     ):
         config = NiftiConfig("mine", "nifti", "medical", root=str(tmp_path), image=image)
-        assert channel_names(NiftiDataModule(config, tmp_path)) == names
+        assert channel_names(NiftiDataModule(config, cache_dir=tmp_path)) == names

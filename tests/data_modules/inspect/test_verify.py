@@ -17,11 +17,11 @@ from data_modules.modules.pictures import PictureDataModule
 
 
 def volumes(root, cache, **changes):
-    return NiftiDataModule(volumes_config(root, **changes), cache)
+    return NiftiDataModule(volumes_config(root, **changes), cache_dir=cache)
 
 
 def pictures(root, cache):
-    return PictureDataModule(pictures_config(root), cache)
+    return PictureDataModule(pictures_config(root), cache_dir=cache)
 
 
 def flair(root, index):

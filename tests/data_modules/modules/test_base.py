@@ -42,7 +42,7 @@ def module(root, cache, batch_size=8, **changes):
     )
     for key, value in changes.items():
         setattr(config, key, value)
-    data = CountingModule(config, cache, batch_size=batch_size)
+    data = CountingModule(config, cache_dir=cache, batch_size=batch_size)
     data.prepare_data()
     data.setup()
     return data
@@ -230,4 +230,4 @@ def test_an_unknown_storage_names_its_key(mvtec_root, cache):
 def test_a_root_for_embedded_data_is_refused(tmp_path):
     config = PictureConfig(name="tiny", kind="pictures", domain="natural", embedded="tiny_texture", root=str(tmp_path))
     with pytest.raises(DataError, match=r"dataset\.root=.*: tiny is embedded; leave dataset\.root out"):
-        PictureDataModule(config, tmp_path).root()
+        PictureDataModule(config, cache_dir=tmp_path).root()

@@ -29,7 +29,7 @@ def module(root, cache, **changes):
     )
     for key, value in changes.items():
         setattr(config, key, value)
-    data = NiftiDataModule(config, cache, batch_size=8)
+    data = NiftiDataModule(config, cache_dir=cache, batch_size=8)
     data.prepare_data()
     data.setup()
     return data
@@ -107,7 +107,7 @@ def test_slices_are_those_of_the_definition(tmp_path, cache, channels, affine):
     layout = LayoutConfig({k: "{subject}/{subject}_" + k + ".nii.gz" for k in ("flair", "t1")}, LAYOUT.label)
     config = NiftiConfig("x", "nifti", "medical", root=str(tmp_path), layouts={"a": layout}, modality=channels)
     config.size, config.min_foreground, config.slice_step = [16, 20], 0.1, 2
-    data = NiftiDataModule(config, cache)
+    data = NiftiDataModule(config, cache_dir=cache)
     slices = data.read_case(data.find_cases()[0])
     expected = plainly(tmp_path, "a", channels, (16, 20), 0.1, 2)
     assert len(expected[3]) > 4
@@ -204,7 +204,7 @@ def test_a_volume_of_a_4d_file_is_a_channel(tmp_path, cache):
     )
     config = NiftiConfig("x", "nifti", "medical", root=str(tmp_path), layouts={"a": layout}, modality=["t2", "t1"])
     config.preprocess = {"brain": {"use": "BrainMaskd"}}
-    data = NiftiDataModule(config, cache)
+    data = NiftiDataModule(config, cache_dir=cache)
     (case,) = data.find_cases()
     assert case.images == {"t2": "images/a.nii.gz#2", "t1": "images/a.nii.gz#1"}
     image = data.read_case(case).image
@@ -367,7 +367,7 @@ def test_a_label_may_miss_whole_numbers_by_rounding_only(tmp_path, cache):
         "x", "nifti", "medical", root=str(tmp_path), layouts={"a": LAYOUT}, modality="flair", size=[16, 16]
     )
     config.anomalous_labels = [1]
-    data = NiftiDataModule(config, cache)
+    data = NiftiDataModule(config, cache_dir=cache)
     for value in (1.0, 0.9995, 1.0005):
         write_volume(tmp_path / "a/a_seg.nii.gz", (label > 0) * np.float32(value) + np.float32(5e-4) * (label == 0))
         slices = data.read_case(data.find_cases()[0])
@@ -421,14 +421,14 @@ def test_pixels_that_are_not_square_are_refused(tmp_path, cache, plane, spacing,
         "x", "nifti", "medical", root=str(tmp_path), layouts={"a": LAYOUT}, modality="flair", size=[16, 16]
     )
     config.plane, config.min_foreground = plane, 0.05
-    data = NiftiDataModule(config, cache)
+    data = NiftiDataModule(config, cache_dir=cache)
     if not refused:
         assert len(data.read_case(data.find_cases()[0]).image)
         return
     with pytest.raises(DataError, match=r"a_flair\.nii\.gz: pixels of .* mm wide .*dataset\.preprocess\.spacing="):
         data.read_case(data.find_cases()[0])
     config.preprocess["spacing"] = {"use": "Spacingd", "pixdim": [1, 1, 1]}
-    data = NiftiDataModule(config, cache)
+    data = NiftiDataModule(config, cache_dir=cache)
     rows, columns = (data.read_case(data.find_cases()[0]).foreground.any(0)[0].any(axis).sum() for axis in (1, 0))
     assert min(rows, columns) >= 5
 
@@ -440,7 +440,7 @@ def test_many_slices_are_resized_as_one_batch_would_be(tmp_path, cache):
     config = NiftiConfig("x", "nifti", "medical", root=str(tmp_path), layouts={"a": layout}, modality=["flair", "t1"])
     config.size, config.min_foreground = [16, 20], 0.1
     write_volume(tmp_path / "a/a_seg.nii.gz", np.zeros((30, 34, 70), np.uint8))
-    data = NiftiDataModule(config, cache)
+    data = NiftiDataModule(config, cache_dir=cache)
     slices = data.read_case(data.find_cases()[0])
     expected = plainly(tmp_path, "a", ["flair", "t1"], (16, 20), 0.1, 1)
     assert len(slices.image) > 3 * CHUNK

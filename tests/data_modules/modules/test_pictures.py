@@ -34,7 +34,7 @@ def config_of(root, **changes):
 
 
 def module(root, cache, **changes):
-    data = PictureDataModule(config_of(root, **changes), cache, batch_size=8)
+    data = PictureDataModule(config_of(root, **changes), cache_dir=cache, batch_size=8)
     data.prepare_data()
     data.setup()
     return data
@@ -68,7 +68,7 @@ def test_all_categories_or_one(mvtec_root, cache):
 
 
 def cases(root, cache, problems=None, **changes):
-    data = PictureDataModule(config_of(root, **changes), cache)
+    data = PictureDataModule(config_of(root, **changes), cache_dir=cache)
     return data.find_cases() if problems is None else data.find_cases(problems.append)
 
 
@@ -253,7 +253,7 @@ def test_a_picture_and_its_mask_are_turned_alike(mvtec_root, cache):
     pixels, mask = rng.integers(0, 256, (10, 16, 3)).astype(np.uint8), np.zeros((10, 16), np.uint8)
     mask[2:4, 9:15] = 255
     picture, truth = mvtec_root / "tile/test/square/002.png", mvtec_root / "tile/ground_truth/square/002_mask.png"
-    data = PictureDataModule(config_of(mvtec_root, size=[16, 10]), cache)
+    data = PictureDataModule(config_of(mvtec_root, size=[16, 10]), cache_dir=cache)
     (case,) = (case for case in data.find_cases() if case.subject == "tile/test/square/002.png")
     for stored in (6, 1):  # a mask may be stored turned as its picture is, or as the picture is shown
         save_turned(picture, pixels, 6)
@@ -269,14 +269,14 @@ def test_a_picture_and_its_mask_are_turned_alike(mvtec_root, cache):
 
 def test_a_picture_is_scaled_whatever_its_aspect_and_remembers_its_size(mvtec_root, cache):
     Image.fromarray(np.full((10, 30, 3), 51, np.uint8)).save(mvtec_root / "tile/train/good/000.png")
-    slices = (data := PictureDataModule(config_of(mvtec_root), cache)).read_case(data.find_cases()[0])
+    slices = (data := PictureDataModule(config_of(mvtec_root), cache_dir=cache)).read_case(data.find_cases()[0])
     assert slices.subject == "tile/train/good/000.png"
     assert slices.geometry == {"shape": [10, 30], "resized": [16, 16]}
     torch.testing.assert_close(slices.image, torch.full((1, 3, 16, 16), 0.2))
 
 
 def test_reading_in_many_threads_gives_what_reading_in_one_does(mvtec_root, cache):
-    data = PictureDataModule(config_of(mvtec_root), cache)
+    data = PictureDataModule(config_of(mvtec_root), cache_dir=cache)
     found = data.find_cases()
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(data.read_case, found * 4))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 import pytorch_lightning as pl
@@ -12,7 +13,9 @@ import torch
 from checkout import ROOT
 from distributed_script import Counting
 from fakes import pictures_config, volumes_config
+from pytorch_lightning.loggers import CSVLogger
 
+from data_modules.base import bars
 from data_modules.modules.nifti import NiftiDataModule
 from data_modules.modules.pictures import PictureDataModule
 
@@ -72,7 +75,10 @@ def test_an_item_is_a_batch_of_one(data):
 
 def test_the_shape_is_known_before_anything_is_read(brats_root, mvtec_root, cache):
     grey = PictureDataModule(pictures_config(mvtec_root, color=False, size=[16, 24]), cache_dir=cache)
-    for data, shape in ((grey, (1, 16, 24)), (NiftiDataModule(volumes_config(brats_root), cache), (1, 16, 16))):
+    for data, shape in (
+        (grey, (1, 16, 24)),
+        (NiftiDataModule(volumes_config(brats_root), cache_dir=cache), (1, 16, 16)),
+    ):
         assert data.image_shape == shape
         assert "store" not in vars(data)
         data.setup()
@@ -106,3 +112,38 @@ def test_two_processes_share_the_images(mvtec_root, tmp_path):
     for step, part in (("val0", "val_normal"), ("val1", "val_anomalous"), ("test", "test"), ("predict", "test")):
         assert {name for rank in ranks for name in names(rank[step])} == parts[part], step
     assert sorted(names(ranks[0]["predict"]) + names(ranks[1]["predict"])) == sorted(parts["test"])
+
+
+def test_a_line_tells_what_a_module_holds_or_how_to_have_it_read(data):
+    assert repr(data) == "PictureDataModule of (3, 16, 16) images: tiles, not read yet; call data.setup()"
+    data.setup()
+    assert str(data) == f"PictureDataModule of (3, 16, 16) images: {data.describe()}"
+    assert "subjects 18 train, 9 val, 7 test; images 18 train" in data.describe()
+
+
+def test_what_a_module_was_made_with_is_kept_in_checkpoints_and_never_breaks_a_logger(mvtec_root, cache, tmp_path):
+    data = PictureDataModule("mvtec_ad", root=mvtec_root, category="tile", size=(16, 16), batch_size=8, cache_dir=cache)
+    one = pl.Trainer(max_epochs=1, accelerator="cpu", logger=CSVLogger(tmp_path), enable_progress_bar=False)
+    one.fit(Counting(data), data)
+    one.save_checkpoint(tmp_path / "last.ckpt")
+    again = PictureDataModule.load_from_checkpoint(tmp_path / "last.ckpt")
+    assert again.config == data.config
+    assert (again.batch_size, again.seed) == (8, 0)
+    one.logger.log_hyperparams(data.hparams)
+
+
+def test_a_bar_shows_the_preparing_on_a_terminal_and_nothing_elsewhere(mvtec_root, cache, monkeypatch, capsys):
+    shown = []
+
+    @contextmanager
+    def bar(title):
+        yield lambda done, total: shown.append((title, done, total))
+
+    monkeypatch.setattr(bars, "bar", bar)
+    data = PictureDataModule(pictures_config(mvtec_root), cache_dir=cache)
+    data.setup()
+    assert shown[-1] == ("prepare tiles", 34, 34)
+    assert data.progress is None
+    monkeypatch.undo()
+    PictureDataModule(pictures_config(mvtec_root, size=[16, 24]), cache_dir=cache).setup()
+    assert capsys.readouterr().err == ""

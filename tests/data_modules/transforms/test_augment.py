@@ -116,4 +116,4 @@ def test_another_size_is_refused():
 def test_an_entry_that_fails_does_so_when_the_module_is_built(entry, message, tmp_path):
     for kind, config in ((NiftiDataModule, volumes_config), (PictureDataModule, pictures_config)):
         with pytest.raises(DataError, match=message):
-            kind(config(tmp_path, augment={"x": entry}), tmp_path)
+            kind(config(tmp_path, augment={"x": entry}), cache_dir=tmp_path)

@@ -43,7 +43,7 @@ from data_modules.transforms.steps import check_arguments
 def test_values_that_cannot_be_meant_are_refused_by_their_key_when_the_module_is_built(entry, message, tmp_path):
     config = volumes_config(tmp_path, preprocess={**default_preprocess(), "x": entry})
     with pytest.raises(DataError, match=r"dataset\.preprocess\." + f"({message})"):
-        NiftiDataModule(config, tmp_path)
+        NiftiDataModule(config, cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("pixdim", [1.0, [1.0], [1.0, 1.0, -1.0], [0.7, 0.7, 3]])

@@ -1,0 +1,50 @@
+"""What Hydra and OmegaConf refuse, in words that name the key and the closest valid one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from data_modules.base.errors import did_you_mean
+
+from .folders import options_of
+
+
+def explain(error: OmegaConfBaseException, unknown: Callable[[str], str]) -> str:
+    """One line on what was refused; unknown: what is said of a key that there is none of."""
+    key = str(getattr(error, "full_key", "") or "")
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
+        return unknown(key)
+    if "not a ListConfig" in str(error):
+        return f"{key}: expected a list, {key}=[a,b]"
+    return f"{key}: {first_line(error)}"
+
+
+def unknown_key(key: str, config: DictConfig, more: Sequence[str] = (), otherwise: str = "") -> str:
+    """One line on a key that is neither in the config nor one of `more`; otherwise: as of did_you_mean."""
+    valid = [*_flat_keys(OmegaConf.to_container(config)), *more]
+    word = next((name for name in valid if name.endswith(f".{key}")), key)
+    return f"{key}: no such key; {did_you_mean(word, valid, otherwise)}"
+
+
+def unknown_option(message: str) -> str:
+    """One line on an option that a group has not, from Hydra's message."""
+    wanted = re.search(r"'([\w/]+)/([^'/]+)'", message)
+    if wanted is None:
+        return message.splitlines()[0]
+    group, option = wanted.groups()
+    return f"{group}={option}: there is no such {group}; {did_you_mean(option, options_of(group))}"
+
+
+def first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _flat_keys(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    return [key for name, value in node.items() for key in (f"{prefix}{name}", *_flat_keys(value, f"{prefix}{name}."))]
