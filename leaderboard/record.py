@@ -1,6 +1,6 @@
 """The schema of a result: what one run writes, once, and everything else reads. Imports no torch, no numpy."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,6 +109,7 @@ class SubsetChoice(Record, frozen=True):
 class PredictorResult(Record, frozen=True, kw_only=True):
     """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject.
 
+    `own_metrics`: those of a user's own, all of them on test; higher is better in each.
     `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
     ensemble whose members were searched on validation.
     """
@@ -120,21 +121,22 @@ class PredictorResult(Record, frozen=True, kw_only=True):
     lesions: list[LesionRow] = field(default_factory=list)
     seconds_per_image: Seconds
     choice: SubsetChoice | None = None
+    own_metrics: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _check_known(self.test, "test")
-        _check_known(self.validation, "validation")
+        _check_known(self.test, "test", self.own_metrics)
+        _check_known(self.validation, "validation", self.own_metrics)
         for attribute, values in self.groups.items():
             for value, measures in values.items():
                 _check_known(measures, f"groups.{attribute}.{value}")
-        if len(self.test) < len(METRICS):
-            missing = [name for name in METRICS if name not in self.test]
+        if len(self.test) < len(METRICS) + len(self.own_metrics):
+            missing = [name for name in (*METRICS, *self.own_metrics) if name not in self.test]
             raise ValueError(f"test: missing metrics {missing}; an undefined one is a Measure whose value is None")
 
 
-def _check_known(measures: Iterable[str], where: str) -> None:
-    if not KNOWN_METRICS.issuperset(measures):
-        unknown = sorted(set(measures) - KNOWN_METRICS)
+def _check_known(measures: Iterable[str], where: str, own: Collection[str] = ()) -> None:
+    if not KNOWN_METRICS.union(own).issuperset(measures):
+        unknown = sorted(set(measures) - KNOWN_METRICS.union(own))
         raise ValueError(f"{where}: unknown metrics {unknown}; expected {list(METRICS)}")
 
 

@@ -18,3 +18,9 @@ def load(key: str, path: str) -> Any:
             f"{key}={path}: {error or 'no module in it'}; expected package.module.Name, which Python can import here: "
             "install the package (pip install -e FOLDER) or put its folder on PYTHONPATH"
         ) from error
+
+
+def import_path(thing: Any) -> str:
+    """`package.module.Name` of a class or function; what is defined inside a function has one that cannot be imported."""
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{named.__module__}.{named.__qualname__}"

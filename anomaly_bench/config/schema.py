@@ -106,11 +106,15 @@ class TrainerConfig:
 
 @dataclass
 class LocalizationConfig:
-    """How maps are turned into metrics and pictures."""
+    """How maps are turned into metrics and pictures.
+
+    metrics: a user's own by name, each an import path (from Python also what it names); see anomaly_bench.metrics.own.
+    """
 
     fpr: Annotated[float, Gt(0), Lt(1)] = 0.01
     image_share: Annotated[float, Gt(0), Le(1)] = 0.01
     bits: Annotated[int, Ge(8), Le(24)] = 21
+    metrics: dict[str, Any] = field(default_factory=dict)
     monitor_every: ZeroOrMore = field(default=10, metadata=NO_NUMBERS)
     monitor_images: AtLeastOne = field(default=64, metadata=NO_NUMBERS)
     pictures: ZeroOrMore = field(default=6, metadata=NO_NUMBERS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from anomaly_bench.config.schema import LocalizationConfig
-from anomaly_bench.metrics import LocalizationCurve, find_regions
+from anomaly_bench.metrics import LocalizationCurve, find_regions, own_metrics
 from anomaly_bench.predictors.ensemble import TimedMap
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import Measure
@@ -68,6 +68,7 @@ def fresh(
 ) -> dict[str, Tally]:
     """An empty tally for each row; with thresholds they count per subject and per lesion as well, as a test does."""
     gc.collect()  # metrics refer to themselves: without this, the histograms of every past pass stay in memory
+    own = own_metrics(config.metrics)
     return {
         name: Tally(
             name,
@@ -75,6 +76,7 @@ def fresh(
             config.image_share,
             thresholds[name] if thresholds else None,
             per_subject=thresholds is not None,
+            own={key: metric.fresh() for key, metric in own.items()},
         )
         for name, pivot in pivots.items()
     }

@@ -14,6 +14,7 @@ from torch import Tensor
 from anomaly_bench.metrics import (
     LesionDetection,
     LocalizationCurve,
+    OwnMetric,
     Regions,
     SubjectCurves,
     image_ap,
@@ -38,7 +39,8 @@ class Tally:
     """One predictor's pixel histograms, image scores and, if asked for, counts per subject and per lesion.
 
     threshold: the bin at and above which a pixel is called anomalous, if it is known already; without one there are no counts
-    per lesion. image_share: an image's score is the mean of the highest share of its foreground pixels.
+    per lesion. image_share: an image's score is the mean of the highest share of its foreground pixels. own: a user's
+    metrics by name, of nothing yet.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Tally:
     image_share: float
     threshold: int | None = None
     per_subject: bool = False
+    own: Mapping[str, OwnMetric] = field(default_factory=dict)
     seconds: float = 0.0
     scores: list[float] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
@@ -70,6 +73,8 @@ class Tally:
             )
         mask, foreground, weight = batch["mask"], batch["foreground"], batch["region_weight"]
         self.curve.update(score, mask, foreground, weight)
+        for metric in self.own.values():
+            metric.update(score, mask, foreground)
         if self.per_subject:
             pivot = float(self.curve.pivot)
             self.subjects.update(score, mask, foreground, batch["subject"], pivot, self.threshold, weight)
@@ -91,6 +96,8 @@ class Tally:
         if mine != theirs:
             raise ValueError(f"expected a tally of (predictor, threshold) {mine}, got {theirs}")
         self.curve.merge_state(other.curve)
+        for name, metric in self.own.items():
+            metric.merge(other.own[name])
         self.subjects.merge(other.subjects)
         self.lesions.merge(other.lesions)
         self.scores += other.scores
@@ -107,6 +114,8 @@ class Tally:
         total: Tally = parts[0]
         for part in parts[1:]:
             total.merge(part)
+        for name, metric in self.own.items():
+            total.own[name].function = metric.function
         return total
 
     def measures(self, resamples: int = 0) -> dict[str, Measure]:
@@ -120,6 +129,7 @@ class Tally:
             "dice": _exact(None if threshold is None else self.curve.dice_at(threshold)),
             "iou": _exact(None if threshold is None else self.curve.iou_at(threshold)),
             **_image_measures(self.scores, self.labels),
+            **{name: metric.measure(self.curve) for name, metric in self.own.items()},
         }
         intervals = self.subjects.bootstrap(resamples) if resamples else {}
         for name, interval in intervals.items():
@@ -156,6 +166,7 @@ class Tally:
             lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
             seconds_per_image=self.seconds / max(len(self.scores), 1),
             choice=choice,
+            own_metrics=list(self.own),
         )
 
     def _pooled(self, members: list[int]) -> dict[str, Measure]:

@@ -11,6 +11,7 @@ from .curve import Calibration, LocalizationCurve
 from .exact import ExactCurve
 from .formulas import CURVE_METRICS, Certified
 from .images import image_ap, image_auroc, image_f1_oracle, top_k_mean
+from .own import OwnMetric, own_metrics
 from .regions import LesionDetection, Regions, find_regions, region_weight
 from .subjects.counted import SubjectCurves
 from .subjects.histograms import SubjectHistograms
@@ -22,6 +23,7 @@ __all__ = [
     "ExactCurve",
     "LesionDetection",
     "LocalizationCurve",
+    "OwnMetric",
     "Regions",
     "SubjectCurves",
     "SubjectHistograms",
@@ -29,6 +31,7 @@ __all__ = [
     "image_ap",
     "image_auroc",
     "image_f1_oracle",
+    "own_metrics",
     "region_weight",
     "top_k_mean",
 ]

@@ -8,11 +8,12 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import load
 from anomaly_bench.config.schema import ModelConfig
 
+from .likelihoods import Likelihood
 from .networks import NETWORKS, NetworkSpec
 from .vae import VAE, input_size
 from .variants import AE, CEVAE, BetaVAE
 
-__all__ = ["AE", "CEVAE", "NETWORKS", "VAE", "BetaVAE", "NetworkSpec", "build_model", "input_size"]
+__all__ = ["AE", "CEVAE", "NETWORKS", "VAE", "BetaVAE", "Likelihood", "NetworkSpec", "build_model", "input_size"]
 
 CLASSES: dict[str, type[VAE]] = {"vae": VAE, "beta_vae": BetaVAE, "ce_vae": CEVAE, "ae": AE}
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.imports import import_path, load
 
 VARIANCES = ("fixed", "scalar", "optimal", "pixel")
 SMALLEST_LOG_SIGMA = -6.0  # Rybkin et al. 2021 clip there too: a constant background would take sigma to 0
@@ -57,39 +60,43 @@ def at_least_single(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-DENSITIES = {"gaussian": gaussian_nll, "laplace": laplace_nll, "bernoulli": bernoulli_nll}
+class Likelihood(nn.Module, ABC):
+    """p(x|z): its density, and where its scale sigma comes from.
 
+    One of your own overrides `neg_log_density`, and of the rest what differs; it takes `sigma` and `variance` as this does.
 
-class Likelihood(nn.Module):
-    """p(x|z), independent over pixels and channels.
-
-    kind: gaussian with standard deviation sigma, laplace with scale b = sigma, or bernoulli of grey values in [0, 1].
     variance: where sigma comes from. fixed: it stays. scalar: one learned for all pixels (the gamma-VAE of Dehaene et al.
     2020, arXiv 2002.03734; the sigma-VAE of Rybkin et al. 2021, arXiv 2006.13202). optimal: in training the best one for
     the batch in closed form (Rybkin et al. 2021), at evaluation its running mean. pixel: the decoder says one for each
     pixel and channel, at least exp(−6).
-    log_sigma: the single log scale (at first its start value, if learned); with pixel what the decoder's output 0 means.
+    variances: those that the class has. log_sigma: the single log scale (at first its start value, if learned); with pixel
+    what the decoder's output 0 means.
     Raises ConfigError for unknown values and for a sigma that is not positive.
     """
 
+    variances: ClassVar[tuple[str, ...]] = ("fixed", "scalar", "pixel")
     log_sigma: Tensor
 
-    def __init__(self, kind: str = "gaussian", sigma: float = 0.1, variance: str = "fixed") -> None:
+    def __init__(self, sigma: float = 0.1, variance: str = "fixed") -> None:
         super().__init__()
-        if kind not in DENSITIES:
-            raise ConfigError(f"model.likelihood={kind}: expected one of {', '.join(DENSITIES)}")
-        if variance not in VARIANCES:
-            raise ConfigError(f"model.variance={variance}: expected one of {', '.join(VARIANCES)}")
-        if kind == "bernoulli" and variance != "fixed":
-            raise ConfigError(f"model.variance={variance}: a Bernoulli likelihood has none to learn; set fixed")
+        if variance not in self.variances:
+            expected = f"one of {', '.join(self.variances)}" if len(self.variances) > 1 else self.variances[0]
+            raise ConfigError(f"model.variance={variance}: expected {expected} with a likelihood {type(self).__name__}")
         if not 0 < sigma < math.inf:
             raise ConfigError(f"model.sigma={sigma}: expected a standard deviation greater than 0")
-        self.kind, self.variance, self.density = kind, variance, DENSITIES[kind]
+        self.variance = variance
         log_sigma = torch.tensor(math.log(sigma))
         if variance == "scalar":
             self.log_sigma = nn.Parameter(log_sigma)
         else:
             self.register_buffer("log_sigma", log_sigma)
+
+    @abstractmethod
+    def neg_log_density(self, image: Tensor, reconstruction: Tensor, log_sigma: Tensor) -> Tensor:
+        """−log p(x|z) in nats, summed over channels and pixels: (B, C, H, W) twice to (B,).
+
+        log_sigma: what `split` gave besides x̂, or the single one that all pixels share.
+        """
 
     @property
     def outputs(self) -> int:
@@ -99,12 +106,13 @@ class Likelihood(nn.Module):
     @property
     def sigma(self) -> float | None:
         """The scale that all pixels share; None if there is no such thing."""
-        return None if self.kind == "bernoulli" or self.variance == "pixel" else float(self.log_sigma.detach().exp())
+        return None if self.variance == "pixel" else float(self.log_sigma.detach().exp())
 
     def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The decoder's output as x̂ (B, C, H, W) and, with variance=pixel, the log scales of the same shape, else None."""
-        if self.kind == "bernoulli":
-            return output.sigmoid(), None
+        """The decoder's output (B, C · outputs, H, W), unbounded, as the mean x̂ of p(x|z), (B, C, H, W), and its scale.
+
+        The scale: with variance=pixel the log scales, of the same shape, else None for the one that all pixels share.
+        """
         if self.variance != "pixel":
             return output, None
         reconstruction, raw = output.chunk(2, dim=1)
@@ -116,30 +124,125 @@ class Likelihood(nn.Module):
             if self.variance == "pixel":
                 raise ValueError("variance=pixel: nll needs the log scales; pass on both of VAE.decode_with_scale")
             optimal = self.training and self.variance == "optimal"
-            log_sigma = self._optimum(image, reconstruction) if optimal else self.log_sigma
-        return self.density(image, reconstruction, log_sigma)
+            log_sigma = self._optimum(image - reconstruction) if optimal else self.log_sigma
+        return self.neg_log_density(image, reconstruction, log_sigma)
 
     def variance_at(self, reconstruction: Tensor, log_sigma: Tensor | None = None) -> Tensor:
-        """The variance of p(x|z) of what `split` gave: (B, C, H, W), or a single number where all pixels share it."""
-        if self.kind == "bernoulli":
-            probability = reconstruction.clamp(PROBABILITY, 1 - PROBABILITY)
-            return probability * (1 - probability)
-        squared = (2 * (self.log_sigma if log_sigma is None else log_sigma)).exp()
-        return 2 * squared if self.kind == "laplace" else squared
+        """The variance of p(x|z) of what `split` gave: (B, C, H, W), or a single number where all pixels share it.
+
+        Here sigma². Predictors divide by it and step along it.
+        """
+        return (2 * (self.log_sigma if log_sigma is None else log_sigma)).exp()
 
     def check(self, image: Tensor) -> None:
-        """Raises ConfigError if the images (B, C, H, W) can have no such likelihood."""
-        if self.kind == "bernoulli" and (image.amin() < 0 or image.amax() > 1):
+        """Raises ConfigError if the images (B, C, H, W) can have no such likelihood; asked of every training batch."""
+
+    def best_sigma(self, error: Tensor) -> Tensor:
+        """The scale that minimises a batch's nll, of its errors x − x̂; for a class with `optimal` among its variances."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _optimum(self, error: Tensor) -> Tensor:
+        """The log scale that minimises the batch's nll; no gradient has to pass, as it is at a minimum in it."""
+        log_sigma = self.best_sigma(error).log().clamp(min=SMALLEST_LOG_SIGMA)
+        self.log_sigma.lerp_(log_sigma.to(self.log_sigma), 1 - MEMORY)
+        return log_sigma
+
+
+class Gaussian(Likelihood):
+    """A Gaussian of standard deviation sigma."""
+
+    variances = VARIANCES
+
+    def neg_log_density(self, image: Tensor, reconstruction: Tensor, log_sigma: Tensor) -> Tensor:
+        return gaussian_nll(image, reconstruction, log_sigma)
+
+    def best_sigma(self, error: Tensor) -> Tensor:
+        return error.square().mean().sqrt()
+
+
+class Laplace(Likelihood):
+    """A Laplace distribution of scale b = sigma."""
+
+    variances = VARIANCES
+
+    def neg_log_density(self, image: Tensor, reconstruction: Tensor, log_sigma: Tensor) -> Tensor:
+        return laplace_nll(image, reconstruction, log_sigma)
+
+    def variance_at(self, reconstruction: Tensor, log_sigma: Tensor | None = None) -> Tensor:
+        return 2 * super().variance_at(reconstruction, log_sigma)
+
+    def best_sigma(self, error: Tensor) -> Tensor:
+        return error.abs().mean()
+
+
+class Bernoulli(Likelihood):
+    """A Bernoulli distribution of grey values in [0, 1]; sigma has no part in it."""
+
+    variances = ("fixed",)
+
+    @property
+    def sigma(self) -> None:
+        return None
+
+    def neg_log_density(self, image: Tensor, reconstruction: Tensor, log_sigma: Tensor) -> Tensor:
+        return bernoulli_nll(image, reconstruction, log_sigma)
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        return output.sigmoid(), None
+
+    def variance_at(self, reconstruction: Tensor, log_sigma: Tensor | None = None) -> Tensor:
+        probability = reconstruction.clamp(PROBABILITY, 1 - PROBABILITY)
+        return probability * (1 - probability)
+
+    def check(self, image: Tensor) -> None:
+        if image.amin() < 0 or image.amax() > 1:
             raise ConfigError(
                 f"model.likelihood=bernoulli: images have values from {float(image.amin()):.3g} to {float(image.amax()):.3g},"
                 " expected 0 to 1; scale them (volumes: dataset.preprocess.scale.clip=1) or set model.likelihood=gaussian"
             )
 
-    @torch.no_grad()
-    def _optimum(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """The log scale that minimises the batch's nll; no gradient has to pass, as it is at a minimum in it."""
-        error = image - reconstruction
-        best = error.abs().mean() if self.kind == "laplace" else error.square().mean().sqrt()
-        log_sigma = best.log().clamp(min=SMALLEST_LOG_SIGMA)
-        self.log_sigma.lerp_(log_sigma.to(self.log_sigma), 1 - MEMORY)
-        return log_sigma
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "laplace": Laplace, "bernoulli": Bernoulli}
+
+
+def build_likelihood(
+    given: str | type[Likelihood], sigma: float, variance: str, shape: tuple[int, int, int]
+) -> Likelihood:
+    """One of LIKELIHOODS, or a user's own class or its import path, which is tried on grey images of shape (C, H, W).
+
+    Raises ConfigError for an unknown one, and for one of the user's own that does not keep to what Likelihood says.
+    """
+    path = given if isinstance(given, str) else import_path(given)
+    if path in LIKELIHOODS:
+        return LIKELIHOODS[path](sigma, variance)
+    if "." not in path:
+        raise ConfigError(f"model.likelihood={path}: expected one of {', '.join(LIKELIHOODS)}, or package.module.Name")
+    cls = load("model.likelihood", given) if isinstance(given, str) else given
+    name = f"model.likelihood={path}"
+    if not (isinstance(cls, type) and issubclass(cls, Likelihood)):
+        raise ConfigError(f"{name}: expected a subclass of anomaly_bench.models.Likelihood")
+    try:
+        likelihood = cls(sigma=sigma, variance=variance)
+        _try(likelihood.eval(), shape)
+    except ConfigError as error:
+        raise ConfigError(str(error) if str(error).startswith("model.") else f"{name}: {error}") from error
+    except Exception as error:  # whatever a user's code raises
+        raise ConfigError(f"{name}: {type(error).__name__}: {error}") from error
+    return likelihood.train()
+
+
+@torch.no_grad()
+def _try(likelihood: Likelihood, shape: tuple[int, int, int]) -> None:
+    """Raises ConfigError unless a likelihood gives what it has to of two grey images and a decoder that says 0."""
+    image = torch.full((2, *shape), 0.5)
+    reconstruction, scale = likelihood.split(torch.zeros(2, shape[0] * likelihood.outputs, *shape[1:]))
+    if reconstruction.shape != image.shape:
+        said = f"of a decoder's {[shape[0] * likelihood.outputs, *shape[1:]]} `split` makes {list(reconstruction.shape[1:])}"
+        raise ConfigError(f"{said}, expected images of {list(shape)}; `outputs` says how many values it needs for each")
+    nll, variance = likelihood.nll(image, reconstruction, scale), likelihood.variance_at(reconstruction, scale)
+    if nll.shape != (2,) or not nll.isfinite().all():
+        raise ConfigError(f"the nll of two grey images is {nll.tolist()}, expected a finite number for each image")
+    if variance.shape not in ((), image.shape) or not (variance.isfinite().all() and (variance > 0).all()):
+        said = f"`variance_at` gives {list(variance.shape)}, least {float(variance.min()):.3g}"
+        raise ConfigError(f"{said}; expected finite variances above 0, a single one or {list(image.shape)}")

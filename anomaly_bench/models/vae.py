@@ -13,11 +13,11 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.base.imports import load
+from anomaly_bench.base.imports import import_path, load
 from data_modules.base.batch import AnomalyBatch
 
 from .corruption import Corruption
-from .likelihoods import Likelihood, kl_standard_normal
+from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
 from .networks import NETWORKS, Network, NetworkSpec
 
 ACTIVE = 0.01  # Burda et al. 2016
@@ -32,10 +32,11 @@ class VAE(pl.LightningModule):
     validation images, the only quantity that selects a model, and `val/active_units`.
 
     shape: (C, H, W). network, latent, channels, spatial, attention: see NetworkSpec; network is one of NETWORKS or the import
-    path of another function like them. likelihood, sigma, variance: see Likelihood. noise, masks, mask_size: how the
-    encoder's input is corrupted in training (see Corruption), while the loss is that of the clean image: a denoising
-    model (Vincent et al. 2008; Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with
-    many channels and on GPUs; numbers agree to 1e-4 of their range. lr, weight_decay: of Adam; the decay is an L2 penalty.
+    path of another function like them. likelihood: one of LIKELIHOODS, or a subclass of Likelihood or its import path; sigma,
+    variance: see there. noise, masks, mask_size: how the encoder's input is corrupted in training (see Corruption), while the
+    loss is that of the clean image: a denoising model (Vincent et al. 2008; Im et al. 2017). channels_last: memory layout of
+    weights and features, which is quicker with many channels and on GPUs; numbers agree to 1e-4 of their range. lr,
+    weight_decay: of Adam; the decay is an L2 penalty.
 
     latent: how many latent units an image has; latent_shape: their shape, (latent,) or (latent, h, w).
     rec_levels: the percentiles 0 to 100 of rec over normal training images, NaN until they are estimated.
@@ -55,7 +56,7 @@ class VAE(pl.LightningModule):
         network: str = "conv",
         spatial: bool = False,
         attention: int = 0,
-        likelihood: str = "gaussian",
+        likelihood: str | type[Likelihood] = "gaussian",
         variance: str = "fixed",
         noise: float = 0.0,
         masks: int = 0,
@@ -72,10 +73,12 @@ class VAE(pl.LightningModule):
             shown = None if channels is None else list(channels)
             raise ConfigError(f"model.latent={latent}, model.channels={shown}: expected sizes of at least 1")
         self.save_hyperparameters()
+        if not isinstance(likelihood, str):
+            self.hparams.update(likelihood=import_path(likelihood))  # a checkpoint holds no code
         self.shape, self.lr, self.weight_decay = shape, lr, weight_decay
         self.corrupted = Corruption(noise, masks, mask_size)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        density = Likelihood(likelihood, sigma, variance)
+        density = build_likelihood(likelihood, sigma, variance, shape)
         widths = None if channels is None else tuple(channels)
         spec = NetworkSpec(shape, shape[0] * density.outputs, latent, widths, spatial, attention)
         self.encoder, self.decoder = find_network(network)(spec)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.imports import import_path, load
 
 from .vae import VAE, input_size
 
 SCHEDULES = ("warmup", "cyclical", "capacity")
+Schedule = Callable[[float, int], float]  # epochs trained and epochs in all to a share of beta
 
 
 class BetaVAE(VAE):
@@ -26,6 +29,8 @@ class BetaVAE(VAE):
     capacity: the term is beta · |KL − C|, and C grows linearly from 0 to `capacity` nats over `warmup_epochs` (Burgess et al.
     2018, arXiv 1804.03599, where beta is called gamma). `beta` is the weight of the KL above C, and so is that
     of the KL in the ELBO gradient of a predictor: the sign that it has for an image whose KL exceeds C.
+    A function of your own or its import path: the weight is `schedule(epoch, epochs)` times beta, in every training step.
+    epoch: how many have been trained, with fractions, from 0; epochs: the trainer's max_epochs, −1 without a limit.
     Other arguments as for VAE.
     """
 
@@ -34,7 +39,7 @@ class BetaVAE(VAE):
         shape: tuple[int, int, int],
         beta: float = 4.0,
         normalised: bool = False,
-        schedule: str = "warmup",
+        schedule: str | Schedule = "warmup",
         warmup_epochs: int = 0,
         cycles: int = 4,
         cycle_epochs: int = 10,
@@ -45,8 +50,9 @@ class BetaVAE(VAE):
         super().__init__(shape, **vae)
         if not 0 < beta < math.inf:
             raise ConfigError(f"model.beta={beta}: expected a number greater than 0; beta=1 is the VAE")
-        if schedule not in SCHEDULES:
-            raise ConfigError(f"model.schedule={schedule}: expected one of {', '.join(SCHEDULES)}")
+        name = schedule if isinstance(schedule, str) else import_path(schedule)
+        self.hparams.update(schedule=name)
+        self.schedule, self._own = name, None if schedule in SCHEDULES else find_schedule(schedule)
         if warmup_epochs < 0:
             raise ConfigError(f"model.warmup_epochs={warmup_epochs}: expected 0 or more epochs")
         if cycles < 1 or cycle_epochs < 1 or not 0 < ramp <= 1:
@@ -57,7 +63,7 @@ class BetaVAE(VAE):
         if not 0 <= capacity < math.inf:
             raise ConfigError(f"model.capacity={capacity}: expected nats, 0 or more")
         self._beta = beta * input_size(shape) / self.latent if normalised else beta
-        self.schedule, self.warmup_epochs, self.capacity = schedule, warmup_epochs, capacity
+        self.warmup_epochs, self.capacity = warmup_epochs, capacity
         self.cycles, self.cycle_epochs, self.ramp = cycles, cycle_epochs, ramp
 
     @property
@@ -78,6 +84,9 @@ class BetaVAE(VAE):
 
     def _grown(self) -> float:
         """Which share of its final value the scheduled quantity has reached."""
+        if self._own is not None:
+            epoch = self.trainer.global_step / int(self.trainer.num_training_batches)
+            return share_at(self._own, self.schedule, epoch, int(self.trainer.max_epochs or -1))
         if self.schedule == "cyclical":
             return cyclical(self.trainer.global_step, self._steps(self.cycle_epochs), self.cycles, self.ramp)
         return warmup(self.trainer.global_step, self._steps(self.warmup_epochs)) if self.warmup_epochs else 1.0
@@ -132,6 +141,28 @@ class AE(VAE):
 
     def kl(self, mean: Tensor, logvar: Tensor) -> Tensor:
         return 0.0 * mean.flatten(1).sum(dim=1)  # of the graph, so that its gradient is 0 as well
+
+
+def find_schedule(given: str | Schedule) -> Schedule:
+    """A user's own schedule by its import path or as it is, tried at the first of 10 epochs. Raises ConfigError."""
+    if isinstance(given, str) and "." not in given:
+        expected = f"one of {', '.join(SCHEDULES)}, or package.module.name of a function"
+        raise ConfigError(f"model.schedule={given}: expected {expected}")
+    schedule: Schedule = load("model.schedule", given) if isinstance(given, str) else given
+    share_at(schedule, given if isinstance(given, str) else import_path(given), 0.0, 10)
+    return schedule
+
+
+def share_at(schedule: Schedule, name: str, epoch: float, epochs: int) -> float:
+    """The share of beta that a user's own schedule gives. Raises ConfigError unless that is a finite number, 0 or more."""
+    called = f"model.schedule={name}: called with ({epoch:g}, {epochs})"
+    try:
+        share = float(schedule(epoch, epochs))
+    except Exception as error:  # whatever a user's code raises
+        raise ConfigError(f"{called}: {type(error).__name__}: {error}") from error
+    if not 0 <= share < math.inf:
+        raise ConfigError(f"{called}, it gives {share:g}, expected a finite share of beta, 0 or more")
+    return share
 
 
 def warmup(step: int, steps: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.identity import Identity
 from anomaly_bench.config.schema import AEConfig, BetaVAEConfig, RunConfig, SlurmConfig
 from anomaly_bench.predictors import Suite
@@ -45,9 +46,18 @@ def name_run(config: RunConfig, setting_id: str) -> Identity:
 
 
 def definition_of(config: RunConfig, suite: Suite) -> dict[str, Any]:
-    """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors of its suite."""
+    """The part of the config that decides the numbers: no paths, no logger, no seed; only the predictors of its suite.
+
+    Raises ConfigError for a metric of a user's own that is not named by its import path.
+    """
     plain: dict[str, Any] = deciding(config)
     del plain["seed"]  # decides numbers, but no setting
+    metrics = plain["localization"]["metrics"]
+    if not metrics:
+        del plain["localization"]["metrics"]
+    for name, what in metrics.items():
+        if not isinstance(what, str):
+            raise ConfigError(f"localization.metrics.{name}={what}: a run names its metrics as package.module.Name")
     if "category" in plain["dataset"]:
         plain["dataset"]["category"] = chosen_categories(config.dataset)
     members = plain["predictors"]["members"]
@@ -72,5 +82,8 @@ def device_kind(accelerator: str) -> str:
 
 def own_code_of(config: RunConfig) -> dict[str, str]:
     """By package, the digests of a user's own code that the config names by import path: when it changes, so does the run."""
-    members = (member.get("use") for member in config.predictors.members.values())
-    return own_code_digests(name for name in (config.model.use, config.model.network, *members) if name and "." in name)
+    model = config.model
+    members = [member.get("use") for member in config.predictors.members.values()]
+    named = [model.use, model.network, model.likelihood, *members, *config.localization.metrics.values()]
+    named += [model.schedule] if isinstance(model, BetaVAEConfig) else []
+    return own_code_digests(name for name in named if name and "." in name)

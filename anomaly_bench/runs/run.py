@@ -19,6 +19,7 @@ from anomaly_bench.config.load import to_yaml
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization import LocalizationCallback
 from anomaly_bench.localization.search import check_searches
+from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import VAE, build_model
 from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.predictors import Suite, build_suite
@@ -61,6 +62,7 @@ def run(
         timer = Timer()
         data = build_data(config, reporter) if data is None else with_loaders_of(config, data)
         suite = build_suite(config.predictors)
+        own_metrics(config.localization.metrics)
         check_searches(suite, data)
         model = build_model(config.model, data.image_shape)
         definition = definition_of(config, suite)

@@ -20,6 +20,7 @@ from anomaly_bench.base.files import CACHE, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.localization.search import check_searches
+from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.runs.data import build_data, with_loaders_of
@@ -75,6 +76,7 @@ def plan_alone(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
 def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Reporter) -> tuple[str, float]:
     """The id of the config's setting and its beta, if the run can be done; its data are prepared if they are not yet."""
     suite = build_suite(config.predictors)
+    own_metrics(config.localization.metrics)
     elsewhere = isinstance(config.engine, SlurmConfig) and config.jobs > 0
     trainer = config.trainer
     check_trainer("cpu" if elsewhere else trainer.accelerator, trainer.precision, trainer.devices)

@@ -68,17 +68,18 @@ def _log_wandb(logger: WandbLogger, result: RunResult, localization: Localizatio
 
 def predictor_table(result: RunResult) -> tuple[list[str], list[list[Any]]]:
     """Header and a row for each predictor: test metrics, intervals over subjects, validation metrics, time."""
+    metrics = (*METRICS, *dict.fromkeys(name for row in result.predictors.values() for name in row.own_metrics))
     intervals = [
-        name for name in METRICS if any(row.test[name].ci_low is not None for row in result.predictors.values())
+        name for name in metrics if any(row.test[name].ci_low is not None for row in result.predictors.values())
     ]
-    validated = [name for name in METRICS if any(name in row.validation for row in result.predictors.values())]
-    header = ["predictor", *METRICS]
+    validated = [name for name in metrics if any(name in row.validation for row in result.predictors.values())]
+    header = ["predictor", *metrics]
     header += [f"{name} {side}" for name in intervals for side in ("95 % low", "95 % high")]
     header += [*(f"validation {name}" for name in validated), "ms per image", "members"]
 
     def cells(name: str, row: PredictorResult) -> Iterator[Any]:
         yield name
-        yield from (row.test[metric].value for metric in METRICS)
+        yield from (row.test[metric].value for metric in metrics)
         for metric in intervals:
             yield from (row.test[metric].ci_low, row.test[metric].ci_high)
         yield from (row.validation[metric].value if metric in row.validation else None for metric in validated)

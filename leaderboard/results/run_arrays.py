@@ -26,11 +26,12 @@ PAIRED = ("dice", "ap")
 class RunArrays:
     """One run, or one ensemble over seeds (`ensemble_of` names its members).
 
-    P predictors in the order of `predictors`, M metrics in that of METRICS, S test subjects in that of `subjects`.
-    Undefined numbers are NaN. `facts`: the flattened config and the digests of data, split and code, as JSON texts.
+    P predictors in the order of `predictors`, M metrics in that of `metrics` (METRICS, then those of a user's own), S test
+    subjects in that of `subjects`. Undefined numbers are NaN. `facts`: the flattened config and the digests of data, split
+    and code, as JSON texts.
 
     test, validation: (P, M). seconds: (P,) per image. by_subject: for each of PAIRED (P, S). groups: by attribute and
-    value (P, M), the metrics of those subjects. lesions: by smallest and largest size (P, 2), how many there are and how
+    value (P, METRICS), of those subjects. lesions: by smallest and largest size (P, 2), how many there are and how
     many are detected. choices: members of an ensemble that were searched on validation, by predictor.
     """
 
@@ -58,6 +59,7 @@ class RunArrays:
     device: str
     ensemble_of: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metrics: tuple[str, ...] = METRICS
     folder: Path | None = None
 
     @property
@@ -87,6 +89,7 @@ def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
     """The result as a run; ResultError when its predictors were scored on different subjects."""
     rows = list(result.predictors.values())
     subjects, by_subject = _subjects(rows, folder)
+    metrics = _shared((*METRICS, *dict.fromkeys(name for row in rows for name in row.own_metrics)))
     dataset = result.config.get("dataset")
     return RunArrays(
         run_id=result.run_id,
@@ -102,8 +105,8 @@ def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
         facts=_facts(result),
         training=result.training,
         predictors=_shared(tuple(result.predictors)),
-        test=_values([row.test for row in rows]),
-        validation=_values([row.validation for row in rows]),
+        test=_values([row.test for row in rows], metrics),
+        validation=_values([row.validation for row in rows], metrics),
         seconds=np.array([row.seconds_per_image for row in rows], dtype=float),
         subjects=subjects,
         by_subject=by_subject,
@@ -113,14 +116,15 @@ def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
         device=result.provenance.device,
         ensemble_of=tuple(result.ensemble_of),
         choices={name: tuple(row.choice.members) for name, row in result.predictors.items() if row.choice is not None},
+        metrics=metrics,
         folder=folder,
     )
 
 
-def _values(tables: list[dict[str, Measure]]) -> Array:
+def _values(tables: list[dict[str, Measure]], metrics: tuple[str, ...] = METRICS) -> Array:
     """Value of each metric (P, M), NaN where there is none."""
-    values = [table[name].value if name in table else None for table in tables for name in METRICS]
-    return np.array(values, dtype=float).reshape(len(tables), len(METRICS))
+    values = [table[name].value if name in table else None for table in tables for name in metrics]
+    return np.array(values, dtype=float).reshape(len(tables), len(metrics))
 
 
 def _subjects(predictors: list[PredictorResult], folder: Path | None) -> tuple[tuple[str, ...], dict[str, Array]]:

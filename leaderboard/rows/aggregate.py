@@ -57,6 +57,11 @@ def notes_of(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(line for row in rows for line in row.note.splitlines()))
 
 
+def known_metrics(rows: Iterable[Row]) -> tuple[str, ...]:
+    """METRICS, then those of a user's own that any of the rows has."""
+    return (*METRICS, *dict.fromkeys(name for row in rows for name in row.own_metrics))
+
+
 def _order(row: Row) -> tuple[Any, ...]:
     auroc = row.test["auroc"].mean
     return row.dataset, row.model, row.beta, row.label, auroc is None, -(auroc or 0.0), row.predictor, row.ensemble
@@ -72,6 +77,7 @@ def _rows(group: Group, runs: list[RunArrays], planned: int, shared: dict[str, A
     """A row per predictor that any of the runs has."""
     runs = sorted(runs, key=lambda run: run.seed)
     names = list(dict.fromkeys(name for run in runs for name in run.predictors))
+    metrics = runs[0].metrics if runs else METRICS  # a setting's runs share their config
     samples = _samples(names, runs)
     return [
         Row(
@@ -82,8 +88,8 @@ def _rows(group: Group, runs: list[RunArrays], planned: int, shared: dict[str, A
             predictor=name,
             n=len(sample.seeds),
             planned=planned,
-            test=dict(zip(METRICS, summary, strict=False)),
-            validation=dict(zip(METRICS, summary[len(METRICS) :], strict=False)),
+            test=dict(zip(metrics, summary, strict=False)),
+            validation=dict(zip(metrics, summary[len(metrics) :], strict=False)),
             domain=runs[0].domain,
             ensemble=len(runs[0].ensemble_of),
             seconds=summary[-1],
@@ -96,7 +102,7 @@ def _rows(group: Group, runs: list[RunArrays], planned: int, shared: dict[str, A
 
 def _summaries(samples: list[Samples], n: int) -> list[list[Statistic]]:
     """For each predictor the statistics of its test metrics, its validation metrics and its seconds, all in one pass."""
-    width = 2 * len(METRICS) + 1
+    width = 2 * samples[0].test.shape[1] + 1 if samples else 1
     values = np.full((n, len(samples), width), np.nan)
     for index, sample in enumerate(samples):
         values[: len(sample.seeds), index] = np.hstack([sample.test, sample.validation, sample.seconds[:, None]])
@@ -112,7 +118,7 @@ def _samples(names: list[str], runs: list[RunArrays]) -> list[Samples]:
     places = _places(names, [run.predictors for run in runs])
     columns = _places(subjects, [run.subjects for run in runs])
     shape = len(runs), len(names)
-    test, validation = (np.full((*shape, len(METRICS)), np.nan) for _ in range(2))
+    test, validation = (np.full((*shape, len(runs[0].metrics)), np.nan) for _ in range(2))
     seconds, held = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
     by_subject = {metric: np.full((*shape, len(subjects)), np.nan) for metric in PAIRED}
     for index, (run, place, column) in enumerate(zip(runs, places, columns, strict=True)):

@@ -120,13 +120,13 @@ def _verdict(seeds: Paired, p: float | None, metric: str) -> Verdict:
 
 
 def _by_seed(rows: list[Row]) -> Array:
-    """Test values (R, seeds, M), NaN where a row lacks a seed; ensembles have none."""
+    """Test values (R, seeds, METRICS), NaN where a row lacks a seed; ensembles have none."""
     seeds = sorted({seed for row in rows if row.samples for seed in row.samples.seeds})
     column = {seed: index for index, seed in enumerate(seeds)}
     values = np.full((len(rows), len(seeds), len(METRICS)), np.nan)
     for index, row in enumerate(rows):
         if row.samples and not row.ensemble:
-            values[index, [column[seed] for seed in row.samples.seeds]] = row.samples.test
+            values[index, [column[seed] for seed in row.samples.seeds]] = row.samples.test[:, : len(METRICS)]
     return values
 
 

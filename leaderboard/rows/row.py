@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from leaderboard.record import METRICS
 from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.statistics.paired import Paired
 from leaderboard.statistics.samples import Statistic
@@ -33,8 +34,8 @@ class Comparison(NamedTuple):
 class Samples:
     """What a row is a summary of: n runs in the order of their seeds. NaN where undefined.
 
-    test, validation: (n, M) in the order of METRICS. seconds: (n,) per image. subjects: S names; by_subject: for each of
-    PAIRED (n, S), and means their means over the runs (S,). runs: the runs themselves.
+    test, validation: (n, M) in the order of the runs' `metrics`. seconds: (n,) per image. subjects: S names; by_subject:
+    for each of PAIRED (n, S), and means their means over the runs (S,). runs: the runs themselves.
     """
 
     seeds: tuple[int, ...]
@@ -53,9 +54,9 @@ class Row:
 
     `label` is the model, with `#` and the start of `setting_id` where settings share dataset, model and beta. `n` runs
     hold the predictor, of `planned` seeds (all that are planned or found). `test` and `validation` hold every metric of
-    METRICS; a statistic's own n is smaller than the row's where the metric is undefined for some seeds. `note` has a line
-    each for settings and folds. `ensemble`: of how many seeds this row combines the maps, 0 for a mean over seeds.
-    `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `versus`: per metric the
+    METRICS and the runs' own; a statistic's own n is smaller than the row's where the metric is undefined for some seeds.
+    `note` has a line each for settings and folds. `ensemble`: of how many seeds this row combines the maps, 0 for a mean
+    over seeds. `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `versus`: per metric the
     comparison with the best row of the dataset. `samples`: None where there is no result.
     """
 
@@ -76,6 +77,11 @@ class Row:
     seconds: Statistic = NOTHING
     versus: dict[str, Comparison] = field(default_factory=dict, repr=False)
     samples: Samples | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """The metrics of a user's own."""
+        return tuple(self.test)[len(METRICS) :]
 
     @property
     def complete(self) -> bool:

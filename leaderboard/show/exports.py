@@ -10,9 +10,9 @@ from typing import Any
 from leaderboard.board import Board
 from leaderboard.record import METRICS
 from leaderboard.results.run_arrays import RunArrays
-from leaderboard.rows.aggregate import notes_of
+from leaderboard.rows.aggregate import known_metrics, notes_of
 from leaderboard.rows.comparison import COMPARED
-from leaderboard.rows.row import Row
+from leaderboard.rows.row import NOTHING, Row
 
 from .categories import markdown_categories
 from .sheets import VIEWS, sheet_markdown, sheets
@@ -44,11 +44,15 @@ def csv(rows: Sequence[Row]) -> str:
     Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
     `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
     (best, not worse, worse, undecided), and after Holm's correction `<metric>_p`, which decides, `_p_seeds` and `_p_subjects`.
+    At the end the first two groups of columns for the metrics of a user's own.
     """
+    own = known_metrics(rows)[len(METRICS) :]
     header = ["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N"]
     header += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
     header += [f"validation_{metric}_mean" for metric in METRICS] + ["ensemble_of"]
     header += [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p", "p_seeds", "p_subjects")]
+    header += [f"{metric}_{part}" for metric in own for part in ("mean", "sd", "ci_low", "ci_high", "n")]
+    header += [f"validation_{metric}_mean" for metric in own]
     lines = []
     for row in rows:
         cells: list[Any] = [
@@ -69,6 +73,9 @@ def csv(rows: Sequence[Row]) -> str:
             versus = row.versus.get(metric)
             tested = versus.subjects.adjusted if versus and versus.subjects else None
             cells += [versus.verdict, versus.p, versus.seeds.adjusted, tested] if versus else [None] * 4
+        for metric in own:
+            cells += row.test.get(metric, NOTHING)
+        cells += [row.validation.get(metric, NOTHING).mean for metric in own]
         lines.append(cells)
     return csv_text(header, lines)
 

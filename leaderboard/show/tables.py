@@ -13,14 +13,13 @@ from rich.text import Text
 
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.aggregate import notes_of
-from leaderboard.rows.row import Row
+from leaderboard.rows.row import NOTHING, Row
 
 from .sheets import BEST, PLAIN, TIED, Sheet
 from .terminal import bare_table, natural_width
 from .texts import COLUMNS, cell, plain
 
-HEADER = ("model", "beta", "predictor", *COLUMNS.values(), "n/N")
-METRICS = range(3, 3 + len(COLUMNS))  # where they are in HEADER
+NAMES = ("model", "beta", "predictor")  # before the metrics in a header; n/N comes after them
 LEGEND = (
     "All metrics count foreground pixels only; mean ± sd over seeds (no ± for a single seed, – where undefined); "
     "bold is a column's best mean.",
@@ -67,7 +66,7 @@ STYLES = (
     Style("±", leading_zero=False),
     Style("±", leading_zero=False, name_width=16),
 )
-PARTS = (6, 3, 2, 1)
+PARTS = (6, 3, 2, 1)  # after all of them together
 MARKS = {BEST: "bold", TIED: "underline", PLAIN: ""}
 
 
@@ -79,18 +78,23 @@ def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return tables
 
 
+def columns_of(rows: Sequence[Row]) -> dict[str, str]:
+    """The metrics of a table and how its header names them: COLUMNS, then those of a user's own."""
+    return COLUMNS | {name: name for row in rows for name in row.own_metrics}
+
+
 def best_values(rows: Sequence[Row]) -> dict[str, float | None]:
     """The highest mean of each column, to the three decimals that are shown: what looks equal is marked alike."""
     best: dict[str, float | None] = {}
-    for metric in COLUMNS:
-        means = [mean for row in rows if (mean := row.test[metric].mean) is not None]
+    for metric in columns_of(rows):
+        means = [mean for row in rows if (mean := row.test.get(metric, NOTHING).mean) is not None]
         best[metric] = round(max(means), 3) if means else None
     return best
 
 
 def is_best(row: Row, metric: str, best: dict[str, float | None]) -> bool:
     """Whether the cell shows its column's best mean."""
-    mean = row.test[metric].mean
+    mean = row.test.get(metric, NOTHING).mean
     return mean is not None and round(mean, 3) == best[metric]
 
 
@@ -112,13 +116,13 @@ def legend(rows: Sequence[Row], tied: str) -> list[str]:
 
 def leaderboard_sheet(dataset: str, rows: Sequence[Row]) -> Sheet:
     """The table of a dataset, a section per model and beta; `rows` are all of the dataset's, in any order."""
-    best, lines, marks = best_values(rows), [], []
+    columns, best, lines, marks = columns_of(rows), best_values(rows), [], []
     for row in rows:
-        cells = (cell(row.test[metric], row.n) for metric in COLUMNS)
+        cells = (cell(row.test.get(metric, NOTHING), row.n) for metric in columns)
         lines.append((row.label, beta_text(row.beta), row.predictor, *cells, row.count))
-        signs = (BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in COLUMNS)
-        marks.append(f"{PLAIN * METRICS.start}{''.join(signs)}{PLAIN}")
-    return Sheet("leaderboard", dataset, HEADER, lines, marks=marks, sections=2)
+        signs = (BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in columns)
+        marks.append(f"{PLAIN * len(NAMES)}{''.join(signs)}{PLAIN}")
+    return Sheet("leaderboard", dataset, (*NAMES, *columns.values(), "n/N"), lines, marks=marks, sections=2)
 
 
 def print_tables(rows: Sequence[Row], console: Console) -> None:
@@ -137,8 +141,9 @@ def print_tables(rows: Sequence[Row], console: Console) -> None:
 
 def _fitting(sheet: Sheet, console: Console) -> list[Table]:
     tables: list[Table] = []
-    for size, style in product(PARTS, STYLES):
-        tables = [_table(sheet, METRICS[start : start + size], style) for start in range(0, len(METRICS), size)]
+    metrics = range(len(NAMES), len(sheet.header) - 1)
+    for size, style in product(dict.fromkeys((len(metrics), *PARTS)), STYLES):
+        tables = [_table(sheet, metrics[start : start + size], style) for start in range(0, len(metrics), size)]
         for table in tables:
             table.width = natural_width(table, console)
         if max(table.width or 0 for table in tables) <= console.width:
@@ -148,9 +153,10 @@ def _fitting(sheet: Sheet, console: Console) -> list[Table]:
 
 def _table(sheet: Sheet, metrics: range, style: Style) -> Table:
     """The names, some metrics and n/N; the first part has the title."""
-    columns = (*range(METRICS.start), *metrics, METRICS.stop)
-    title = sheet.title if metrics.start == METRICS.start else ""
-    table = bare_table([style.header(HEADER[column]) for column in columns], ("model", "predictor"), title, style.gap)
+    columns = (*range(len(NAMES)), *metrics, len(sheet.header) - 1)
+    title = sheet.title if metrics.start == len(NAMES) else ""
+    names = [style.header(sheet.header[column]) for column in columns]
+    table = bare_table(names, ("model", "predictor"), title, style.gap)
     for column in table.columns:
         column.max_width = None if column.no_wrap else style.name_width
     for begins, row, marks in sheet.lines(range(len(sheet.rows))):

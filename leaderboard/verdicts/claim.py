@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from leaderboard.record import LOWER_IS_BETTER, METRICS, direction
+from leaderboard.record import LOWER_IS_BETTER, direction
 from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.comparison import better
 from leaderboard.rows.row import Row
@@ -70,15 +70,15 @@ def runs_of(rows: list[Row]) -> list[RunArrays]:
 
 
 def test_value(run: RunArrays, predictor: str, metric: str) -> float | None:
-    """The predictor's metric on test; None where it is undefined or the run lacks the predictor."""
+    """The predictor's metric on test; None where it is undefined or the run lacks the predictor or the metric."""
     return value_of(run, run.test, predictor, metric)
 
 
 def value_of(run: RunArrays, table: Array, predictor: str, metric: str) -> float | None:
     """The predictor's metric in one of the run's tables (P, M)."""
-    if predictor not in run.predictors:
+    if predictor not in run.predictors or metric not in run.metrics:
         return None
-    value = float(table[run.predictors.index(predictor), METRICS.index(metric)])
+    value = float(table[run.predictors.index(predictor), run.metrics.index(metric)])
     return None if math.isnan(value) else value
 
 

@@ -132,6 +132,17 @@ def test_measures_are_ordered_and_metrics_known_and_complete(make_result):
             replace(predictor, **changes)
 
 
+def test_metrics_of_a_users_own_are_named_and_complete(make_result):
+    own, measure = {"own_metrics": ["gap"]}, {"gap": Measure(value=-3.5, low=None, high=None)}
+    predictor = make_result().predictors["grad_kl"]
+    both = replace(predictor, test=predictor.test | measure, validation=measure, **own)
+    assert both.test["gap"].value == -3.5
+    with pytest.raises(ValueError, match=r"test: missing metrics \['gap'\]"):
+        replace(predictor, **own)
+    with pytest.raises(ValueError, match=r"groups\.sex\.f: unknown metrics \['gap'\]"):
+        replace(both, groups={"sex": {"f": measure}})
+
+
 @pytest.mark.parametrize("created", ["2026-01-02T03:04:05", "2026-01-02T03:04:05+02:00", "yesterday"])
 def test_created_must_be_utc(make_result, created):
     with pytest.raises(msgspec.ValidationError, match="created"):

@@ -33,7 +33,7 @@ def call(options: argparse.Namespace) -> int:
 
     collection = collect(options.folder)
     warn(collection.damaged)
-    findings = evaluate(aggregate(collection), checked(options.metric))
+    findings = evaluate(aggregate(collection), checked(options.metric, collection))
     print_findings(findings, Console())
     if options.json:
         text = json.dumps(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from leaderboard.board import Board
+    from leaderboard.results.collect import Collection
 
 ABOUT = "tables, views and figures of the results in a folder"
 EXAMPLE = "runs --view beta --html report.html"
@@ -106,7 +107,7 @@ def show(
 
     collection = collect(folder)
     warn(collection.damaged, collection.failed if only is None else {})
-    board = build(collection, reported, checked(metric))
+    board = build(collection, reported, checked(metric, collection))
     console = Console()
     if only is None:
         rows, categories = board.rows, board.categories["auroc"]
@@ -147,11 +148,11 @@ def _write_tables(board: Board, folder: Path) -> None:
         write_text(folder / "categories.csv", csv_categories(board.categories))
 
 
-def checked(metric: str) -> str:
-    """The metric's name; ConfigError for one that is not known."""
-
-    if metric not in METRICS:
-        raise ConfigError(f"--metric {metric}: expected one of {', '.join(METRICS)}")
+def checked(metric: str, collection: Collection) -> str:
+    """The metric's name; ConfigError for one that is not known and no run has as its user's own."""
+    known = dict.fromkeys([*METRICS, *(name for run in collection.results for name in run.metrics)])
+    if metric not in known:
+        raise ConfigError(f"--metric {metric}: expected one of {', '.join(known)}")
     return metric
 
 

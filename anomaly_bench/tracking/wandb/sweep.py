@@ -10,6 +10,7 @@ import yaml  # type: ignore[import-untyped]
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.compose import parse
 from anomaly_bench.config.grid import load_grid
+from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.tracking.names import goal
 from leaderboard.record import METRICS
 
@@ -36,18 +37,19 @@ def sweep_yaml(overrides: Sequence[str], objective: str, config_dirs: Sequence[s
     document = {
         "name": ", ".join(varied),
         "method": "grid",
-        "metric": {"name": objective, "goal": _goal(objective, set(configs[0].predictors.members))},
+        "metric": {"name": objective, "goal": _goal(objective, configs[0])},
         "parameters": varied,
         "command": ["${env}", "anomaly-bench", "run", *folders, *fixed, "logger=wandb", "${args_no_hyphens}"],
     }
     return yaml.safe_dump(document, sort_keys=False), runs
 
 
-def _goal(objective: str, predictors: set[str]) -> str:
+def _goal(objective: str, config: RunConfig) -> str:
     part, _, rest = objective.partition("/")
     predictor, _, metric = rest.rpartition("/")
     if objective == "val/elbo":
         return "maximize"
-    if part == "val" and predictor in predictors and metric in METRICS:
+    known = (*METRICS, *config.localization.metrics)
+    if part == "val" and predictor in config.predictors.members and metric in known:
         return f"{goal(metric)}imize"
     raise ConfigError(f"--objective {objective}: expected val/elbo, or val/<predictor>/<metric> such as val/rec_l1/ap")

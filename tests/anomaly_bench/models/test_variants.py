@@ -1,9 +1,12 @@
 """What each variant of the VAE changes, against closed forms."""
 
 import math
+import re
+import sys
 
 import pytest
 import torch
+from checkout import ROOT
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.models import AE, CEVAE, BetaVAE
@@ -35,7 +38,7 @@ def test_schedules_against_their_closed_forms():
 
 def scheduled(monkeypatch: pytest.MonkeyPatch, step: int, **arguments) -> BetaVAE:
     class Trainer:
-        global_step, num_training_batches = step, 10
+        global_step, num_training_batches, max_epochs = step, 10, 30
 
     monkeypatch.setattr(BetaVAE, "trainer", Trainer)
     return BetaVAE(SHAPE, beta=8.0, **arguments, **SMALL)
@@ -62,6 +65,47 @@ def test_capacity_is_the_distance_of_each_kl_from_a_growing_target(monkeypatch, 
     assert torch.allclose(model.training_penalty(kl), 8 * (kl - capacity).abs())
     assert torch.allclose(model.penalty(kl), 8 * (kl - 10).abs())
     assert model.beta == model.training_beta() == 8.0
+
+
+def test_a_schedule_of_ones_own_is_a_share_of_beta_by_the_epochs_trained(monkeypatch, tmp_path):
+    (code,) = re.findall(r"```python\n(# my_schedules.*?)```", (ROOT / "docs/models.md").read_text(), re.DOTALL)
+    (tmp_path / "my_schedules.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    for step, beta in [(0, 0.0), (50, 0.0), (100, 8 * (0.5 - 0.5 * math.cos(math.pi / 4))), (150, 4.0), (300, 8.0)]:
+        model = scheduled(monkeypatch, step, schedule="my_schedules.late_cosine")
+        assert model.training_beta() == pytest.approx(beta)
+        assert model.penalty(torch.tensor(3.0)) == 24.0
+    asked = []
+    model = scheduled(monkeypatch, 25, schedule=lambda *given: asked.append(given) or 0.5)
+    assert model.training_penalty(torch.tensor(3.0)) == 12.0
+    assert asked == [(0.0, 10), (2.5, 30)]
+    sys.modules.pop("my_schedules", None)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("math.nothing", r"=math\.nothing: .*has no attribute 'nothing'.*PYTHONPATH"),
+        ("math.pi", r"=math\.pi: called with \(0, 10\): TypeError: 'float' object is not callable"),
+        (
+            lambda epoch, epochs: -1.0,
+            r"=.*<lambda>: called with \(0, 10\), it gives -1, expected a finite share of beta",
+        ),
+        (lambda epoch, epochs: math.inf, r"it gives inf, expected"),
+        (lambda epoch, epochs: math.nan, r"it gives nan, expected"),
+        (lambda epoch, epochs: "all", r"ValueError: could not convert string to float"),
+        (lambda epoch: 1.0, r"TypeError: .*positional argument"),
+    ],
+)
+def test_what_is_wrong_with_a_schedule_is_said_by_the_key(schedule, message):
+    with pytest.raises(ConfigError, match=rf"^model\.schedule.*{message}"):
+        BetaVAE(SHAPE, schedule=schedule, **SMALL)
+
+
+def test_a_schedule_that_goes_wrong_in_training_says_when(monkeypatch):
+    model = scheduled(monkeypatch, 25, schedule=lambda epoch, epochs: 1 - epoch)
+    with pytest.raises(ConfigError, match=r"called with \(2\.5, 30\), it gives -1\.5"):
+        model.training_beta()
 
 
 def test_an_autoencoder_is_deterministic_and_has_no_kl():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.runs import code_digest
@@ -46,6 +47,19 @@ def test_what_defines_a_run_are_these_keys():
         *config.predictors.members["ensemble_mean"]["members"],
     }
     assert definition["dataset"]["layouts"] == {name: vars(layout) for name, layout in config.dataset.layouts.items()}
+
+
+def test_metrics_of_ones_own_define_a_run_that_has_some():
+    def definition(*keys):
+        config = load_config(["dataset=brats", *keys])
+        return definition_of(config, build_suite(config.predictors))["localization"]
+
+    assert definition("localization.metrics.own=my_package.own")["metrics"] == {"own": "my_package.own"}
+    assert "metrics" not in definition("localization.metrics={}")
+    with pytest.raises(
+        ConfigError, match=r"localization\.metrics\.own=5: a run names its metrics as package\.module\.Name"
+    ):
+        definition("localization.metrics.own=5")
 
 
 def test_what_decides_pixels_are_these_keys():
@@ -103,7 +117,14 @@ print(json.dumps(found))
 """
 
 
-KEYS = ("+predictors.members.own.use", "model.use", "model.network")
+KEYS = (
+    "+predictors.members.own.use",
+    "model.use",
+    "model.network",
+    "model.likelihood",
+    "model.schedule",
+    "localization.metrics.own",
+)
 
 
 @pytest.mark.slow
@@ -135,7 +156,7 @@ def test_an_edit_of_code_that_decides_numbers_makes_another_run_and_one_of_code_
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for found in zip(*json.loads(done.stdout), strict=True):  # the predictor's, the model's, the network's
+    for found in zip(*json.loads(done.stdout), strict=True):  # of each of KEYS
         assert {path: one != other for path, one, other in zip(edits, found, found[1:], strict=False)} == edits
         assert len(set(found)) == 1 + sum(edits.values())
 

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from anomaly_bench.models import AE, CEVAE, BetaVAE
+from anomaly_bench.models.likelihoods import LIKELIHOODS
 from anomaly_bench.predictors.base import build_predictor
 from anomaly_bench.predictors.evidence import Evidence, frozen
 
@@ -50,14 +51,14 @@ class Literal:
         mean, logvar = model.encoder(x)
         deviation = torch.zeros_like(mean) if isinstance(model, AE) else (logvar / 2).exp()
         output = model.decoder(mean + normal * deviation)
-        if likelihood.kind == "bernoulli":
+        if isinstance(likelihood, LIKELIHOODS["bernoulli"]):
             p = torch.sigmoid(output)
             rec, density = -(x * p.log() + (1 - x) * (1 - p).log()), None
             found, variance = p, p * (1 - p)
         else:
             found, log_sigma = likelihood.split(output)
             sigma = (likelihood.log_sigma if log_sigma is None else log_sigma).exp()
-            density = (Laplace if likelihood.kind == "laplace" else Normal)(found, sigma)
+            density = (Laplace if isinstance(likelihood, LIKELIHOODS["laplace"]) else Normal)(found, sigma)
             rec, variance = -density.log_prob(x), density.variance
         kl = (
             torch.zeros(()) if isinstance(model, AE) else kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).sum()
