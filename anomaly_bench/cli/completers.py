@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from anomaly_bench.config.folders import options_of, searching
+from anomaly_bench.config.folders import groups, options_of, searching
 
 Completer = Callable[..., list[str]]  # called with prefix=, the word so far, and parsed_args=, what stands before it
 RESULT = "result.json"
@@ -49,6 +49,13 @@ def overrides(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list
 
     with searching(getattr(parsed_args, "config_dir", [])):
         return completions(prefix)
+
+
+def told_keys(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """What `config` tells of: groups, their options and keys."""
+    found = overrides(prefix, parsed_args)
+    options = [text for text in found if text.rstrip("=") in groups()]
+    return found if "=" in prefix else [*options, *(text.rstrip("=") for text in found)]
 
 
 def _folders(prefix: str) -> Iterator[str]:

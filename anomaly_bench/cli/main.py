@@ -14,7 +14,7 @@ from anomaly_bench.base.revision import git_revision
 from anomaly_bench.config.folders import searching
 from data_modules.base.errors import DataError, NoSpaceError
 
-from . import completion, data, doctor, wandb
+from . import completion, config, data, doctor, wandb
 from .arguments import add_verb, add_verbs
 from .results import check, claims, leaderboard, score
 from .runs import bench, cancel, ensemble, retry, run, status
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     for verb in (score, ensemble, dashboard):
         add_verb(verbs, verb)
     wandb.add_group(verbs)
-    for verb in (doctor, completion):
+    for verb in (config, doctor, completion):
         add_verb(verbs, verb)
     return parser
 

@@ -36,7 +36,7 @@ def _first(begun: bool) -> Iterator[str]:
 
 def _typed(section: str) -> list[str]:
     """The keys of a section as they are typed, but for those in lists and in mappings, whose names are their user's own."""
-    names = dict.fromkeys(key.name for key in keys(section) if not key.takes.startswith("keys "))
+    names = dict.fromkeys(key.name for key in keys(section) if not key.has_keys)
     return [f"{name}=" for name in names if not {"N", "NAME"} & {*name.split(".")}]
 
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import yaml  # type: ignore[import-untyped]
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from anomaly_bench.base.errors import ConfigError
 from data_modules.base.config import SCHEMAS
 
 from .folders import config_dir, config_dirs
@@ -45,6 +46,11 @@ class Key:
     meaning: str = ""
     choices: tuple[str, ...] = ()
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether it holds other keys, which are listed below it, and no value."""
+        return self.takes.startswith("keys ")
+
 
 def keys(group: str = "") -> list[Key]:
     """The keys of a group (also `localization`, which has no options); without one, those that are in no group.
@@ -69,14 +75,17 @@ class Written:
 
 @cache
 def written(path: Path) -> Written:
-    """What a file of configs has written in it."""
-    text = path.read_text(encoding="utf-8")
+    """What a file of configs has written in it. Raises ConfigError naming the file if it is no YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is no YAML ({' '.join(str(error).split())}); correct it") from error
     lines = text.splitlines()
     values: dict[str, Any] = {}
     comments: dict[str, str] = {}
     head = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
     about = " ".join(line.lstrip("# ") for line in lines[:head] if not line.startswith("# @package"))
-    root = yaml.compose(text, yaml.SafeLoader)
     for name, key, value in _nodes(root) if isinstance(root, yaml.MappingNode) else ():
         values[name] = yaml.safe_load(text[value.start_mark.index : value.end_mark.index]) if _short(value) else None
         end = value.end_mark if _short(value) else key.end_mark
@@ -103,12 +112,16 @@ def option_file(group: str, option: str) -> Path:
     return next(path for folder in config_dirs() if (path := folder / group / f"{option}.yaml").is_file())
 
 
+def chosen(path: Path) -> dict[str, str]:
+    """The options of other groups that a file's list of defaults chooses."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries = [entry for entry in document.get("defaults", ()) if isinstance(entry, dict)]
+    return {name.rpartition("/")[2]: option for entry in entries for name, option in entry.items()}
+
+
 @cache
 def _default_options() -> dict[str, str]:
-    document = yaml.safe_load((config_dir() / "config.yaml").read_text(encoding="utf-8"))
-    return {
-        group: option for entry in document["defaults"] if isinstance(entry, dict) for group, option in entry.items()
-    }
+    return chosen(config_dir() / "config.yaml")
 
 
 def _classes(group: str) -> Iterator[tuple[type[Any], tuple[str, ...]]]:
@@ -162,7 +175,7 @@ def _nodes(mapping: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 def _short(value: Any) -> bool:
     """Whether a value ends where its text does: not a block of lines below its key."""
-    return (isinstance(value, yaml.ScalarNode) and value.style not in ("|", ">")) or bool(value.flow_style)
+    return value.style not in ("|", ">") if isinstance(value, yaml.ScalarNode) else bool(value.flow_style)
 
 
 def _schema_of(hint: Any) -> type[Any] | None:

@@ -47,15 +47,14 @@ def test_a_meaning_is_told_once_and_of_a_key_that_there_is():
 
 def test_defaults_and_ranges_are_those_of_a_run():
     found = {key.name: key for place in PLACES for key in keys(place)}
-    config = load_config(["model=vae"])
+    config = load_config(["model=vae", "trainer=default"])
     assert found["model.lr"].default == config.model.lr
     assert found["model.lr"].takes == "number > 0, finite"
     assert found["seed"].takes == "integer ≥ 0, < 4294967296"
     assert found["engine.threads"].takes == "integer ≥ 1 or null"
     assert found["dataset.anomalous_labels"].takes == "list of integers ≥ 1 (1 or more) or null"
     for name in ("max_epochs", "patience", "precision", "checkpoint_share"):
-        key = found[f"trainer.{name}"]
-        assert key.default == getattr(load_config(["trainer=default"]).trainer, name)
+        assert found[f"trainer.{name}"].default == getattr(config.trainer, name)
     assert found["logger"].choices == LOGGERS
     assert found["model.schedule"].choices == ("warmup", "cyclical", "capacity")
     assert found["model.network"].choices == ("conv", "bergmann", "dcgan", "residual")
