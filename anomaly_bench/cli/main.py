@@ -67,7 +67,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; imports nothing heavy."""
     parser = argparse.ArgumentParser(
-        prog="anomaly-bench", description="Benchmark of unsupervised anomaly localization with VAEs and beta-VAEs."
+        prog="anomaly-bench",
+        description="Benchmark of unsupervised anomaly localization with VAEs and beta-VAEs.",
+        epilog="VERB --help says more of a verb, with an example; `anomaly-bench config` what there is to set.",
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the versions of this, torch and Python")
     verbs = add_verbs(parser)

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_configs(parser: argparse.ArgumentParser) -> None:
     """What is to be run."""
-    add_overrides(parser, "group=option or key=value, e.g. dataset=brats dataset.root=/data/BraTS model.beta=4 seed=1")
+    text = "group=option or key=value, e.g. dataset=brats dataset.root=/data/BraTS model.beta=4 seed=1"
+    add_overrides(parser, f"{text}; `anomaly-bench config` tells what there is")
     parser.add_argument("--cfg", action="store_true", help="print the composed config and stop")
     add_config_dir(parser)
 

@@ -13,7 +13,7 @@ EXAMPLE = "dataset=tiny_brain model.beta=1,4 'seed=range(3)' --objective val/elb
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_overrides(parser, "as for bench: model.beta=1,4 seed=range(3)")
+    add_overrides(parser, "as for bench: model.beta=1,4 'seed=range(3)'")
     parser.add_argument("--objective", default="val/elbo", help="a metric such as val/rec_l1/ap; default val/elbo")
     parser.add_argument("--yaml", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="default: sweep.yaml")
     add_config_dir(parser)
