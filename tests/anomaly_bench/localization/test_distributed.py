@@ -28,6 +28,7 @@ MEMBERS = {
     "e": {"use": "ensemble", "members": ["a", "b"]},
     "s": {"use": "subset_search", "members": ["a", "b"]},
 }
+OWN = {"half": lambda curve: curve.fpr_at_tpr(0.5), "accuracy": "torchmetrics.classification.BinaryAccuracy"}
 SITES = [{"site": site} for site in "aabb"]
 
 
@@ -52,7 +53,7 @@ def made() -> tuple[LocalizationCallback, Any, BetaVAE]:
     model = BetaVAE((2, 32, 32), latent=8, channels=(8, 8), beta=1.0, lr=3e-3, sigma=0.1).eval()
     model.log_dict = lambda values: None  # type: ignore[method-assign, assignment]
     suite = build_suite(PredictorsConfig(members=OmegaConf.create(MEMBERS)))
-    config, cases = LocalizationConfig(bits=16, resamples=50), Cases(0, torch.zeros(0))
+    config, cases = LocalizationConfig(bits=16, resamples=50, metrics=OWN), Cases(0, torch.zeros(0))
     callback = LocalizationCallback(suite, config, list("wxyz"), SITES, Path(), cases)
     validation = [[batch(at, anomalous) for at in range(5)] for anomalous in (False, True)]
     data = SimpleNamespace(val_dataloader=lambda: validation)
@@ -100,6 +101,7 @@ def test_two_processes_localize_as_one(tmp_path: Path) -> None:
     assert mine == whole
     assert set(whole[0]) == set(MEMBERS)
     assert whole[0]["e"].test["dice"].value > 0
+    assert all(whole[0]["e"].test[name].value > 0 for name in OWN)
 
 
 if __name__ == "__main__":

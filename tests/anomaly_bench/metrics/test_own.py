@@ -89,6 +89,18 @@ def test_what_cannot_be_pickled_is_not_sent():
     assert pickle.loads(pickle.dumps(metric)).function is None
 
 
+def test_scores_and_labels_are_one_dimensional_of_fixed_types():
+    class Types(Unmerged):
+        def update(self, scores, labels):
+            seen.append((scores.dtype, labels.dtype, scores.tolist(), labels.tolist()))
+
+    seen = []
+    (metric,) = own_metrics({"own": Types}).values()
+    half, mask = torch.tensor([[[[0.25, 0.5, 0.75]]]], dtype=torch.float16), torch.tensor([[[[False, True, True]]]])
+    metric.update(half, mask, torch.tensor([[[[True, True, False]]]]))
+    assert seen[-1] == (torch.float32, torch.int64, [0.25, 0.5], [0, 1])
+
+
 class Unmerged(Metric):
     def __init__(self):
         super().__init__()

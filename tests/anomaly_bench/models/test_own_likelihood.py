@@ -63,6 +63,10 @@ def test_its_terms_and_variance_are_those_of_torch_distributions(variance):
     assert (model.likelihood.sigma is None) == (variance == "pixel")
 
 
+def test_that_it_was_tried_leaves_nothing_behind():
+    assert all(part.training for part in BetaVAE(SHAPE, likelihood="my_likelihoods.StudentT", **SMALL).modules())
+
+
 @pytest.mark.parametrize(
     "settings",
     [

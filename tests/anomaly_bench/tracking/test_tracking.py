@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import wandb
+from msgspec.structs import replace
 from PIL import Image
 from pytorch_lightning.loggers.logger import Logger
 from small_runs import tiles
@@ -26,9 +27,10 @@ from anomaly_bench.runs.run import run
 from anomaly_bench.tracking import media
 from anomaly_bench.tracking.loggers import finishing
 from anomaly_bench.tracking.other_loggers import Patient, other_logger
+from anomaly_bench.tracking.results import final_numbers, predictor_table
 from anomaly_bench.tracking.wandb import start as wandb_start
 from anomaly_bench.tracking.wandb.logger import WandbLogger
-from leaderboard.record import LOWER_IS_BETTER, METRICS
+from leaderboard.record import LOWER_IS_BETTER, METRICS, Measure
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +143,18 @@ def test_the_predictors_table_has_a_row_for_each(logged):
         measures = result.predictors[row["predictor"]].test
         assert {name: row[name] for name in METRICS} == {name: measures[name].value for name in METRICS}
         assert row["ap 95 % low"] == measures["ap"].ci_low
+
+
+def test_metrics_of_ones_own_are_columns_of_the_table_and_numbers_of_the_run(make_result):
+    result = make_result()
+    row, measure = result.predictors["grad_kl"], {"gap": Measure(value=-3.5, low=None, high=None)}
+    own = replace(row, test=row.test | measure, validation=measure, own_metrics=["gap"])
+    result = replace(result, predictors={"grad_kl": own})
+    header, (cells,) = predictor_table(result)
+    found = dict(zip(header, cells, strict=True))
+    assert (found["gap"], found["validation gap"]) == (-3.5, -3.5)
+    numbers = final_numbers(replace(result, training={"best_elbo": None, "epochs": 1}))
+    assert (numbers["test/grad_kl/gap"], numbers["val/grad_kl/gap"]) == (-3.5, -3.5)
 
 
 def test_pictures_have_captions_and_what_was_found_and_missed_over_them(logged):
@@ -304,6 +318,7 @@ def test_a_wandb_whose_own_process_is_missing_dies_or_says_nothing_is_a_warning(
     program = f"""
 from pathlib import Path
 import wandb.sdk.lib.service.service_process as service
+from anomaly_bench.tracking.results import final_numbers, predictor_table
 from anomaly_bench.tracking.wandb import start as wandb_start
 service.get_core_path = lambda: {str(core)!r}
 wandb_start.SERVICE_TIMEOUT = 1

@@ -247,6 +247,11 @@ def test_a_grid_becomes_a_sweep(tmp_path, cli):
     assert (config.model.beta, config.seed, config.model.latent, config.logger) == (4, 2, 32, "wandb")
 
 
+def test_a_sweep_may_be_after_a_metric_of_ones_own():
+    text, _ = sweep_yaml(["seed=1,2", "localization.metrics.gap=my_package.gap"], "val/rec_l1/gap")
+    assert yaml.safe_load(text)["metric"] == {"name": "val/rec_l1/gap", "goal": "maximize"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "objective", "said"),
     [
