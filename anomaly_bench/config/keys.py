@@ -114,7 +114,7 @@ def option_file(group: str, option: str) -> Path:
 
 def chosen(path: Path) -> dict[str, str]:
     """The options of other groups that a file's list of defaults chooses."""
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     entries = [entry for entry in document.get("defaults", ()) if isinstance(entry, dict)]
     return {name.rpartition("/")[2]: option for entry in entries for name, option in entry.items()}
 

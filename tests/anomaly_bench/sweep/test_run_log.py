@@ -45,9 +45,10 @@ def test_what_is_printed_said_and_warned_of_is_in_the_log_and_where_it_was(tmp_p
     assert heard.news == ["said", 3, "said", 3]
 
 
-def test_bars_are_not_in_the_log(tmp_path):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_drawn_is_not_in_the_log(tmp_path, terminal):
     path = tmp_path / "run.log"
-    console = Console(stderr=True, force_terminal=True)
+    console = Console(stderr=True, force_terminal=terminal)
     with Progress(console=console) as bars, run_log(path, printed=False):
         bars.add_task("a bar", total=3)
         bars.refresh()
