@@ -63,19 +63,9 @@ class NiftiDataModule(AnomalyDataModule):
             image=[volume.voxels for volume in images],
             affine=images[0].affine,
             sources=[volume.source for volume in images],
-            label=self._label(masks[0]) if case.label is not None else None,
+            label=label_of(masks[0], self.config.anomalous_labels) if case.label is not None else None,
             brain=np.greater(masks[-1].voxels, 0) if case.brain_mask is not None else None,
         )
-
-    def _label(self, volume: Volume) -> NDArray[np.uint8]:
-        """ANOMALOUS where the label has one of dataset.anomalous_labels (all, if that is null), OTHER for other labels."""
-        voxels = whole_numbers(volume)
-        labelled: NDArray[np.bool_] = np.greater(voxels, 0, out=blank(voxels, bool))
-        if self.config.anomalous_labels is None:
-            return labelled.view(np.uint8)  # ANOMALOUS is 1
-        label = labelled.view(np.uint8) * np.uint8(OTHER)
-        label[np.isin(voxels, list(self.config.anomalous_labels))] = ANOMALOUS
-        return label
 
     def _settings(self) -> dict[str, Any]:
         """Preprocessing as the list that it is: mappings are hashed without their order."""
@@ -98,3 +88,17 @@ class NiftiDataModule(AnomalyDataModule):
         check_arguments(config.preprocess, "dataset.preprocess", axes=3)
         self._preprocess = Preprocess(config.preprocess)
         check_augment(config.augment, self.image_shape)
+
+
+def label_of(volume: Volume, anomalous: list[int] | None) -> NDArray[np.uint8]:
+    """ANOMALOUS where the label has one of these values (any above 0, if that is None), OTHER for others above 0, else 0.
+
+    Raises DataError naming the file if its voxels are no whole numbers.
+    """
+    voxels = whole_numbers(volume)
+    labelled: NDArray[np.bool_] = np.greater(voxels, 0, out=blank(voxels, bool))
+    if anomalous is None:
+        return labelled.view(np.uint8)  # ANOMALOUS is 1
+    label = labelled.view(np.uint8) * np.uint8(OTHER)
+    label[np.isin(voxels, list(anomalous))] = ANOMALOUS
+    return label

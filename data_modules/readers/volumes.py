@@ -199,10 +199,15 @@ def _read_metaimage(path: Path, channels: Channels) -> tuple[list[NDArray[Any]],
         image = sitk.Cast(image, sitk.sitkFloat32)
     frames = _frames(path, image.GetSize(), channels)
     voxels = sitk.GetArrayFromImage(image).T.reshape(*image.GetSize()[:3], -1)
+    return [_finite(voxels[..., frame], path) for frame in frames], metaimage_affine(image)
+
+
+def metaimage_affine(image: Any) -> NDArray[np.float64]:
+    """The affine of a SimpleITK image or reader."""
     rank = image.GetDimension()
     flip = np.diag([-1.0, -1.0, 1.0])  # ITK's axes are LPS, NIfTI's are RAS
     affine = np.eye(4)
     direction = np.reshape(image.GetDirection(), (rank, rank))[:3, :3]
     affine[:3, :3] = flip @ direction @ np.diag(image.GetSpacing()[:3])
     affine[:3, 3] = flip @ np.asarray(image.GetOrigin()[:3])
-    return [_finite(voxels[..., frame], path) for frame in frames], affine
+    return affine

@@ -29,6 +29,7 @@ from data_modules.base.digests import hash_of_bytes, usable_cpus
 from data_modules.base.errors import DataError
 from data_modules.transforms.geometry import region_weights
 
+from .batches import Scale
 from .journal import Entry, offsets
 
 STORAGES: dict[str, type[np.generic]] = {"float16": np.float16, "uint8": np.uint8}
@@ -53,7 +54,8 @@ def encode(case: Slices, storage: str, content: str = "") -> Block:
     weights = region_weights(case.mask.numpy())
     counts = np.count_nonzero(weights, axis=(1, 2, 3))
     full = case.foreground.flatten(1).all(1).numpy()
-    image, zero, levels = _quantized(case.image) if storage == "uint8" else (case.image.half().numpy(), (), ())
+    zero, levels = _levels(case.image) if storage == "uint8" else ((), ())
+    image = _quantized(case.image, zero, levels) if levels else case.image.half().numpy()
     arrays = [
         _bytes(array)
         for array in (
@@ -78,6 +80,20 @@ def encode(case: Slices, storage: str, content: str = "") -> Block:
         content=content,
     )
     return Block(arrays, entry)
+
+
+def as_stored(case: Slices, storage: str, step: int = 1) -> Tensor:
+    """The image (n, C, H, W) float32 of a case as a store gives it back that holds every `step`-th of its slices.
+
+    Raises DataError as `encode`.
+    """
+    _check_range(case, storage)
+    if storage != "uint8":
+        return case.image.half().float()
+    zero, levels = _levels(case.image[::step])
+    stored = torch.from_numpy(_quantized(case.image, zero, levels))
+    scale = Scale(*(torch.tensor([values], dtype=torch.float32)[..., None, None] for values in (zero, levels)))
+    return scale(stored, torch.zeros(len(stored), dtype=torch.int64))
 
 
 def packed_bytes(pixels: int) -> int:
@@ -132,15 +148,15 @@ def _check_range(case: Slices, storage: str) -> None:
         )
 
 
-def _quantized(image: Tensor) -> tuple[NDArray[Any], tuple[int, ...], tuple[float, ...]]:
-    """Per channel the range from its lowest to its highest value and 0, in 255 steps, one of them at 0.
+def _levels(image: Tensor) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Per channel the range from its lowest to its highest value and 0, in 255 steps, one of them at 0: zero and levels.
 
     What is k/255 already (a picture of 8 bits) is kept exactly.
     """
     scaled = image * BITS
     if bool(((scaled >= 0) & (scaled <= BITS)).all()) and torch.equal(scaled.round() / BITS, image):
         channels = image.shape[1]
-        return scaled.round().byte().numpy(), (0,) * channels, (float(BITS),) * channels
+        return (0,) * channels, (float(BITS),) * channels
     low, high = image.amin(dim=(0, 2, 3)).clamp(max=0).double(), image.amax(dim=(0, 2, 3)).clamp(min=0).double()
     place = (-low / torch.where(high > low, high - low, 1.0) * BITS).floor()
     places = torch.stack([place, (place + 1).clamp(max=BITS)])
@@ -151,6 +167,11 @@ def _quantized(image: Tensor) -> tuple[NDArray[Any], tuple[int, ...], tuple[floa
     step, best = steps.min(dim=0)
     zero = places.gather(0, best[None])[0]
     levels = torch.where(step > 0, 1 / step, float(BITS)).float()
-    stored = (image * levels[:, None, None]).round() + zero[:, None, None].float()
-    values = tuple(int(value) for value in zero), tuple(float(value) for value in levels)
-    return stored.clamp(0, BITS).byte().numpy(), *values
+    return tuple(int(value) for value in zero), tuple(float(value) for value in levels)
+
+
+def _quantized(image: Tensor, zero: Sequence[int], levels: Sequence[float]) -> NDArray[np.uint8]:
+    """The image (n, C, H, W) in 8 bits; values beyond the range become its ends."""
+    shift, scale = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (zero, levels))
+    quantized: NDArray[np.uint8] = ((image * scale).round() + shift).clamp(0, BITS).byte().numpy()
+    return quantized

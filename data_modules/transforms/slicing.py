@@ -68,7 +68,7 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
             f"{scan.sources[0]}: no {slicing.plane} slice has {slicing.min_foreground:.0%} brain; "
             "lower dataset.min_foreground"
         )
-    window = _window(box, brain.shape[1:])
+    window = window_of(box, brain.shape[1:])
     foreground = np.zeros((len(number), 1, side, side), bool)
     foreground[:, 0, window.rows, window.columns] = brain[number, window.slice_rows, window.slice_columns]
     labelled, anomalous = np.zeros(len(brain), bool), np.zeros(len(brain), np.int64)
@@ -110,7 +110,7 @@ def _check_pixels(scan: Scan, plane: str) -> None:
         )
 
 
-def _images(scan: Scan, slicing: Slicing, number: NDArray[np.int64], window: _Window, side: int) -> Tensor:
+def _images(scan: Scan, slicing: Slicing, number: NDArray[np.int64], window: Window, side: int) -> Tensor:
     """The chosen slices of all modalities, (n, C, H, W) float32, of which a few at a time are held in full resolution."""
     images = torch.empty(len(number), len(scan.image), *slicing.size)
     for start in range(0, len(number), CHUNK):
@@ -122,7 +122,7 @@ def _images(scan: Scan, slicing: Slicing, number: NDArray[np.int64], window: _Wi
     return images
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
     """The part of a square box that lies inside its slice: rows and columns in the box, and those in the slice."""
 
     rows: slice
@@ -131,15 +131,15 @@ class _Window(NamedTuple):
     slice_columns: slice
 
 
-def _window(box: tuple[int, int, int], shape: tuple[int, ...]) -> _Window:
+def window_of(box: tuple[int, int, int], shape: tuple[int, ...]) -> Window:
     top, left, side = box
     first, end = np.maximum((top, left), 0), np.minimum((top + side, left + side), shape)
     (top_in, left_in), (bottom_in, right_in) = (first - (top, left)).tolist(), (end - (top, left)).tolist()
     inside = [slice(int(start), int(stop)) for start, stop in zip(first, end, strict=True)]
-    return _Window(slice(top_in, bottom_in), slice(left_in, right_in), inside[0], inside[1])
+    return Window(slice(top_in, bottom_in), slice(left_in, right_in), inside[0], inside[1])
 
 
-def _take(scan: Scan, channel: int, plane: str, number: NDArray[np.int64], window: _Window) -> NDArray[np.float32]:
+def _take(scan: Scan, channel: int, plane: str, number: NDArray[np.int64], window: Window) -> NDArray[np.float32]:
     """The chosen slices of a modality inside the window, scaled, zero outside the brain."""
     index = (number, window.slice_rows, window.slice_columns)
     brain = None if scan.brain is None else planes(scan.brain, plane)[index]

@@ -12,6 +12,7 @@ from data_modules.base.batch import Slices
 from data_modules.base.errors import DataError
 from data_modules.store import batches as gather
 from data_modules.store.batches import Held
+from data_modules.store.format import as_stored
 
 ORDER = np.array([5, 0, 9, 11, 5, 2])
 
@@ -178,3 +179,17 @@ def test_writing_to_a_batch_leaves_the_store_alone(tmp_path):
         for tensor in store.batch(ORDER).values():
             tensor.zero_()
         assert_same(store.batch(ORDER), before)
+
+
+@pytest.mark.parametrize("storage", ["float16", "uint8"])
+def test_as_stored_gives_what_a_store_of_some_of_the_slices_gives_back(tmp_path, storage):
+    case = made_up("s", 3, slices=9)
+    every = 2
+    kept = replace(
+        case, **{name: getattr(case, name)[::every] for name in ("image", "mask", "foreground", "number", "labelled")}
+    )
+    store = store_of(tmp_path, [kept], storage=storage)
+    given = as_stored(case, storage, every)
+    assert torch.equal(given[::every], store.batch(np.arange(len(store)))["image"])
+    assert given.shape == case.image.shape
+    assert torch.equal(as_stored(kept, storage), given[::every])
