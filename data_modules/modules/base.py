@@ -254,7 +254,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         dataset = SliceDataset(self.store, self.indices[part], self._augment() if part == "train" else None)
         generator = torch.Generator().manual_seed(self.seed)
         sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
-        drop_last = shuffle and len(dataset) >= self.batch_size
+        processes = self.trainer.world_size if self.trainer else 1
+        drop_last = shuffle and len(dataset) >= self.batch_size * processes  # or one of them would have no batch at all
         # by keywords alone: Lightning makes loaders anew, with other samplers, from the arguments that they were made with
         return DataLoader(
             dataset, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, collate_fn=collated

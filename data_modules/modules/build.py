@@ -31,5 +31,9 @@ def build_module(
         seed=seed,
         cache_dir=cache_dir,
         data_dir=data_dir,
-        progress=progress or (lambda done, total: None),
+        progress=progress or silent,
     )
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody sees."""

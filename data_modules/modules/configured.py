@@ -18,6 +18,7 @@ C = TypeVar("C", bound=DatasetConfig)
 def configured(dataset: str | DatasetConfig, keys: Mapping[str, Any], schema: type[C], seed: int) -> C:
     """What `dataset=NAME dataset.KEY=VALUE seed=SEED` is on the command line, or the given config with these keys.
 
+    healthy="NAME" among the keys stands for `+dataset@dataset.healthy=NAME`.
     Raises DataError for an unknown name or key, a value of a wrong type or range, and a dataset that is not of the schema.
     """
     if not isinstance(dataset, str | DatasetConfig):
@@ -25,7 +26,7 @@ def configured(dataset: str | DatasetConfig, keys: Mapping[str, Any], schema: ty
     if isinstance(dataset, schema) and not keys:
         return dataset
     try:
-        composed = _composed(dataset, seed)
+        composed, keys = _composed(dataset, keys, seed)
         kind = OmegaConf.get_type(composed, "dataset")
         if kind is not None and not issubclass(kind, schema):
             holds, module = HOLDS[kind]
@@ -36,7 +37,10 @@ def configured(dataset: str | DatasetConfig, keys: Mapping[str, Any], schema: ty
         raise DataError(str(error)) from None
 
 
-def _composed(dataset: str | DatasetConfig, seed: int) -> DictConfig:
-    if isinstance(dataset, str):
-        return compose_dataset(dataset, seed)
-    return OmegaConf.create({"dataset": OmegaConf.structured(dataset)})
+def _composed(dataset: str | DatasetConfig, keys: Mapping[str, Any], seed: int) -> tuple[DictConfig, Mapping[str, Any]]:
+    """The composed dataset, and the keys that are still to be set in it: not a healthy cohort that is given by its name."""
+    if not isinstance(dataset, str):
+        return OmegaConf.create({"dataset": OmegaConf.structured(dataset)}), keys
+    if not isinstance(keys.get("healthy"), str):
+        return compose_dataset(dataset, seed), keys
+    return compose_dataset(dataset, seed, keys["healthy"]), {key: keys[key] for key in keys if key != "healthy"}

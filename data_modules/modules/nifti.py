@@ -27,6 +27,7 @@ class NiftiDataModule(AnomalyDataModule):
 
     NiftiDataModule("tiny_brain")                                        # embedded: made on first use
     NiftiDataModule("brats", root="/data/BraTS2021", modality=["flair", "t1"], size=(128, 128), split={"test": 0.3})
+    NiftiDataModule("brats", healthy="ixi", modality="t2")               # trained on one cohort, tested on another
     NiftiDataModule("generic", root="/data/mine", image="{subject}/t1.nii.gz", label="{subject}/lesion.nii.gz")
 
     Raises DataError on construction for a plane, a modality or a preprocessing that cannot be.

@@ -75,6 +75,10 @@ class SliceStore:
     def __len__(self) -> int:
         return len(self.subject)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the files, which are not sent to it."""
+        return _reopened, (self.folder, self.attributes)
+
     def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:
         """The slices at the given indices (B,), gathered in one go, on the device that holds the store."""
         return self._source.batch(np.asarray(indices, dtype=np.int64))
@@ -94,6 +98,12 @@ def open_store(folder: Path) -> SliceStore | None:
         return None
     with suppress(OSError):
         os.utime(folder)  # when it was last used
+    return store
+
+
+def _reopened(folder: Path, attributes: list[dict[str, str]]) -> SliceStore:
+    store = SliceStore(folder)
+    store.attributes = attributes
     return store
 
 

@@ -23,12 +23,17 @@ from .messages import explain, first_line, unknown_key, unknown_option
 from .ranges import check_ranges
 
 
-def compose_dataset(name: str, seed: int) -> DictConfig:
-    """What `dataset=NAME seed=SEED` composes, with the dataset in its schema's types. Raises ConfigError."""
+def compose_dataset(name: str, seed: int, healthy: str | None = None) -> DictConfig:
+    """What `dataset=NAME seed=SEED` composes, with the dataset in its schema's types; with `+dataset@dataset.healthy=HEALTHY`.
+
+    Raises ConfigError.
+    """
+    chosen = {"dataset": name} if healthy is None else {"dataset": name, "+dataset@dataset.healthy": healthy}
     options = options_of("dataset")
-    if name not in options:
-        raise ConfigError(f"dataset={name}: there is no such dataset; {did_you_mean(name, options)}")
-    composed = compose_groups([f"dataset={name}", f"seed={seed}"])
+    for key, option in chosen.items():
+        if option not in options:
+            raise ConfigError(f"{key}={option}: there is no such dataset; {did_you_mean(option, options)}")
+    composed = compose_groups([*(f"{key}={option}" for key, option in chosen.items()), f"seed={seed}"])
     schema = OmegaConf.create({"dataset": OmegaConf.structured(schema_of(SCHEMAS, composed, "dataset"))})
     strip_healthy(composed)
     with _explained(schema):

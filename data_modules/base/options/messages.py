@@ -21,6 +21,8 @@ def explain(error: OmegaConfBaseException, unknown: Callable[[str], str]) -> str
         return unknown(key)
     if "not a ListConfig" in str(error):
         return f"{key}: expected a list, {key}=[a,b]"
+    if "is not a subclass of" in str(error):
+        return f"{key}: expected keys of its own, {key}.KEY=VALUE"
     return f"{key}: {first_line(error)}"
 
 

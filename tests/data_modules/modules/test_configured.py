@@ -63,6 +63,12 @@ def test_keys_are_the_overrides_of_the_command_line():
     assert given("brats", root=Path("a/b")).root == "a/b"
 
 
+def test_a_healthy_cohort_has_a_name_too():
+    same = composed("dataset=brats", "+dataset@dataset.healthy=oasis1", "dataset.modality=t1")
+    assert given("brats", healthy="oasis1", modality="t1") == same
+    assert same.healthy.name == "oasis1"
+
+
 def test_a_config_may_be_given_whole_and_changed(tmp_path):
     config = pictures_config(tmp_path)
     changed = PictureDataModule(config, split={"val": 0.5}, color=False)
@@ -117,6 +123,11 @@ def test_the_command_line_and_python_share_store_split_and_fingerprint(mvtec_roo
             r"dataset\.split\.vall: no such key; did you mean dataset\.split\.val\? \(there are val, test, holdout",
         ),
         (lambda: NiftiDataModule("brats", size=64), r"dataset\.size: expected a list, dataset\.size=\[a,b\]"),
+        (
+            lambda: NiftiDataModule("brats", split=0.2),
+            r"dataset\.split: expected keys of its own, dataset\.split\.KEY=VALUE",
+        ),
+        (lambda: NiftiDataModule("brats", healthy="ix"), "healthy=ix: there is no such dataset; did you mean ixi"),
         (lambda: NiftiDataModule("brats", size=(4, 4)), r"dataset\.size=\[4, 4\]: expected \[height, width\]"),
         (lambda: NiftiDataModule("brats", slice_step="x"), r"dataset\.slice_step: Value 'x'"),
         (lambda: NiftiDataModule("brats", slice_step=0), r"dataset\.slice_step=0: expected a number no less than 1"),

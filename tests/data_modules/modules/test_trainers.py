@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -90,6 +92,22 @@ def test_the_loaders_and_digests_of_data_that_nobody_has_prepared_prepare_it(dat
     other = PictureDataModule(pictures_config(mvtec_root), cache_dir=cache)
     assert other.split_digest == data.split_digest
     assert len(other.predict_dataloader().dataset) == 7
+
+
+def test_another_process_is_sent_no_pixels_and_opens_the_store_itself(data):
+    data.setup()
+    sent = pickle.dumps(data)
+    assert len(sent) < data.store.folder.joinpath("image.bin").stat().st_size
+    there = pickle.loads(sent)
+    assert there.store.attributes == data.store.attributes != [{}] * 34
+    for one, other in zip(data.train_dataloader(), there.train_dataloader(), strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_of_several_processes_none_is_left_without_a_batch(data):
+    assert data.train_dataloader().drop_last  # 18 images in batches of 8
+    data.trainer = SimpleNamespace(world_size=3)
+    assert not data.train_dataloader().drop_last
 
 
 @pytest.mark.slow
