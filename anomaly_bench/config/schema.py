@@ -108,7 +108,8 @@ class TrainerConfig:
 class LocalizationConfig:
     """How maps are turned into metrics and pictures.
 
-    metrics: a user's own by name, each an import path (from Python also what it names); see anomaly_bench.metrics.own.
+    metrics: your own, as name: package.module.name of a function of a LocalizationCurve or of a torchmetrics Metric; from
+    Python also what that names. docs/metrics.md has examples.
     """
 
     fpr: Annotated[float, Gt(0), Lt(1)] = 0.01
