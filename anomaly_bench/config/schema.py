@@ -108,8 +108,7 @@ class TrainerConfig:
 class LocalizationConfig:
     """How maps are turned into metrics and pictures.
 
-    metrics: your own, as name: package.module.name of a function of a LocalizationCurve or of a torchmetrics Metric; from
-    Python also what that names. docs/metrics.md has examples.
+    metrics: your own by name, each the import path of a function of a LocalizationCurve or of a torchmetrics Metric.
     """
 
     fpr: Annotated[float, Gt(0), Lt(1)] = 0.01
