@@ -29,6 +29,7 @@ METRICS = (
     "image_f1_oracle",
 )
 LOWER_IS_BETTER = ("fpr95",)
+RESULT_FILE = "result.json"  # in a run's folder
 PIXELS = "metrics count foreground pixels only"
 REMEDY = "Delete the file and start the same command again: `make bench` redoes only the runs that have no result."
 BOUND_SLACK = 1e-9  # a value may leave its certified interval by the rounding of the sums behind the two

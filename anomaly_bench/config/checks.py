@@ -23,6 +23,11 @@ def check_values(configs: Iterable[RunConfig]) -> None:
             _check_slurm(config, config.engine)
 
 
+def check_part(part: Any, name: str) -> None:
+    """The same of one group, such as a LocalizationConfig made in Python; name: of its key."""
+    check_ranges(part, f"{name}.", set())
+
+
 def _check_slurm(config: RunConfig, engine: SlurmConfig) -> None:
     devices = config.trainer.devices
     fits = engine.gpus in (0, devices)

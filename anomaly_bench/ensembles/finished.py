@@ -1,27 +1,17 @@
-"""The finished runs that an ensemble over seeds combines: found in a runs folder, and loaded with their models."""
+"""The finished runs that an ensemble over seeds combines, found in a runs folder."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.config.load import read_config
-from anomaly_bench.config.messages import first_line
 from anomaly_bench.config.schema import RunConfig
-from anomaly_bench.localization.search import settled
-from anomaly_bench.models import VAE, build_model
-from anomaly_bench.predictors import Suite, build_suite
-from data_modules.modules.base import AnomalyDataModule
+from anomaly_bench.localization.trained import config_of
 from leaderboard.json_file import ResultError
-from leaderboard.record import RunResult, read_result
-from leaderboard.results.collect import RESULT_FILE
-
-REMEDY = "delete that run's folder and repeat the run, or name the other runs with --members"
+from leaderboard.record import RESULT_FILE, RunResult, read_result
 
 
 @dataclass(frozen=True)
@@ -33,7 +23,7 @@ class FinishedRun:
 
     def config(self) -> RunConfig:
         """The config that the run was started with. Raises ConfigError if it cannot be read."""
-        return read_config(self.folder / "config.yaml")
+        return config_of(self.folder)
 
 
 def find_settings(root: Path, members: Sequence[str] = ()) -> tuple[list[list[FinishedRun]], list[str]]:
@@ -85,28 +75,3 @@ def check_alike(runs: Sequence[FinishedRun]) -> None:
                     f"{run.folder}: its {name} is not that of {first.folder}, so that one may have trained on what the other "
                     "is tested on; repeat both runs on the same data"
                 )
-
-
-def load_model(run: FinishedRun, config: RunConfig, data: AnomalyDataModule) -> VAE:
-    """The trained model of a run, on the CPU. Raises ResultError naming the checkpoint if it is missing or damaged."""
-    path, model = run.folder / "model.ckpt", build_model(config.model, data.image_shape)
-    try:
-        model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
-    except Exception as error:  # a damaged file makes torch raise all sorts
-        raise ResultError(f"{path}: expected the model of a finished run ({first_line(error)}); {REMEDY}") from error
-    return model
-
-
-def load_suite(run: FinishedRun, config: RunConfig, names: Sequence[str]) -> Suite:
-    """The predictors of these names, or all that the run shows, with the ensembles that the run itself chose.
-
-    Raises ConfigError for a name that the run has not.
-    """
-    for name in names:
-        if name not in run.result.predictors:
-            there = ", ".join(run.result.predictors)
-            raise ConfigError(f"--predictors {name}: {run.folder.name} has no such row; there are {there}")
-    only = list(names) or list(run.result.predictors)
-    suite = build_suite(replace(config.predictors, only=only))
-    choices = {name: run.result.predictors[name].choice for name in suite.searches}
-    return settled(suite, {name: choice for name, choice in choices.items() if choice is not None})

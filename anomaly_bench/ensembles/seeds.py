@@ -1,4 +1,4 @@
-"""Ensembles over seeds: find the runs of each setting → load their models → calibrate each → combine → record."""
+"""Ensembles over seeds: find the runs of each setting → load their models → combine → record."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalizationConfig, RunConfig
 from anomaly_bench.localization import Localizer
+from anomaly_bench.localization.learned import LEARNED_FILE, Learned
 from anomaly_bench.localization.localizer import ENSEMBLE_PIVOT
 from anomaly_bench.localization.passes import count, fresh, validate
+from anomaly_bench.localization.trained import load_suite
 from anomaly_bench.predictors import SeedEnsemble
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.runs.code_digest import source_digest
@@ -26,10 +28,9 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.base.digests import digest_of_code, hash_of
 from data_modules.base.errors import DataError
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import PredictorResult, RunResult, read_result, write_result
-from leaderboard.results.collect import RESULT_FILE
+from leaderboard.record import RESULT_FILE, PredictorResult, RunResult, read_result, write_result
 
-from .finished import FinishedRun, check_alike, load_model, load_suite
+from .finished import FinishedRun, check_alike
 
 
 def combine_seeds(
@@ -48,7 +49,7 @@ def combine_seeds(
     reporter = reporter or Reporter()
     check_alike(runs)
     first, config = runs[0], runs[0].config()
-    names = sorted(load_suite(first, config, predictors).shown)
+    names = sorted(load_suite(first.folder, first.result, predictors).shown)
     run_id = ensemble_id([run.result.run_id for run in runs], how, names, config)
     folder = root / folder_name(runs, how, run_id)
     if (folder / RESULT_FILE).exists():
@@ -56,9 +57,10 @@ def combine_seeds(
     with quiet():
         data = build_data(config, reporter)
         check_data(data, first)
-        members = [load_member(run, data, predictors) for run in runs]
+        device = device_kind(config.trainer.accelerator)
+        members = [Localizer.load(run.folder, predictors, device) for run in runs]
         start = time.perf_counter()
-        reached = localize(members, data, config.localization, how, reporter)
+        reached, learned = localize(members, data, config.localization, how, reporter)
         made = provenance_of(config, data, members[0].model, {"localize": time.perf_counter() - start})
     ensemble = {"how": how, "seeds": [run.result.seed for run in runs]}
     result = replace(
@@ -71,6 +73,8 @@ def combine_seeds(
         ensemble_of=[run.result.run_id for run in runs],
     )
     with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        learned.write(folder / LEARNED_FILE)
         write_result(result, folder / RESULT_FILE)
     return result
 
@@ -102,14 +106,14 @@ def combine_all(
 
 def localize(
     members: Sequence[Localizer], data: AnomalyDataModule, config: LocalizationConfig, how: str, reporter: Reporter
-) -> dict[str, PredictorResult]:
-    """What each predictor's ensemble reaches: thresholds from normal validation pixels, metrics on validation and test."""
+) -> tuple[dict[str, PredictorResult], Learned]:
+    """What each predictor's ensemble reaches: thresholds from normal validation pixels, metrics on validation and test.
+
+    And what is known of its maps of normal images, by predictor.
+    """
     normal, anomalous = data.val_dataloader()
     test, ensemble = data.test_dataloader(), SeedEnsemble(how)
-    reporter.stage("ensemble", (2 * len(members) + 1) * len(normal) + len(anomalous) + len(test))
-    for member in members:
-        member.calibrate(normal, config.bits, reporter.advance)
-        member.calibrate_ensembles(normal, config.bits, reporter.advance)
+    reporter.stage("ensemble", len(normal) + len(anomalous) + len(test))
 
     def maps(batch: AnomalyBatch) -> dict[str, TimedMap]:
         return ensemble.maps(member.calibrated_maps(batch) for member in members)
@@ -120,20 +124,14 @@ def localize(
     for batch in test:
         count(tallies, maps(batch), batch)
         reporter.advance()
-    about = data.store.subjects, data.store.attributes, config.resamples
-    return {row_name(name, how): tally.result(validation.measures[name], *about) for name, tally in tallies.items()}
+    about = dict(enumerate(data.store.subjects)), dict(enumerate(data.store.attributes)), config.resamples
+    results = {row_name(name, how): tally.result(validation.measures[name], *about) for name, tally in tallies.items()}
+    return results, validation.learned
 
 
 def row_name(predictor: str, how: str) -> str:
     """The row of a predictor's ensemble over seeds in a leaderboard: each way of combining has its own."""
     return f"{predictor}@seeds" if how == "mean" else f"{predictor}@seeds_{how}"
-
-
-def load_member(run: FinishedRun, data: AnomalyDataModule, predictors: Sequence[str]) -> Localizer:
-    """The model of a run on the device that its config asks for, with its predictors."""
-    config = run.config()
-    model = load_model(run, config, data).to(device_kind(config.trainer.accelerator))
-    return Localizer(model, load_suite(run, config, predictors))
 
 
 def check_data(data: AnomalyDataModule, run: FinishedRun) -> None:

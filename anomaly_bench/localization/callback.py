@@ -1,150 +1,314 @@
-"""The callback that localizes anomalies for a trainer: a look while it fits, everything when it tests."""
+"""The callback that localizes anomalies for a trainer: a look while it fits, everything when it validates or tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from anomaly_bench.base.bars import bar
+from anomaly_bench.config.checks import check_part
 from anomaly_bench.config.schema import LocalizationConfig
 from anomaly_bench.models import VAE
 from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.pictures.panels import Sample, draw_model, draw_panels, samples_of
-from anomaly_bench.predictors import Suite
-from data_modules.base.batch import AnomalyBatch
-from leaderboard.record import PredictorResult
+from anomaly_bench.predictors.suite import Predictors, suite_of
+from data_modules.modules.base import AnomalyDataModule
+from leaderboard.record import Measure, PredictorResult, SubsetChoice
 
-from .localizer import Advance, Localizer
-from .passes import Validation, count, fresh, prepare
+from .batches import completed, on_cpu
+from .learned import Learned
+from .loaders import Images, Numbers, names_of
+from .localizer import Advance, Localizer, no_advance
+from .passes import Validation, count, fresh, prepare, rec_levels
 from .surroundings import Surroundings
-from .tally import Tally, on_cpu
+from .table import table_of
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+# Lightning evaluates in inference mode, whose tensors can neither be added to outside of it nor take part in gradients.
+OUTSIDE = torch.inference_mode(False)
+MONITOR_BITS = 18  # of a look while the trainer fits: AUROC to about ±2e-4, and little for processes to exchange
 
 
 class LocalizationCallback(pl.Callback):
-    """Localizes anomalies with every predictor of a suite.
+    """Localizes anomalies with every predictor of a suite, in any trainer of a VAE.
 
-    While the trainer fits, the cheap predictors look at a few validation images every few epochs; that selects nothing.
-    When it tests, they are calibrated on the normal validation images of its data module first, searches choose, thresholds
-    are set, all predictors are validated; then the test images are counted. Of several processes each does the former on
-    all validation images and counts its own test images, which are added up at the end.
+        localization = LocalizationCallback(["rec_l1", "grad_kl", "ensemble_mean"])
+        trainer = pl.Trainer(max_epochs=30, callbacks=[localization])
+        trainer.fit(model, data)
+        trainer.test(model, data)
+        localization.table()
 
-    Pictures and `surroundings` are of what the first process, and each, has seen. subjects and attributes: names of all
-    subjects by id, and what is known of each. cases: which test images pictures are drawn of; the predictor with the best AP
-    on validation decides. advance: called after each batch of validation images before the test.
+    fit: every few epochs and after the last one the cheap predictors look at a few validation images, which selects nothing:
+    `val/<predictor>/auroc` and `ap`. validate: all predictors are calibrated on the normal validation images, searches choose,
+    thresholds are set, and every metric of the validation images is logged. test: the same, then `test/<predictor>/<metric>`
+    of the test images. predict: the calibration; then each batch's prediction has the raw map of each predictor under its
+    name. Pictures go to `pictures/` below the trainer's `log_dir`, and to its loggers of TensorBoard and W&B.
+
+    Batches are dicts as `completed` describes them: `image` and `mask`; an image without a mask is normal. Validation images
+    are those of the trainer's data module, or else those that it has been given to fit or validate. Of several processes, each
+    prepares on all validation images of a data module and counts its own test images; all have the results of all.
+
+    predictors: see `suite_of`. config: how maps become metrics. advance: called after each batch of the passes before a test,
+    in place of a progress bar.
+
+    tallies, samples, surroundings: what was counted and drawn in the last test. validation: what validation images gave.
+    Raises ConfigError for an unknown predictor and a value out of range; the hooks raise ValueError for a batch that is none,
+    and without a normal validation image to calibrate on.
     """
 
     def __init__(
         self,
-        suite: Suite,
-        config: LocalizationConfig,
-        subjects: Sequence[str],
-        attributes: Sequence[dict[str, str]],
-        pictures: Path,
-        cases: Cases,
-        advance: Advance = lambda: None,
+        predictors: Predictors = "all",
+        config: LocalizationConfig | None = None,
+        advance: Advance | None = None,
     ) -> None:
-        self.suite, self.config, self.subjects, self.attributes = suite, config, subjects, attributes
-        self.pictures, self.cases, self.advance = pictures, cases, advance
-        self.validation = Validation({}, {})
+        self.suite, self.config, self.advance = suite_of(predictors), config or LocalizationConfig(), advance
+        check_part(self.config, "localization")
+        self.validation = Validation(Learned(), {})
         self.tallies: dict[str, Tally] = {}
         self.samples: list[Sample] = []
         self.surroundings = Surroundings()
+        self.subjects: Mapping[int, str] = {}
+        self.attributes: Mapping[int, dict[str, str]] = {}
         self._localizer: Localizer | None = None
+        self._tested: tuple[Validation, dict[str, SubsetChoice]] | None = None  # what the last test went by
+        self._look: tuple[Localizer, dict[str, Tally], list[Sample]] | None = None
         self._decisive = ""
-        self._seen: dict[int, int] = {}
+        self._cases, self._numbers = Cases(0), Numbers([])
+        self._pictures: Path | None = None
+        self._given: Any = None  # the validation loaders of a trainer without a data module
+
+    @property
+    def localizer(self) -> Localizer:
+        """The model with its predictors, as they were calibrated last. Raises ValueError before there is one."""
+        if self._localizer is None:
+            raise ValueError("nothing is calibrated yet; call trainer.validate, trainer.test or trainer.predict first")
+        return self._localizer
 
     def results(self) -> dict[str, PredictorResult]:
-        """What every shown predictor reached; after the test."""
+        """What every shown predictor reached; after the test, else ValueError."""
+        if self._tested is None:
+            raise ValueError("nothing is tested yet; call trainer.test(model, data) first")
+        validation, choices = self._tested
         about = self.subjects, self.attributes, self.config.resamples
-        choices = self._localizer.choices if self._localizer else {}
         return {
-            name: tally.result(self.validation.measures[name], *about, choice=choices.get(name))
+            name: tally.result(validation.measures[name], *about, choice=choices.get(name))
             for name, tally in self.tallies.items()
         }
 
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        every, self.tallies, self.samples, self._seen = self.config.monitor_every, {}, [], {}
-        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and trainer.is_global_zero
-        if fitting and every > 0 and (trainer.current_epoch + 1) % every == 0:
-            assert isinstance(pl_module, VAE)
-            self._localizer = Localizer(pl_module, self.suite)
-            self.tallies = fresh({name: self.suite.single[name].pivot for name in self.suite.cheap()}, self.config)
+    def table(self, part: str = "test") -> DataFrame:
+        """A row per predictor: every metric, then each one's bounds and, over subjects, its 95 % interval.
 
+        `auroc`, …; then `auroc_low` and `auroc_high`, between which the value is certain to lie, and `auroc_ci_low` and
+        `auroc_ci_high` of a bootstrap over test subjects, where there are any. part: "test", or "validation" for the images
+        that thresholds and choices come from. Raises ValueError before the trainer has tested or validated.
+        """
+        if part == "test":
+            return table_of({name: result.test for name, result in self.results().items()})
+        if part != "validation":
+            raise ValueError(f"part={part}: expected test or validation")
+        if not self.validation.measures:
+            raise ValueError("nothing is validated yet; call trainer.validate or trainer.test first")
+        return table_of(self.validation.measures)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what was known of the model before."""
+        vae_of(pl_module).rec_levels.fill_(float("nan"))
+        self._localizer = self._tested = None
+
+    @OUTSIDE
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._given = trainer.val_dataloaders
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._prepare(trainer, pl_module)
+        self._begin(trainer, trainer.val_dataloaders)
+
+    @OUTSIDE
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._look = None
+        if self._looks(trainer):
+            pivots = {name: self.suite.single[name].pivot for name in self.suite.cheap()}
+            tallies = fresh(pivots, self.config, bits=min(self.config.bits, MONITOR_BITS))
+            self._look = Localizer(vae_of(pl_module), self.suite), tallies, []
+
+    @OUTSIDE
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: AnomalyBatch,
+        batch: Mapping[str, Any],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        seen = self._seen.get(dataloader_idx, 0)
-        if not self.tallies or self._localizer is None or seen >= self.config.monitor_images:
+        met = self._numbers.met[dataloader_idx] * trainer.world_size
+        if self._look is None or met >= self.config.monitor_images:
             return
-        self._seen[dataloader_idx] = seen + len(batch["image"])
-        with self._localizer.evidence(batch) as evidence:
-            maps = self._localizer.single_maps(evidence, self.tallies)
-            count(self.tallies, maps, batch)
-            if dataloader_idx == 1:
-                chosen = range(len(batch["image"]))[: self.config.pictures - len(self.samples)]
-                shown = {name: score for name, (score, _) in maps.items() if name in self.suite.shown}
-                self.samples += samples_of(batch, evidence, shown, chosen, self.subjects)
+        localizer, tallies, samples = self._look
+        images = self._numbers.take(batch, dataloader_idx)
+        with localizer.evidence(images) as evidence:
+            maps = localizer.single_maps(evidence, tallies)
+            count(tallies, maps, images)
+            shown = {name: score for name, (score, _) in maps.items() if name in self.suite.shown}
+            anomalous = images["mask"].flatten(1).any(1).nonzero().flatten().tolist()
+            drawn = anomalous[: max(0, self.config.pictures - len(samples))]
+            samples += samples_of(images, evidence, shown, drawn, self.subjects)
 
+    @OUTSIDE
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name, tally in self.tallies.items():
-            measures = tally.measures() if name in self.suite.shown else {}
-            for metric in ("auroc", "ap"):
-                if metric in measures and (value := measures[metric].value) is not None:
-                    pl_module.log(f"val/{name}/{metric}", value)
-        if self.tallies:
-            draw_panels(self.samples, self.pictures / f"epoch_{trainer.current_epoch + 1:03d}")
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            log(pl_module, "val", self.validation.measures)
+        elif self._look is not None:
+            _, tallies, samples = self._look
+            seen = {name: tally.gathered().measures() for name, tally in tallies.items() if name in self.suite.shown}
+            log(pl_module, "val", {name: {key: row[key] for key in ("auroc", "ap")} for name, row in seen.items()})
+            self._draw(trainer, samples, f"epoch_{trainer.current_epoch + 1:03d}")
 
+    @OUTSIDE
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Calibrate → choose → validate."""
-        assert isinstance(pl_module, VAE)
-        if trainer.datamodule is None:  # type: ignore[attr-defined]
-            raise ValueError(
-                "expected a data module, whose validation images calibrate the maps: trainer.test(model, data)"
-            )
-        normal, anomalous = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        self._localizer = localizer = Localizer(pl_module, self.suite)
-        self.validation = prepare(localizer, normal, anomalous, self.config, self.advance)
-        measures = self.validation.measures
-        self._decisive = max(measures, key=lambda name: measures[name]["ap"].value or 0.0)
-        self.tallies, self.samples, self._seen = (
-            fresh(localizer.pivots, self.config, self.validation.thresholds),
-            [],
-            {},
-        )
-        self.surroundings = Surroundings()
+        self._prepare(trainer, pl_module)
+        self._begin(trainer, trainer.test_dataloaders)
+        self.tallies = fresh(self.localizer.pivots, self.config, self.validation.thresholds)
+        self.surroundings, self._cases, self._tested = Surroundings(), Cases(self.config.pictures), None
 
+    @OUTSIDE
     def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: AnomalyBatch, *_: Any, **__: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mapping[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        assert self._localizer is not None
-        first = self._seen.get(0, 0)
-        self._seen[0] = first + len(batch["image"])
-        with self._localizer.evidence(batch) as evidence:
-            maps, counted = self._localizer.all_maps(evidence), on_cpu(batch)
+        first = sum(self._numbers.met)
+        images = self._numbers.take(batch, dataloader_idx)
+        if not len(images["image"]):
+            return
+        with self.localizer.evidence(images) as evidence:
+            maps, counted = self.localizer.all_maps(evidence), on_cpu(images)
             count(self.tallies, maps, counted)
             error = evidence.error.mean(1, keepdim=True).cpu()
             self.surroundings.update(error, counted["mask"], counted["foreground"])
             shown: dict[str, Tensor] = {name: maps[name][0] for name in self.suite.shown}
-            chosen = self.cases.wanted(shown[self._decisive], batch, first)
-            self.cases.add(first, chosen, samples_of(batch, evidence, shown, chosen, self.subjects))
+            drawn = self._cases.wanted(shown[self._decisive], counted, first)
+            self._cases.add(first, drawn, samples_of(counted, evidence, shown, drawn, self.subjects))
 
+    @OUTSIDE
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # One after the other, so that no process holds the histograms of all processes together.
         self.tallies = {name: tally.gathered() for name, tally in self.tallies.items()}
-        self.samples = self.cases.samples()
-        for name, tally in self.tallies.items():
-            measures = tally.measures()
-            pl_module.log_dict({f"test/{name}/{key}": m.value for key, m in measures.items() if m.value is not None})
-        if trainer.is_global_zero:
-            draw_panels(self.samples, self.pictures)
-            draw_model(self.samples, pl_module, self.pictures)
+        self.surroundings = self.surroundings.gathered()
+        self._tested = self.validation, self.localizer.choices
+        self.samples = self._cases.samples()
+        log(pl_module, "test", {name: tally.measures() for name, tally in self.tallies.items()})
+        self._draw(trainer, self.samples)
+        if trainer.is_global_zero and self._pictures:
+            draw_model(self.samples, pl_module, self._pictures)
+
+    @OUTSIDE
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._prepare(trainer, pl_module)
+
+    @OUTSIDE
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mapping[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Add the raw map (B, 1, H, W) of each predictor to the prediction, under its name."""
+        outputs |= {name: score for name, (score, _) in self.localizer.maps(completed(batch)).items()}
+
+    def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Learn all that there is to learn from the validation images."""
+        model, data = vae_of(pl_module), trainer.datamodule  # type: ignore[attr-defined]
+        normal, anomalous = (Images(trainer, self._given, anomalous=kind) for kind in (False, True))
+        if next(iter(normal), None) is None:
+            raise ValueError(
+                "expected normal validation images, which calibrate the maps, got none; give the trainer a data module with "
+                "such, as in trainer.test(model, data), or fit or validate with it before, and mind limit_val_batches"
+            )
+        if model.rec_levels.isnan().any():
+            images = data.train_dataloader() if isinstance(data, AnomalyDataModule) else normal
+            levels = rec_levels(model, images, self.config.level_images)
+            model.rec_levels.copy_(trainer.strategy.broadcast(levels))
+        self._localizer = Localizer(model, self.suite)
+        with self._advancing(trainer, normal.batches()) as advance:
+            self.validation = prepare(self._localizer, normal, anomalous, self.config, advance)
+        measures = self.validation.measures
+        self._decisive = max(measures, key=lambda name: measures[name]["ap"].value or 0.0)
+
+    def _begin(self, trainer: pl.Trainer, loaders: Any) -> None:
+        """Get ready to go through the images of these loaders."""
+        self._numbers = Numbers(loaders)
+        self.subjects, self.attributes = names_of(loaders)
+        folder = trainer.log_dir  # which all processes have to ask for together
+        self._pictures = Path(folder) / "pictures" if folder and trainer.loggers else None
+
+    def _looks(self, trainer: pl.Trainer) -> bool:
+        """Whether the cheap predictors look at this epoch's validation images."""
+        every, epoch = self.config.monitor_every, trainer.current_epoch + 1
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        return fitting and every > 0 and (epoch % every == 0 or epoch == trainer.max_epochs)
+
+    @contextmanager
+    def _advancing(self, trainer: pl.Trainer, batches: int) -> Iterator[Advance]:
+        """What is called after each batch of the passes over validation images: a bar where the trainer shows bars."""
+        if self.advance is not None or trainer.progress_bar_callback is None or not trainer.is_global_zero:
+            yield self.advance or no_advance
+            return
+        total, done = batches * (3 if self.suite.searches else 2), itertools.count(1)
+        with bar("calibrate") as show:
+            yield lambda: show(next(done), total)
+
+    def _draw(self, trainer: pl.Trainer, samples: Sequence[Sample], subfolder: str = "") -> None:
+        if not (trainer.is_global_zero and self._pictures and samples):
+            return
+        draw_panels(samples, self._pictures / subfolder)
+        overview = self._pictures / subfolder / "overview.png"
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                with Image.open(overview) as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
+                logger.experiment.add_image("maps", pixels, trainer.global_step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image("maps", [str(overview)])
+
+
+def vae_of(module: pl.LightningModule) -> VAE:
+    """The module, if it is a VAE. Raises ValueError."""
+    if not isinstance(module, VAE):
+        raise ValueError(
+            f"LocalizationCallback: expected a VAE of anomaly_bench, such as BetaVAE, got {type(module).__name__}"
+        )
+    return module
+
+
+def log(module: pl.LightningModule, part: str, measures: Mapping[str, Mapping[str, Measure]]) -> None:
+    """Log `part/<predictor>/<metric>` of all that are defined; every process logs the same."""
+    values = {
+        f"{part}/{name}/{key}": measure.value
+        for name, row in measures.items()
+        for key, measure in row.items()
+        if measure.value is not None
+    }
+    module.log_dict(values, sync_dist=module.trainer.world_size > 1)

@@ -2,51 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from anomaly_bench.metrics import Calibration, LocalizationCurve
+from anomaly_bench.metrics import Calibration, LocalizationCurve, top_k_mean
+from anomaly_bench.metrics.bins import score_keys
 from anomaly_bench.models import VAE
-from anomaly_bench.predictors import Suite
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.evidence import Evidence, frozen
+from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import SubsetChoice
 
+from .batches import completed, on_cpu
+from .learned import LEARNED_FILE, Learned
 from .search import Searches, settled
-from .tally import on_cpu
+from .trained import load_model, load_suite, result_of
 
 ENSEMBLE_PIVOT = 1.0  # calibrated scores crowd below 1, where the anomalies are
+BITS = 21
 Maps = Callable[[AnomalyBatch], dict[str, TimedMap]]
 Advance = Callable[[], None]
+
+
+def no_advance() -> None:
+    """Tell nobody of a batch that is done."""
 
 
 class Localizer:
     """A model with its predictors, which learns in this order from validation images: `calibrate`, `choose`.
 
-    suite: has ordinary ensembles in the place of its searches once they have chosen. choices: what they chose.
-    calibration: by row, the distribution of its scores over normal pixels.
+        localizer = Localizer.load("runs/tiny_brain-…")   # of a finished run, which has learned everything
+        maps = localizer(images)                          # {"rec_l1": (B, 1, H, W), …}, raw: higher = more anomalous
+        shares = localizer.calibrated("rec_l1", maps["rec_l1"])
+
+    predictors: a Suite, or what `suite_of` makes one of. suite: has ordinary ensembles in the place of its searches once they
+    have chosen. choices: what they chose. learned: what is known of the rows' scores on normal images.
     """
 
-    def __init__(self, model: VAE, suite: Suite) -> None:
-        self.model, self.suite = model, suite
-        self.calibration: dict[str, Calibration] = {}
+    def __init__(self, model: VAE, predictors: Predictors = "all") -> None:
+        self.model, self.suite = model, suite_of(predictors)
+        self.learned = Learned()
         self.choices: dict[str, SubsetChoice] = {}
+
+    @classmethod
+    def load(
+        cls, run_folder: str | Path, predictors: Sequence[str] = (), device: str | torch.device = "cpu"
+    ) -> Localizer:
+        """The model of a finished run with all that the run has learned.
+
+        predictors: the rows to localize with, all that the run shows if there are none.
+
+        Raises:
+            ResultError: the folder holds no finished run, or its files are damaged or of another version.
+            ConfigError: the run has no row of such a name.
+        """
+        folder = Path(run_folder).expanduser()
+        result = result_of(folder)
+        localizer = cls(load_model(folder).to(device), load_suite(folder, result, predictors))
+        localizer.learned = Learned.read(folder / LEARNED_FILE)
+        return localizer
 
     @property
     def pivots(self) -> dict[str, float]:
         """Of every row that is shown, where its scores crowd."""
-        singles = self.suite.single
-        return {name: self.calibration[name].pivot if name in singles else ENSEMBLE_PIVOT for name in self.suite.shown}
+        singles, known = self.suite.single, self.learned.calibration
+        return {name: known[name].pivot if name in singles else ENSEMBLE_PIVOT for name in self.suite.shown}
 
     @contextmanager
     def evidence(self, batch: AnomalyBatch) -> Iterator[Evidence]:
         """What the model says about a batch; the model is frozen meanwhile, and the batch may lie on any device."""
         device, kind = self.model.device, next(self.model.parameters()).dtype
         with frozen(self.model):
-            yield Evidence(self.model, batch["image"].to(device, kind), batch["foreground"].to(device))
+            image, foreground = batch["image"].to(device, kind), batch["foreground"].to(device)
+            if image.is_inference():  # such a tensor has no part in a gradient
+                image = image.clone()
+            yield Evidence(self.model, image, foreground)
+
+    def __call__(self, images: Tensor, foreground: Tensor | None = None) -> dict[str, Tensor]:
+        """The raw map (B, 1, H, W) float32, higher = more anomalous, of every row that is shown, on the CPU.
+
+        images: (B, C, H, W) as the model was trained on them. foreground: (B, 1, H, W) bool, the pixels that count; all if not
+        given. Raises ValueError for another shape, and if an ensemble's members have not been calibrated.
+        """
+        batch = {"image": images} if foreground is None else {"image": images, "foreground": foreground}
+        return {name: score for name, (score, _) in self.maps(completed(batch)).items()}
 
     def single_maps(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
         """Raw maps (B, 1, H, W) of single predictors, all if not named, on the CPU, each with its seconds."""
@@ -65,32 +110,41 @@ class Localizer:
         return {name: maps[name] for name in self.suite.shown}
 
     def calibrated_maps(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
-        """`maps` as shares of normal pixels that score lower, in [0, 1]; ensembles have to be calibrated as well."""
+        """`maps` as shares of normal pixels that score lower, in [0, 1], once all rows are calibrated, as `prepare` does."""
         return {name: (self.calibrated(name, score), seconds) for name, (score, seconds) in self.maps(batch).items()}
 
     def calibrated(self, name: str, score: Tensor) -> Tensor:
-        """A row's scores as shares of normal pixels that score lower, same shape."""
-        return self.calibration[name](score)
+        """A row's scores as shares of normal pixels that score lower, same shape. Raises ValueError before `calibrate`."""
+        return self._known(name)(score)
 
-    def calibrate(self, normal: Iterable[AnomalyBatch], bits: int, advance: Advance) -> None:
-        """Learn where the scores of single predictors stand among those of normal pixels."""
+    def segmented(self, name: str, score: Tensor) -> Tensor:
+        """Which of a row's scores are called anomalous, bool, same shape: at and above the threshold set on validation."""
+        known = self._known(name)
+        return score_keys(score, known.pivot, known.bits) >= self.learned.thresholds[name]
+
+    def image_scores(self, score: Tensor, foreground: Tensor) -> Tensor:
+        """A score per image (B,) of maps (B, 1, H, W): the mean of the highest share of foreground pixels, NaN without any."""
+        seen = foreground.flatten(1).any(1)
+        scores = torch.full((len(score),), float("nan"))
+        if seen.any():
+            scores[seen] = top_k_mean(score[seen], foreground[seen], self.learned.image_share)
+        return scores
+
+    def standing(self, name: str, image_scores: Tensor) -> Tensor:
+        """The share of normal validation images whose score is lower, ties counting half: (B,) to (B,) in [0, 1]."""
+        normal = self.learned.normal_scores[name]
+        low, high = (torch.searchsorted(normal, image_scores, right=right) for right in (False, True))
+        return (low + high) / (2 * len(normal))
+
+    def calibrate(self, normal: Iterable[Mapping[str, Any]], bits: int = BITS, advance: Advance = no_advance) -> None:
+        """Learn where the scores of single predictors stand among those of normal pixels; batches as `completed` takes them."""
 
         def maps(batch: AnomalyBatch) -> dict[str, TimedMap]:
             with self.evidence(batch) as evidence:
                 return self.single_maps(evidence)
 
         pivots = {name: predictor.pivot for name, predictor in self.suite.single.items()}
-        self.calibration = distributions(maps, pivots, normal, bits, advance)
-
-    def calibrate_ensembles(self, normal: Iterable[AnomalyBatch], bits: int, advance: Advance) -> None:
-        """The same of the ensembles, once their members are calibrated."""
-
-        def maps(batch: AnomalyBatch) -> dict[str, TimedMap]:
-            with self.evidence(batch) as evidence:
-                return self.suite.combined(self.single_maps(evidence), self.calibrated)
-
-        pivots = dict.fromkeys(self.suite.ensembles, ENSEMBLE_PIVOT)
-        self.calibration |= distributions(maps, pivots, normal, bits, advance)
+        self.learned.calibration = distributions(maps, pivots, map(completed, normal), bits, advance)
 
     def choose(self, batches: Iterable[AnomalyBatch], advance: Advance) -> None:
         """Let the searches choose their members on validation images, normal and anomalous; without searches do nothing.
@@ -107,6 +161,11 @@ class Localizer:
             advance()
         self.choices = searches.choose()
         self.suite = settled(self.suite, self.choices)
+
+    def _known(self, name: str) -> Calibration:
+        if name not in self.learned.calibration:
+            raise ValueError(f"{name}: not calibrated yet; call calibrate with normal images, or load a finished run")
+        return self.learned.calibration[name]
 
 
 def distributions(

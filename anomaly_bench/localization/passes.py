@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from anomaly_bench.config.schema import LocalizationConfig
-from anomaly_bench.metrics import LocalizationCurve, find_regions, own_metrics
+from anomaly_bench.metrics import Calibration, LocalizationCurve, find_regions, own_metrics
+from anomaly_bench.models import VAE
+from anomaly_bench.models.vae import image_of
 from anomaly_bench.predictors.ensemble import TimedMap
+from anomaly_bench.predictors.evidence import frozen
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import Measure
 
+from .batches import on_cpu
+from .learned import Learned
 from .localizer import Advance, Localizer, Maps
-from .tally import Tally, on_cpu
+from .tally import Tally
 
 
 @dataclass(frozen=True)
 class Validation:
-    """By row: the bin at and above which a pixel is called anomalous, and every metric on validation images."""
+    """What is known of each row before a test: of its scores on normal images, and every metric on validation images."""
 
-    thresholds: dict[str, int]
+    learned: Learned
     measures: dict[str, dict[str, Measure]]
+
+    @property
+    def thresholds(self) -> dict[str, int]:
+        """By row the bin at and above which a pixel is called anomalous."""
+        return self.learned.thresholds
 
 
 def prepare(
@@ -34,11 +48,14 @@ def prepare(
 ) -> Validation:
     """All that comes before a test of one model: calibrate on normal images, let searches choose, validate.
 
-    normal, anomalous: batches of validation images, gone through several times.
+    normal, anomalous: batches of validation images, gone through several times. Afterwards the localizer has learned all.
     """
     localizer.calibrate(normal, config.bits, advance)
     localizer.choose(chain(normal, anomalous), advance)
-    return validate(localizer.maps, localizer.pivots, normal, anomalous, config, advance)
+    validation = validate(localizer.maps, localizer.pivots, normal, anomalous, config, advance)
+    members, rows = localizer.learned.calibration, validation.learned
+    localizer.learned = replace(rows, calibration=members | rows.calibration)
+    return validation
 
 
 def validate(
@@ -54,25 +71,47 @@ def validate(
     for batch in normal:
         count(tallies, maps(batch), batch)
         advance()
-    thresholds = {name: tally.curve.threshold_at_fpr(config.fpr) for name, tally in tallies.items()}
+    learned = Learned(
+        {name: Calibration.of(tally.curve) for name, tally in tallies.items()},
+        {name: tally.curve.threshold_at_fpr(config.fpr) for name, tally in tallies.items()},
+        {name: torch.tensor(tally.scores).sort().values for name, tally in tallies.items()},
+        config.image_share,
+    )
     for batch in anomalous:
         count(tallies, maps(batch), batch)
         advance()
     for name, tally in tallies.items():
-        tally.threshold = thresholds[name]
-    return Validation(thresholds, {name: tally.measures() for name, tally in tallies.items()})
+        tally.threshold = learned.thresholds[name]
+    return Validation(learned, {name: tally.measures() for name, tally in tallies.items()})
+
+
+def rec_levels(model: VAE, batches: Iterable[Mapping[str, Any]], images: int) -> Tensor:
+    """The percentiles 0 to 100 of rec over the first of some normal images, (101,) in nats: where projection may stop."""
+    levels: list[Tensor] = []
+    with frozen(model), torch.no_grad():
+        for batch in batches:
+            levels.append(model.terms(image_of(batch).to(model.device), sample=False)[0])
+            if sum(map(len, levels)) >= images:
+                break
+    return torch.cat(levels)[:images].quantile(torch.linspace(0, 1, 101, device=model.device))
 
 
 def fresh(
-    pivots: Mapping[str, float | None], config: LocalizationConfig, thresholds: Mapping[str, int] | None = None
+    pivots: Mapping[str, float | None],
+    config: LocalizationConfig,
+    thresholds: Mapping[str, int] | None = None,
+    bits: int | None = None,
 ) -> dict[str, Tally]:
-    """An empty tally for each row; with thresholds they count per subject and per lesion as well, as a test does."""
+    """An empty tally for each row; with thresholds they count per subject and per lesion as well, as a test does.
+
+    bits: of the histograms, in place of the config's.
+    """
     gc.collect()  # metrics refer to themselves: without this, the histograms of every past pass stay in memory
     own = own_metrics(config.metrics)
     return {
         name: Tally(
             name,
-            LocalizationCurve(config.bits, pivot),
+            LocalizationCurve(bits or config.bits, pivot),
             config.image_share,
             thresholds[name] if thresholds else None,
             per_subject=thresholds is not None,

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from anomaly_bench.models.processes import of_all_processes
+
 RIM = 1  # pixels beside an anomaly that its blurred edge may reach
 REACH = 5  # pixels from an anomaly within which a normal one is near it
 
@@ -31,6 +33,11 @@ class Surroundings:
             values = error[chosen]
             self.sums[index] += values.double().sum().cpu()
             self.pixels[index] += values.numel()
+
+    def gathered(self) -> Surroundings:
+        """What all processes counted, the same in each, which have to call this together."""
+        parts = of_all_processes((self.sums, self.pixels))
+        return Surroundings(sum(sums for sums, _ in parts), sum(pixels for _, pixels in parts))  # type: ignore[arg-type]
 
     def means(self) -> dict[str, float | None]:
         """`normal_error_near` and `normal_error_far`, in intensity units; None where no pixel is."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from msgspec.structs import replace
 from torch import Tensor
 
@@ -23,6 +21,7 @@ from anomaly_bench.metrics import (
     top_k_mean,
 )
 from anomaly_bench.metrics.formulas import Certified
+from anomaly_bench.models.processes import of_all_processes
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import LesionRow, Measure, PredictorResult, SubjectRow, SubsetChoice
 
@@ -107,13 +106,9 @@ class Tally:
 
     def gathered(self) -> Tally:
         """Of a distributed run, what all its processes counted, the same in each, which have to call this together."""
-        if not (dist.is_available() and dist.is_initialized()):
-            return self
-        parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, self)
-        total: Tally = parts[0]
-        for part in parts[1:]:
-            total.merge(part)
+        total, *others = of_all_processes(self)
+        for other in others:
+            total.merge(other)
         for name, metric in self.own.items():
             total.own[name].function = metric.function
         return total
@@ -140,8 +135,8 @@ class Tally:
     def result(
         self,
         validation: dict[str, Measure],
-        names: Sequence[str],
-        attributes: Sequence[Mapping[str, str]],
+        names: Mapping[int, str],
+        attributes: Mapping[int, Mapping[str, str]],
         resamples: int,
         choice: SubsetChoice | None = None,
     ) -> PredictorResult:
@@ -178,20 +173,8 @@ class Tally:
         }
 
 
-def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
-    """The batch in main memory, where histograms are counted: in float64, which not every device has."""
-    return AnomalyBatch(
-        image=batch["image"].cpu(),
-        mask=batch["mask"].cpu(),
-        foreground=batch["foreground"].cpu(),
-        region_weight=batch["region_weight"].cpu(),
-        subject=batch["subject"].cpu(),
-        slice=batch["slice"].cpu(),
-    )
-
-
-def groups_of(ids: Sequence[int], attributes: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[int]]]:
-    """The subjects of each value of each attribute that has between 2 and MAX_GROUPS values; `ids` index attributes.
+def groups_of(ids: Sequence[int], attributes: Mapping[int, Mapping[str, str]]) -> dict[str, dict[str, list[int]]]:
+    """The subjects of each value of each attribute that has between 2 and MAX_GROUPS values; attributes: by id.
 
     A category may have more.
     """

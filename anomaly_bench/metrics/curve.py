@@ -6,6 +6,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -228,13 +229,14 @@ class LocalizationCurve(ReadOffs, Metric):
 class Calibration:
     """A distribution of scores over normal pixels, and with it the map of raw scores to shares.
 
-    pivot and bits: of its histogram. shares (2**bits,) float32: for each bin, the share of normal pixels that score
-    lower, ties counting half.
+    pivot and bits: of its histogram. filled, pixels: its bins that hold a pixel, ascending, and how many each holds,
+    (K,) int64 both.
     """
 
     pivot: float
     bits: int
-    shares: Tensor
+    filled: Tensor
+    pixels: Tensor
 
     @classmethod
     def of(cls, curve: LocalizationCurve) -> Calibration:
@@ -244,7 +246,16 @@ class Calibration:
             ValueError: it has counted none.
         """
         pivot, bits, normal = curve.normal_histogram()
-        return cls(pivot, bits, mid_cdf(normal).float())
+        if not bool((filled := normal.nonzero().flatten()).numel()):
+            raise ValueError("expected at least one normal foreground pixel, got none; update with normal images first")
+        return cls(pivot, bits, filled, normal[filled])
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """For each bin the share of normal pixels that score lower, ties counting half: (2**bits,) float32."""
+        normal = torch.zeros(2**self.bits, dtype=torch.int64, device=self.pixels.device)
+        normal[self.filled] = self.pixels
+        return mid_cdf(normal).float()
 
     def __call__(self, scores: Tensor) -> Tensor:
         """Each score's share of normal pixels that score lower: in [0, 1], same shape.

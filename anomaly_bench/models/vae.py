@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import import_path, load
-from data_modules.base.batch import AnomalyBatch
 
 from .corruption import Corruption
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
 from .networks import NETWORKS, Network, NetworkSpec
+from .processes import of_all_processes
 
 ACTIVE = 0.01  # Burda et al. 2016
 COLLAPSED = 5  # validation epochs in a row without an active unit
@@ -29,7 +28,9 @@ class VAE(pl.LightningModule):
 
     Loss = −log p(x|z) summed over pixels and channels + beta · KL summed over latents, mean over the batch, with one
     posterior sample per image in training and the posterior mean in validation. Logs `val/elbo` = −loss over *normal*
-    validation images, the only quantity that selects a model, and `val/active_units`.
+    validation images, the only quantity that selects a model, and `val/active_units`. `model(image)` is the
+    reconstruction. Batches are dicts with `image` (B, C, H, W) and, to validate, `mask`, nonzero where anomalous: an image
+    without a mask, or with an empty one, is normal.
 
     shape: (C, H, W). network, latent, channels, spatial, attention: see NetworkSpec; network is one of NETWORKS or the import
     path of another function like them. likelihood: one of LIKELIHOODS, or a subclass of Likelihood or its import path; sigma,
@@ -88,7 +89,7 @@ class VAE(pl.LightningModule):
         self.register_buffer("rec_levels", torch.full((101,), float("nan")))
         if channels_last:
             self.to(memory_format=torch.channels_last)
-        self._units, self._collapsed = ActiveUnits(), 0
+        self._means, self._units, self._collapsed = Means(), ActiveUnits(), 0
 
     @property
     def beta(self) -> float:
@@ -107,8 +108,20 @@ class VAE(pl.LightningModule):
         """What the loss of each image adds to rec at this moment of the training: (B,) to (B,)."""
         return self.training_beta() * kl
 
+    def forward(self, image: Tensor) -> Tensor:
+        """The reconstruction of images, (B, C, H, W) both: the mean of p(x|z) at the posterior mean."""
+        return self.decode(self.encode(image)[0])
+
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean and log variance, (B, *latent_shape) each, of images (B, C, H, W)."""
+        """Posterior mean and log variance, (B, *latent_shape) each, of images (B, C, H, W).
+
+        Raises ValueError for images of another shape than the model's.
+        """
+        if image.shape[1:] != self.shape:
+            raise ValueError(
+                f"expected images {['B', *self.shape]}, as {type(self).__name__}(shape={self.shape}) says, got "
+                f"{list(image.shape)}"
+            )
         mean, logvar = self.encoder(image.contiguous(memory_format=self.memory_format))
         return mean, logvar
 
@@ -141,37 +154,41 @@ class VAE(pl.LightningModule):
         rec, kl = self.terms(image, sample=True, seen=self.corrupted(image))
         return {"loss": rec + self.training_penalty(kl), "rec": rec, "kl": kl}
 
-    def training_step(self, batch: AnomalyBatch, batch_idx: int) -> Tensor:
-        self.likelihood.check(batch["image"])
-        terms = self.training_terms(batch["image"])
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        image = image_of(batch)
+        self.likelihood.check(image)
+        terms = self.training_terms(image)
         loss = terms.pop("loss").mean()
         values = {"train/loss": loss.detach()}
         values |= {f"train/{name}": term.detach().mean() for name, term in terms.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
     def on_train_epoch_end(self) -> None:
         self.log("train/beta", self.training_beta())
 
     def on_validation_epoch_start(self) -> None:
-        self._units = ActiveUnits()
+        self._means, self._units = Means(), ActiveUnits()
 
-    def validation_step(self, batch: AnomalyBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if (
-            dataloader_idx > 0 or self.trainer.state.fn == TrainerFn.VALIDATING
-        ):  # anomalous images are localized, never selected on
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        image = normal_images(batch)  # anomalous images are localized, never selected on
+        if not len(image):
             return
-        posterior = self.encode(batch["image"])
-        rec, kl = self._terms(batch["image"], posterior, sample=False)
+        posterior = self.encode(image)
+        rec, kl = self._terms(image, posterior, sample=False)
         self._units.update(posterior[0])
         values = {"val/elbo": -(rec + self.penalty(kl)).mean(), "val/rec": rec.mean(), "val/kl": kl.mean()}
-        self.log_dict(values, on_epoch=True, batch_size=len(rec), add_dataloader_idx=False)
+        self._means.update(values, len(image))
 
     def on_validation_epoch_end(self) -> None:
-        if self.trainer.state.fn == TrainerFn.VALIDATING or self._units.images == 0:
+        means, units = Means(), ActiveUnits()
+        for other_means, other_units in of_all_processes((self._means, self._units)):
+            means.merge(other_means)
+            units.merge(other_units)
+        if not units.images:
             return
-        active = self._units.compute()
-        self.log("val/active_units", float(active))
+        active = units.compute()
+        self.log_dict(means.compute() | {"val/active_units": float(active)})
         self._collapsed = 0 if active else self._collapsed + 1
         if self.variational and self._collapsed == COLLAPSED:
             rank_zero_warn(
@@ -179,11 +196,47 @@ class VAE(pl.LightningModule):
                 "the same reconstruction; lower model.beta or model.sigma, or warm beta up (model.warmup_epochs)"
             )
 
-    def test_step(self, batch: AnomalyBatch, batch_idx: int) -> None:
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Nothing of its own: the LocalizationCallback does the testing."""
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """`reconstruction` (B, C, H, W), and `rec` = −log p(x|z) and `kl`, (B,) each in nats, at the posterior mean.
+
+        The LocalizationCallback adds the map (B, 1, H, W) of each of its predictors, under its name.
+        """
+        image = image_of(batch)
+        posterior = self.encode(image)
+        reconstruction, log_sigma = self.decode_with_scale(posterior[0])
+        rec = self.likelihood.nll(image, reconstruction, log_sigma)
+        return {"reconstruction": reconstruction, "rec": rec, "kl": self.kl(*posterior)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+
+
+class Means:
+    """Means over images, from means over batches."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.totals: dict[str, Tensor] = {}
+
+    def update(self, values: Mapping[str, Tensor], images: int) -> None:
+        """Take in means, () each, over so many images."""
+        self._add({name: value.detach() * images for name, value in values.items()}, images)
+
+    def merge(self, other: Means) -> None:
+        """Add what another process has taken in."""
+        self._add(other.totals, other.images)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The means, () each."""
+        return {name: total / self.images for name, total in self.totals.items()}
+
+    def _add(self, totals: Mapping[str, Tensor], images: int) -> None:
+        self.images += images
+        for name, total in totals.items():
+            self.totals[name] = self.totals[name] + total.to(self.totals[name]) if name in self.totals else total
 
 
 class ActiveUnits:
@@ -200,10 +253,34 @@ class ActiveUnits:
         self.total = self.total + values.sum(dim=0)
         self.squares = self.squares + values.square().sum(dim=0)
 
+    def merge(self, other: ActiveUnits) -> None:
+        """Add what another process has taken in."""
+        self.images += other.images
+        self.total, self.squares = self.total + other.total, self.squares + other.squares
+
     def compute(self) -> int:
         """The number of active units over all images taken in; 0 without any."""
         images = max(self.images, 1)
         return int((self.squares / images - (self.total / images).square() > ACTIVE).sum())
+
+
+def image_of(batch: Mapping[str, Any]) -> Tensor:
+    """The images (B, C, H, W) of a batch. Raises ValueError if there are none."""
+    image = batch.get("image") if isinstance(batch, Mapping) else None
+    if not (isinstance(image, Tensor) and image.ndim == 4 and image.is_floating_point()):
+        held = f"a dict of {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+        got = f"image {image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else held
+        raise ValueError(f'expected a batch {{"image": floating (B, C, H, W), "mask": (B, 1, H, W), …}}, got {got}')
+    return image
+
+
+def normal_images(batch: Mapping[str, Any]) -> Tensor:
+    """Those of a batch's images (B, C, H, W) whose mask is empty; all if it has none."""
+    image, mask = image_of(batch), batch.get("mask")
+    if mask is None:
+        return image
+    anomalous = mask.flatten(1).any(1)
+    return image[~anomalous] if anomalous.any() else image
 
 
 def find_network(name: str) -> Network:

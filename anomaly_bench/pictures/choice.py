@@ -14,15 +14,16 @@ from .panels import Sample
 
 
 class Cases:
-    """Chooses `count` of the anomalous test images, (N,) bool in their order, while they pass by.
+    """Chooses `count` of the anomalous test images while they pass by.
 
     A third are those where the map that decides has the highest average precision, a third those where it has the lowest; the
     others are spread evenly over the set. No more than twice `count` are held at a time.
     """
 
-    def __init__(self, count: int, anomalous: Tensor) -> None:
+    def __init__(self, count: int) -> None:
         self.count, self.each = count, count // 3
-        self._spread = pick_samples(anomalous, count)
+        self._anomalous, self._step = 0, 1  # images seen; every which of them is kept as one of the spread ones
+        self._spread: list[int] = []
         self._precision: dict[int, float] = {}
         self._samples: dict[int, Sample] = {}
 
@@ -31,6 +32,7 @@ class Cases:
 
         first: position of the batch's first image in the set.
         """
+        self._spread_over(batch["mask"].flatten(1).any(1), first)
         if self.each:
             parts = (part.cpu().numpy() for part in (score, batch["mask"], batch["foreground"]))
             for index, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
@@ -54,14 +56,17 @@ class Cases:
         between = evenly(others, max(0, self.count - len(extremes)))
         return [self._samples[index] for index in sorted([*extremes, *between])]
 
+    def _spread_over(self, anomalous: Tensor, first: int) -> None:
+        for index in anomalous.nonzero().flatten().tolist() if self.count else ():
+            if self._anomalous % self._step == 0:
+                self._spread.append(first + index)
+            self._anomalous += 1
+            if len(self._spread) > self.count:
+                self._spread, self._step = self._spread[::2], 2 * self._step
+
     def _extremes(self) -> list[int]:
         order = sorted(self._precision, key=self._precision.__getitem__)
         return order if len(order) <= 2 * self.each else [*order[: self.each], *order[len(order) - self.each :]]
-
-
-def pick_samples(anomalous: Tensor, count: int) -> list[int]:
-    """Positions of `count` anomalous images, evenly spread over (N,) bool in order."""
-    return evenly(anomalous.nonzero().flatten().tolist(), count)
 
 
 def evenly(items: Sequence[int], count: int) -> list[int]:

@@ -44,9 +44,9 @@ def samples_of(
     evidence: Evidence,
     maps: Mapping[str, Tensor],
     chosen: Sequence[int],
-    subjects: Sequence[str],
+    subjects: Mapping[int, str],
 ) -> list[Sample]:
-    """The chosen images of a batch, by position, with the maps (B, 1, H, W) of each predictor; subjects: all names by id."""
+    """The chosen images of a batch, by position, with the maps (B, 1, H, W) of each predictor; subjects: names by id."""
     samples = []
     for index in chosen:
         caption = f"{subjects[int(batch['subject'][index])]} · {int(batch['slice'][index])}"

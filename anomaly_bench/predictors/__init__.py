@@ -9,7 +9,7 @@ from .rules.one_pass import Combination, Gradient, Reconstruction
 from .rules.projection import Projection
 from .rules.restoration import Restoration
 from .subset_search import PixelSample, SubsetSearch, best_subset
-from .suite import Suite, build_suite
+from .suite import Suite, build_suite, suite_of
 
 __all__ = [
     "REGISTER",
@@ -33,4 +33,5 @@ __all__ = [
     "channel_mean",
     "frozen",
     "register",
+    "suite_of",
 ]

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.config.folders import options_of
+from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import PredictorsConfig
 from data_modules.base.errors import did_you_mean
 
-from .base import Predictor, build_predictor
+from .base import REGISTER, Predictor, build_predictor
 from .ensemble import Calibrate, Ensemble, TimedMap
 from .evidence import Evidence
 from .stopwatch import TimedEvidence
@@ -53,6 +55,49 @@ class Suite:
         return out
 
 
+Rule = Predictor | Ensemble | SubsetSearch
+Predictors = Suite | str | Sequence[str | Rule] | Mapping[str, str | Rule | Mapping[str, Any]]
+
+
+def suite_of(predictors: Predictors) -> Suite:
+    """A suite from what a user writes in Python.
+
+        suite_of("fast")                                                     # an option of configs/predictors
+        suite_of(["rec_l1", "ensemble_mean", Gradient("kl", smooth=2.0)])    # names of predictors=extended, and objects
+        suite_of({"wide": Reconstruction(smooth=4.0), "kl": "grad_kl", "mine": {"use": "package.module.Name"}})
+
+    An object in a list is called as its class is registered, a user's own by its class's name. Members of an ensemble are
+    names of the mapping or shipped ones. Raises ConfigError for an unknown name, and for two rows of one name.
+    """
+    if isinstance(predictors, Suite):
+        return predictors
+    if isinstance(predictors, str):
+        if predictors in options_of("predictors"):
+            return build_suite(load_config([f"predictors={predictors}"]).predictors)
+        predictors = [predictors]
+    shipped = load_config(["predictors=extended"]).predictors.members
+    if not isinstance(predictors, Mapping):
+        named = [(rule, rule) if isinstance(rule, str) else (_name_of(rule), rule) for rule in predictors]
+        twice = [name for name in dict(named) if sum(name == other for other, _ in named) > 1]
+        if twice:
+            raise ConfigError(f"predictors: two rows are called {twice[0]}; name them: {{'my_name': ..., ...}}")
+        predictors = dict(named)
+    built: dict[str, Any] = {name: build_predictor(name, settings) for name, settings in shipped.items()}
+    rows = {}
+    for name, rule in predictors.items():
+        if isinstance(rule, str):
+            _known("predictors", rule, shipped)
+            rule = built[rule]
+        elif isinstance(rule, Mapping):
+            rule = build_predictor(name, rule)
+        if not isinstance(rule, Rule):
+            raise ConfigError(
+                f"predictors: {name} is {rule!r}; expected a name, a Predictor, an Ensemble or a SubsetSearch"
+            )
+        rows[name] = rule
+    return _assembled(built | rows, list(rows))
+
+
 def build_suite(config: PredictorsConfig) -> Suite:
     """The suite that the config describes.
 
@@ -62,21 +107,29 @@ def build_suite(config: PredictorsConfig) -> Suite:
     chosen = list(config.members) if config.only is None else list(config.only)
     for name in chosen:
         _known("predictors.only", name, config.members)
+    return _assembled({name: build_predictor(name, config.members[name]) for name in config.members}, chosen)
+
+
+def _assembled(built: Mapping[str, Any], chosen: Sequence[str]) -> Suite:
+    """The suite that shows the chosen ones of these rules by name."""
     if not chosen:
         raise ConfigError("predictors.only is empty: name at least one predictor")
-    built: dict[str, Any] = {name: build_predictor(name, config.members[name]) for name in config.members}
     ensembles = {name: built[name] for name in chosen if isinstance(built[name], Ensemble)}
     searches = {name: built[name] for name in chosen if isinstance(built[name], SubsetSearch)}
     needed = [name for name in chosen if isinstance(built[name], Predictor)]
     for name, ensemble in (ensembles | searches).items():
         for member in ensemble.members:
-            _known(f"predictors.members.{name}.members", member, config.members)
+            _known(f"predictors.members.{name}.members", member, built)
             if not isinstance(built[member], Predictor):
                 raise ConfigError(
                     f"predictors.members.{name}.members: {member} is an ensemble itself; list its members"
                 )
             needed += [member] if member not in needed else []
     return Suite({name: built[name] for name in needed}, ensembles, tuple(chosen), searches)
+
+
+def _name_of(rule: Any) -> str:
+    return next((name for name, cls in REGISTER.items() if type(rule) is cls), type(rule).__name__)
 
 
 def _known(key: str, name: str, members: Mapping[str, Any]) -> None:

@@ -10,20 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
-from torch.utils.data import DataLoader
 
 from anomaly_bench.base.identity import Identity
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import to_yaml
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization import LocalizationCallback
+from anomaly_bench.localization.learned import LEARNED_FILE
 from anomaly_bench.localization.search import check_searches
+from anomaly_bench.localization.trained import CONFIG_FILE, MODEL_FILE
 from anomaly_bench.metrics import own_metrics
-from anomaly_bench.models import VAE, build_model
-from anomaly_bench.pictures.choice import Cases
+from anomaly_bench.models import build_model
 from anomaly_bench.predictors import Suite, build_suite
-from anomaly_bench.predictors.evidence import frozen
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, CheckpointNote
 from anomaly_bench.runs.training.checkpoints import FITTED, Saver, usable
 from anomaly_bench.runs.training.ddp import train_over_devices
@@ -32,12 +30,10 @@ from anomaly_bench.runs.training.trainer import build_trainer, fit
 from anomaly_bench.tracking.loggers import TrackingCallback, build_loggers, finishing, trackers
 from anomaly_bench.tracking.report import ReportCallback
 from anomaly_bench.tracking.results import log_results
-from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
 from data_modules.base.names import dataset_name
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import RunResult, read_result, write_result
-from leaderboard.results.collect import RESULT_FILE
+from leaderboard.record import RESULT_FILE, RunResult, read_result, write_result
 
 from .data import build_data, with_loaders_of
 from .identity import definition_of, name_run, setting_of
@@ -74,15 +70,7 @@ def run(
             return read_result(folder / RESULT_FILE)
         checkpoint = start_folder(folder, config, data, identity.run_id, reporter)
         report = ReportCallback(reporter, localized_batches(data, suite))
-        localization = LocalizationCallback(
-            suite,
-            config.localization,
-            data.store.subjects,
-            data.store.attributes,
-            folder / "pictures",
-            Cases(config.localization.pictures, torch.from_numpy(data.store.anomalous[data.indices["test"]])),
-            report.validated,
-        )
+        localization = LocalizationCallback(suite, config.localization, report.validated)
         about = described(definition, config.seed, identity, data, model.beta)
         loggers = build_loggers(config, identity, folder, about, model.beta)
         with finishing(loggers):
@@ -95,9 +83,9 @@ def run(
                 checkpoint = train_over_devices(config, folder, identity.run_id)
             training, timer.seconds["fit"] = fit(trainer, model, data, saver, checkpoint)
             with timer("localize"):
-                set_rec_levels(model, data.train_dataloader(), config.localization.level_images)
                 trainer.test(model, datamodule=data, verbose=False)
-            trainer.save_checkpoint(folder / "model.ckpt", weights_only=True)
+            trainer.save_checkpoint(folder / MODEL_FILE, weights_only=True)
+            localization.localizer.learned.write(folder / LEARNED_FILE)
             training |= localization.surroundings.means()
             with timer("measure"):
                 results = localization.results()
@@ -119,20 +107,9 @@ def start_folder(
     for path in folder.iterdir():
         if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (folder / "config.yaml").write_text(to_yaml(config))
+    (folder / CONFIG_FILE).write_text(to_yaml(config))
     (folder / "split.json").write_text(json.dumps(data.split, indent=1))
     return checkpoint
-
-
-def set_rec_levels(model: VAE, loader: DataLoader[AnomalyBatch], images: int) -> None:
-    """Store the percentiles of rec over the first normal training images in the model: where projection may stop."""
-    levels: list[torch.Tensor] = []
-    with frozen(model), torch.no_grad():
-        for batch in loader:
-            levels.append(model.terms(batch["image"].to(model.device), sample=False)[0])
-            if sum(map(len, levels)) >= images:
-                break
-    model.rec_levels.copy_(torch.cat(levels)[:images].quantile(torch.linspace(0, 1, 101, device=model.device)))
 
 
 def localized_batches(data: AnomalyDataModule, suite: Suite) -> int:

@@ -20,7 +20,8 @@ from anomaly_bench.sweep.engines.local import InProcess, LocalEngine
 from anomaly_bench.sweep.engines.slurm import SlurmEngine
 from data_modules.base.digests import hash_of
 from data_modules.base.names import dataset_name
-from leaderboard.results.collect import RESULT_FILE, PlannedRun, Sweep, write_sweep
+from leaderboard.record import RESULT_FILE
+from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
 from leaderboard.results.run_arrays import read_run
 
 from .job import Ended, Engine, Job, Plan, lock_of, taken

@@ -16,7 +16,8 @@ from anomaly_bench.base.identity import Identity
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import RunConfig
 from data_modules.base.names import dataset_name
-from leaderboard.results.collect import FAILURE_FILE, RESULT_FILE
+from leaderboard.record import RESULT_FILE
+from leaderboard.results.collect import FAILURE_FILE
 
 if TYPE_CHECKING:
     from data_modules.modules.base import AnomalyDataModule

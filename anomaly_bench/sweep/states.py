@@ -15,7 +15,8 @@ from typing import Literal
 
 from anomaly_bench.runs.training.checkpoint_note import read_note
 from anomaly_bench.sweep import slurm_commands as slurm
-from leaderboard.results.collect import FAILURE_FILE, RESULT_FILE, PlannedRun
+from leaderboard.record import RESULT_FILE
+from leaderboard.results.collect import FAILURE_FILE, PlannedRun
 
 from .job import LEASE, LOCKS_FOLDER, lease
 

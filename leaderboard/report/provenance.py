@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.board import Board
-from leaderboard.results.collect import RESULT_FILE
+from leaderboard.record import RESULT_FILE
 from leaderboard.results.run_arrays import DIGESTS, RunArrays
 from leaderboard.results.setting_labels import beta_text, differing_keys
 from leaderboard.show.sheets import Sheet

@@ -12,11 +12,10 @@ from pathlib import Path
 import msgspec
 
 from leaderboard.json_file import Document, Record, ResultError, read_document, write_document
-from leaderboard.record import Text
+from leaderboard.record import RESULT_FILE, Text
 
 from .run_arrays import RunArrays, read_run, without_cycles
 
-RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.txt"
 SWEEPS_FOLDER = "sweeps"
 MANY = 1000  # results from which on a second process is worth its start

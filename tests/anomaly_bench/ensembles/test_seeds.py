@@ -16,6 +16,7 @@ from anomaly_bench.config.load import load_config
 from anomaly_bench.ensembles import seeds
 from anomaly_bench.ensembles.finished import check_alike, find_settings
 from anomaly_bench.ensembles.seeds import combine_all, combine_seeds
+from anomaly_bench.localization import Localizer
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
@@ -114,9 +115,9 @@ def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(runs, sw
 def test_one_model_twice_ranks_as_it_does_alone(runs):
     """Calibration keeps the order of scores, so that a model in company of itself reaches what it reached."""
     data = build_data(runs[0].config(), Reporter())
-    member = seeds.load_member(runs[0], data, [])
+    member = Localizer.load(runs[0].folder)
     look = runs[0].config().localization
-    reached = seeds.localize([member, member], data, look, "max", Reporter())
+    reached, _ = seeds.localize([member, member], data, look, "max", Reporter())
     for name, alone in runs[0].result.predictors.items():
         for part in ("validation", "test"):
             one, two = getattr(alone, part), getattr(reached[f"{name}@seeds_max"], part)
@@ -132,7 +133,7 @@ def test_a_run_without_its_model_is_named_with_a_remedy_and_the_other_settings_a
     done, failed = combine_all([runs, *whole], out, "product", ["b"], Reporter())
     (message,) = map(str, failed.values())
     assert message.startswith(f"{checkpoint}: expected the model of a finished run")
-    assert "repeat the run, or name the other runs with --members" in message
+    assert "move that run's folder away and repeat the run" in message
     ((_, result),) = done
     (path,) = out.glob("*/result.json")
     assert read_result(path) == result

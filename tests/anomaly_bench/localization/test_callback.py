@@ -11,7 +11,7 @@ from anomaly_bench.config.load import load_config
 from anomaly_bench.localization.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.metrics import LocalizationCurve, find_regions
 from anomaly_bench.models import build_model
-from anomaly_bench.pictures.choice import Cases, pick_samples
+from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.pictures.model import model_pictures
 from anomaly_bench.pictures.panels import GAP, HEADER, MARGIN, TILE, Sample, draw_model
 from anomaly_bench.predictors import build_suite
@@ -85,11 +85,22 @@ def test_nan_in_a_map_names_predictor_subject_and_slice():
         tally.update(score, 0.0, batch, None)
 
 
+def wanted_by_batches(cases, flags, size):
+    """What is shown in the end of images that pass by in batches, by position."""
+    for first in range(0, len(flags), size):
+        mask = flags[first : first + size, None, None, None].expand(-1, 1, 2, 2)
+        batch = {"mask": mask, "foreground": torch.ones_like(mask)}
+        chosen = cases.wanted(torch.zeros(mask.shape), batch, first)
+        cases.add(first, chosen, [Sample(str(first + at), *[torch.zeros(1)] * 3, {}) for at in chosen])
+    return [int(sample.caption) for sample in cases.samples()]
+
+
 def test_pictures_are_of_anomalous_images_spread_over_the_set():
     flags = torch.tensor([False, True, True, False, True, True, True])
-    assert pick_samples(flags, 3) == [1, 4, 6]
-    assert pick_samples(flags, 10) == [1, 2, 4, 5, 6]
-    assert pick_samples(flags, 0) == []
+    assert wanted_by_batches(Cases(2), flags, 3) == [1, 6]
+    assert wanted_by_batches(Cases(10), flags, 7) == [1, 2, 4, 5, 6]
+    assert wanted_by_batches(Cases(0), flags, 7) == []
+    assert wanted_by_batches(Cases(2), torch.ones(100, dtype=torch.bool), 9) == [0, 64]
 
 
 def test_pictures_are_of_the_best_and_the_worst_cases_and_of_some_between():
@@ -101,7 +112,7 @@ def test_pictures_are_of_the_best_and_the_worst_cases_and_of_some_between():
     foreground = torch.rand(40, 1, 6, 6, generator=generator) < 0.8
     contrast = torch.linspace(-1, 1, 40)[torch.randperm(40, generator=generator)]
     score = torch.rand(40, 1, 6, 6, generator=generator) + mask * contrast[:, None, None, None]
-    cases, held = Cases(9, flags), 0
+    cases, held = Cases(9), 0
     for first in range(0, 40, 7):
         part = slice(first, first + 7)
         chosen = cases.wanted(score[part], {"mask": mask[part], "foreground": foreground[part]}, first)
@@ -119,7 +130,10 @@ def test_pictures_are_of_the_best_and_the_worst_cases_and_of_some_between():
     assert len(shown) == 9
     assert held <= 18
     assert extremes < set(shown)
-    assert set(shown) - extremes <= set(pick_samples(flags, 9))
+    between = sorted(set(shown) - extremes)
+    assert len(between) == 3
+    assert flags[between].all()
+    assert between[-1] - between[0] > 12
 
 
 def test_groups_are_the_values_of_an_attribute_and_have_metrics_of_their_own():
@@ -132,7 +146,7 @@ def test_groups_are_the_values_of_an_attribute_and_have_metrics_of_their_own():
     batch |= {"subject": torch.arange(4), "slice": torch.zeros(4, dtype=torch.int64)}
     tally.update(score, 0.0, batch, find_regions(mask))
     attributes = [{"category": name, "age": str(at)} for at, name in enumerate("aabb")]
-    result = tally.result({}, list("wxyz"), attributes, resamples=0)
+    result = tally.result({}, dict(enumerate("wxyz")), dict(enumerate(attributes)), resamples=0)
     assert sorted(result.groups) == ["age", "category"]
     assert result.groups["category"]["a"]["auroc"].value == 1.0
     assert result.groups["category"]["b"]["auroc"].value < 0.4
@@ -143,8 +157,8 @@ def test_groups_are_the_values_of_an_attribute_and_have_metrics_of_their_own():
 
 def test_only_a_category_may_have_very_many_values():
     attributes = [{"category": str(at), "age": str(at), "site": "one"} for at in range(MAX_GROUPS + 1)]
-    assert list(groups_of(range(MAX_GROUPS + 1), attributes)) == ["category"]
-    assert list(groups_of(range(3), attributes)) == ["category", "age"]
+    assert list(groups_of(range(MAX_GROUPS + 1), dict(enumerate(attributes)))) == ["category"]
+    assert list(groups_of(range(3), dict(enumerate(attributes)))) == ["category", "age"]
 
 
 def test_the_models_picture_shows_its_reconstructions_and_samples_of_its_prior(tmp_path):

@@ -1,0 +1,79 @@
+"""Batches as metrics want them: a user's completed, and in main memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from anomaly_bench.metrics import region_weight
+from anomaly_bench.models.vae import image_of
+from data_modules.base.batch import AnomalyBatch
+
+
+def completed(batch: Mapping[str, Any], numbers: Tensor | None = None) -> AnomalyBatch:
+    """A user's batch with all that an AnomalyBatch has.
+
+    Of `image` (B, C, H, W) all but the image may be missing: `mask` (B, 1, H, W) or (B, H, W), bool or 0 and 1, is empty then,
+    `foreground`, alike, all true, `subject` (B,) whole numbers, the image's number, and `slice` 0. numbers: (B,) those of the
+    images, from 0 on if not given.
+
+    Raises ValueError for another shape and for other values, naming the key.
+    """
+    image = image_of(batch)
+    count, device = len(image), image.device
+    mask = _pixels(batch, "mask", image)
+    foreground = _pixels(batch, "foreground", image)
+    mask = torch.zeros_like(image[:, :1], dtype=torch.bool) if mask is None else mask
+    weight = batch.get("region_weight")
+    numbers = torch.arange(count) if numbers is None else numbers
+    return AnomalyBatch(
+        image=image,
+        mask=mask,
+        foreground=torch.ones_like(mask) if foreground is None else foreground,
+        region_weight=region_weight(mask) if weight is None else weight,
+        subject=_numbers(batch, "subject", numbers.to(device)),
+        slice=_numbers(batch, "slice", torch.zeros(count, dtype=torch.int64, device=device)),
+    )
+
+
+def chosen(batch: AnomalyBatch, images: Tensor) -> AnomalyBatch:
+    """Some images of a batch, which (B,) bool names; the batch itself if it names all."""
+    if images.all():
+        return batch
+    return cast(AnomalyBatch, {key: value[images.to(value.device)] for key, value in batch.items()})  # type: ignore[attr-defined, index]
+
+
+def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
+    """The batch in main memory, where histograms are counted: in float64, which not every device has."""
+    return cast(AnomalyBatch, {key: value.cpu() for key, value in batch.items()})  # type: ignore[attr-defined]
+
+
+def _pixels(batch: Mapping[str, Any], key: str, image: Tensor) -> Tensor | None:
+    """A mask of the batch as (B, 1, H, W) bool."""
+    mask, size = batch.get(key), image.shape[2:]
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.shape not in ((len(image), 1, *size), (len(image), *size)):
+        got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"batch['{key}']: expected {[len(image), 1, *size]}, as the image's pixels, got {got}")
+    if mask.dtype != torch.bool and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            f"batch['{key}']: expected bool or 0 and 1, got values from {float(mask.min()):g} to {float(mask.max()):g}; "
+            f"say what counts, such as {key} > 0.5"
+        )
+    return mask.bool().view(len(image), 1, *size)
+
+
+def _numbers(batch: Mapping[str, Any], key: str, default: Tensor) -> Tensor:
+    numbers = batch.get(key)
+    if numbers is None:
+        return default
+    numbers = torch.as_tensor(numbers, device=default.device) if not isinstance(numbers, Tensor) else numbers
+    if numbers.shape != default.shape or numbers.is_floating_point():
+        raise ValueError(
+            f"batch['{key}']: expected whole numbers {list(default.shape)}, got {numbers.dtype} {list(numbers.shape)}"
+        )
+    return numbers.long()

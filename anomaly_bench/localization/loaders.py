@@ -1,0 +1,121 @@
+"""The images of a trainer: those to validate on, and which number each has, whichever process meets it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import CombinedLoader
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from anomaly_bench.models.vae import image_of
+from data_modules.base.batch import AnomalyBatch
+from data_modules.modules.base import SliceDataset
+
+from .batches import chosen, completed
+
+
+class Images:
+    """The validation images of a trainer with an anomalous pixel, or those without: batches that can be gone through again.
+
+    Those of its data module, or else those of the loaders that it was `given` to fit or validate, all of them in each process,
+    and of each loader as many batches as `limit_val_batches` says.
+    """
+
+    def __init__(self, trainer: pl.Trainer, given: Any, anomalous: bool) -> None:
+        self.trainer, self.anomalous = trainer, anomalous
+        self.loaders = [undistributed(loader) for loader in _validation_loaders(trainer, given)]
+
+    def batches(self) -> int:
+        """How many batches there are, normal and anomalous together."""
+        return sum(self._limit(loader) for loader in self.loaders)
+
+    def __iter__(self) -> Iterator[AnomalyBatch]:
+        number = 0
+        for index, loader in enumerate(self.loaders):
+            for _, batch in zip(range(self._limit(loader)), loader, strict=False):
+                moved = self.trainer.strategy.batch_to_device(batch, dataloader_idx=index)
+                count = len(image_of(moved))
+                images = completed(moved, torch.arange(number, number + count))
+                number += count
+                wanted = images["mask"].flatten(1).any(1) == self.anomalous
+                if wanted.any():
+                    yield chosen(images, wanted)
+
+    def _limit(self, loader: Any) -> int:
+        limit = self.trainer.limit_val_batches
+        return int(len(loader) * limit) if isinstance(limit, float) else min(len(loader), limit)
+
+
+class Numbers:
+    """Which images of some loaders this process has met, by their numbers in the set."""
+
+    def __init__(self, loaders: Any) -> None:
+        self.loaders = flat(loaders)
+        self.met = [0] * len(self.loaders)
+
+    def take(self, batch: Mapping[str, Any], index: int) -> AnomalyBatch:
+        """The next batch of a loader, without images that another process meets as well.
+
+        A distributed sampler repeats the first images of a set so that each process has as many as the others.
+        """
+        sampler, count = _sampler(self.loaders[index]), len(image_of(batch))
+        numbers = torch.arange(self.met[index], self.met[index] + count)
+        self.met[index] += count
+        kept = torch.ones(count, dtype=torch.bool)
+        if isinstance(sampler, DistributedSampler):
+            numbers = numbers * sampler.num_replicas + sampler.rank
+            kept = numbers < len(sampler.dataset)  # type: ignore[arg-type]
+        before = sum(len(loader.dataset) for loader in self.loaders[:index])
+        return chosen(completed(batch, before + numbers), kept)
+
+
+def names_of(loaders: Any) -> tuple[Mapping[int, str], Mapping[int, dict[str, str]]]:
+    """By id, the names of subjects and what is known of each: of our own datasets; else a subject is called by its number."""
+    for loader in flat(loaders):
+        if isinstance(dataset := getattr(loader, "dataset", None), SliceDataset):
+            store = dataset.store
+            return dict(enumerate(store.subjects)), dict(enumerate(store.attributes))
+    return Numbered(), defaultdict(dict)
+
+
+class Numbered(dict[int, str]):
+    """Every number's name."""
+
+    def __missing__(self, number: int) -> str:
+        return str(number)
+
+
+def flat(loaders: Any) -> list[Any]:
+    """The loaders in whatever collection a trainer has been given them, in order."""
+    if isinstance(loaders, CombinedLoader):
+        return list(loaders.flattened)
+    return [] if loaders is None else list(CombinedLoader(loaders, "sequential").flattened)
+
+
+def undistributed(loader: Any) -> Any:
+    """The loader of all images where a distributed sampler has left a process only a part of them."""
+    if not isinstance(_sampler(loader), DistributedSampler):
+        return loader
+    return DataLoader(
+        loader.dataset,
+        loader.batch_size or loader.batch_sampler.batch_size,
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+    )
+
+
+def _sampler(loader: Any) -> Any:
+    return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
+
+
+def _validation_loaders(trainer: pl.Trainer, given: Any) -> list[Any]:
+    data: pl.LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
+    if data is None:
+        return flat(given)
+    data.setup("validate")  # a trainer that tests has only set up what it tests
+    return flat(data.val_dataloader())

@@ -1,0 +1,288 @@
+"""The callback in trainers of a user's own, with data of a user's own, against what is computed by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.utils.data import DataLoader
+
+from anomaly_bench import BetaVAE, LocalizationCallback, LocalizationConfig, Localizer
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.predictors import Reconstruction
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
+from own_data import SHAPE, OwnData, Pictures
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+OWN = {"half": lambda curve: curve.fpr_at_tpr(0.5), "r2": "torchmetrics.regression.R2Score"}
+PREDICTORS = ["rec_l1", "grad_kl", "projection", "ensemble_mean", "best_subset"]
+
+
+def small(**more: Any) -> BetaVAE:
+    torch.manual_seed(0)
+    return BetaVAE(SHAPE, beta=1.0, latent=4, channels=(4, 8), lr=3e-3, **more)
+
+
+def trainer_of(callback: pl.Callback, folder: Path, **more: Any) -> pl.Trainer:
+    settings = {"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+    settings |= {"default_root_dir": folder, "logger": CSVLogger(folder, name="", version="")}
+    return pl.Trainer(callbacks=[callback], **settings | more)
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.Trainer, BetaVAE, LocalizationCallback, OwnData]:
+    """Own data, fitted and tested in an ordinary trainer."""
+    folder = tmp_path_factory.mktemp("own")
+    callback, model, data = LocalizationCallback(PREDICTORS, LocalizationConfig(pictures=4)), small(), OwnData()
+    trainer = trainer_of(callback, folder)
+    trainer.fit(model, data)
+    looks = set(trainer.callback_metrics)
+    assert {"val/rec_l1/auroc", "val/grad_kl/ap", "val/elbo", "val/active_units"} <= looks
+    assert "val/projection/ap" not in looks  # an expensive one, which looks only when it validates or tests
+    assert (folder / "pictures/epoch_002/overview.png").exists()
+    trainer.test(model, data, verbose=False)
+    return trainer, model, callback, data
+
+
+def test_the_table_is_what_the_predicted_maps_give(tested) -> None:
+    trainer, model, callback, data = tested
+    table = callback.table()
+    assert list(table.index) == PREDICTORS
+    predictions = trainer.predict(model, data)
+    mask = data.test.mask.flatten()
+    for name in PREDICTORS:
+        scores = torch.cat([batch[name] for batch in predictions])
+        assert scores.shape == (15, 1, 16, 16)
+        expected = {
+            "auroc": roc_auc_score(mask, scores.flatten()),
+            "ap": average_precision_score(mask, scores.flatten()),
+        }
+        for metric, value in expected.items():
+            assert table.loc[name, metric] == pytest.approx(value, abs=5e-4)
+            assert table.loc[name, f"{metric}_low"] - 1e-6 <= value <= table.loc[name, f"{metric}_high"] + 1e-6
+    assert {"auroc_ci_low", "auroc_ci_high"} <= set(table.columns) or "dice_ci_low" in table.columns
+    reconstruction = torch.cat([batch["reconstruction"] for batch in predictions])
+    assert torch.allclose(reconstruction, model(data.test.images), atol=1e-6)
+
+
+def test_thresholds_come_from_normal_validation_images_alone(tested) -> None:
+    _, _, callback, data = tested
+    localizer = callback.localizer
+    normal = data.val.images[~data.val.mask.flatten(1).any(1)]
+    score = localizer(normal)["rec_l1"]
+    called = localizer.segmented("rec_l1", score)
+    assert 0 < called.float().mean() <= callback.config.fpr
+    shares = localizer.calibrated("rec_l1", score)
+    assert shares.mean() == pytest.approx(0.5, abs=1e-6)
+    best = localizer.image_scores(score, torch.ones_like(score, dtype=torch.bool))
+    standing = localizer.standing("rec_l1", best).sort().values.tolist()
+    assert standing == pytest.approx([(place + 0.5) / 12 for place in range(12)], abs=0.05)
+
+
+def test_validating_logs_every_metric_of_the_validation_images(tested, tmp_path: Path) -> None:
+    _, model, _, data = tested
+    callback = LocalizationCallback(["rec_l1"])
+    trainer = trainer_of(callback, tmp_path)
+    (logged,) = trainer.validate(model, data, verbose=False)
+    scores = callback.localizer(data.val.images)["rec_l1"]
+    assert logged["val/rec_l1/auroc"] == pytest.approx(
+        roc_auc_score(data.val.mask.flatten(), scores.flatten()), abs=1e-4
+    )
+    assert callback.table("validation").loc["rec_l1", "auroc"] == pytest.approx(logged["val/rec_l1/auroc"])
+    normal = data.val.images[~data.val.mask.flatten(1).any(1)]
+    with torch.no_grad():
+        rec, kl = model.terms(normal, sample=False)
+    assert logged["val/elbo"] == pytest.approx(float(-(rec + kl).mean()), rel=1e-5)
+
+
+def test_loaders_without_a_data_module_do(tested, tmp_path: Path) -> None:
+    _, model, callback, data = tested
+    other = LocalizationCallback(PREDICTORS, LocalizationConfig(pictures=0))
+    trainer = trainer_of(other, tmp_path)
+    trainer.validate(model, data.val_dataloader(), verbose=False)
+    trainer.test(model, data.test_dataloader(), verbose=False)
+    pd.testing.assert_frame_equal(other.table(), callback.table(), atol=1e-6)
+
+
+@pytest.mark.parametrize("loader", [2, 3], ids=["two validation loaders", "three"])
+def test_several_validation_loaders_are_one_set(tested, tmp_path: Path, loader: int) -> None:
+    _, model, callback, data = tested
+    cuts = [0, 5, 19] if loader == 2 else [0, 5, 12, 19]
+    parts = [torch.utils.data.Subset(data.val, range(*span)) for span in pairwise(cuts)]
+    other = LocalizationCallback(PREDICTORS, LocalizationConfig(pictures=0))
+    trainer = trainer_of(other, tmp_path)
+    (*logged,) = trainer.validate(model, [DataLoader(part, batch_size=8) for part in parts], verbose=False)
+    assert sum("val/elbo" in row for row in logged) >= 1
+    trainer.test(model, data.test_dataloader(), verbose=False)
+    pd.testing.assert_frame_equal(other.table(), callback.table(), atol=1e-5)
+
+
+def test_a_second_test_with_one_callback_is_as_the_first(tested) -> None:
+    trainer, model, callback, data = tested
+    first = callback.table()
+    trainer.validate(model, data, verbose=False)
+    pd.testing.assert_frame_equal(callback.table(), first)
+    trainer.test(model, data, verbose=False)
+    pd.testing.assert_frame_equal(callback.table(), first)
+
+
+def test_a_dry_run_a_sanity_check_and_limits_do(tmp_path: Path) -> None:
+    callback = LocalizationCallback(["rec_l1", "ensemble_mean"])
+    trainer = trainer_of(callback, tmp_path, fast_dev_run=True)
+    model = small()
+    trainer.fit(model, OwnData())
+    assert {"val/rec_l1/ap", "val/elbo"} <= set(trainer.callback_metrics)
+    trainer.test(model, OwnData(), verbose=False)
+    assert len(callback.table()) == 2
+    assert not list(tmp_path.iterdir())
+    limited = trainer_of(callback, tmp_path, num_sanity_val_steps=2, limit_val_batches=2, limit_test_batches=3)
+    model = small()
+    limited.fit(model, OwnData())
+    limited.test(model, OwnData(), verbose=False)
+    val = Pictures(12, 7, seed=1)
+    normal = int((~val.mask[:16].flatten(1).any(1)).sum())
+    assert callback.localizer.learned.normal_scores["rec_l1"].shape == (normal,)
+    assert sum(len(row.subjects) for row in callback.results().values()) == 2 * 12
+
+
+def test_a_resumed_training_ends_as_one_that_was_not_interrupted(tmp_path: Path) -> None:
+    def trained(epochs: int, folder: Path, checkpoint: Path | None = None) -> pd.DataFrame:
+        pl.seed_everything(3, verbose=False)
+        callback, model = LocalizationCallback(["rec_l1"], LocalizationConfig(monitor_every=1)), small()
+        trainer = trainer_of(callback, folder, max_epochs=epochs)
+        trainer.fit(model, OwnData(), ckpt_path=checkpoint)
+        trainer.save_checkpoint(folder / "last.ckpt")
+        trainer.test(model, OwnData(), verbose=False)
+        return callback.table()
+
+    trained(1, tmp_path)
+    resumed = trained(2, tmp_path, tmp_path / "last.ckpt")
+    assert resumed.loc["rec_l1", "auroc"] > 0.6
+
+
+def test_pictures_go_to_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    trainer = trainer_of(LocalizationCallback(["rec_l1"]), tmp_path, max_epochs=1, logger=logger)
+    trainer.fit(small(), OwnData())
+    logger.experiment.flush()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert events.Tags()["images"] == ["maps"]
+
+
+def test_objects_and_names_of_ones_own() -> None:
+    rows = {
+        "wide": Reconstruction(smooth=3.0),
+        "plain": "rec_l1",
+        "both": {"use": "ensemble", "members": ["wide", "plain"]},
+    }
+    assert LocalizationCallback(rows).suite.shown == ("wide", "plain", "both")
+    assert LocalizationCallback([Reconstruction(), "grad_kl"]).suite.shown == ("reconstruction", "grad_kl")
+    with pytest.raises(ConfigError, match="two rows are called reconstruction; name them"):
+        LocalizationCallback([Reconstruction(), Reconstruction(smooth=1.0)])
+    with pytest.raises(ConfigError, match=r"there is no predictor 'rec_11'.*rec_l1"):
+        LocalizationCallback(["rec_11"])
+    with pytest.raises(ConfigError, match=r"localization\.fpr=2"):
+        LocalizationCallback(["rec_l1"], LocalizationConfig(fpr=2.0))
+
+
+class Tuples(OwnData):
+    def val_dataloader(self) -> Any:
+        return DataLoader([(torch.zeros(SHAPE), 0)] * 4, batch_size=2)
+
+
+class WrongMasks(OwnData):
+    def val_dataloader(self) -> Any:
+        items = [{"image": torch.zeros(SHAPE), "mask": torch.zeros(1, 8, 8)}] * 4
+        return DataLoader(items, batch_size=2)
+
+
+class GreyMasks(OwnData):
+    def val_dataloader(self) -> Any:
+        return DataLoader([{"image": torch.zeros(SHAPE), "mask": torch.full(SHAPE, 255)}] * 4, batch_size=2)
+
+
+class NothingNormal(OwnData):
+    def val_dataloader(self) -> Any:
+        return DataLoader(Pictures(0, 6, seed=4), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Tuples, r'expected a batch \{"image": floating \(B, C, H, W\), .* got list'),
+        (WrongMasks, r"batch\['mask'\]: expected \[2, 1, 16, 16\], as the image's pixels, got \[2, 1, 8, 8\]"),
+        (GreyMasks, r"batch\['mask'\]: expected bool or 0 and 1, got values from 255 to 255; say what counts"),
+        (NothingNormal, "expected normal validation images, which calibrate the maps, got none; .*limit_val_batches"),
+    ],
+)
+def test_a_batch_that_is_none_is_named(tmp_path: Path, data: type[OwnData], message: str) -> None:
+    trainer = trainer_of(LocalizationCallback(["rec_l1"]), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        trainer.test(small(), data(), verbose=False)
+
+
+def test_images_of_another_shape_than_the_models_are_named(tmp_path: Path) -> None:
+    model = BetaVAE((3, 16, 16), latent=4, channels=(4, 8))
+    with pytest.raises(ValueError, match=r"expected images \['B', 3, 16, 16\].*got \[16, 1, 16, 16\]"):
+        trainer_of(LocalizationCallback(["rec_l1"]), tmp_path, num_sanity_val_steps=0).fit(model, OwnData())
+
+
+def test_a_checkpoint_loads_by_itself(tested, tmp_path: Path) -> None:
+    trainer, model, callback, data = tested
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    loaded = BetaVAE.load_from_checkpoint(tmp_path / "model.ckpt")
+    assert torch.equal(loaded(data.test.images), model(data.test.images))
+    localizer = Localizer(loaded, ["rec_l1"])
+    localizer.calibrate([{"image": data.val.images[~data.val.mask.flatten(1).any(1)]}])
+    score = localizer(data.test.images)["rec_l1"]
+    assert torch.equal(score, callback.localizer(data.test.images)["rec_l1"])
+    assert torch.allclose(
+        localizer.calibrated("rec_l1", score), callback.localizer.calibrated("rec_l1", score), atol=1e-3
+    )
+
+
+def table_of_a_test(devices: int, folder: Path) -> None:
+    """Train for nothing, test, and write the table, in one process or several."""
+    warnings.filterwarnings("ignore")
+    callback, model = LocalizationCallback(PREDICTORS, LocalizationConfig(monitor_every=1, metrics=OWN)), small()
+    strategy = "ddp" if devices > 1 else "auto"
+    trainer = trainer_of(callback, folder, devices=devices, strategy=strategy, max_epochs=1, limit_train_batches=0)
+    trainer.fit(model, OwnData())
+    looks = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    trainer.test(model, OwnData(), verbose=False)
+    assert callback.table().equals(callback.table())
+    table = callback.table().assign(**looks, surroundings=callback.surroundings.means()["normal_error_near"])
+    table.to_csv(folder / f"table_{devices}_{trainer.global_rank}.csv")
+
+
+def test_two_processes_reach_the_numbers_of_one(tmp_path: Path) -> None:
+    for devices in (1, 2):
+        done = subprocess.run(
+            [sys.executable, __file__, str(devices), tmp_path], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    alone, *both = (pd.read_csv(tmp_path / f"table_{name}.csv", index_col=0) for name in ("1_0", "2_0", "2_1"))
+    assert set(OWN) < set(alone)
+    for table in both:
+        pd.testing.assert_frame_equal(table, alone, rtol=1e-5)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    table_of_a_test(int(sys.argv[1]), Path(sys.argv[2]))
