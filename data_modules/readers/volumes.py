@@ -135,6 +135,7 @@ def _read_file(path: Path, channels: Channels) -> list[Volume]:
         read = _read_metaimage if path.name.endswith((".mha", ".mhd")) else _read_nibabel
         arrays, affine = read(path, channels)
         orientation = nib.io_orientation(affine)
+        affine = affine @ nib.orientations.inv_ornt_aff(orientation, arrays[0].shape)
     except DataError:
         raise
     except UNREADABLE as error:
@@ -142,7 +143,6 @@ def _read_file(path: Path, channels: Channels) -> list[Volume]:
         raise DataError(
             f"{path}: cannot be read as a volume ({reason}); it is damaged or no NIfTI: copy it again"
         ) from error
-    affine = affine @ nib.orientations.inv_ornt_aff(orientation, arrays[0].shape)
     return [
         Volume(nib.apply_orientation(array, orientation), affine, str(path) if channel is None else f"{path}#{channel}")
         for array, channel in zip(arrays, channels, strict=True)

@@ -82,15 +82,15 @@ def encode(case: Slices, storage: str, content: str = "") -> Block:
     return Block(arrays, entry)
 
 
-def as_stored(case: Slices, storage: str, step: int = 1) -> Tensor:
-    """The image (n, C, H, W) float32 of a case as a store gives it back that holds every `step`-th of its slices.
+def as_stored(case: Slices, storage: str, held: Sequence[int] | slice = slice(None)) -> Tensor:
+    """The image (n, C, H, W) float32 of a case as a store gives it back that holds these of its slices, by position.
 
     Raises DataError as `encode`.
     """
     _check_range(case, storage)
     if storage != "uint8":
         return case.image.half().float()
-    zero, levels = _levels(case.image[::step])
+    zero, levels = _levels(case.image[held])
     stored = torch.from_numpy(_quantized(case.image, zero, levels))
     scale = Scale(*(torch.tensor([values], dtype=torch.float32)[..., None, None] for values in (zero, levels)))
     return scale(stored, torch.zeros(len(stored), dtype=torch.int64))

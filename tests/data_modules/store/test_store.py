@@ -189,7 +189,8 @@ def test_as_stored_gives_what_a_store_of_some_of_the_slices_gives_back(tmp_path,
         case, **{name: getattr(case, name)[::every] for name in ("image", "mask", "foreground", "number", "labelled")}
     )
     store = store_of(tmp_path, [kept], storage=storage)
-    given = as_stored(case, storage, every)
+    given = as_stored(case, storage, slice(None, None, every))
     assert torch.equal(given[::every], store.batch(np.arange(len(store)))["image"])
+    assert torch.equal(as_stored(case, storage, [0, 2, 4, 6, 8]), given)
     assert given.shape == case.image.shape
     assert torch.equal(as_stored(kept, storage), given[::every])

@@ -1,0 +1,193 @@
+"""One run, or several runs of one setting, as what is applied to files."""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.config.schema import RunConfig
+from anomaly_bench.ensembles.finished import FinishedRun, check_alike
+from anomaly_bench.localization import Localizer
+from anomaly_bench.localization.trained import CONFIG_FILE, config_of, result_of
+from anomaly_bench.metrics.bins import bin_lower_edge
+from anomaly_bench.predictors import SeedEnsemble
+from anomaly_bench.predictors.ensemble import TimedMap
+from anomaly_bench.runs.code_digest import source_digest
+from data_modules.base.batch import AnomalyBatch
+from leaderboard.record import RESULT_FILE, RunResult
+
+
+class Look(NamedTuple):
+    """What a predictor makes of images: maps (B, 1, H, W) float32 and, of each image, its score (B,) and its place (B,).
+
+    A score is the mean of the highest share of the foreground pixels, the place the share of normal validation images that
+    score lower; of several runs the mean of what it is with each.
+    """
+
+    score: Tensor
+    image_score: Tensor
+    place: Tensor
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The models of runs that differ in their seed alone, with the predictors that are asked for.
+
+    Of one run: its raw maps, calibrated and cut at the run's own threshold. Of several: the mean of their calibrated maps
+    (SeedEnsemble), which is in [0, 1] and its own calibrated map.
+    """
+
+    runs: tuple[FinishedRun, ...]
+    localizers: tuple[Localizer, ...]
+    config: RunConfig
+
+    @classmethod
+    def load(cls, folders: Sequence[Path], predictors: Sequence[str], device: str) -> Applied:
+        """Raises ResultError for what is no finished run, or of another version; ConfigError for runs of several settings."""
+        runs = [FinishedRun(result_of(folder), folder) for folder in folders]
+        _check_one_setting(runs)
+        runs.sort(key=lambda run: run.result.seed)
+        if len(runs) > 1:
+            check_alike(runs)
+        names = list(predictors) or [default_predictor([run.result for run in runs])]
+        localizers = tuple(Localizer.load(run.folder, names, device) for run in runs)
+        return cls(tuple(runs), localizers, config_of(runs[0].folder))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.localizers[0].suite.shown
+
+    @property
+    def alone(self) -> bool:
+        return len(self.runs) == 1
+
+    def look(self, batch: AnomalyBatch) -> dict[str, Look]:
+        """What each predictor makes of a batch."""
+        foreground, places = batch["foreground"], dict[str, list[Tensor]]()
+
+        def maps(member: Localizer) -> dict[str, TimedMap]:
+            timed = member.maps(batch)
+            for name, (score, _) in timed.items():
+                scores = member.image_scores(score.nan_to_num(), foreground)
+                places.setdefault(name, []).append(member.standing(name, scores))
+            if self.alone:
+                return timed
+            return {name: (member.calibrated(name, score), seconds) for name, (score, seconds) in timed.items()}
+
+        each = map(maps, self.localizers)
+        joined = next(each) if self.alone else SeedEnsemble("mean").maps(each)
+        return {
+            name: Look(
+                score.float(),
+                self.localizers[0].image_scores(score.nan_to_num(), foreground),
+                torch.stack(places[name]).mean(0),
+            )
+            for name, (score, _) in joined.items()
+        }
+
+    def calibrated(self, name: str, score: Tensor) -> Tensor:
+        """Scores as shares of normal validation pixels that score lower; of several runs the mean share, as they are."""
+        return self.localizers[0].calibrated(name, score) if self.alone else score
+
+    def threshold(self, name: str) -> float:
+        """The least float32 score that is called anomalous.
+
+        Of several runs 1 − fpr / 2: how the seeds depend on each other is not known, and twice the mean of p-values is a
+        p-value however they depend (Vovk and Wang 2020, doi:10.1093/biomet/asaa027), so that at most the share `fpr` of normal
+        pixels is called anomalous.
+        """
+        if not self.alone:
+            return 1 - self.config.localization.fpr / 2
+        learned = self.localizers[0].learned
+        known = learned.calibration[name]
+        return bin_lower_edge(learned.thresholds[name], known.pivot, known.bits)
+
+    @property
+    def threshold_rule(self) -> str:
+        """How the threshold was set, in words."""
+        fpr = self.config.localization.fpr
+        if self.alone:
+            return f"at most {fpr:.3g} of the pixels of the run's normal validation images score as high"
+        return f"1 - {fpr:.3g} / 2 of the mean share: at most {fpr:.3g} of normal pixels, however the seeds agree"
+
+    def notes(self, chosen: bool) -> list[str]:
+        """What the user should know. chosen: whether the predictor was not named, but is the default."""
+        notes = []
+        if chosen:
+            best = self.runs[0].result.predictors[self.names[0]].validation["ap"].value
+            why = "its first, as it had no anomaly to validate on" if best is None else "the best AP on validation"
+            notes.append(f"predictor {self.names[0]}, of the run's {len(self.runs[0].result.predictors)}: {why}")
+        notes += [
+            f"{run.folder}: made by another version of this code, so that maps may differ from those of its test"
+            for run in self.runs
+            if run.result.provenance.source_digest != source_digest()
+        ]
+        return notes
+
+    def about(self) -> list[dict[str, object]]:
+        """What a record says of the runs."""
+        return [
+            {
+                "run_id": run.result.run_id,
+                "folder": str(run.folder),
+                "dataset": run.result.dataset,
+                "model": run.result.model,
+                "beta": run.result.beta,
+                "seed": run.result.seed,
+            }
+            for run in self.runs
+        ]
+
+    def segmented(self, name: str, score: Tensor) -> Tensor:
+        """Which scores are called anomalous, bool."""
+        return self.localizers[0].segmented(name, score) if self.alone else score >= self.threshold(name)
+
+
+def default_predictor(results: Sequence[RunResult]) -> str:
+    """The row with the best AP on validation (mean over runs); the first one where there was no anomaly to validate on."""
+
+    def reached(name: str) -> float:
+        values = [result.predictors[name].validation["ap"].value for result in results]
+        known = [value for value in values if value is not None]
+        return mean(known) if len(known) == len(values) else -math.inf
+
+    return max(results[0].predictors, key=reached)
+
+
+def _check_one_setting(runs: Sequence[FinishedRun]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        if run.result.setting_id != first.result.setting_id:
+            raise ConfigError(
+                f"{run.folder}: its settings are not those of {first.folder}; several runs are localized with together only "
+                "if they differ in nothing but the seed: name the runs of one setting"
+            )
+
+
+def split_runs(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The folders of runs that the first arguments name, as paths or globs, and the other arguments.
+
+    The first argument always names runs, the following ones as long as they are folders of runs. Ensembles over seeds, which
+    lie beside their runs and have no model of their own, are passed over where runs are named too.
+    """
+    folders: list[Path] = []
+    for used, text in enumerate(arguments):
+        path = Path(text).expanduser()
+        found = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path)))]  # noqa: PTH207
+        runs = [folder for folder in found if any((folder / name).exists() for name in (CONFIG_FILE, RESULT_FILE))]
+        if used and not runs:
+            break
+        folders += runs or [path]
+    else:
+        used = len(arguments)
+    own = [folder for folder in folders if (folder / CONFIG_FILE).exists()]
+    return own or folders, list(arguments[used:])

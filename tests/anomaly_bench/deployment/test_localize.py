@@ -1,0 +1,379 @@
+"""A trained run applied to files: the same maps as its test's, in the geometry of each file."""
+
+import csv
+import errno
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from fakes import write_mvtec
+from PIL import Image
+from scans import blob, block, oblique, write_scan
+from sklearn.metrics import average_precision_score, roc_auc_score
+from small_runs import SMALL
+
+from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.load import load_config
+from anomaly_bench.deployment import localize_files
+from anomaly_bench.deployment.applied import split_runs
+from anomaly_bench.localization import callback
+from anomaly_bench.runs.data import build_data
+from anomaly_bench.runs.run import run
+from data_modules.transforms.slicing import planes
+
+pytestmark = pytest.mark.slow
+
+
+def finished(config, root):
+    """The folder of the run, done now, and what its test saw: by subject and slice, each predictor's map (H, W)."""
+    seen, patch = {}, pytest.MonkeyPatch()
+
+    def count(tallies, maps, batch):
+        if any(tally.per_subject for tally in tallies.values()):
+            for row, key in enumerate(zip(batch["subject"].tolist(), batch["slice"].tolist(), strict=True)):
+                seen[key] = {name: maps[name][0][row, 0] for name in tallies}, batch["foreground"][row, 0]
+        return counted(tallies, maps, batch)
+
+    counted = callback.count
+    patch.setattr(callback, "count", count)
+    result = run(config)
+    patch.undo()
+    subjects = build_data(config, Reporter()).store.subjects
+    (folder,) = (path.parent for path in root.rglob("result.json") if result.run_id in path.read_text())
+    return folder, {(subjects[subject], number): found for (subject, number), found in seen.items()}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two seeds of a run on pictures of 24 pixels at that very size: their folders, and what the first one's test saw."""
+    root = tmp_path_factory.mktemp("pictures")
+    write_mvtec(root / "mvtec" / "tile")
+    data = ["dataset=mvtec_ad", "dataset.category=tile", "dataset.split.holdout=0.3", f"dataset.root={root / 'mvtec'}"]
+    given = [*data, f"out={root / 'runs'}", f"cache_dir={root / 'cache'}", *SMALL, "dataset.size=[24,24]"]
+    first, seen = finished(load_config([*given, "localization.bits=20"]), root)
+    second, _ = finished(load_config([*given, "localization.bits=20", "seed=1"]), root)
+    return root / "mvtec", [first, second], seen
+
+
+def volumes_run(root, *more):
+    given = ["dataset=brats", f"dataset.root={root / 'brats'}", "dataset.min_foreground=0.1"]
+    split = ["dataset.split.val=0.3", "dataset.split.test=0.3", "dataset.split.salt=b"]
+    given += [*split, f"out={root / 'runs'}", f"cache_dir={root / 'cache'}", *SMALL, *more]
+    return finished(load_config(given), root)
+
+
+@pytest.fixture(scope="module", params=["float16", "uint8"])
+def volumes(request, tmp_path_factory):
+    """A run on every second slice of brains whose square box has three times the run's pixels along a side."""
+    root = tmp_path_factory.mktemp("volumes")
+    for index in range(8):
+        subject = root / "brats" / f"BraTS2021_{index:05d}" / f"BraTS2021_{index:05d}"
+        values, label = block(index), np.zeros((46, 50, 8))
+        label[20:26, 20:26, 3:6] = 2
+        values[label > 0] += 80
+        write_scan(Path(f"{subject}_flair.nii.gz"), values, oblique((1.0, 1.05, 3.0)))
+        nib.save(nib.Nifti1Image(label.astype(np.uint8), oblique((1.0, 1.05, 3.0))), f"{subject}_seg.nii.gz")
+    folder, seen = volumes_run(root, "dataset.slice_step=2", f"dataset.storage={request.param}")
+    return root / "brats", folder, seen
+
+
+def test_a_picture_gets_the_map_that_the_test_saw(pictures, tmp_path):
+    root, (folder, _), seen = pictures
+    names = list(next(iter(seen.values()))[0])
+    assert len(names) == 10
+    inputs = [root / subject for subject, _ in seen]
+    outcome = localize_files(folder, inputs, tmp_path, predictors=names)
+    assert not outcome.problems
+    assert len(outcome.done) == len(seen)
+    for record, (maps, _) in zip(outcome.done, seen.values(), strict=True):
+        for name in names:
+            written = np.load(record["predictors"][name]["files"]["map.npy"])
+            assert written.dtype == np.float32
+            np.testing.assert_allclose(written, maps[name], rtol=0, atol=1e-6)
+
+
+def test_a_volume_gets_the_map_that_the_test_saw(volumes, tmp_path):
+    root, folder, seen = volumes
+    names = list(next(iter(seen.values()))[0])
+    subjects = sorted({subject for subject, _ in seen})
+    outcome = localize_files(folder, [root / subject for subject in subjects], tmp_path, predictors=names)
+    assert not outcome.problems
+    compared = 0
+    for record, subject in zip(outcome.done, subjects, strict=True):
+        assert record["name"] == subject
+        for name in names:
+            image = nib.load(record["predictors"][name]["files"]["map.nii.gz"])
+            there = planes(nib.as_closest_canonical(image).get_fdata(dtype=np.float32), "axial")
+            for (one, number), (maps, foreground) in seen.items():
+                if one == subject:
+                    # the box begins at row 1 and column -1: see scans.block; every third voxel is a pixel's centre
+                    at_centres = there[number][2:50:3, 0:46:3]
+                    np.testing.assert_allclose(
+                        at_centres[foreground], maps[name][foreground].numpy(), rtol=1e-6, atol=1e-6
+                    )
+                    compared += 1
+    assert compared == len(seen) * len(names)
+    assert record["geometry"]["slices"] == 6  # of which the run has seen three
+
+
+def test_all_slices_are_looked_at_if_asked_for_and_the_others_stay_as_they_are(volumes, tmp_path):
+    _, folder, _ = volumes
+    scan, affine = tmp_path / "cone.nii.gz", oblique((1.0, 1.05, 3.0))
+    values = block(5)
+    values[8:, :, 5:] = 0
+    write_scan(scan, values, affine)
+    given = {"predictors": ["rec_l1"], "overlay": False}
+    (some,), (every,) = (
+        localize_files(folder, scan, tmp_path / str(wanted), all_slices=wanted, **given).done
+        for wanted in (False, True)
+    )
+    rows = [record["predictors"]["rec_l1"]["slices"] for record in (some, every)]
+    assert [row["slice"] for row in rows[0]] == [1, 2, 3, 4]
+    assert [row["slice"] for row in rows[1]] == [1, 2, 3, 4, 5, 6]
+    assert [row["image_score"] for row in rows[0]] == pytest.approx(
+        [row["image_score"] for row in rows[1][:4]], abs=1e-6
+    )
+
+
+def test_a_blob_is_found_at_its_place_in_an_oblique_anisotropic_scan_and_the_header_is_the_sources(tmp_path):
+    spacing, shape = (0.9, 1.25, 2.4), (80, 64, 24)
+    affine = oblique(spacing)
+    for index in range(9):
+        subject = tmp_path / "brats" / f"BraTS2021_{index:05d}" / f"BraTS2021_{index:05d}"
+        write_scan(Path(f"{subject}_flair.nii.gz"), block(index, shape), affine)
+        label = np.zeros(shape, np.uint8)
+        label[40:44, 30:34, 10:14] = 1
+        nib.save(nib.Nifti1Image(label, affine), f"{subject}_seg.nii.gz")
+    resampled = "dataset.preprocess.spacing={use: Spacingd, pixdim: [1.0, 1.0, 1.0]}"
+    folder, _ = volumes_run(tmp_path, resampled, "dataset.size=[48,48]", "predictors.only=[intensity,rec_l1]")
+    centre = affine[:3, :3] @ [51.3, 24.6, 9.2] + affine[:3, 3]
+    values = block(77, shape) + 300 * blob(shape, affine, centre, 5.0)
+    scan = tmp_path / "scan.nii.gz"
+    write_scan(scan, values, affine)
+    outcome = localize_files(folder, scan, tmp_path / "maps", predictors=["intensity", "rec_l1"])
+    (record,) = outcome.done
+    source = nib.load(scan)
+    assert (source.dataobj.slope, source.dataobj.inter, source.get_data_dtype()) == (0.5, 10, np.int16)
+    for name, found in record["predictors"].items():
+        region = found["regions"][0]
+        place = [region[f"centroid_{axis}_mm"] for axis in "xyz"]
+        assert np.all(np.abs(np.linalg.inv(affine[:3, :3]) @ (place - centre)) <= 1), name
+        for end, kind in (("map", np.float32), ("calibrated", np.float32), ("segmentation", np.uint8)):
+            image = nib.load(found["files"][f"{end}.nii.gz"])
+            assert (image.shape, image.get_data_dtype()) == (shape, kind)
+            np.testing.assert_array_equal(image.affine, source.affine)
+            for key in ("sform_code", "qform_code", "xyzt_units", "pixdim", "srow_x", "quatern_b", "qoffset_z"):
+                np.testing.assert_array_equal(image.header[key], source.header[key])
+            assert image.dataobj.slope == 1
+            assert image.dataobj.inter == 0
+            assert not image.get_fdata()[values == 0].all()
+        voxels = nib.load(found["files"]["segmentation.nii.gz"]).get_fdata().sum()
+        assert found["anomalous"] == pytest.approx(voxels * np.prod(spacing))
+        assert sum(region["volume_mm3"] for region in found["regions"]) == pytest.approx(found["anomalous"])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_pictures_of_any_size_and_mode_get_maps_of_their_own_size_turned_as_they_are_shown(pictures, tmp_path, mode):
+    _, (folder, _), _ = pictures
+    array = np.full((31, 57, 4), 120, np.uint8)
+    array[4:12, 40:50] = 255
+    array[..., 3] = 255
+    picture, exif = Image.fromarray(array).convert(mode), Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    picture.save(tmp_path / "p.png", exif=exif)
+    (record,) = localize_files(folder, tmp_path / "p.png", tmp_path / "maps", predictors=["intensity"]).done
+    found = record["predictors"]["intensity"]
+    raw = np.load(found["files"]["map.npy"])
+    share = Image.open(found["files"]["calibrated.png"])
+    assert raw.shape == (57, 31)
+    assert (share.size, share.mode) == ((31, 57), "I;16")
+    row, column = np.argwhere(raw >= raw.max() - 1e-3).mean(0)
+    assert (abs(row - 44.5) < 1.5, abs(column - 22.5) < 1.5) == (True, True)
+    segmentation = np.asarray(Image.open(found["files"]["segmentation.png"])) > 0
+    np.testing.assert_array_equal(segmentation, raw >= np.float32(found["threshold"]))
+
+
+def test_the_mask_gives_the_metrics_of_scikit_learn_on_the_sources_grid(volumes, tmp_path):
+    root, folder, seen = volumes
+    subject = next(iter(seen))[0]
+    pattern = str(root / "{folder}" / "{folder}_seg.nii.gz")
+    (record,) = localize_files(folder, root / subject, tmp_path, predictors=["rec_l1"], mask=pattern).done
+    found = record["predictors"]["rec_l1"]
+    raw, called = (nib.load(found["files"][f"{end}.nii.gz"]).get_fdata() for end in ("map", "segmentation"))
+    label = nib.load(record["mask"]).get_fdata() > 0
+    looked = raw != 0
+    metrics = found["metrics"]
+    assert metrics["anomalous_inside"] == (label & looked).sum()
+    assert metrics["auroc"] == pytest.approx(roc_auc_score(label[looked], raw[looked]), abs=1e-6)
+    assert metrics["ap"] == pytest.approx(average_precision_score(label[looked], raw[looked]), abs=1e-6)
+    hits = (label & (called > 0)).sum()
+    assert metrics["dice"] == pytest.approx(2 * hits / (called.sum() + (label & looked).sum()))
+    assert metrics["dice_oracle"] >= metrics["dice"]
+
+
+def test_several_seeds_are_one_ensemble_of_calibrated_maps(pictures, tmp_path):
+    root, folders, _ = pictures
+    picture = root / "tile/test/square/000.png"
+    outcome = localize_files(folders, picture, tmp_path / "both", predictors=["rec_l1"])
+    shares = []
+    for folder in folders:
+        (record,) = localize_files(folder, picture, tmp_path / folder.name, predictors=["rec_l1"]).done
+        files = record["predictors"]["rec_l1"]["files"]
+        shares.append(np.asarray(Image.open(files["calibrated.png"])) / 65535)
+    (record,) = outcome.done
+    found = record["predictors"]["rec_l1"]
+    joined = np.load(found["files"]["map.npy"])
+    np.testing.assert_allclose(joined, np.mean(shares, axis=0), atol=1e-5)
+    assert found["threshold"] == 1 - 0.01 / 2
+    assert [run_["seed"] for run_ in record["runs"]] == [0, 1]
+
+
+def said(cli, *arguments):
+    """The lines on standard error but for notes, of a call that has to end with 2."""
+    code, _, err = cli("localize", *map(str, arguments))
+    assert code == 2
+    assert "Traceback" not in err
+    return [line for line in err.splitlines() if not line.startswith("note:")]
+
+
+def test_bad_pictures_are_a_line_each_and_the_others_are_done(cli, pictures, tmp_path):
+    root, (folder, _), _ = pictures
+    good = root / "tile/test/square/000.png"
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (5, 9)).save(tmp_path / "small.png")
+    Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(tmp_path / "wide.png")
+    inputs = [tmp_path / "broken.png", tmp_path / "small.png", good, tmp_path / "gone.png", tmp_path / "wide.png"]
+    lines = said(cli, folder, *inputs, "--out", tmp_path / "maps", "--predictor", "rec_l1", "--predictor", "grad_kl")
+    assert len(lines) == 3
+    for name, reason in (
+        ("gone.png", "no such file"),
+        ("broken.png", "cannot be read as a picture"),
+        ("small.png", "has 9×5 pixels, the run's network sees 24×24; expected at least half as many"),
+    ):
+        assert any(name in line and reason in line for line in lines)
+    written = {path.name for path in (tmp_path / "maps").iterdir()}
+    ends = ("map.npy", "calibrated.png", "segmentation.png", "regions.csv", "overlay.png")
+    expected = {f"{name}_{row}_{end}" for name in ("000", "wide") for row in ("rec_l1", "grad_kl") for end in ends}
+    assert written == {*expected, "000.json", "wide.json", "summary.csv"}
+    with (tmp_path / "maps/summary.csv").open() as stream:
+        assert [(row["name"], row["predictor"]) for row in csv.DictReader(stream)] == [
+            (name, row) for name in ("000", "wide") for row in ("rec_l1", "grad_kl")
+        ]
+
+
+def test_files_that_are_there_are_kept_without_overwrite(cli, pictures, tmp_path):
+    root, (folder, _), _ = pictures
+    one, two = (root / f"tile/test/square/{number:03d}.png" for number in (0, 1))
+    given = ("--out", str(tmp_path), "--predictor", "intensity", "--no-overlay")
+    assert cli("localize", str(folder), str(one), *given)[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert tmp_path / "000_overlay.png" not in before
+    (tmp_path / "000_map.npy").write_bytes(b"mine")
+    (line,) = said(cli, folder, one, two, *given)
+    assert "000.json: is there already, so that" in line
+    assert (tmp_path / "000_map.npy").read_bytes() == b"mine"
+    assert (tmp_path / "001.json").exists()
+    code, out, _ = cli("localize", str(folder), str(one), *given, "--overwrite", "--json")
+    assert code == 0
+    assert (tmp_path / "000_map.npy").read_bytes() == before[tmp_path / "000_map.npy"]
+    assert json.loads(out) == json.loads((tmp_path / "000.json").read_text())
+    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 3
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_written_input(cli, pictures, tmp_path, monkeypatch):
+    root, (folder, _), _ = pictures
+
+    def full(path, content):
+        if path.name.startswith("000_calibrated"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(path, content)
+
+    whole = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", full)
+    inputs = [root / f"tile/test/square/{number:03d}.png" for number in (0, 1)]
+    (line,) = said(cli, folder, *inputs, "--out", tmp_path, "--predictor", "intensity")
+    assert f"{tmp_path}: the disk is full" in line
+    assert {path.name.split("_")[0].split(".")[0] for path in tmp_path.iterdir()} == {"001", "summary"}
+
+
+def test_bad_volumes_are_a_line_each_and_the_others_are_done(cli, volumes, tmp_path):
+    root, folder, _ = volumes
+    good, affine = next(root.iterdir()), oblique((1.0, 1.05, 3.0))
+    flat = (block(0) > 0) * 100.0
+    write_scan(tmp_path / "empty.nii.gz", np.zeros((46, 50, 8)), affine)
+    write_scan(tmp_path / "flat.nii.gz", flat, affine)
+    write_scan(tmp_path / "long.nii.gz", block(1), oblique((1.0, 2.0, 3.0)))
+    write_scan(tmp_path / "small.nii.gz", block(2, (11, 11, 8)), affine)
+    nib.save(nib.Nifti1Image(np.stack([block(3)] * 2, -1).astype(np.float32), affine), tmp_path / "four.nii.gz")
+    singular = nib.Nifti1Image(block(3).astype(np.float32), None)
+    singular.header.set_sform(np.zeros((4, 4)), 1)
+    nib.save(singular, tmp_path / "singular.nii.gz")
+    names = ("empty", "flat", "long", "small", "four", "singular")
+    inputs = [*(tmp_path / f"{name}.nii.gz" for name in names), good, f"t1={tmp_path / 'flat.nii.gz'}"]
+    lines = said(cli, folder, *inputs, "--out", tmp_path / "maps", "--predictor", "intensity")
+    assert len(lines) == len(names) + 1
+    for name, reason in (
+        ("empty", "no brain voxel"),
+        ("flat", "the volume is empty"),
+        ("long", "would distort the head"),
+        ("small", "its brain's box has 5×5 pixels, the run's network sees 16×16"),
+        ("four", "expected one 3D volume, found shape"),
+        ("singular", "cannot be read as a volume"),
+        ("t1=", "no such modality"),
+    ):
+        assert any(name in line and reason in line for line in lines), (name, lines)
+    assert (tmp_path / "maps" / f"{good.name}.json").exists()
+
+
+def test_runs_that_cannot_be_applied_are_one_line(cli, pictures, volumes, tmp_path):
+    root, (first, _), _ = pictures
+    picture = root / "tile/test/square/000.png"
+    for name in ("unfinished", "other"):
+        (tmp_path / name).mkdir()
+        for file in first.iterdir():
+            if file.is_file():
+                (tmp_path / name / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "unfinished/result.json").unlink()
+    checkpoint = torch.load(tmp_path / "other/model.ckpt", weights_only=True)
+    checkpoint["state_dict"].popitem()
+    torch.save(checkpoint, tmp_path / "other/model.ckpt")
+    for runs, reason in (
+        ([tmp_path / "unfinished"], "no finished run"),
+        ([tmp_path / "other"], "model.ckpt: expected the model of a finished run"),
+        ([tmp_path / "gone"], "gone"),
+        ([first, volumes[1]], "its settings are not those of"),
+        ([first, first], "same seed"),
+    ):
+        (line,) = said(cli, *runs, picture, "--out", tmp_path / "maps")
+        assert reason in line
+    (line,) = said(cli, first, picture, "--predictor", "rec_l9", "--out", tmp_path / "maps")
+    assert "rec_l9" in line
+    (line,) = said(cli, first, picture, "--device", "gpu9", "--out", tmp_path / "maps")
+    assert "--device gpu9: cannot be used here" in line
+    assert not (tmp_path / "maps").exists()
+
+
+def test_the_default_predictor_is_the_best_on_validation_and_is_told(cli, pictures, tmp_path):
+    root, (folder, _), _ = pictures
+    result = json.loads((folder / "result.json").read_text())["predictors"]
+    best = max(result, key=lambda name: result[name]["validation"]["ap"]["value"])
+    code, out, err = cli("localize", str(folder), str(root / "tile/test/square/000.png"), "--out", str(tmp_path))
+    assert code == 0
+    assert f"note: predictor {best}, of the run's 10: the best AP on validation" in err
+    assert "higher than" in out
+    assert list(json.loads((tmp_path / "000.json").read_text())["predictors"]) == [best]
+
+
+def test_a_glob_of_runs_passes_over_the_ensemble_beside_them(pictures, tmp_path):
+    _, (first, second), _ = pictures
+    beside = first.parent / "tile-2seeds-mean-1"
+    beside.mkdir()
+    (beside / "result.json").write_text("{}")
+    folders, inputs = split_runs([str(first.parent / "*"), "a.png", "b.png"])
+    assert (sorted(folders), inputs) == (sorted([first, second]), ["a.png", "b.png"])
+    assert split_runs([str(first), str(second), "a.png"]) == ([first, second], ["a.png"])
+    (beside / "result.json").unlink()
+    beside.rmdir()
