@@ -28,7 +28,7 @@ from leaderboard.record import Measure, PredictorResult, SubsetChoice
 
 from .batches import completed, on_cpu
 from .learned import Learned
-from .loaders import Images, Numbers, names_of
+from .loaders import Images, Numbers, names_of, validation_loaders
 from .localizer import Advance, Localizer, no_advance
 from .passes import Validation, count, fresh, prepare, rec_levels
 from .surroundings import Surroundings
@@ -111,11 +111,11 @@ class LocalizationCallback(pl.Callback):
         }
 
     def table(self, part: str = "test") -> DataFrame:
-        """A row per predictor: every metric, then each one's bounds and, over subjects, its 95 % interval.
+        """A row per predictor: every metric, then the bounds of those that histograms leave any, and intervals over subjects.
 
         `auroc`, …; then `auroc_low` and `auroc_high`, between which the value is certain to lie, and `auroc_ci_low` and
-        `auroc_ci_high` of a bootstrap over test subjects, where there are any. part: "test", or "validation" for the images
-        that thresholds and choices come from. Raises ValueError before the trainer has tested or validated.
+        `auroc_ci_high`, 95 % of a bootstrap over test subjects. part: "test", or "validation": the images that thresholds and
+        choices come from. Raises ValueError before the trainer has tested or validated.
         """
         if part == "test":
             return table_of({name: result.test for name, result in self.results().items()})
@@ -241,7 +241,8 @@ class LocalizationCallback(pl.Callback):
     def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn all that there is to learn from the validation images."""
         model, data = vae_of(pl_module), trainer.datamodule  # type: ignore[attr-defined]
-        normal, anomalous = (Images(trainer, self._given, anomalous=kind) for kind in (False, True))
+        loaders = validation_loaders(trainer, self._given)
+        normal, anomalous = (Images(trainer, loaders, anomalous=kind) for kind in (False, True))
         if next(iter(normal), None) is None:
             raise ValueError(
                 "expected normal validation images, which calibrate the maps, got none; give the trainer a data module with "

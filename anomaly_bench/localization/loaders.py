@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,13 +22,11 @@ from .batches import chosen, completed
 class Images:
     """The validation images of a trainer with an anomalous pixel, or those without: batches that can be gone through again.
 
-    Those of its data module, or else those of the loaders that it was `given` to fit or validate, all of them in each process,
-    and of each loader as many batches as `limit_val_batches` says.
+    Of each loader as many batches as `limit_val_batches` says.
     """
 
-    def __init__(self, trainer: pl.Trainer, given: Any, anomalous: bool) -> None:
-        self.trainer, self.anomalous = trainer, anomalous
-        self.loaders = [undistributed(loader) for loader in _validation_loaders(trainer, given)]
+    def __init__(self, trainer: pl.Trainer, loaders: Sequence[Any], anomalous: bool) -> None:
+        self.trainer, self.loaders, self.anomalous = trainer, loaders, anomalous
 
     def batches(self) -> int:
         """How many batches there are, normal and anomalous together."""
@@ -113,9 +111,10 @@ def _sampler(loader: Any) -> Any:
     return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
 
 
-def _validation_loaders(trainer: pl.Trainer, given: Any) -> list[Any]:
+def validation_loaders(trainer: pl.Trainer, given: Any) -> list[Any]:
+    """Those of a trainer's data module, or else those that it was given to fit or validate: all images, in each process."""
     data: pl.LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
-    if data is None:
-        return flat(given)
-    data.setup("validate")  # a trainer that tests has only set up what it tests
-    return flat(data.val_dataloader())
+    if data is not None:
+        data.setup("validate")  # a trainer that tests has only set up what it tests
+        given = data.val_dataloader()
+    return [undistributed(loader) for loader in flat(given)]

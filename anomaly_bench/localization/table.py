@@ -14,7 +14,7 @@ BOUNDS = ("low", "high", "ci_low", "ci_high")
 
 
 def table_of(measures: Mapping[str, Mapping[str, Measure]]) -> DataFrame:
-    """A row per predictor: the value of every metric, then its bounds, `<metric>_low` and so on, where any row has them."""
+    """A row per predictor: the value of every metric, then `<metric>_low` and so on of those that are not known exactly."""
     from pandas import DataFrame
 
     rows = {
@@ -22,5 +22,7 @@ def table_of(measures: Mapping[str, Mapping[str, Measure]]) -> DataFrame:
         | {f"{key}_{bound}": getattr(measure, bound) for key, measure in row.items() for bound in BOUNDS}
         for name, row in measures.items()
     }
-    table = DataFrame.from_dict(rows, orient="index", dtype=float)
-    return table.rename_axis("predictor").dropna(axis="columns", how="all")
+    table = DataFrame.from_dict(rows, orient="index", dtype=float).rename_axis("predictor")
+    exact = [key for key in next(iter(measures.values()), ()) if (table[f"{key}_low"] == table[f"{key}_high"]).all()]
+    table = table.drop(columns=[f"{key}_{bound}" for key in exact for bound in ("low", "high")])
+    return table.dropna(axis="columns", how="all")

@@ -1,0 +1,47 @@
+"""The Python that the documents show runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from anomaly_bench.config.load import load_config
+from anomaly_bench.runs.run import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = {name: (ROOT / name).read_text() for name in ("docs/python.md", "README.md")}
+
+
+def script_of(name: str) -> str:
+    """All Python blocks of a document, one after the other, with epochs that a test has time for."""
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENTS[name], re.DOTALL)
+    return re.sub(r"max_epochs=\d+", "max_epochs=2", "\n".join(blocks))
+
+
+def test_the_python_document_runs_word_for_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = [
+        "dataset=tiny_texture",
+        "trainer.max_epochs=1",
+        "predictors=fast",
+        "out=runs",
+        "localization.pictures=0",
+    ]
+    run(load_config(overrides))
+    (folder,) = (tmp_path / "runs").glob("tiny_texture-*")
+    script, names = re.sub(r"runs/tiny_texture-\S+(?=\")", str(folder), script_of("docs/python.md")), {}
+    exec(compile(script, "docs/python.md", "exec"), names)
+    assert list((tmp_path / "lightning_logs").glob("version_0/pictures/projection.png"))
+    assert names["found"].shape == names["maps"]["rec_l1"].shape == (32, 1, 64, 64)
+    assert 0 <= names["shares"].min() < names["shares"].max() <= 1
+    assert names["localization"].suite.shown == ("asymmetry", "rec_l1", "both")
+    assert names["low"] <= names["value"] <= names["high"]
+
+
+def test_the_readmes_script_is_the_beginning_of_the_python_document():
+    (script,) = re.findall(r"```python\n(.*?)```", DOCUMENTS["README.md"], re.DOTALL)
+    first = re.search(r"```python\n(.*?)```", DOCUMENTS["docs/python.md"], re.DOTALL).group(1)
+    bare = [re.sub(r"\s+#.*", "", line).replace(", NiftiDataModule", "") for line in first.splitlines()]
+    assert all(re.sub(r"\s+#.*", "", line) in bare for line in script.splitlines() if line)

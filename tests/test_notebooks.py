@@ -1,0 +1,35 @@
+"""The notebooks run as they stand, and show what they showed; UPDATE_NOTEBOOKS=1 writes what they show now."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+pytestmark = pytest.mark.slow
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb"))
+
+
+def kinds_of(notebook):
+    """By code cell, the kinds of its outputs."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [[sorted(output.get("data", {output.output_type: ""})) for output in cell.outputs] for cell in cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_its_outputs_are_of_the_kinds_that_it_is_kept_with(path, tmp_path):
+    kept = nbformat.read(path, 4)
+    update = "UPDATE_NOTEBOOKS" in os.environ
+    notebook = nbformat.from_dict(kept)
+    if not update:
+        for cell in notebook.cells:
+            cell.source = cell.source.replace("max_epochs=40", "max_epochs=2")
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # when it ran
+    if update:
+        nbformat.write(notebook, path)
+    assert kinds_of(notebook) == kinds_of(nbformat.read(path, 4))
+    assert any("image/png" in kinds for outputs in kinds_of(notebook) for kinds in outputs)
