@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -110,19 +111,25 @@ def localize_files(
         advance()
 
     def write(pair: tuple[Opened, dict[str, Look]]) -> Record:
-        return _written(applied, *pair, outputs)
+        record = _written(applied, *pair, outputs)
+        outcome.done.append(record)  # by who writes it, so that an interruption leaves no file that nobody knows of
+        return record
 
     try:
-        for future in ahead(write, _localized(applied, _groups(items, opener, outputs, size, failed), size), WRITERS):
-            try:
-                record = future.result()
-            except Exception as error:
-                failed(error)
-                continue
-            outcome.done.append(record)
-            done(record)
-            advance()
+        localized = _localized(applied, _groups(items, opener, outputs, size, failed), size)
+        with closing(ahead(write, localized, WRITERS)) as futures:
+            for future in futures:
+                try:
+                    record = future.result()
+                except Exception as error:
+                    failed(error)
+                    continue
+                outcome.done.append(record)
+                done(record)
+                advance()
     finally:
+        order = {item.name: position for position, item in enumerate(items)}
+        outcome.done.sort(key=lambda record: order[record["name"]])
         write_summary(folder, outcome.done)
     return outcome
 
@@ -166,7 +173,7 @@ def _groups(
         yield group
 
 
-def ahead(work: Callable[[A], B], items: Iterable[A], count: int) -> Iterator[Future[B]]:
+def ahead(work: Callable[[A], B], items: Iterable[A], count: int) -> Generator[Future[B], None, None]:
     """The work on each item in order, done by `count` other threads while the taker is at work with what is done.
 
     No more than `count` items are begun, or finished and not taken.
@@ -212,9 +219,13 @@ def _written(applied: Applied, opened: Opened, looks: Mapping[str, Look], output
             raise DataError(f"{item.first}: the map of {name} holds NaN or infinite scores; try another predictor")
         back, threshold = opened.back, applied.threshold(name)
         raw = back(look.score)
-        score = torch.from_numpy(raw)
-        calibrated = np.where(back.looked, applied.calibrated(name, score).numpy(), np.float32(0))
-        segmentation = applied.segmented(name, score).numpy() & back.looked
+        scores, calibrated, segmentation = (
+            torch.from_numpy(raw[back.looked]),
+            np.zeros_like(raw),
+            np.zeros_like(back.looked),
+        )
+        calibrated[back.looked] = applied.calibrated(name, scores).numpy()
+        segmentation[back.looked] = applied.segmented(name, scores).numpy()
         regions = opened.regions(segmentation, raw, calibrated)
         best = int(look.image_score.nan_to_num(-torch.inf).argmax())
         own = {

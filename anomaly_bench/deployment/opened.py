@@ -45,7 +45,7 @@ WHITEST = 0.9  # how white the upper one is drawn
 class Opened(ABC):
     """An input with the slices that the model is to see.
 
-    batch: image, foreground and slice of each as the run's store would give them. back: scores (n, 1, H, W) to the map on
+    image: (n, C, H, W) float32, as the run's store would give it. back: scores (n, 1, H, W) to the map on
     the source's grid, float32, 0 outside of `back.looked`; a volume (X, Y, Z) in RAS orientation, a picture (h, w).
     """
 
@@ -173,13 +173,12 @@ class OpenedVolume(Opened):
 
     def geometry(self) -> dict[str, Any]:
         sides = np.linalg.norm(self.source.affine[:3, :3], axis=0)
-        number = self.slices.number
         return {
             "shape": list(self.source.shape),
             "spacing_mm": [round(float(side), 6) for side in sides],
             "affine": self.source.affine.tolist(),
             "plane": self.config.plane,
-            "slices": len(number),
+            "slices": len(self),
         }
 
 
