@@ -124,7 +124,6 @@ def localize_files(
                 except Exception as error:
                     failed(error)
                     continue
-                outcome.done.append(record)
                 done(record)
                 advance()
     finally:
