@@ -68,6 +68,24 @@ def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvt
     assert done.returncode == 0, done.stderr
     assert "ensemble_mean" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir() if path != mvtec_root) == ["cache", "runs"]
+    (folder,) = (tmp_path / "runs").glob("mvtec_ad_tile-*")
+    picture = next(mvtec_root.glob("tile/test/good/*.png"))
+    localize = [sys.executable, "-m", "anomaly_bench", "localize", str(folder), str(picture), "--predictor", "rec_l1"]
+    done = subprocess.run(localize, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "maps").rglob(f"*{picture.stem}*.json"))
+
+
+def test_the_readmes_python_runs_outside_the_checkout(installed, tmp_path):
+    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "script.py").write_text(
+        script.replace("max_epochs=30", "max_epochs=1") + "\nprint(localization.table().index)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(installed), "ANOMALY_BENCH_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "['rec_l1', 'grad_kl', 'projection', 'ensemble_mean']" in done.stdout
 
 
 def test_make_help_lists_every_target():

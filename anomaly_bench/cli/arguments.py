@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from anomaly_bench.base.files import explained
-from anomaly_bench.config.folders import CONFIG_DIR_VARIABLE
+from data_modules.base.options.folders import CONFIG_DIR_VARIABLE
 
 from .completers import by_tab, finished_runs, folders_of_runs, overrides
 

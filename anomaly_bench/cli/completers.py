@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from anomaly_bench.config.folders import groups, options_of, searching
+from data_modules.base.options.folders import groups, options_of, searching
 
 Completer = Callable[..., list[str]]  # called with prefix=, the word so far, and parsed_args=, what stands before it
 RESULT = "result.json"

@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.config.folders import groups, options_of
 from data_modules.base.errors import did_you_mean
+from data_modules.base.options.folders import groups, options_of
 
 from .arguments import add_config_dir
 from .completers import by_tab, told_keys

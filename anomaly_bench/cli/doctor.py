@@ -25,8 +25,8 @@ def call(options: argparse.Namespace) -> int:
     """Print what was found; 1 if something stands in the way of a run, else 0."""
     from rich.console import Console
 
-    from anomaly_bench.config.folders import config_dirs, options_of
     from anomaly_bench.config.load import load_config
+    from data_modules.base.options.folders import config_dirs, options_of
     from data_modules.catalog.entries import look
 
     del options

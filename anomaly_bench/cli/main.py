@@ -11,8 +11,8 @@ from importlib.metadata import version
 
 from anomaly_bench.base.errors import is_users
 from anomaly_bench.base.revision import git_revision
-from anomaly_bench.config.folders import searching
 from data_modules.base.errors import DataError, NoSpaceError
+from data_modules.base.options.folders import searching
 
 from . import completion, config, data, doctor, wandb
 from .arguments import add_verb, add_verbs

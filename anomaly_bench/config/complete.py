@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .folders import groups, options_of
+from data_modules.base.options.folders import groups, options_of
+
 from .keys import keys
 
 SECTIONS = ("localization",)  # keys of the run's own that are in no group

@@ -15,10 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from anomaly_bench.base.errors import ConfigError
+from data_modules.base.options.folders import groups
 
 from .checks import check_values
 from .compose import SWEEP, compose_groups, parse, parse_one, to_config, update, with_schema
-from .folders import groups
 from .schema import RunConfig
 
 EXAMPLE = "sweep: {model.beta: [0.5, 1, 4], seed: [0, 1, 2]}"

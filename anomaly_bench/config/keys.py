@@ -21,8 +21,8 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from anomaly_bench.base.errors import ConfigError
 from data_modules.base.config import SCHEMAS
+from data_modules.base.options.folders import config_dir, config_dirs
 
-from .folders import config_dir, config_dirs
 from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, RunConfig
 
 KINDS: dict[str, Mapping[str, type[Any]]] = {"dataset": SCHEMAS, "model": MODEL_SCHEMAS, "engine": ENGINE_SCHEMAS}

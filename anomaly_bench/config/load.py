@@ -11,7 +11,6 @@ from anomaly_bench.base.errors import ConfigError
 
 from .checks import check_values
 from .compose import to_config, with_schema
-from .folders import config_dir as config_dir
 from .grid import load_grid
 from .messages import first_line
 from .schema import RunConfig

@@ -6,9 +6,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from data_modules.base.options import messages
+from data_modules.base.options.folders import groups
 from data_modules.base.options.messages import first_line as first_line
 
-from .folders import groups
 from .schema import MODEL_SCHEMAS
 
 

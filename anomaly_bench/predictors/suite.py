@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.config.folders import options_of
 from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import PredictorsConfig
 from data_modules.base.errors import did_you_mean
+from data_modules.base.options.folders import options_of
 
 from .base import REGISTER, Predictor, build_predictor
 from .ensemble import Calibrate, Ensemble, TimedMap

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(options: argparse.Namespace) -> tuple[int, Records]:
-    from anomaly_bench.config.folders import options_of
+    from data_modules.base.options.folders import options_of
     from data_modules.catalog.entries import look
 
     names = options_of("dataset")

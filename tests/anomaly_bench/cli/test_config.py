@@ -5,8 +5,8 @@ import json
 import pytest
 
 from anomaly_bench.cli.completers import told_keys
-from anomaly_bench.config.folders import groups, options_of
 from anomaly_bench.config.load import load_config
+from data_modules.base.options.folders import groups, options_of
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What may come next in an override."""
 
 from anomaly_bench.config.complete import completions
-from anomaly_bench.config.folders import options_of
+from data_modules.base.options.folders import options_of
 
 
 def test_groups_first_and_their_keys_after_a_dot():

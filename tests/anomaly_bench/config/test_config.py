@@ -8,11 +8,11 @@ from checkout import ROOT
 from omegaconf import OmegaConf
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.config.folders import config_dir
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.config.load import load_config, read_config, to_yaml
 from anomaly_bench.config.schema import MODEL_SCHEMAS, LocalizationConfig, RunConfig, TrainerConfig
 from data_modules.base.config import SCHEMAS, LayoutConfig, SplitConfig
+from data_modules.base.options.folders import config_dir
 
 PACKAGES = [ROOT / name for name in ("anomaly_bench", "data_modules")]
 SCHEMA_FILES = ("schema.py", "config.py")

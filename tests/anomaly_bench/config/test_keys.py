@@ -6,10 +6,10 @@ from typing import get_type_hints
 import pytest
 
 from anomaly_bench.config.checks import LOGGERS
-from anomaly_bench.config.folders import groups
 from anomaly_bench.config.keys import KINDS, keys, meanings, told, written
 from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import ModelConfig, RunConfig
+from data_modules.base.options.folders import groups
 
 PLACES = ["", "localization", *(group for group in groups() if group != "experiment")]
 

@@ -7,12 +7,12 @@ import pytorch_lightning as pl
 import torch
 from checkout import ROOT
 
-from anomaly_bench.config.folders import config_dir
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.runs.run import run
+from data_modules.base.options.folders import config_dir
 from data_modules.transforms.augment import check_augment
 
 TEXTURE = ["dataset=tiny_texture", "dataset.category=null"]

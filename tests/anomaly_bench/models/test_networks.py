@@ -7,10 +7,10 @@ from checkout import ROOT
 from torch import nn
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.config.folders import config_dir
 from anomaly_bench.config.load import load_config
 from anomaly_bench.models import NETWORKS, VAE, NetworkSpec, build_model
 from anomaly_bench.models.networks import SelfAttention
+from data_modules.base.options.folders import config_dir
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomaly_bench.config.folders import config_dir
 from anomaly_bench.config.load import load_config
 from data_modules.base.config import AboutConfig, PictureConfig
 from data_modules.base.errors import DataError
+from data_modules.base.options.folders import config_dir
 from data_modules.modules.build import build_module
 from data_modules.modules.fashion_mnist import CLASSES, FILES, fashion_mnist_pictures, paste
 

@@ -10,10 +10,10 @@ import pytest
 from checkout import ROOT
 
 from anomaly_bench.cli.main import build_parser
-from anomaly_bench.config.folders import options_of
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.config.load import load_config
 from data_modules.base.config import DatasetConfig
+from data_modules.base.options.folders import options_of
 from data_modules.catalog.fetch import ACCESS
 
 PAGE = ROOT / "docs/datasets.md"

@@ -10,10 +10,10 @@ from fakes import pictures_config
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from anomaly_bench.config.folders import config_dir, options_of
 from anomaly_bench.config.load import load_config
 from data_modules import DataError, NiftiDataModule, PictureDataModule
 from data_modules.base.config import DatasetConfig, NiftiConfig, PictureConfig
+from data_modules.base.options.folders import config_dir, options_of
 from data_modules.modules.configured import configured
 
 LOADED = """

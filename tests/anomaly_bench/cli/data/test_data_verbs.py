@@ -15,8 +15,8 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.cli.data.describe import sparkline
 from anomaly_bench.cli.data.verify import print_findings
 from anomaly_bench.cli.main import main
-from anomaly_bench.config.folders import CONFIG_DIR_VARIABLE, config_dir, options_of, searching
 from anomaly_bench.config.load import load_config
+from data_modules.base.options.folders import CONFIG_DIR_VARIABLE, config_dir, options_of, searching
 from data_modules.catalog import fetch
 from data_modules.catalog.fetch import FetchReport
 from data_modules.inspect.findings import Findings, Problem
@@ -71,7 +71,7 @@ def test_list_names_every_dataset_and_where_it_is_expected(cli, cache, brats_roo
     line = next(line for line in out.splitlines() if line.startswith("brats "))
     assert "here, 8" in line
     assert str(brats_root) in line
-    monkeypatch.setattr("anomaly_bench.config.folders.options_of", lambda group: ["brats", "tiny_brain"])
+    monkeypatch.setattr("data_modules.base.options.folders.options_of", lambda group: ["brats", "tiny_brain"])
     code, out, _ = cli("data", "list", f"data_dir={tmp_path}", "--json", "-")
     entries = {entry["option"]: entry for entry in json.loads(out)}
     assert entries["brats"]["state"] == "here"
@@ -258,7 +258,7 @@ def test_a_description_fits_the_terminal(cli, brats, cache, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_json_on_standard_output_stands_alone_and_is_a_list(cli, verb, brats, cache, monkeypatch):
-    monkeypatch.setattr("anomaly_bench.config.folders.options_of", lambda group: ["brats"])
+    monkeypatch.setattr("data_modules.base.options.folders.options_of", lambda group: ["brats"])
     arguments = {
         "describe": [*brats, "--out", str(cache / "pictures")],
         "verify": brats,
@@ -275,8 +275,8 @@ def test_verbs_that_read_no_pixel_load_no_torch(tmp_path):
     code = """
 import sys
 from anomaly_bench.cli.main import main
-import anomaly_bench.config.folders
-anomaly_bench.config.folders.options_of = lambda group: ["brats", "mvtec_ad", "tiny_brain"]
+import data_modules.base.options.folders
+data_modules.base.options.folders.options_of = lambda group: ["brats", "mvtec_ad", "tiny_brain"]
 for arguments in (["list"], ["ls"], ["rm", "--all"], ["fetch", "oasis1"], ["fetch", "--help"]):
     try:
         main(["data", *arguments])
