@@ -30,7 +30,7 @@ from data_modules.transforms.slicing import PLANES, Grid, planes
 
 from .applied import Look
 from .inputs import Item
-from .regions import AREAS, VOLUMES, regions_of
+from .regions import AREAS, VOLUMES, regions_of, voxel_mm3
 
 Array = NDArray[Any]
 LEAST = 0.5  # of the network's side: with fewer pixels than that, most of what it sees would be made up
@@ -139,8 +139,7 @@ class OpenedVolume(Opened):
         return regions_of(there[0], there[1], there[2], self.source.affine)
 
     def amount(self, segmentation: Array) -> dict[str, Any]:
-        voxel = abs(float(np.linalg.det(self.source.affine[:3, :3])))
-        return {"anomalous": np.count_nonzero(segmentation) * voxel, "unit": "mm3"}
+        return {"anomalous": np.count_nonzero(segmentation) * voxel_mm3(self.source.affine), "unit": "mm3"}
 
     def slice_scores(self, look: Look, best: int) -> dict[str, Any]:
         number = self.slices.number.tolist()

@@ -33,7 +33,7 @@ def regions_of(
     centres = np.stack([np.bincount(owner, axis, count) / sizes for axis in where], axis=1)
     columns: dict[str, Array] = {"voxels" if affine is not None else "area_px": sizes}
     if affine is not None:
-        columns["volume_mm3"] = sizes * abs(float(np.linalg.det(affine[:3, :3])))
+        columns["volume_mm3"] = sizes * voxel_mm3(affine)
         centres = centres @ affine[:3, :3].T + affine[:3, 3]
     columns |= dict(zip(AXES if affine is not None else PIXELS, centres.T, strict=True))
     scores = raw.ravel()[inside].astype(np.float64)
@@ -43,6 +43,11 @@ def regions_of(
     order = np.lexsort([-sizes, -columns["peak_score"]])
     rows = zip(*(column[order].tolist() for column in columns.values()), strict=True)
     return [{"region": number, **dict(zip(columns, row, strict=True))} for number, row in enumerate(rows, start=1)]
+
+
+def voxel_mm3(affine: Array) -> float:
+    """The volume of a voxel, without what rounding adds to a determinant."""
+    return round(abs(float(np.linalg.det(affine[:3, :3]))), 9)
 
 
 def _highest(values: Array, owner: Array, count: int) -> Array:
