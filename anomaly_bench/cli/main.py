@@ -17,7 +17,7 @@ from data_modules.base.options.folders import searching
 from . import completion, config, data, doctor, wandb
 from .arguments import add_verb, add_verbs
 from .results import check, claims, leaderboard, score
-from .runs import bench, cancel, ensemble, localize, retry, run, status
+from .runs import bench, cancel, ensemble, export, localize, retry, run, status
 from .wandb import dashboard
 
 
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     for verb in (run, bench, retry, status, cancel, leaderboard, claims, check):
         add_verb(verbs, verb)
     data.add_group(verbs)
-    for verb in (localize, score, ensemble, dashboard):
+    for verb in (localize, export, score, ensemble, dashboard):
         add_verb(verbs, verb)
     wandb.add_group(verbs)
     for verb in (config, doctor, completion):

@@ -1,5 +1,6 @@
-"""A trained run applied to files of others."""
+"""A trained run in use: applied to files of others, and as a file that other programs apply."""
 
+from .exporter import Exported, export
 from .localize import localize_files
 
-__all__ = ["localize_files"]
+__all__ = ["Exported", "export", "localize_files"]
