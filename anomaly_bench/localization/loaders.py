@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -45,8 +46,10 @@ class Images:
                     yield chosen(images, wanted)
 
     def _limit(self, loader: Any) -> int:
-        limit = self.trainer.limit_val_batches
-        return int(len(loader) * limit) if isinstance(limit, float) else min(len(loader), limit)
+        limit, length = self.trainer.limit_val_batches, _length(loader)
+        if isinstance(limit, float):
+            return int(length * limit) if limit < 1 else length
+        return min(length, limit)
 
 
 class Numbers:
@@ -68,8 +71,13 @@ class Numbers:
         if isinstance(sampler, DistributedSampler):
             numbers = numbers * sampler.num_replicas + sampler.rank
             kept = numbers < len(sampler.dataset)  # type: ignore[arg-type]
-        before = sum(len(loader.dataset) for loader in self.loaders[:index])
+        before = sum(map(self._size, range(index)))
         return chosen(completed(batch, before + numbers), kept)
+
+    def _size(self, index: int) -> int:
+        """How many images all processes met in a loader that is done."""
+        sampler = _sampler(self.loaders[index])
+        return len(sampler.dataset) if isinstance(sampler, DistributedSampler) else self.met[index]  # type: ignore[arg-type]
 
 
 def names_of(loaders: Any) -> tuple[Mapping[int, str], Mapping[int, dict[str, str]]]:
@@ -109,6 +117,14 @@ def undistributed(loader: Any) -> Any:
 
 def _sampler(loader: Any) -> Any:
     return getattr(getattr(loader, "batch_sampler", None), "sampler", None) or getattr(loader, "sampler", None)
+
+
+def _length(loader: Any) -> int:
+    """How many batches a loader has, as far as it says so."""
+    try:
+        return len(loader)
+    except TypeError:  # an iterable dataset has no length
+        return sys.maxsize
 
 
 def validation_loaders(trainer: pl.Trainer, given: Any) -> list[Any]:
