@@ -1,9 +1,11 @@
 """The Python that the documents show runs as it stands."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 
 from anomaly_bench.config.load import load_config
 from anomaly_bench.runs.run import run
@@ -20,7 +22,14 @@ def script_of(name: str) -> str:
     return re.sub(r"max_epochs=\d+", "max_epochs=2", "\n".join(blocks))
 
 
-def test_the_python_document_runs_word_for_word(tmp_path, monkeypatch):
+@pytest.fixture
+def short(monkeypatch):
+    """Trainers that look at a few batches only."""
+    few = dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"), 2)
+    monkeypatch.setattr(pl, "Trainer", partial(pl.Trainer, **few))
+
+
+def test_the_python_document_runs_word_for_word(tmp_path, monkeypatch, short):
     monkeypatch.chdir(tmp_path)
     overrides = [
         "dataset=tiny_texture",

@@ -16,6 +16,7 @@ from anomaly_bench.config.load import load_config
 
 pytestmark = pytest.mark.slow
 
+SHORT = "max_epochs=1, limit_train_batches=2, limit_val_batches=1, limit_test_batches=1"
 README = (ROOT / "README.md").read_text()
 
 
@@ -78,9 +79,7 @@ def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvt
 
 def test_the_readmes_python_runs_outside_the_checkout(installed, tmp_path):
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "script.py").write_text(
-        script.replace("max_epochs=30", "max_epochs=1") + "\nprint(localization.table().index)"
-    )
+    (tmp_path / "script.py").write_text(script.replace("max_epochs=30", SHORT) + "\nprint(localization.table().index)")
     environment = os.environ | {"PYTHONPATH": str(installed), "ANOMALY_BENCH_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.metrics import region_weight
-from anomaly_bench.models.vae import image_of
+from anomaly_bench.models.vae import image_of, pixels_of
 from data_modules.base.batch import AnomalyBatch
 
 
@@ -24,10 +24,10 @@ def completed(batch: Mapping[str, Any], numbers: Tensor | None = None) -> Anomal
     """
     image = image_of(batch)
     count, device = len(image), image.device
-    mask = _pixels(batch, "mask", image)
-    foreground = _pixels(batch, "foreground", image)
+    mask = pixels_of(batch, "mask", image)
+    foreground = pixels_of(batch, "foreground", image)
     mask = torch.zeros_like(image[:, :1], dtype=torch.bool) if mask is None else mask
-    weight = batch.get("region_weight")
+    weight = batch.get("region_weight") if mask.shape == getattr(batch.get("region_weight"), "shape", None) else None
     numbers = torch.arange(count) if numbers is None else numbers
     return AnomalyBatch(
         image=image,
@@ -51,29 +51,11 @@ def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
     return cast(AnomalyBatch, {key: value.cpu() for key, value in batch.items()})  # type: ignore[attr-defined]
 
 
-def _pixels(batch: Mapping[str, Any], key: str, image: Tensor) -> Tensor | None:
-    """A mask of the batch as (B, 1, H, W) bool."""
-    mask, size = batch.get(key), image.shape[2:]
-    if mask is None:
-        return None
-    if not isinstance(mask, Tensor) or mask.shape not in ((len(image), 1, *size), (len(image), *size)):
-        got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"batch['{key}']: expected {[len(image), 1, *size]}, as the image's pixels, got {got}")
-    if mask.dtype != torch.bool and not ((mask == 0) | (mask == 1)).all():
-        raise ValueError(
-            f"batch['{key}']: expected bool or 0 and 1, got values from {float(mask.min()):g} to {float(mask.max()):g}; "
-            f"say what counts, such as {key} > 0.5"
-        )
-    return mask.bool().view(len(image), 1, *size)
-
-
 def _numbers(batch: Mapping[str, Any], key: str, default: Tensor) -> Tensor:
     numbers = batch.get(key)
     if numbers is None:
         return default
-    numbers = torch.as_tensor(numbers, device=default.device) if not isinstance(numbers, Tensor) else numbers
-    if numbers.shape != default.shape or numbers.is_floating_point():
-        raise ValueError(
-            f"batch['{key}']: expected whole numbers {list(default.shape)}, got {numbers.dtype} {list(numbers.shape)}"
-        )
+    if not isinstance(numbers, Tensor) or numbers.shape != default.shape or numbers.is_floating_point():
+        got = f"{numbers.dtype} {list(numbers.shape)}" if isinstance(numbers, Tensor) else type(numbers).__name__
+        raise ValueError(f"batch['{key}']: expected whole numbers {list(default.shape)}, got {got}")
     return numbers.long()

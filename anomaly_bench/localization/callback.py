@@ -17,20 +17,24 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from anomaly_bench.base.bars import bar
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.checks import check_part
 from anomaly_bench.config.schema import LocalizationConfig
+from anomaly_bench.metrics.bins import default_pivot
 from anomaly_bench.models import VAE
 from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.pictures.panels import Sample, draw_model, draw_panels, samples_of
+from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.suite import Predictors, suite_of
+from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import Measure, PredictorResult, SubsetChoice
 
-from .batches import completed, on_cpu
+from .batches import chosen, completed, on_cpu
 from .learned import Learned
-from .loaders import Images, Numbers, names_of, validation_loaders
-from .localizer import Advance, Localizer, no_advance
-from .passes import Validation, count, fresh, prepare, rec_levels
+from .loaders import Given, Images, Numbers, names_of, source_of, validation_loaders
+from .localizer import Advance, Localizer, no_advance, rec_levels
+from .passes import Validation, count, fresh, prepare
 from .surroundings import Surroundings
 from .table import table_of
 from .tally import Tally
@@ -86,11 +90,14 @@ class LocalizationCallback(pl.Callback):
         self.attributes: Mapping[int, dict[str, str]] = {}
         self._localizer: Localizer | None = None
         self._tested: tuple[Validation, dict[str, SubsetChoice]] | None = None  # what the last test went by
-        self._look: tuple[Localizer, dict[str, Tally], list[Sample]] | None = None
+        self._look: Localizer | None = None
+        self._predicting: Localizer
+        self._looked: tuple[dict[str, Tally], list[Sample]] = {}, []
         self._decisive = ""
         self._cases, self._numbers = Cases(0), Numbers([])
         self._pictures: Path | None = None
-        self._given: Any = None  # the validation loaders of a trainer without a data module
+        self._given: Given = None, None
+        self._levels: Tensor | None = None  # those that this callback has estimated
 
     @property
     def localizer(self) -> Localizer:
@@ -102,7 +109,10 @@ class LocalizationCallback(pl.Callback):
     def results(self) -> dict[str, PredictorResult]:
         """What every shown predictor reached; after the test, else ValueError."""
         if self._tested is None:
-            raise ValueError("nothing is tested yet; call trainer.test(model, data) first")
+            raise ValueError(
+                "nothing is tested yet in this process; call trainer.test(model, data) first (and over several devices choose "
+                'strategy="ddp": spawned processes take their results with them)'
+            )
         validation, choices = self._tested
         about = self.subjects, self.attributes, self.config.resamples
         return {
@@ -125,25 +135,36 @@ class LocalizationCallback(pl.Callback):
             raise ValueError("nothing is validated yet; call trainer.validate or trainer.test first")
         return table_of(self.validation.measures)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raises ConfigError if another callback of the trainer logs rows of the same names, and for half a precision."""
+        vae_of(pl_module)
+        if str(trainer.precision) in ("bf16-true", "16-true"):
+            mixed = str(trainer.precision).replace("true", "mixed")
+            raise ConfigError(f"precision={trainer.precision}: maps need float32; {mixed} trains as quickly")
+        for other in trainer.callbacks:  # type: ignore[attr-defined]
+            rows = other.suite.shown if isinstance(other, LocalizationCallback) and other is not self else ()
+            if both := set(self.suite.shown) & set(rows):
+                raise ConfigError(
+                    f"predictors: two callbacks have a row {min(both)}; give it two names: {{'my_name': …}}"
+                )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget what was known of the model before."""
         vae_of(pl_module).rec_levels.fill_(float("nan"))
         self._localizer = self._tested = None
+        self.validation = Validation(Learned(), {})
 
     @OUTSIDE
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._given = trainer.val_dataloaders
+        self._given = trainer.val_dataloaders, source_of(trainer)
         if trainer.state.fn == TrainerFn.VALIDATING:
             self._prepare(trainer, pl_module)
         self._begin(trainer, trainer.val_dataloaders)
 
     @OUTSIDE
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._look = None
-        if self._looks(trainer):
-            pivots = {name: self.suite.single[name].pivot for name in self.suite.cheap()}
-            tallies = fresh(pivots, self.config, bits=min(self.config.bits, MONITOR_BITS))
-            self._look = Localizer(vae_of(pl_module), self.suite), tallies, []
+        self._look = Localizer(vae_of(pl_module), self.suite) if self._looks(trainer) else None
+        self._looked = {}, []
 
     @OUTSIDE
     def on_validation_batch_end(
@@ -155,13 +176,16 @@ class LocalizationCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        met = self._numbers.met[dataloader_idx] * trainer.world_size
-        if self._look is None or met >= self.config.monitor_images:
+        left = self.config.monitor_images - self._numbers.met[dataloader_idx] * trainer.world_size
+        if self._look is None or left <= 0:
             return
-        localizer, tallies, samples = self._look
         images = self._numbers.take(batch, dataloader_idx)
-        with localizer.evidence(images) as evidence:
-            maps = localizer.single_maps(evidence, tallies)
+        images = chosen(images, torch.arange(len(images["image"])) < -(-left // trainer.world_size))
+        tallies, samples = self._looked
+        with self._look.evidence(images) as evidence:
+            maps = self._look.single_maps(evidence, self.suite.cheap())
+            if not tallies:  # the first batch, which every process has
+                tallies |= self._fresh_look(trainer, maps, images)
             count(tallies, maps, images)
             shown = {name: score for name, (score, _) in maps.items() if name in self.suite.shown}
             anomalous = images["mask"].flatten(1).any(1).nonzero().flatten().tolist()
@@ -173,7 +197,7 @@ class LocalizationCallback(pl.Callback):
         if trainer.state.fn == TrainerFn.VALIDATING:
             log(pl_module, "val", self.validation.measures)
         elif self._look is not None:
-            _, tallies, samples = self._look
+            tallies, samples = self._looked
             seen = {name: tally.gathered().measures() for name, tally in tallies.items() if name in self.suite.shown}
             log(pl_module, "val", {name: {key: row[key] for key in ("auroc", "ap")} for name, row in seen.items()})
             self._draw(trainer, samples, f"epoch_{trainer.current_epoch + 1:03d}")
@@ -223,7 +247,15 @@ class LocalizationCallback(pl.Callback):
 
     @OUTSIDE
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._prepare(trainer, pl_module)
+        """Calibrate → choose, as far as the maps depend on it."""
+        localizer, normal, anomalous = self._begun(trainer, pl_module)
+        depends = bool(self.suite.ensembles or self.suite.searches)
+        if depends:
+            self._check(normal, anomalous)
+            localizer.calibrate(normal, self.config.bits)
+            localizer.choose(itertools.chain(normal, anomalous))
+        self._predicting = localizer
+        self._localizer = self._localizer or localizer
 
     @OUTSIDE
     def on_predict_batch_end(
@@ -236,27 +268,50 @@ class LocalizationCallback(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the raw map (B, 1, H, W) of each predictor to the prediction, under its name."""
-        outputs |= {name: score for name, (score, _) in self.localizer.maps(completed(batch)).items()}
+        if not isinstance(outputs, dict):
+            raise ValueError(f"predict_step: expected a dict, to which maps are added, got {type(outputs).__name__}")
+        outputs |= {name: score for name, (score, _) in self._predicting.maps(completed(batch)).items()}
 
     def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn all that there is to learn from the validation images."""
-        model, data = vae_of(pl_module), trainer.datamodule  # type: ignore[attr-defined]
-        loaders = validation_loaders(trainer, self._given)
-        normal, anomalous = (Images(trainer, loaders, anomalous=kind) for kind in (False, True))
-        if next(iter(normal), None) is None:
-            raise ValueError(
-                "expected normal validation images, which calibrate the maps, got none; give the trainer a data module with "
-                "such, as in trainer.test(model, data), or fit or validate with it before, and mind limit_val_batches"
-            )
-        if model.rec_levels.isnan().any():
-            images = data.train_dataloader() if isinstance(data, AnomalyDataModule) else normal
-            levels = rec_levels(model, images, self.config.level_images)
-            model.rec_levels.copy_(trainer.strategy.broadcast(levels))
-        self._localizer = Localizer(model, self.suite)
-        with self._advancing(trainer, normal.batches()) as advance:
+        self._localizer, normal, anomalous = self._begun(trainer, pl_module)
+        self._check(normal, anomalous)
+        with self._advancing(trainer) as advance:
             self.validation = prepare(self._localizer, normal, anomalous, self.config, advance)
         measures = self.validation.measures
         self._decisive = max(measures, key=lambda name: measures[name]["ap"].value or 0.0)
+
+    def _begun(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[Localizer, Images, Images]:
+        """The model with its predictors and levels, and the normal and the anomalous validation images."""
+        model, data = vae_of(pl_module), source_of(trainer)
+        loaders = validation_loaders(trainer, data, self._given)
+        normal, anomalous = (Images(trainer, loaders, anomalous=kind) for kind in (False, True))
+        levels = model.rec_levels
+        if levels.isnan().any() or (self._levels is not None and torch.equal(levels, self._levels)):
+            images = data.train_dataloader() if isinstance(data, AnomalyDataModule) else normal
+            levels.copy_(trainer.strategy.broadcast(rec_levels(model, images, self.config.level_images)))
+            self._levels = levels.clone()
+        return Localizer(model, self.suite), normal, anomalous
+
+    def _check(self, normal: Images, anomalous: Images) -> None:
+        for images, kind, what in (
+            (normal, "normal", "calibrate the maps"),
+            (anomalous, "anomalous", "choose members"),
+        ):
+            if (images is normal or self.suite.searches) and next(iter(images), None) is None:
+                raise ValueError(
+                    f"expected {kind} validation images, which {what}, got none; give the trainer a data module with such, as "
+                    "in trainer.test(model, data), or fit or validate with it before, and mind limit_val_batches"
+                )
+
+    def _fresh_look(self, trainer: pl.Trainer, maps: Mapping[str, TimedMap], images: AnomalyBatch) -> dict[str, Tally]:
+        """Empty tallies, with the pivots of the first process's batch in all of them."""
+        own = {name: self.suite.single[name].pivot for name in maps}
+        pivots = {
+            name: float(default_pivot(maps[name][0], images["foreground"].cpu())) if pivot is None else pivot
+            for name, pivot in own.items()
+        }
+        return fresh(trainer.strategy.broadcast(pivots), self.config, bits=min(self.config.bits, MONITOR_BITS))
 
     def _begin(self, trainer: pl.Trainer, loaders: Any) -> None:
         """Get ready to go through the images of these loaders."""
@@ -269,17 +324,18 @@ class LocalizationCallback(pl.Callback):
         """Whether the cheap predictors look at this epoch's validation images."""
         every, epoch = self.config.monitor_every, trainer.current_epoch + 1
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        return fitting and every > 0 and (epoch % every == 0 or epoch == trainer.max_epochs)
+        since = trainer.check_val_every_n_epoch or 1  # epochs, of which this one has to speak for all
+        return fitting and every > 0 and (epoch % every < since or epoch == trainer.max_epochs)
 
     @contextmanager
-    def _advancing(self, trainer: pl.Trainer, batches: int) -> Iterator[Advance]:
+    def _advancing(self, trainer: pl.Trainer) -> Iterator[Advance]:
         """What is called after each batch of the passes over validation images: a bar where the trainer shows bars."""
         if self.advance is not None or trainer.progress_bar_callback is None or not trainer.is_global_zero:
             yield self.advance or no_advance
             return
-        total, done = batches * (3 if self.suite.searches else 2), itertools.count(1)
+        done = itertools.count(1)
         with bar("calibrate") as show:
-            yield lambda: show(next(done), total)
+            yield lambda: show(next(done), 0)  # how many there will be, only a pass over all images could say
 
     def _draw(self, trainer: pl.Trainer, samples: Sequence[Sample], subfolder: str = "") -> None:
         if not (trainer.is_global_zero and self._pictures and samples):

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
@@ -19,6 +21,8 @@ from data_modules.modules.base import SliceDataset
 
 from .batches import chosen, completed
 
+Given = tuple[Any, pl.LightningDataModule | None]  # validation loaders, and the data module that they came from
+
 
 class Images:
     """The validation images of a trainer with an anomalous pixel, or those without: batches that can be gone through again.
@@ -28,10 +32,6 @@ class Images:
 
     def __init__(self, trainer: pl.Trainer, loaders: Sequence[Any], anomalous: bool) -> None:
         self.trainer, self.loaders, self.anomalous = trainer, loaders, anomalous
-
-    def batches(self) -> int:
-        """How many batches there are, normal and anomalous together."""
-        return sum(self._limit(loader) for loader in self.loaders)
 
     def __iter__(self) -> Iterator[AnomalyBatch]:
         number = 0
@@ -112,6 +112,8 @@ def undistributed(loader: Any) -> Any:
         loader.batch_size or loader.batch_sampler.batch_size,
         collate_fn=loader.collate_fn,
         num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+        pin_memory=loader.pin_memory,
     )
 
 
@@ -127,10 +129,31 @@ def _length(loader: Any) -> int:
         return sys.maxsize
 
 
-def validation_loaders(trainer: pl.Trainer, given: Any) -> list[Any]:
-    """Those of a trainer's data module, or else those that it was given to fit or validate: all images, in each process."""
-    data: pl.LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
-    if data is not None:
-        data.setup("validate")  # a trainer that tests has only set up what it tests
-        given = data.val_dataloader()
-    return [undistributed(loader) for loader in flat(given)]
+def source_of(trainer: pl.Trainer) -> pl.LightningDataModule | None:
+    """The data module that the images of the loop at work come from; None if loaders were handed over."""
+    loop = (
+        trainer.fit_loop.epoch_loop.val_loop if trainer.validating or trainer.sanity_checking else trainer._active_loop
+    )
+    if trainer.state.fn == TrainerFn.VALIDATING:
+        loop = trainer.validate_loop
+    source = getattr(getattr(loop, "_data_source", None), "instance", None)
+    return source if isinstance(source, pl.LightningDataModule) else None
+
+
+def validation_loaders(trainer: pl.Trainer, data: pl.LightningDataModule | None, given: Given) -> list[Any]:
+    """All validation images, in each process: of the data module, or else those given to fit or validate before.
+
+    A data module that was fitted or validated is not asked again: it might divide its images another way.
+    Raises ValueError if a data module has none.
+    """
+    loaders, owner = given
+    if data is not None and data is not owner:
+        try:
+            data.setup("validate")  # a trainer that tests has only set up what it tests
+            loaders = data.val_dataloader()
+        except (AttributeError, MisconfigurationException) as error:
+            raise ValueError(
+                f"{type(data).__name__}: before a test its validation images calibrate the maps, and it could not give them "
+                f'after setup("validate"): {error}'
+            ) from error
+    return [undistributed(loader) for loader in flat(loaders)]

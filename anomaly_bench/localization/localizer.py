@@ -13,6 +13,8 @@ from torch import Tensor
 from anomaly_bench.metrics import Calibration, LocalizationCurve, top_k_mean
 from anomaly_bench.metrics.bins import score_keys
 from anomaly_bench.models import VAE
+from anomaly_bench.models.likelihoods import at_least_single
+from anomaly_bench.models.vae import image_of
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.predictors.suite import Predictors, suite_of
@@ -26,6 +28,7 @@ from .trained import load_model, load_suite, result_of
 
 ENSEMBLE_PIVOT = 1.0  # calibrated scores crowd below 1, where the anomalies are
 BITS = 21
+UNLEARNED = "a threshold, a search's choice and the shares of an ensemble come from a finished run, or a trainer's test"
 Maps = Callable[[AnomalyBatch], dict[str, TimedMap]]
 Advance = Callable[[], None]
 
@@ -52,19 +55,19 @@ class Localizer:
 
     @classmethod
     def load(
-        cls, run_folder: str | Path, predictors: Sequence[str] = (), device: str | torch.device = "cpu"
+        cls, run_folder: str | Path, predictors: str | Sequence[str] = (), device: str | torch.device = "cpu"
     ) -> Localizer:
         """The model of a finished run with all that the run has learned.
 
-        predictors: the rows to localize with, all that the run shows if there are none.
+        predictors: a row to localize with, or several; all that the run shows if there are none.
 
         Raises:
             ResultError: the folder holds no finished run, or its files are damaged or of another version.
             ConfigError: the run has no row of such a name.
         """
         folder = Path(run_folder).expanduser()
-        result = result_of(folder)
-        localizer = cls(load_model(folder).to(device), load_suite(folder, result, predictors))
+        result, names = result_of(folder), [predictors] if isinstance(predictors, str) else predictors
+        localizer = cls(load_model(folder).to(device), load_suite(folder, result, names))
         localizer.learned = Learned.read(folder / LEARNED_FILE)
         return localizer
 
@@ -120,6 +123,8 @@ class Localizer:
     def segmented(self, name: str, score: Tensor) -> Tensor:
         """Which of a row's scores are called anomalous, bool, same shape: at and above the threshold set on validation."""
         known = self._known(name)
+        if name not in self.learned.thresholds:
+            raise ValueError(f"{name}: {UNLEARNED}")
         return score_keys(score, known.pivot, known.bits) >= self.learned.thresholds[name]
 
     def image_scores(self, score: Tensor, foreground: Tensor) -> Tensor:
@@ -132,6 +137,8 @@ class Localizer:
 
     def standing(self, name: str, image_scores: Tensor) -> Tensor:
         """The share of normal validation images whose score is lower, ties counting half: (B,) to (B,) in [0, 1]."""
+        if name not in self.learned.normal_scores:
+            raise ValueError(f"{name}: {UNLEARNED}")
         normal = self.learned.normal_scores[name]
         low, high = (torch.searchsorted(normal, image_scores, right=right) for right in (False, True))
         return (low + high) / (2 * len(normal))
@@ -143,10 +150,12 @@ class Localizer:
             with self.evidence(batch) as evidence:
                 return self.single_maps(evidence)
 
+        if self.model.rec_levels.isnan().any():
+            self.model.rec_levels.copy_(rec_levels(self.model, normal))
         pivots = {name: predictor.pivot for name, predictor in self.suite.single.items()}
         self.learned.calibration = distributions(maps, pivots, map(completed, normal), bits, advance)
 
-    def choose(self, batches: Iterable[AnomalyBatch], advance: Advance) -> None:
+    def choose(self, batches: Iterable[AnomalyBatch], advance: Advance = no_advance) -> None:
         """Let the searches choose their members on validation images, normal and anomalous; without searches do nothing.
 
         Raises ValueError if there is no normal or no anomalous pixel.
@@ -164,8 +173,28 @@ class Localizer:
 
     def _known(self, name: str) -> Calibration:
         if name not in self.learned.calibration:
-            raise ValueError(f"{name}: not calibrated yet; call calibrate with normal images, or load a finished run")
+            raise ValueError(
+                f"{name}: not calibrated; calibrate(normal images) does it for single predictors, and {UNLEARNED}"
+            )
         return self.learned.calibration[name]
+
+
+def rec_levels(model: VAE, batches: Iterable[Mapping[str, Any]], images: int = 512) -> Tensor:
+    """The percentiles 0 to 100 of rec over the first of some normal images, (101,) in nats: where projection may stop.
+
+    NaN if there are no images.
+    """
+    levels: list[Tensor] = []
+    kind = next(model.parameters()).dtype
+    with frozen(model), torch.no_grad():
+        for batch in batches:
+            levels.append(model.terms(image_of(batch).to(model.device, kind), sample=False)[0])
+            if sum(map(len, levels)) >= images:
+                break
+    if not levels:
+        return torch.full_like(model.rec_levels, torch.nan)
+    rec = at_least_single(torch.cat(levels)[:images])
+    return rec.quantile(torch.linspace(0, 1, 101, dtype=rec.dtype, device=rec.device))
 
 
 def distributions(

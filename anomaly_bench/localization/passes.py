@@ -6,23 +6,18 @@ import gc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from anomaly_bench.config.schema import LocalizationConfig
 from anomaly_bench.metrics import Calibration, LocalizationCurve, find_regions, own_metrics
-from anomaly_bench.models import VAE
-from anomaly_bench.models.vae import image_of
 from anomaly_bench.predictors.ensemble import TimedMap
-from anomaly_bench.predictors.evidence import frozen
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import Measure
 
 from .batches import on_cpu
 from .learned import Learned
-from .localizer import Advance, Localizer, Maps
+from .localizer import Advance, Localizer, Maps, no_advance
 from .tally import Tally
 
 
@@ -44,11 +39,12 @@ def prepare(
     normal: Iterable[AnomalyBatch],
     anomalous: Iterable[AnomalyBatch],
     config: LocalizationConfig,
-    advance: Advance,
+    advance: Advance = no_advance,
 ) -> Validation:
     """All that comes before a test of one model: calibrate on normal images, let searches choose, validate.
 
-    normal, anomalous: batches of validation images, gone through several times. Afterwards the localizer has learned all.
+    normal, anomalous: batches of validation images, gone through several times. Afterwards the localizer has learned all:
+    calibration, thresholds, and the scores of normal images.
     """
     localizer.calibrate(normal, config.bits, advance)
     localizer.choose(chain(normal, anomalous), advance)
@@ -83,17 +79,6 @@ def validate(
     for name, tally in tallies.items():
         tally.threshold = learned.thresholds[name]
     return Validation(learned, {name: tally.measures() for name, tally in tallies.items()})
-
-
-def rec_levels(model: VAE, batches: Iterable[Mapping[str, Any]], images: int) -> Tensor:
-    """The percentiles 0 to 100 of rec over the first of some normal images, (101,) in nats: where projection may stop."""
-    levels: list[Tensor] = []
-    with frozen(model), torch.no_grad():
-        for batch in batches:
-            levels.append(model.terms(image_of(batch).to(model.device), sample=False)[0])
-            if sum(map(len, levels)) >= images:
-                break
-    return torch.cat(levels)[:images].quantile(torch.linspace(0, 1, 101, device=model.device))
 
 
 def fresh(

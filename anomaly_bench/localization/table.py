@@ -23,6 +23,6 @@ def table_of(measures: Mapping[str, Mapping[str, Measure]]) -> DataFrame:
         for name, row in measures.items()
     }
     table = DataFrame.from_dict(rows, orient="index", dtype=float).rename_axis("predictor")
-    exact = [key for key in next(iter(measures.values()), ()) if (table[f"{key}_low"] == table[f"{key}_high"]).all()]
+    exact = [key for key in next(iter(measures.values()), ()) if table[f"{key}_low"].equals(table[f"{key}_high"])]
     table = table.drop(columns=[f"{key}_{bound}" for key in exact for bound in ("low", "high")])
     return table.dropna(axis="columns", how="all")

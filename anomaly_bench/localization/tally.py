@@ -80,7 +80,8 @@ class Tally:
             if regions is not None and self.threshold is not None:
                 self.lesions.update(self.curve.keys(score) >= self.threshold, regions)
         seen = foreground.flatten(1).any(1)
-        self.scores += top_k_mean(score[seen], foreground[seen], self.image_share).tolist()
+        if seen.any():
+            self.scores += top_k_mean(score[seen], foreground[seen], self.image_share).tolist()
         self.labels += (mask & foreground)[seen].flatten(1).any(1).tolist()
         self.owners += batch["subject"][seen].tolist()
         self.seconds += seconds

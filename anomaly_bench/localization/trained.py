@@ -63,7 +63,7 @@ def load_suite(folder: Path, result: RunResult, names: Sequence[str] = ()) -> Su
     for name in names:
         if name not in result.predictors:
             there = ", ".join(result.predictors)
-            raise ConfigError(f"--predictors {name}: {folder.name} has no such row; there are {there}")
+            raise ConfigError(f"predictor {name}: {folder.name} has no such row; there are {there}")
     suite = build_suite(replace(config_of(folder).predictors, only=list(names) or list(result.predictors)))
     choices = {name: result.predictors[name].choice for name in suite.searches}
     return settled(suite, {name: choice for name, choice in choices.items() if choice is not None})

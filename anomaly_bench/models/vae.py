@@ -76,7 +76,7 @@ class VAE(pl.LightningModule):
         self.save_hyperparameters()
         if not isinstance(likelihood, str):
             self.hparams.update(likelihood=import_path(likelihood))  # a checkpoint holds no code
-        self.shape, self.lr, self.weight_decay = shape, lr, weight_decay
+        self.shape, self.lr, self.weight_decay = (shape[0], shape[1], shape[2]), lr, weight_decay
         self.corrupted = Corruption(noise, masks, mask_size)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         density = build_likelihood(likelihood, sigma, variance, shape)
@@ -210,6 +210,16 @@ class VAE(pl.LightningModule):
         rec = self.likelihood.nll(image, reconstruction, log_sigma)
         return {"reconstruction": reconstruction, "rec": rec, "kl": self.kl(*posterior)}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model_class"] = type(self).__name__
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        made, own = checkpoint.get("model_class"), type(self).__name__
+        if made not in (None, own):
+            rank_zero_warn(
+                f"a checkpoint of {made} is loaded as {own}; {made}.load_from_checkpoint gives what was trained"
+            )
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
 
@@ -276,11 +286,31 @@ def image_of(batch: Mapping[str, Any]) -> Tensor:
 
 def normal_images(batch: Mapping[str, Any]) -> Tensor:
     """Those of a batch's images (B, C, H, W) whose mask is empty; all if it has none."""
-    image, mask = image_of(batch), batch.get("mask")
+    image = image_of(batch)
+    mask = pixels_of(batch, "mask", image)
     if mask is None:
         return image
     anomalous = mask.flatten(1).any(1)
     return image[~anomalous] if anomalous.any() else image
+
+
+def pixels_of(batch: Mapping[str, Any], key: str, image: Tensor) -> Tensor | None:
+    """A mask of a batch, `mask` or `foreground`, for its images (B, C, H, W): (B, 1, H, W) bool, None if there is none.
+
+    Raises ValueError for another shape than the images', and for values but 0 and 1.
+    """
+    mask, size = batch.get(key), image.shape[2:]
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.shape not in ((len(image), 1, *size), (len(image), *size)):
+        got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"batch['{key}']: expected {[len(image), 1, *size]}, as the image's pixels, got {got}")
+    if mask.dtype != torch.bool and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            f"batch['{key}']: expected bool or 0 and 1, got values from {float(mask.min()):g} to {float(mask.max()):g}; "
+            f"say what counts, such as {key} > 0.5"
+        )
+    return mask.bool().view(len(image), 1, *size)
 
 
 def find_network(name: str) -> Network:

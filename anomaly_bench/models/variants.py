@@ -85,14 +85,18 @@ class BetaVAE(VAE):
     def _grown(self) -> float:
         """Which share of its final value the scheduled quantity has reached."""
         if self._own is not None:
-            epoch = self.trainer.global_step / int(self.trainer.num_training_batches)
+            epoch = self.trainer.global_step / self._steps(1)
             return share_at(self._own, self.schedule, epoch, int(self.trainer.max_epochs or -1))
         if self.schedule == "cyclical":
             return cyclical(self.trainer.global_step, self._steps(self.cycle_epochs), self.cycles, self.ramp)
         return warmup(self.trainer.global_step, self._steps(self.warmup_epochs)) if self.warmup_epochs else 1.0
 
     def _steps(self, epochs: int) -> int:
-        return epochs * int(self.trainer.num_training_batches)
+        """How many steps of the optimizer so many epochs have."""
+        batches = self.trainer.num_training_batches
+        if batches == math.inf:
+            raise ConfigError(f"model.schedule={self.schedule}: expected an epoch with an end; set limit_train_batches")
+        return epochs * math.ceil(batches / self.trainer.accumulate_grad_batches)
 
 
 class CEVAE(BetaVAE):

@@ -81,6 +81,9 @@ class Predictor(ABC):
     def __call__(self, evidence: Evidence) -> Tensor:
         sampled = self.noise_samples or self.latent_samples
         score = self.average(self._views(evidence)) if sampled else self.score(evidence)
+        if score.shape != evidence.foreground.shape:
+            expected = list(evidence.foreground.shape)
+            raise ValueError(f"{type(self).__name__}: expected a map {expected}, (B, 1, H, W), got {list(score.shape)}")
         return self._finish(score, evidence.foreground)
 
     @abstractmethod

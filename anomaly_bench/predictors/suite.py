@@ -56,7 +56,7 @@ class Suite:
 
 
 Rule = Predictor | Ensemble | SubsetSearch
-Predictors = Suite | str | Sequence[str | Rule] | Mapping[str, str | Rule | Mapping[str, Any]]
+Predictors = Suite | str | Sequence[str | Rule] | Mapping[str, Any]
 
 
 def suite_of(predictors: Predictors) -> Suite:

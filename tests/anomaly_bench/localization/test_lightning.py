@@ -31,6 +31,10 @@ OWN = {"half": lambda curve: curve.fpr_at_tpr(0.5), "r2": "torchmetrics.regressi
 PREDICTORS = ["rec_l1", "grad_kl", "projection", "ensemble_mean", "best_subset"]
 
 
+def looking(**more: Any) -> LocalizationConfig:
+    return LocalizationConfig(**{"bits": 18, "resamples": 50, "pictures": 1} | more)
+
+
 def small(**more: Any) -> BetaVAE:
     torch.manual_seed(0)
     return BetaVAE(SHAPE, beta=1.0, latent=4, channels=(4, 8), lr=3e-3, **more)
@@ -46,7 +50,7 @@ def trainer_of(callback: pl.Callback, folder: Path, **more: Any) -> pl.Trainer:
 def tested(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.Trainer, BetaVAE, LocalizationCallback, OwnData]:
     """Own data, fitted and tested in an ordinary trainer."""
     folder = tmp_path_factory.mktemp("own")
-    callback, model, data = LocalizationCallback(PREDICTORS, LocalizationConfig(pictures=4)), small(), OwnData()
+    callback, model, data = LocalizationCallback(PREDICTORS, looking(pictures=4)), small(), OwnData()
     trainer = trainer_of(callback, folder)
     trainer.fit(model, data)
     looks = set(trainer.callback_metrics)
@@ -71,7 +75,7 @@ def test_the_table_is_what_the_predicted_maps_give(tested) -> None:
             "ap": average_precision_score(mask, scores.flatten()),
         }
         for metric, value in expected.items():
-            assert table.loc[name, metric] == pytest.approx(value, abs=5e-4)
+            assert table.loc[name, metric] == pytest.approx(value, abs=2e-3)
             assert table.loc[name, f"{metric}_low"] - 1e-6 <= value <= table.loc[name, f"{metric}_high"] + 1e-6
     assert {"auroc_ci_low", "auroc_ci_high"} <= set(table.columns) or "dice_ci_low" in table.columns
     reconstruction = torch.cat([batch["reconstruction"] for batch in predictions])
@@ -94,7 +98,7 @@ def test_thresholds_come_from_normal_validation_images_alone(tested) -> None:
 
 def test_validating_logs_every_metric_of_the_validation_images(tested, tmp_path: Path) -> None:
     _, model, _, data = tested
-    callback = LocalizationCallback(["rec_l1"])
+    callback = LocalizationCallback(["rec_l1"], looking())
     trainer = trainer_of(callback, tmp_path)
     (logged,) = trainer.validate(model, data, verbose=False)
     scores = callback.localizer(data.val.images)["rec_l1"]
@@ -110,7 +114,7 @@ def test_validating_logs_every_metric_of_the_validation_images(tested, tmp_path:
 
 def test_loaders_without_a_data_module_do(tested, tmp_path: Path) -> None:
     _, model, callback, data = tested
-    other = LocalizationCallback(PREDICTORS, LocalizationConfig(pictures=0))
+    other = LocalizationCallback(PREDICTORS, looking(pictures=0))
     trainer = trainer_of(other, tmp_path)
     trainer.validate(model, data.val_dataloader(), verbose=False)
     trainer.test(model, data.test_dataloader(), verbose=False)
@@ -122,7 +126,7 @@ def test_several_validation_loaders_are_one_set(tested, tmp_path: Path, loader: 
     _, model, callback, data = tested
     cuts = [0, 5, 19] if loader == 2 else [0, 5, 12, 19]
     parts = [torch.utils.data.Subset(data.val, range(*span)) for span in pairwise(cuts)]
-    other = LocalizationCallback(PREDICTORS, LocalizationConfig(pictures=0))
+    other = LocalizationCallback(PREDICTORS, looking(pictures=0))
     trainer = trainer_of(other, tmp_path)
     (*logged,) = trainer.validate(model, [DataLoader(part, batch_size=8) for part in parts], verbose=False)
     assert sum("val/elbo" in row for row in logged) >= 1
@@ -139,8 +143,84 @@ def test_a_second_test_with_one_callback_is_as_the_first(tested) -> None:
     pd.testing.assert_frame_equal(callback.table(), first)
 
 
+def test_a_look_at_given_images_is_at_those_alone(tested, tmp_path: Path) -> None:
+    """Whatever data module a trainer had before, what it is given counts."""
+    _, model, _, _ = tested
+    callback = LocalizationCallback(["rec_l1"], looking())
+    trainer = trainer_of(callback, tmp_path)
+    trainer.validate(model, OwnData(), verbose=False)
+    other = Pictures(9, 9, seed=8)
+    (logged,) = trainer.validate(model, DataLoader(other, batch_size=6), verbose=False)
+    scores = callback.localizer(other.images)["rec_l1"]
+    assert logged["val/rec_l1/ap"] == pytest.approx(
+        average_precision_score(other.mask.flatten(), scores.flatten()), abs=2e-3
+    )
+
+
+def test_images_without_foreground_alone_in_a_batch_count_nowhere(tested, tmp_path: Path) -> None:
+    _, model, _, data = tested
+    items = [{"image": image, "mask": mask} for image, mask in zip(data.val.images, data.val.mask, strict=True)]
+    nothing = {"image": items[0]["image"], "foreground": torch.zeros(SHAPE, dtype=torch.bool)}
+    whole = torch.ones(SHAPE, dtype=torch.bool)
+    tables = []
+    for more in ([], [nothing]):
+        loader = DataLoader(
+            [{"foreground": whole} | item for item in [*items, *more]], batch_size=1, collate_fn=stacked
+        )
+        callback = LocalizationCallback(["rec_l1"], looking())
+        trainer_of(callback, tmp_path).validate(model, loader, verbose=False)
+        tables.append(callback.table("validation"))
+    pd.testing.assert_frame_equal(*tables)
+
+
+def stacked(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {key: value[None] for key, value in items[0].items()}
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_do(tmp_path: Path, precision: Any) -> None:
+    callback = LocalizationCallback(["rec_l1", "projection"], looking())
+    trainer = trainer_of(callback, tmp_path, precision=precision, max_epochs=1)
+    trainer.fit(model := small(), OwnData())
+    trainer.test(model, OwnData(), verbose=False)
+    assert callback.table()["auroc"].between(0, 1).all()
+
+
+def test_half_a_precision_is_refused_before_training(tmp_path: Path) -> None:
+    trainer = trainer_of(LocalizationCallback(["rec_l1"]), tmp_path, precision="bf16-true")
+    with pytest.raises(ConfigError, match="precision=bf16-true: maps need float32; bf16-mixed trains as quickly"):
+        trainer.fit(small(), OwnData())
+
+
+def test_prediction_needs_validation_images_only_where_maps_depend_on_them(tested, tmp_path: Path) -> None:
+    _, model, callback, data = tested
+    images = DataLoader([{"image": image} for image in data.test.images], batch_size=4)
+    alone = trainer_of(LocalizationCallback(["rec_l1"], looking()), tmp_path).predict(model, images)
+    scores = torch.cat([batch["rec_l1"] for batch in alone])
+    assert torch.allclose(scores, callback.localizer(data.test.images)["rec_l1"], atol=1e-6)
+    with pytest.raises(ValueError, match="expected normal validation images, which calibrate the maps, got none"):
+        trainer_of(LocalizationCallback(["ensemble_mean"], looking()), tmp_path).predict(model, images)
+
+
+def test_two_callbacks_cannot_log_under_one_name(tested, tmp_path: Path) -> None:
+    _, model, _, data = tested
+    callbacks = [LocalizationCallback(["rec_l1"]), LocalizationCallback({"rec_l1": "grad_kl"})]
+    trainer = pl.Trainer(callbacks=callbacks, logger=False, accelerator="cpu", default_root_dir=tmp_path)
+    with pytest.raises(ConfigError, match="two callbacks have a row rec_l1"):
+        trainer.test(model, data, verbose=False)
+
+
+def test_levels_are_those_of_the_data_tested_last(tmp_path: Path) -> None:
+    callback, model = LocalizationCallback(["rec_l1"], looking()), small()
+    trainer = trainer_of(callback, tmp_path)
+    trainer.test(model, OwnData(), verbose=False)
+    first = model.rec_levels.clone()
+    trainer.validate(model, DataLoader(Pictures(9, 9, seed=8), batch_size=6), verbose=False)
+    assert not torch.equal(model.rec_levels, first)
+
+
 def test_a_dry_run_a_sanity_check_and_limits_do(tmp_path: Path) -> None:
-    callback = LocalizationCallback(["rec_l1", "ensemble_mean"])
+    callback = LocalizationCallback(["rec_l1", "ensemble_mean"], looking())
     trainer = trainer_of(callback, tmp_path, fast_dev_run=True)
     model = small()
     trainer.fit(model, OwnData())
@@ -161,7 +241,7 @@ def test_a_dry_run_a_sanity_check_and_limits_do(tmp_path: Path) -> None:
 def test_a_resumed_training_ends_as_one_that_was_not_interrupted(tmp_path: Path) -> None:
     def trained(epochs: int, folder: Path, checkpoint: Path | None = None) -> pd.DataFrame:
         pl.seed_everything(3, verbose=False)
-        callback, model = LocalizationCallback(["rec_l1"], LocalizationConfig(monitor_every=1)), small()
+        callback, model = LocalizationCallback(["rec_l1"], looking(monitor_every=1)), small()
         trainer = trainer_of(callback, folder, max_epochs=epochs)
         trainer.fit(model, OwnData(), ckpt_path=checkpoint)
         trainer.save_checkpoint(folder / "last.ckpt")
@@ -177,7 +257,7 @@ def test_pictures_go_to_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    trainer = trainer_of(LocalizationCallback(["rec_l1"]), tmp_path, max_epochs=1, logger=logger)
+    trainer = trainer_of(LocalizationCallback(["rec_l1"], looking()), tmp_path, max_epochs=1, logger=logger)
     trainer.fit(small(), OwnData())
     logger.experiment.flush()
     events = EventAccumulator(str(tmp_path))
@@ -232,7 +312,7 @@ class NothingNormal(OwnData):
     ],
 )
 def test_a_batch_that_is_none_is_named(tmp_path: Path, data: type[OwnData], message: str) -> None:
-    trainer = trainer_of(LocalizationCallback(["rec_l1"]), tmp_path)
+    trainer = trainer_of(LocalizationCallback(["rec_l1"], looking()), tmp_path)
     with pytest.raises(ValueError, match=message):
         trainer.test(small(), data(), verbose=False)
 
@@ -240,7 +320,7 @@ def test_a_batch_that_is_none_is_named(tmp_path: Path, data: type[OwnData], mess
 def test_images_of_another_shape_than_the_models_are_named(tmp_path: Path) -> None:
     model = BetaVAE((3, 16, 16), latent=4, channels=(4, 8))
     with pytest.raises(ValueError, match=r"expected images \['B', 3, 16, 16\].*got \[16, 1, 16, 16\]"):
-        trainer_of(LocalizationCallback(["rec_l1"]), tmp_path, num_sanity_val_steps=0).fit(model, OwnData())
+        trainer_of(LocalizationCallback(["rec_l1"], looking()), tmp_path, num_sanity_val_steps=0).fit(model, OwnData())
 
 
 def test_a_checkpoint_loads_by_itself(tested, tmp_path: Path) -> None:
@@ -260,11 +340,13 @@ def test_a_checkpoint_loads_by_itself(tested, tmp_path: Path) -> None:
 def table_of_a_test(devices: int, folder: Path) -> None:
     """Train for nothing, test, and write the table, in one process or several."""
     warnings.filterwarnings("ignore")
-    callback, model = LocalizationCallback(PREDICTORS, LocalizationConfig(monitor_every=1, metrics=OWN)), small()
+    callback, model = LocalizationCallback(PREDICTORS, looking(monitor_every=1, metrics=OWN)), small()
     strategy = "ddp" if devices > 1 else "auto"
-    trainer = trainer_of(callback, folder, devices=devices, strategy=strategy, max_epochs=1, limit_train_batches=0)
+    trainer = trainer_of(callback, folder, devices=devices, strategy=strategy, max_epochs=1)
+    model.lr = 0.0
     trainer.fit(model, OwnData())
-    looks = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    looks = {key: float(value) for key, value in trainer.callback_metrics.items() if "/rec_l1/" in key}
+    assert set(looks) == {"val/rec_l1/auroc", "val/rec_l1/ap"}
     trainer.test(model, OwnData(), verbose=False)
     assert callback.table().equals(callback.table())
     table = callback.table().assign(**looks, surroundings=callback.surroundings.means()["normal_error_near"])
@@ -272,17 +354,17 @@ def table_of_a_test(devices: int, folder: Path) -> None:
 
 
 def test_two_processes_reach_the_numbers_of_one(tmp_path: Path) -> None:
-    for devices in (1, 2):
-        done = subprocess.run(
-            [sys.executable, __file__, str(devices), tmp_path], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+    command = [sys.executable, __file__, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    table_of_a_test(1, tmp_path)
     alone, *both = (pd.read_csv(tmp_path / f"table_{name}.csv", index_col=0) for name in ("1_0", "2_0", "2_1"))
     assert set(OWN) < set(alone)
     for table in both:
-        pd.testing.assert_frame_equal(table, alone, rtol=1e-5)
+        pd.testing.assert_frame_equal(table.filter(regex="^[^/]*$"), alone.filter(regex="^[^/]*$"), rtol=1e-5)
+        pd.testing.assert_frame_equal(table.filter(like="/"), alone.filter(like="/"), atol=5e-3)  # the pivot is another
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    table_of_a_test(int(sys.argv[1]), Path(sys.argv[2]))
+    table_of_a_test(2, Path(sys.argv[1]))

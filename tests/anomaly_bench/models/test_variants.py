@@ -36,9 +36,9 @@ def test_schedules_against_their_closed_forms():
     assert cyclical(3, 8, 2, 1.0) == 3 / 8
 
 
-def scheduled(monkeypatch: pytest.MonkeyPatch, step: int, **arguments) -> BetaVAE:
+def scheduled(monkeypatch: pytest.MonkeyPatch, step: int, batches: float = 10, every: int = 1, **arguments) -> BetaVAE:
     class Trainer:
-        global_step, num_training_batches, max_epochs = step, 10, 30
+        global_step, num_training_batches, max_epochs, accumulate_grad_batches = step, batches, 30, every
 
     monkeypatch.setattr(BetaVAE, "trainer", Trainer)
     return BetaVAE(SHAPE, beta=8.0, **arguments, **SMALL)
@@ -49,6 +49,13 @@ def test_warm_up_grows_linearly_to_all_of_beta(monkeypatch, step, beta):
     model = scheduled(monkeypatch, step, warmup_epochs=2)
     assert model.training_beta() == beta
     assert model.beta == 8.0
+
+
+def test_a_schedule_counts_the_steps_of_the_optimizer(monkeypatch):
+    model = scheduled(monkeypatch, 3, every=4, warmup_epochs=2)  # three steps an epoch, the last of two batches
+    assert model.training_beta() == 4.0
+    with pytest.raises(ConfigError, match=r"model\.schedule=warmup: expected an epoch with an end"):
+        scheduled(monkeypatch, 3, batches=float("inf"), warmup_epochs=2).training_beta()
 
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 2.0), (10, 4.0), (20, 8.0), (35, 8.0), (40, 0.0), (80, 8.0)])
