@@ -37,6 +37,7 @@ def test_the_python_document_runs_word_for_word(tmp_path, monkeypatch, short):
         "predictors=fast",
         "out=runs",
         "localization.pictures=0",
+        "localization.resamples=0",
     ]
     run(load_config(overrides))
     (folder,) = (tmp_path / "runs").glob("tiny_texture-*")

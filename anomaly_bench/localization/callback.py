@@ -89,6 +89,7 @@ class LocalizationCallback(pl.Callback):
         self.subjects: Mapping[int, str] = {}
         self.attributes: Mapping[int, dict[str, str]] = {}
         self._localizer: Localizer | None = None
+        self._results: dict[str, PredictorResult] | None = None
         self._tested: tuple[Validation, dict[str, SubsetChoice]] | None = None  # what the last test went by
         self._look: Localizer | None = None
         self._predicting: Localizer
@@ -113,12 +114,14 @@ class LocalizationCallback(pl.Callback):
                 "nothing is tested yet in this process; call trainer.test(model, data) first (and over several devices choose "
                 'strategy="ddp": spawned processes take their results with them)'
             )
-        validation, choices = self._tested
-        about = self.subjects, self.attributes, self.config.resamples
-        return {
-            name: tally.result(validation.measures[name], *about, choice=choices.get(name))
-            for name, tally in self.tallies.items()
-        }
+        if self._results is None:
+            validation, choices = self._tested
+            about = self.subjects, self.attributes, self.config.resamples
+            self._results = {
+                name: tally.result(validation.measures[name], *about, choice=choices.get(name))
+                for name, tally in self.tallies.items()
+            }
+        return self._results
 
     def table(self, part: str = "test") -> DataFrame:
         """A row per predictor: every metric, then the bounds of those that histograms leave any, and intervals over subjects.
@@ -238,7 +241,7 @@ class LocalizationCallback(pl.Callback):
         # One after the other, so that no process holds the histograms of all processes together.
         self.tallies = {name: tally.gathered() for name, tally in self.tallies.items()}
         self.surroundings = self.surroundings.gathered()
-        self._tested = self.validation, self.localizer.choices
+        self._tested, self._results = (self.validation, self.localizer.choices), None
         self.samples = self._cases.samples()
         log(pl_module, "test", {name: tally.measures() for name, tally in self.tallies.items()})
         self._draw(trainer, self.samples)
