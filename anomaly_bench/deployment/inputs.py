@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from data_modules.base.config import DatasetConfig, NiftiConfig, PictureConfig
 from data_modules.base.errors import DataError, Report, did_you_mean
-from data_modules.base.names import chosen_categories
+from data_modules.base.names import chosen_categories, file_and_frame
 from data_modules.cases.case import Case
 from data_modules.cases.cohorts import Cohort, find_subjects, healthy_cohort, main_cohort, modalities
 from data_modules.cases.patterns import Tree
@@ -21,7 +24,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", "
 BRAIN = "brain"
 ABOVE = 3  # folders above a given one from which a layout may name it
 ASSIGNMENT = re.compile(r"([A-Za-z]\w*)=(.+)", re.DOTALL)
-MASK_ENDS = ("", "_mask", "_seg", "_label")
+MASK_ENDS = ("_mask", "_seg", "_label", "-mask", "-seg", "-label", "")
 
 
 @dataclass(frozen=True)
@@ -44,46 +47,67 @@ class Item:
 def find_items(inputs: Sequence[str], config: DatasetConfig, mask: str | None, report: Report) -> list[Item]:
     """What the inputs name, each once, in their order, with names of their own.
 
-    mask: a file for a single input; else a folder in which a mask is called as its input, maybe with _mask, _seg or _label
-    behind it, or a pattern with {stem} (the input's) and {folder} (the one that the input lies in). report: told of a
-    DataError for each input that is none. Raises DataError for a mask that fits no input.
+    mask: a file for a single input; a folder, see _Masks; or a pattern with {stem} (the input's) and {folder} (the one that the
+    input lies in). report: told of a DataError for each input that is none. Raises DataError for a mask that fits no input.
     """
     search = _Pictures(config, report) if isinstance(config, PictureConfig) else _Volumes(_nifti(config), report)
-    cases = list({tuple(case.images.values()): case for case in search.cases(inputs)}.values())
-    named = [replace(case, subject=name) for case, name in zip(cases, unique_names(cases), strict=True)]
-    masks = _masks(mask, named)
-    return [Item(case, found) for case, found in zip(named, masks, strict=True)]
+    once: dict[tuple[str, ...], Case] = {}
+    for case in search.cases(inputs):
+        once.setdefault(tuple(_real(case.root / file) for file in case.images.values()), case)
+    cases = list(once.values())
+    named = zip(cases, unique_names(cases), _masks(mask, cases), strict=True)
+    return [Item(replace(case, subject=name), found) for case, name, found in named]
 
 
 def stem_of(path: Path) -> str:
     """The name of a file without its ending, .nii.gz being one."""
-    name, hash_, frame = path.name.partition("#")
-    fitting = [end for end in VOLUMES if name.lower().endswith(end)]
-    ending = max(fitting, key=len, default=Path(name).suffix)
-    return name[: len(name) - len(ending)] + (f"-{frame}" if hash_ else "")
+    file, frame = file_and_frame(str(path))
+    return Path(file).name.removesuffix(_ending(file)) + ("" if frame is None else f"-{frame}")
+
+
+def _ending(file: str) -> str:
+    fitting = [end for end in VOLUMES if file.lower().endswith(end)]
+    return file[len(file) - max(map(len, fitting)) :] if fitting else Path(file).suffix
+
+
+def _real(path: Path) -> str:
+    """A file without links to its folders; a link to the file itself stays one with a name of its own."""
+    return str(path.parent.resolve() / path.name)
 
 
 def unique_names(cases: Sequence[Case]) -> list[str]:
     """A name for each case: its subject where a layout gave it one, else its first file's stem.
 
-    Those that are the same get the folders in front that tell them apart, or the ending if none does.
+    Those that are the same in one folder get their endings behind them, the others as many of the folders in front as tell
+    them apart, and at last a number.
     """
-    places = [_place(case) for case in cases]
-    names = [place[-1] for place in places]
-    for depth in range(2, max(map(len, places), default=0) + 1):
-        again = {name for name in names if names.count(name) > 1}
-        names = ["_".join(place[-depth:]) if name in again else name for name, place in zip(names, places, strict=True)]
-    again = {name for name in names if names.count(name) > 1}
-    return [
-        f"{name}_{case.files[0].suffix.lstrip('.')}" if name in again else name
-        for name, case in zip(names, cases, strict=True)
+    places = [Path(os.path.normpath((case.root / next(iter(case.images.values()))).absolute())) for case in cases]
+    stems = [case.subject.replace("/", "_") or stem_of(place) for case, place in zip(cases, places, strict=True)]
+    folders = [place.parent.parts[1:] for place in places]
+    here = Counter((folder, stem.casefold()) for folder, stem in zip(folders, stems, strict=True))
+    names = [
+        stem if here[folder, stem.casefold()] == 1 else stem + _ending(file_and_frame(str(place))[0]).replace(".", "_")
+        for folder, stem, place in zip(folders, stems, places, strict=True)
     ]
+    lasts, apart = names, Counter((folder, name.casefold()) for folder, name in zip(folders, names, strict=True))
+    for depth in range(1, max(map(len, folders), default=0) + 1):
+        again = Counter(name.casefold() for name in names)
+        names = [
+            "_".join([*folder[-depth:], last]) if again[name.casefold()] > apart[folder, last.casefold()] else name
+            for name, folder, last in zip(names, folders, lasts, strict=True)
+        ]
+    return _numbered(names)
 
 
-def _place(case: Case) -> list[str]:
-    first = Path(next(iter(case.images.values())))
-    folders = [part for part in (case.root / first).parent.parts if part != "/"]
-    return [*folders, case.subject.replace("/", "_") or stem_of(first)]
+def _numbered(names: Iterable[str]) -> list[str]:
+    """The names, those that are there already with _2, _3, … behind them; on some disks case does not tell files apart."""
+    used: dict[str, str] = {}
+    for name in names:
+        free, number = name, 2
+        while free.casefold() in used:
+            free, number = f"{name}_{number}", number + 1
+        used[free.casefold()] = free
+    return list(used.values())
 
 
 class _Volumes:
@@ -103,7 +127,7 @@ class _Volumes:
             if match is None:
                 yield from self._finish(given)
                 given = {}
-                for path in expanded(text, self.report):
+                for path in expanded(text, self.report, frames=True):
                     yield from self._folder(path) if path.is_dir() else self._finish({self.channels[0]: str(path)})
                 continue
             if match[1] in given:
@@ -125,7 +149,7 @@ class _Volumes:
         elif missing := [name for name in wanted if name not in given]:
             what = "brain mask" if missing[0] == BRAIN else f"modality {missing[0]}"
             self.report(DataError(f"{shown}: its {what} is missing; the run takes {usage}"))
-        elif lost := [file for file in given.values() if not Path(file.partition("#")[0]).is_file()]:
+        elif lost := [file for file in given.values() if not Path(file_and_frame(file)[0]).is_file()]:
             self.report(DataError(f"{lost[0]}: no such file; correct its path"))
         else:
             files = {name: str(Path(file).absolute()) for name, file in given.items()}
@@ -150,11 +174,14 @@ class _Volumes:
             for cohort in self.cohorts:
                 try:
                     return find_subjects(
-                        _without_labels(cohort), _Branch(root, folder=folder), self.channels, self.report
+                        _without_labels(cohort), _Branch(root, folder=folder), self.channels, self._incomplete
                     ), None
                 except DataError as error:
                     reason = reason or error
         return [], reason
+
+    def _incomplete(self, error: DataError) -> None:
+        self.report(DataError(str(error).replace("add it or remove the subject", "add it, or name other folders")))
 
 
 @dataclass(frozen=True)
@@ -190,10 +217,19 @@ class _Pictures:
                 yield from (Case("", {"image": str(file.absolute())}) for file in found)
 
     def _folder(self, folder: Path) -> list[Path]:
-        config, tree = self.config, Tree(folder)
-        if not any(files_below(folder, PICTURES)):
-            return []
-        chosen = chosen_categories(config)
+        pictures, folder = files_below(folder, PICTURES), folder.resolve()
+        for root in (folder, *folder.parents[:ABOVE]) if pictures else ():
+            if found := self._in_patterns(root, folder):
+                return found
+        return pictures
+
+    def _in_patterns(self, root: Path, folder: Path) -> list[Path]:
+        """The pictures below a folder that the patterns, seen from a root above it, find.
+
+        Seen from the folder itself, only those of the run's categories: one that is named is wanted whatever its category.
+        """
+        config, tree = self.config, _Branch(root, folder=folder)
+        chosen = chosen_categories(config) if root == folder else None
         lists = (config.normal, config.train_normal, config.val_normal, config.test_normal, config.anomalous)
         found = {
             path: names
@@ -206,8 +242,7 @@ class _Pictures:
         masks = {
             mask for path, names in found.items() for pattern in patterns if (mask := tree.one(pattern, names)) != path
         }
-        pictures = [folder / path for path in sorted(found) if path not in masks]
-        return pictures or files_below(folder, PICTURES)
+        return [root / path for path in sorted(found) if path not in masks]
 
 
 def _nifti(config: DatasetConfig) -> NiftiConfig:
@@ -215,10 +250,10 @@ def _nifti(config: DatasetConfig) -> NiftiConfig:
     return config
 
 
-def expanded(text: str, report: Report) -> list[Path]:
-    """The files and folders that a path or a glob stands for; report: told if there is none."""
+def expanded(text: str, report: Report, frames: bool = False) -> list[Path]:
+    """The files and folders that a path or a glob, or with `frames` FILE#k, stands for; report: told if there is none."""
     path = Path(text).expanduser()
-    if path.exists() or Path(str(path).partition("#")[0]).is_file():
+    if path.exists() or (frames and Path(file_and_frame(str(path))[0]).is_file()):
         return [path]
     found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (** and absolute)
     if not found:
@@ -243,31 +278,71 @@ def _masks(mask: str | None, cases: Sequence[Case]) -> list[Path | None]:
                 "'masks/{stem}_mask.png'"
             )
         return [path for _ in cases]
-    find: Callable[[Case], Path | None] = _beside(path) if path.is_dir() else _filled(mask)
-    found = [find(case) for case in cases]
+    beside = _Masks(path, cases) if path.is_dir() else None
+    found = [_filled(mask, case) if beside is None else beside.of(case) for case in cases]
     if cases and not any(found):
+        if beside and beside.unclear:
+            raise beside.unclear
         raise DataError(
             f"--mask {mask}: no such file, and no mask of any input; give a file, a folder, or a pattern with {{stem}}"
         )
     return found
 
 
-def _beside(folder: Path) -> Callable[[Case], Path | None]:
-    """Masks in a folder, by the stem or the name of their input."""
-    by_stem = {stem_of(path): path for path in files_below(folder, (*VOLUMES, *PICTURES))}
+class _Masks:
+    """The masks in a folder.
 
-    def find(case: Case) -> Path | None:
-        names = [f"{stem}{end}" for stem in (stem_of(case.files[0]), case.subject) for end in MASK_ENDS]
-        return next((by_stem[name] for name in names if name in by_stem), None)
+    A mask is called as its input, with _mask, _seg or _label behind it or without; of a scan also as its subject, its file
+    without the modality at the end, or the folder that it alone lies in. Where names come again below the folder, as 000_mask
+    does for each defect, or two inputs have one name, a mask is of the input whose folder is called like its own.
+    unclear: why an input has none, if there are several of which none lies in such a folder.
+    """
 
-    return find
+    def __init__(self, folder: Path, cases: Sequence[Case]) -> None:
+        self.folder = folder
+        self.unclear: DataError | None = None
+        self.by_stem: dict[str, list[Path]] = {}
+        for path in files_below(folder, (*VOLUMES, *PICTURES)):
+            self.by_stem.setdefault(stem_of(path), []).append(path)
+        files = {case.files[0]: case for case in cases}
+        self.by_folder = any(len(paths) > 1 for paths in self.by_stem.values())
+        self.neighbours = Counter(first.parent for first in files)
+        self.called = Counter(stem for case in files.values() for stem in self._stems(case))
 
+    def of(self, case: Case) -> Path | None:
+        """Raises DataError if several masks below folders of that name are called so."""
+        first, own = case.files[0], {file.resolve() for file in case.files}
+        folders = {first.parent.name, case.subject.rpartition("/")[2]}
+        for end, stem in product(MASK_ENDS, self._stems(case)):
+            name = stem + end
+            there = self.by_stem.get(name, [])
+            if not there or any(path.resolve() in own for path in there):
+                continue  # that is how images are called, not masks
+            fitting = [path for path in there if path.parent.name in folders]
+            if len(fitting) == 1:
+                return fitting[0]
+            if not self.by_folder and self.called[stem] == 1:
+                return there[0]
+            if len(there) > 1:
+                text = f"--mask {self.folder}: {len(there)} masks are called {name}, {there[0]} and others; give a pattern with"
+                self.unclear = DataError(f"{text} {{folder}} and {{stem}}")
+                if fitting:
+                    raise self.unclear
+        return None
 
-def _filled(pattern: str) -> Callable[[Case], Path | None]:
-    def find(case: Case) -> Path | None:
+    def _stems(self, case: Case) -> list[str]:
         first = case.files[0]
-        text = pattern.replace("{stem}", stem_of(first)).replace("{folder}", first.parent.name)
-        path = Path(text).expanduser()
-        return path if path.is_file() else None
+        stem, subject = stem_of(first), case.subject.rpartition("/")[2]
+        if not first.name.lower().endswith(VOLUMES):
+            return [stem]
+        modality = re.escape(next(iter(case.images)))
+        shorter = re.sub(rf"(?i)[_-]{modality}[^_-]*$", "", stem)
+        folder = first.parent.name if self.neighbours[first.parent] == 1 else ""
+        return list(dict.fromkeys(filter(None, (stem, subject, shorter, folder))))
 
-    return find
+
+def _filled(pattern: str, case: Case) -> Path | None:
+    first = case.files[0]
+    text = pattern.replace("{stem}", stem_of(first)).replace("{folder}", first.parent.name)
+    path = Path(text).expanduser()
+    return path if path.is_file() else None

@@ -24,6 +24,12 @@ def chosen_categories(config: DatasetConfig) -> list[str] | None:
     return sorted({str(name) for name in names})
 
 
+def file_and_frame(source: str) -> tuple[str, str | None]:
+    """`FILE#k`, a volume of a 4D file, as (FILE, k); the name of a file that is there, with '#' or without, as (it, None)."""
+    file, mark, frame = source.rpartition("#")
+    return (file, frame) if mark and not Path(source).is_file() else (source, None)
+
+
 def unit_of(config: DatasetConfig) -> str:
     """What is split and counted: a subject (of a cohort) or a picture."""
     return "picture" if isinstance(config, PictureConfig) else "subject"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_modules.base.names import file_and_frame
+
 SPLITS = ("train", "val", "test")
 
 
@@ -32,4 +34,4 @@ class Case:
     def files(self) -> list[Path]:
         """Every file of the subject, each once, in a fixed order."""
         names = [*self.images.values(), *filter(None, (self.label, self.brain_mask))]
-        return list(dict.fromkeys(self.root / name.partition("#")[0] for name in names))
+        return list(dict.fromkeys(Path(file_and_frame(str(self.root / name))[0]) for name in names))

@@ -66,7 +66,7 @@ def read_source(source: str) -> Source:
         there = np.empty(shape[:3], np.bool_)
         ras_shape = nib.apply_orientation(there, orientation).shape
         return Source(
-            shape if np.prod(shape[3:]) == 1 else shape[:3],
+            tuple(map(int, shape if np.prod(shape[3:]) == 1 else shape[:3])),
             affine,
             orientation,
             ras_shape,

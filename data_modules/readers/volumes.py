@@ -15,6 +15,7 @@ from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 
 from data_modules.base.errors import DataError
+from data_modules.base.names import file_and_frame
 
 from .nifti_frames import CHUNK, read_frames
 
@@ -71,8 +72,8 @@ def read_volumes(sources: list[str]) -> list[Volume]:
 
 def split_source(source: str) -> tuple[str, int | None]:
     """`FILE#k` to (FILE, k), FILE to (FILE, None). Raises DataError if k is no number."""
-    file, hash_, channel = source.partition("#")
-    if not hash_:
+    file, channel = file_and_frame(source)
+    if channel is None:
         return file, None
     if not channel.isdecimal():
         raise DataError(f"{source}: expected the number of a volume after '#', such as '{file}#0'; got '{channel}'")

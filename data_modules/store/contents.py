@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from data_modules.base.digests import DigestCache, Progress, unreadable
 from data_modules.base.errors import DataError
+from data_modules.base.names import file_and_frame
 from data_modules.cases.case import Case
 
 HEADER = 1 << 16  # bytes in which a .mha says where its voxels are
@@ -30,8 +31,8 @@ def read_contents(cases: Sequence[Case], cache: DigestCache, progress: Progress 
     digests = cache.digests([part for parts in files.values() for part in parts], progress)
 
     def digest(case: Case, name: str) -> str:
-        file, mark, channel = name.partition("#")
-        return "+".join(digests[part] for part in files[case.root / file]) + mark + channel
+        file, frame = file_and_frame(str(case.root / name))
+        return "+".join(digests[part] for part in files[Path(file)]) + ("" if frame is None else f"#{frame}")
 
     return [
         Content(

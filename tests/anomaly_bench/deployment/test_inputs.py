@@ -36,13 +36,43 @@ def test_the_stem_of_a_file(name, stem):
 
 def test_equal_names_are_told_apart_by_their_folders_and_then_by_their_endings(tmp_path):
     files = touched(*(tmp_path / name for name in ("a/x/1.png", "b/x/1.png", "b/2.png", "b/2.jpg", "c/3.png")))
+    files.append(tmp_path / "c" / ".." / "b" / "2.png")
     found, problems = named([*files, files[-1]], pictures_config(None))
     assert not problems
-    assert list(found) == ["a_x_1", "b_x_1", f"{_all(tmp_path / 'b')}_2_png", f"{_all(tmp_path / 'b')}_2_jpg", "3"]
+    assert list(found) == ["a_x_1", "b_x_1", "2_png", "2_jpg", "3"]
 
 
-def _all(folder):
-    return "_".join(folder.parts[1:])
+def test_no_two_inputs_have_one_name(tmp_path):
+    touched(*(tmp_path / name for name in ("q.nii.gz", "q-0.nii.gz", "x.img.gz", "x.nii.gz", "a/X.nii.gz", "x_2.nii")))
+    inputs = [f"{tmp_path / 'q.nii.gz'}#0", *(tmp_path / name for name in ("q-0.nii.gz", "x.img.gz", "x.nii.gz"))]
+    found, problems = named([*inputs, tmp_path / "a/X.nii.gz", tmp_path / "x_2.nii"], volumes_config(None))
+    assert not problems
+    assert list(found) == ["q-0_nii_gz", "q-0_nii_gz_2", "x_img_gz", "x_nii_gz", "X", "x_2"]
+    touched(tmp_path / "c/a_b.png", tmp_path / "d/a_b.png", tmp_path / "c_a_b.png", tmp_path / "C_A_B.jpg")
+    files = [tmp_path / name for name in ("c/a_b.png", "d/a_b.png", "c_a_b.png", "C_A_B.jpg")]
+    names = list(named(files, pictures_config(None))[0])
+    assert len({name.casefold() for name in names}) == 4
+
+
+def test_a_file_that_two_paths_name_is_one_input_and_equal_files_of_two_roots_are_two(tmp_path):
+    files = touched(*(tmp_path / root / "s/s_flair.nii.gz" for root in ("one", "two")))
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    inputs = [tmp_path / "one", tmp_path / "two", tmp_path / "link", tmp_path / "link/s/../s/s_flair.nii.gz", files[0]]
+    found, problems = named(inputs, volumes_config(None))
+    assert (list(found), problems) == (["one_s_s", "two_s_s"], [])
+
+
+def test_a_hash_is_a_frame_of_volumes_alone_and_not_where_a_file_is_called_so(tmp_path):
+    touched(tmp_path / "p#1.png", tmp_path / "p.png", tmp_path / "v#1.nii.gz", tmp_path / "w.nii.gz", tmp_path / "p")
+    found, problems = named([tmp_path / "p#1.png", f"{tmp_path / 'p.png'}#0"], pictures_config(None))
+    assert list(found) == ["p#1"]
+    assert "p.png#0: no such file" in problems[0]
+    items = find_items([str(tmp_path / "p#1.png")], pictures_config(None), None, [].append)
+    assert items[0].first == tmp_path / "p#1.png"
+    items = find_items(
+        [str(tmp_path / "v#1.nii.gz"), f"{tmp_path / 'w.nii.gz'}#1"], volumes_config(None), None, [].append
+    )
+    assert [(item.name, item.first.name) for item in items] == [("v#1", "v#1.nii.gz"), ("w-1", "w.nii.gz")]
 
 
 def test_files_globs_and_folders_of_volumes(tmp_path):
@@ -126,3 +156,57 @@ def test_masks_are_one_file_or_found_by_name(tmp_path):
         named(pictures, config, str(masks[2]))
     with pytest.raises(DataError, match="no mask of any input"):
         named(pictures, config, str(tmp_path / "gone_{stem}.png"))
+
+
+def test_a_mask_whose_name_comes_again_is_that_of_the_same_folder(tmp_path):
+    images = [f"test/{defect}/{stem}.png" for defect in ("cut", "good", "hole") for stem in ("000", "001")]
+    masks = ["ground_truth/cut/000_mask.png", "ground_truth/hole/000_mask.png", "ground_truth/cut/001_mask.png"]
+    touched(*(tmp_path / name for name in (*images, *masks, "train/good/000.png")))
+    inputs, config = [tmp_path / name for name in images], pictures_config(None)
+    for folder in ("ground_truth", ""):
+        found, _ = named(inputs, config, str(tmp_path / folder))
+        got = [mask and str(mask.relative_to(tmp_path)) for _, mask in found.values()]
+        assert got == [masks[0], masks[2], None, None, masks[1], None]
+    (picture,) = touched(tmp_path / "new/000.png")
+    with pytest.raises(DataError, match=r"2 masks are called 000_mask.*pattern with \{folder\} and \{stem\}"):
+        named([picture], config, str(tmp_path / "ground_truth"))
+    with pytest.raises(DataError, match="no mask of any input"):
+        named([tmp_path / "test/good/001.png"], config, str(tmp_path / "ground_truth"))
+
+
+def test_two_inputs_of_one_name_do_not_share_a_mask(tmp_path):
+    a, b, mask, other = touched(*(tmp_path / name for name in ("a/1.png", "b/1.png", "m/1_mask.png", "m/2.png")))
+    (c,) = touched(tmp_path / "c/2.png")
+    found, _ = named([a, b, c], pictures_config(None), str(tmp_path / "m"))
+    assert [mask for _, mask in found.values()] == [None, None, other]
+    assert named([a], pictures_config(None), str(tmp_path / "m"))[0]["1"][1] == mask
+
+
+def test_an_image_is_never_its_own_mask_and_a_scan_has_the_mask_of_its_subject(tmp_path):
+    names = (
+        "x/x_flair.nii.gz",
+        "x/x_seg.nii.gz",
+        "y/y_flair.nii.gz",
+        "y/y-seg.nii",
+        "z/scan.nii.gz",
+        "z/z_mask.nii.gz",
+    )
+    files = touched(*(tmp_path / name for name in names))
+    found, _ = named([files[0], files[2], files[4]], volumes_config(None), str(tmp_path))
+    assert [mask for _, mask in found.values()] == [files[1], files[3], files[5]]
+    found, _ = named([tmp_path], volumes_config(None), str(tmp_path))
+    assert [mask for _, mask in found.values()] == [files[1], files[3]]
+    both = touched(
+        tmp_path / "f/p_flair.nii.gz", tmp_path / "f/q_t1.nii.gz", tmp_path / "g/f_seg.nii", tmp_path / "g/p_seg.nii"
+    )
+    found, _ = named(both[:2], volumes_config(None), str(tmp_path / "g"))
+    assert [mask for _, mask in found.values()] == [both[3], None]
+
+
+def test_a_folder_within_a_dataset_of_pictures_is_read_in_its_patterns_too(tmp_path):
+    write_mvtec(tmp_path / "mvtec/tile", train=2, good=1, bad=2)
+    write_mvtec(tmp_path / "mvtec/wood", train=1, good=1, bad=1)
+    for name, count in (("tile", 5), ("wood", 3), ("tile/test", 3), ("tile/ground_truth", 2)):
+        found, problems = named([tmp_path / "mvtec" / name], pictures_config(None, category="tile"))
+        assert (len(found), problems) == (count, [])
+        assert all(str(tmp_path / "mvtec" / name) in images["image"] for images, _ in found.values())

@@ -1,5 +1,7 @@
 """Arrays written as their source lies: axes, header, and the place of each voxel."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -80,3 +82,18 @@ def test_a_file_that_is_no_volume_is_named(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"no volume")
     with pytest.raises(DataError, match=r"a\.nii\.gz: its header cannot be read"):
         read_source(str(tmp_path / "a.nii.gz"))
+
+
+def test_of_an_mgh_file_shape_and_place_are_kept_and_json_can_hold_them(tmp_path):
+    for name in ("a.mgz", "b.mgh"):
+        nib.save(nib.MGHImage(np.zeros((4, 5, 6), np.float32), oblique((1.0, 1.5, 2.0))), tmp_path / name)
+        source = read_source(str(tmp_path / name))
+        assert json.loads(json.dumps(source.shape)) == [4, 5, 6]
+        (tmp_path / "c.nii.gz").write_bytes(source.encoded(np.ones(source.ras_shape, np.uint8)))
+        np.testing.assert_allclose(nib.load(tmp_path / "c.nii.gz").affine, oblique((1.0, 1.5, 2.0)), atol=1e-5)
+
+
+def test_a_hash_in_the_name_of_a_file_is_no_frame(tmp_path):
+    write_scan(tmp_path / "v#1.nii.gz", np.ones((4, 5, 6)) * 20, np.eye(4))
+    assert read_volume(tmp_path / "v#1.nii.gz").voxels.shape == (4, 5, 6)
+    assert read_source(str(tmp_path / "v#1.nii.gz")).shape == (4, 5, 6)
