@@ -36,7 +36,7 @@ def read_config(path: Path) -> RunConfig:
         config = to_config(with_schema(loaded))
         check_values([config])
     except Exception as error:  # whatever a damaged file makes of the parser and the schema
-        said = f"{path}: cannot be read ({first_line(error)}); start the same `anomaly-bench bench` again"
+        said = f"{path}: cannot be read ({first_line(error)}); move the run's folder away and repeat the run"
         raise ConfigError(said) from error
     return config
 

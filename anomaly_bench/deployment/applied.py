@@ -23,7 +23,11 @@ from anomaly_bench.predictors import SeedEnsemble
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.runs.code_digest import source_digest
 from data_modules.base.batch import AnomalyBatch
+from data_modules.base.errors import did_you_mean
 from leaderboard.record import RESULT_FILE, RunResult
+from leaderboard.results.collect import SWEEPS_FOLDER
+
+BESIDE = {"categories.csv", SWEEPS_FOLDER}  # what lies beside runs, with leaderboard.md and leaderboard.csv
 
 
 class Look(NamedTuple):
@@ -58,6 +62,9 @@ class Applied:
         runs.sort(key=lambda run: run.result.seed)
         if len(runs) > 1:
             check_alike(runs)
+        rows = runs[0].result.predictors
+        if unknown := [name for name in predictors if name not in rows]:
+            raise ConfigError(f"--predictor {unknown[0]}: the run has no such row; {did_you_mean(unknown[0], rows)}")
         names = list(predictors) or [default_predictor([run.result for run in runs])]
         localizers = tuple(Localizer.load(run.folder, names, device) for run in runs)
         return cls(tuple(runs), localizers, config_of(runs[0].folder))
@@ -176,18 +183,29 @@ def _check_one_setting(runs: Sequence[FinishedRun]) -> None:
 def split_runs(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The folders of runs that the first arguments name, as paths or globs, and the other arguments.
 
-    The first argument always names runs, the following ones as long as they are folders of runs. Ensembles over seeds, which
-    lie beside their runs and have no model of their own, are passed over where runs are named too.
+    The first argument always names runs, the following ones as long as they are folders of runs. What lies beside runs and is
+    none, where a shell spells out runs/*, is passed over: tables and plans of the leaderboard, and ensembles over seeds, which
+    have no model of their own, where runs are named too. Raises ConfigError naming anything else among the runs.
     """
     folders: list[Path] = []
     for used, text in enumerate(arguments):
         path = Path(text).expanduser()
         found = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path)))]  # noqa: PTH207
-        runs = [folder for folder in found if any((folder / name).exists() for name in (CONFIG_FILE, RESULT_FILE))]
-        if used and not runs:
+        runs = list(filter(_is_run, found))
+        if not runs and path.exists() and (path.name in BESIDE or path.stem == "leaderboard"):
+            continue
+        if folders and not runs:
+            if any(map(_is_run, map(Path, arguments[used:]))):
+                raise ConfigError(
+                    f"{text}: lies among the runs, but is none; name runs first, then inputs, and leave it out"
+                )
             break
         folders += runs or [path]
     else:
         used = len(arguments)
     own = [folder for folder in folders if (folder / CONFIG_FILE).exists()]
-    return own or folders, list(arguments[used:])
+    return own or folders or [Path(arguments[0])], list(arguments[used:])
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (CONFIG_FILE, RESULT_FILE))

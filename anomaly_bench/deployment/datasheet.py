@@ -106,9 +106,11 @@ def steps_of(dataset: DatasetConfig) -> list[str | dict[str, Any]]:
         "volumes with their axes in RAS+ order, without resampling; modalities on one grid are the channels",
         *meant,
         f"{dataset.plane} slices: {VIEWS[dataset.plane]}",
-        "cropped to a square around the middle of the box that holds the brain of all slices: its longer side and 4 % more at "
-        "either end; 0 beyond the volume",
-        f"slices of which at least {dataset.min_foreground:g} of that square is brain, every {dataset.slice_step}. one",
+        "cropped to a square around the middle of the box that holds the brain of all slices: side = 1.08 times its longer "
+        "side, rounded (half to even); first row = floor((first row of the box + its last row + 1 - side) / 2), and so the "
+        "first column; 0 beyond the volume",
+        f"slices of which at least {dataset.min_foreground:g} of that square is brain; of these the first and every "
+        f"{dataset.slice_step}. after it",
         *last[:1],
         "0 outside of the brain, which was scaled to the size by nearest pixel centre",
         *last[1:],

@@ -293,8 +293,9 @@ class _Masks:
     """The masks in a folder.
 
     A mask is called as its input, with _mask, _seg or _label behind it or without; of a scan also as its subject, its file
-    without the modality at the end, or the folder that it alone lies in. Where names come again below the folder, as 000_mask
-    does for each defect, or two inputs have one name, a mask is of the input whose folder is called like its own.
+    without the modality at the end, or the folder that it alone lies in. Where names come again below the folder, two inputs
+    have one name, or the mask of a picture lies in a folder within (000_mask of each defect), it is of the input whose folder
+    is called like its own.
     unclear: why an input has none, if there are several of which none lies in such a folder.
     """
 
@@ -321,7 +322,8 @@ class _Masks:
             fitting = [path for path in there if path.parent.name in folders]
             if len(fitting) == 1:
                 return fitting[0]
-            if not self.by_folder and self.called[stem] == 1:
+            below = first.name.lower().endswith(PICTURES) and there[0].parent != self.folder
+            if not below and not self.by_folder and self.called[stem] == 1:
                 return there[0]
             if len(there) > 1:
                 text = f"--mask {self.folder}: {len(there)} masks are called {name}, {there[0]} and others; give a pattern with"

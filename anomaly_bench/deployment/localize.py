@@ -31,6 +31,8 @@ from .overlay import draw_overlay
 
 Record = dict[str, Any]
 READERS, WRITERS = 2, 2  # threads that read ahead, and that draw and write what the model has looked at
+NAMED = 3  # inputs in a note
+FILLED = 0.9  # of a volume: no head fills so much of the box around it
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -39,7 +41,7 @@ B = TypeVar("B")
 class Outcome:
     """What became of the inputs: a record of each that was done (what its JSON file holds), and why others were not.
 
-    notes: what the user should know of the runs.
+    notes: what the user should know of the runs, and of inputs that were done all the same.
     """
 
     notes: list[str]
@@ -94,6 +96,8 @@ def localize_files(
     items = find_items(named, applied.config.dataset, None if mask is None else str(mask), outcome.problems.append)
     if not items and not outcome.problems:
         raise DataError("no input; name a volume or picture, a folder or a glob of them")
+    if mask is not None and (bare := [str(item.first) for item in items if item.mask is None]):
+        outcome.notes.append(f"{len(bare)} of {len(items)} inputs have no mask, and so no metrics: {_some(bare)}")
     folder, unused = Path(out).expanduser(), len(outcome.problems)
     check_writable(folder, REMEDY)
     outputs = Outputs(folder, applied.names, overlay, overwrite, isinstance(applied.config.dataset, PictureConfig))
@@ -110,8 +114,12 @@ def localize_files(
         outcome.problems.append(error)
         advance()
 
+    filled: list[str] = []
+
     def write(pair: tuple[Opened, dict[str, Look]]) -> Record:
         record = _written(applied, *pair, outputs)
+        if pair[0].item.case.brain_mask is None and outputs.volumes and pair[0].back.looked.mean() > FILLED:
+            filled.append(str(pair[0].item.first))
         outcome.done.append(record)  # by who writes it, so that an interruption leaves no file that nobody knows of
         return record
 
@@ -130,7 +138,18 @@ def localize_files(
         order = {item.name: position for position, item in enumerate(items)}
         outcome.done.sort(key=lambda record: order[record["name"]])
         write_summary(folder, outcome.done)
+    if filled:
+        outcome.notes.append(
+            f"more than {FILLED:.0%} of the volume counts as brain: {_some(filled)}; scans have to be skull-stripped with 0 "
+            "outside of the brain, as those of the run were"
+        )
     return outcome
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _listed(given: str | Path | Sequence[str | Path]) -> list[str | Path]:
@@ -255,5 +274,5 @@ def _written(applied: Applied, opened: Opened, looks: Mapping[str, Look], output
         "geometry": opened.geometry(),
         "predictors": found,
     }
-    outputs.write({**files, f"{item.name}.json": as_json(record)})
+    outputs.write(item, {**files, f"{item.name}.json": as_json(record)})
     return record

@@ -256,7 +256,7 @@ class Opener:
     def __call__(self, item: Item) -> Opened:
         """Raises DataError naming the file for whatever cannot be used."""
         dataset = self.dataset
-        slices = self._module.read_case(item.case)
+        slices = self._read(item)
         _check_size(item, slices, dataset.size)
         if isinstance(dataset, NiftiConfig):
             first = item.case.root / next(iter(item.case.images.values()))
@@ -264,6 +264,17 @@ class Opener:
             return OpenedVolume(item, slices, image, read_source(str(first)), dataset)
         assert isinstance(dataset, PictureConfig)
         return OpenedPicture(item, slices, as_stored(slices, dataset.storage), dataset)
+
+    def _read(self, item: Item) -> Slices:
+        """Raises DataError, with remedies that are there for someone whose run is done."""
+        try:
+            return self._module.read_case(item.case)
+        except DataError as error:
+            text = str(error).replace(" or remove the subject", "").replace("choose one in its pattern", "name one")
+            what, _, remedy = text.rpartition("; ")
+            if remedy.startswith(("set dataset.", "lower dataset.")):
+                text = f"{what}; the settings of a finished run stay: change the file, or take another run"
+            raise DataError(text) from error
 
     def _held(self, item: Item, slices: Slices, dataset: NiftiConfig) -> list[int]:
         """Which of the slices the run's store would hold: in 8 bits, these alone decide what the levels are."""

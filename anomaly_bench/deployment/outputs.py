@@ -55,16 +55,34 @@ class Outputs:
                     f"{path}: is there already, so that {item.first} is left out; replace it with --overwrite, or {REMEDY}"
                 )
 
-    def write(self, files: Mapping[str, bytes]) -> None:
-        """All files or, if one cannot be written, none; the last one appears last. Raises OutputError naming the folder."""
-        with (
-            explained(self.folder, REMEDY),
-            tempfile.TemporaryDirectory(prefix=".localize-", dir=self.folder) as scratch,
-        ):
-            for name, content in files.items():
-                (Path(scratch) / name).write_bytes(content)
-            for name in files:
-                (Path(scratch) / name).replace(self.folder / name)
+    def write(self, item: Item, files: Mapping[str, bytes]) -> None:
+        """All files of an input or, if one cannot be written, none; the last one appears last.
+
+        Those that an earlier call has written of it and this one does not are removed. Raises OutputError naming folder and
+        input.
+        """
+        try:
+            with (
+                explained(self.folder, REMEDY),
+                tempfile.TemporaryDirectory(prefix=".localize-", dir=self.folder) as scratch,
+            ):
+                for name, content in files.items():
+                    (Path(scratch) / name).write_bytes(content)
+                for name in self._earlier(item) - set(files):
+                    (self.folder / name).unlink(missing_ok=True)
+                for name in files:
+                    (Path(scratch) / name).replace(self.folder / name)
+        except OutputError as error:
+            raise OutputError(f"{error}; {item.first} is left out") from error
+
+    def _earlier(self, item: Item) -> set[str]:
+        """The names of the files that the input's JSON file, if there is one, lists."""
+        try:
+            found = json.loads((self.folder / f"{item.name}.json").read_bytes())["predictors"].values()
+            listed = [Path(path).name for one in found for path in one["files"].values()]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or a file of somebody else
+            return set()
+        return {name for name in listed if name.startswith(f"{item.name}_")}
 
 
 def as_json(record: Mapping[str, Any]) -> bytes:
@@ -100,16 +118,15 @@ def summary_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write_summary(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Add the rows of the records to the folder's summary.csv, in the place of earlier ones of the same input and predictor."""
+    """Add the rows of the records to the folder's summary.csv, in the place of earlier ones of the same inputs."""
     if not records:
         return
-    path, rows = folder / SUMMARY, dict[tuple[str, str], Mapping[str, Any]]()
+    path, rows, names = folder / SUMMARY, list[Mapping[str, Any]](), {record["name"] for record in records}
     with explained(folder, REMEDY):
         if path.exists():
             with path.open(newline="", encoding="utf-8") as stream:
-                rows = {(row.get("name", ""), row.get("predictor", "")): row for row in csv.DictReader(stream)}
-        rows |= {(row["name"], row["predictor"]): row for row in summary_rows(records)}
-        kept = [{column: row.get(column) for column in COLUMNS} for row in rows.values()]
+                rows = [row for row in csv.DictReader(stream) if row.get("name") not in names]
+        kept = [{column: row.get(column) for column in COLUMNS} for row in [*rows, *summary_rows(records)]]
         write_atomic(path, as_csv(kept, COLUMNS))
 
 

@@ -60,12 +60,14 @@ class Learned:
             with np.load(path, allow_pickle=False) as arrays:
                 about = json.loads(bytes(arrays["about"]))
                 if about["format"] != FORMAT:
-                    raise ValueError(f"it has format {about['format']}, this version reads {FORMAT}")
+                    raise ResultError(f"{path}: it has format {about['format']}, this version reads {FORMAT}; {REMEDY}")
                 learned = cls(image_share=about["image_share"])
                 for number, row in enumerate(about["rows"]):
                     learned._add(row, *(arrays[f"{part}_{number}"] for part in ("filled", "pixels", "images")))
-        except Exception as error:  # a damaged archive makes zip, zlib and json raise all sorts
-            raise ResultError(f"{path}: cannot be read ({error}); {REMEDY}") from error
+        except ResultError:
+            raise
+        except Exception as error:  # a damaged archive makes zip, zlib and json raise all sorts, NumPy advise pickle
+            raise ResultError(f"{path}: cannot be read, it is damaged; {REMEDY}") from error
         return learned
 
     def _add(self, row: dict[str, Any], steps: Any, pixels: Any, images: Any) -> None:

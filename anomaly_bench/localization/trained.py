@@ -51,7 +51,8 @@ def load_model(folder: Path) -> VAE:
         model = build_model(config.model, tuple(checkpoint["hyper_parameters"]["shape"]))
         model.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # a damaged file makes torch raise all sorts
-        raise ResultError(f"{path}: expected the model of a finished run ({first_line(error)}); {REMEDY}") from error
+        reason = first_line(error).partition(". ")[0]  # torch adds advice for other callers
+        raise ResultError(f"{path}: expected the model of a finished run ({reason}); {REMEDY}") from error
     return model.eval()
 
 

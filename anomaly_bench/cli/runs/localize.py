@@ -111,7 +111,6 @@ def _print_table(records: Sequence[Mapping[str, Any]], out: Path) -> None:
 
 
 def _positive(text: str) -> int:
-    count = int(text)
-    if count < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
-    return count
+    return int(text)

@@ -210,3 +210,9 @@ def test_a_folder_within_a_dataset_of_pictures_is_read_in_its_patterns_too(tmp_p
         found, problems = named([tmp_path / "mvtec" / name], pictures_config(None, category="tile"))
         assert (len(found), problems) == (count, [])
         assert all(str(tmp_path / "mvtec" / name) in images["image"] for images, _ in found.values())
+
+
+def test_a_mask_of_a_picture_in_a_folder_within_is_of_no_picture_of_another_folder(tmp_path):
+    files = touched(*(tmp_path / name for name in ("cut/0.png", "good/1.png", "m/cut/0_mask.png", "m/cut/1_mask.png")))
+    found, _ = named(files[:2], pictures_config(None), str(tmp_path / "m"))
+    assert [mask for _, mask in found.values()] == [files[2], None]

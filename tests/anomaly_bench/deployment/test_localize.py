@@ -15,10 +15,12 @@ from scans import blob, block, oblique, write_scan
 from sklearn.metrics import average_precision_score, roc_auc_score
 from small_runs import SMALL
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
 from anomaly_bench.deployment import localize_files
 from anomaly_bench.deployment.applied import split_runs
+from anomaly_bench.deployment.outputs import PICTURE
 from anomaly_bench.localization import callback
 from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
@@ -296,6 +298,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_written_input(cli, pictures,
     inputs = [root / f"tile/test/square/{number:03d}.png" for number in (0, 1)]
     (line,) = said(cli, folder, *inputs, "--out", tmp_path, "--predictor", "intensity")
     assert f"{tmp_path}: the disk is full" in line
+    assert line.count(str(inputs[0])) == 1
     assert {path.name.split("_")[0].split(".")[0] for path in tmp_path.iterdir()} == {"001", "summary"}
 
 
@@ -318,7 +321,7 @@ def test_bad_volumes_are_a_line_each_and_the_others_are_done(cli, volumes, tmp_p
     for name, reason in (
         ("empty", "no brain voxel"),
         ("flat", "the volume is empty"),
-        ("long", "would distort the head"),
+        ("long", "would distort the head; the settings of a finished run stay: change the file, or take another run"),
         ("small", "its brain's box has 5×5 pixels, the run's network sees 16×16"),
         ("four", "expected one 3D volume, found shape"),
         ("singular", "cannot be read as a volume"),
@@ -350,7 +353,17 @@ def test_runs_that_cannot_be_applied_are_one_line(cli, pictures, volumes, tmp_pa
         (line,) = said(cli, *runs, picture, "--out", tmp_path / "maps")
         assert reason in line
     (line,) = said(cli, first, picture, "--predictor", "rec_l9", "--out", tmp_path / "maps")
-    assert "rec_l9" in line
+    assert "--predictor rec_l9: the run has no such row; did you mean rec_l" in line
+    (tmp_path / "damaged").mkdir()
+    for file in ("config.yaml", "result.json", "model.ckpt"):
+        (tmp_path / "damaged" / file).write_bytes((first / file).read_bytes())
+    (tmp_path / "damaged/calibration.npz").write_bytes(b"nothing")
+    (line,) = said(cli, tmp_path / "damaged", picture, "--predictor", "rec_l1", "--out", tmp_path / "maps")
+    assert "calibration.npz: cannot be read, it is damaged; repeat the run" in line
+    (tmp_path / "damaged/model.ckpt").write_bytes(b"nothing")
+    (line,) = said(cli, tmp_path / "damaged", picture, "--predictor", "rec_l1", "--out", tmp_path / "maps")
+    assert "model.ckpt: expected the model of a finished run" in line
+    assert "weights_only" not in line
     (line,) = said(cli, first, picture, "--device", "gpu9", "--out", tmp_path / "maps")
     assert "--device gpu9: cannot be used here" in line
     assert not (tmp_path / "maps").exists()
@@ -377,3 +390,67 @@ def test_a_glob_of_runs_passes_over_the_ensemble_beside_them(pictures, tmp_path)
     assert split_runs([str(first), str(second), "a.png"]) == ([first, second], ["a.png"])
     (beside / "result.json").unlink()
     beside.rmdir()
+
+
+def test_what_the_leaderboard_writes_among_runs_is_passed_over_and_nothing_else(pictures, tmp_path):
+    _, (first, second), _ = pictures
+    (tmp_path / "sweeps").mkdir()
+    own = [tmp_path / name for name in ("categories.csv", "leaderboard.csv", "leaderboard.md", "sweeps")]
+    other = tmp_path / "notes.csv"
+    for path in (*own[:3], other):
+        path.write_text("")
+    spelled = [str(path) for path in (own[0], first, *own[1:3], second, own[3])]
+    assert split_runs([*spelled, "a.png"]) == ([first, second], ["a.png"])
+    with pytest.raises(ConfigError, match=r"notes.csv: lies among the runs, but is none"):
+        split_runs([str(first), str(other), str(second), "a.png"])
+    assert split_runs([str(first), str(other)]) == ([first], [str(other)])
+    assert split_runs([str(own[3]), str(own[0])])[0] == [own[3]]
+
+
+def test_to_overwrite_removes_what_the_earlier_call_has_written_of_the_input(pictures, tmp_path):
+    root, (folder, _), _ = pictures
+    one, two = (root / f"tile/test/square/{number:03d}.png" for number in (0, 1))
+    localize_files(folder, [one, two], tmp_path, predictors=["rec_l1", "rec_l2"])
+    (tmp_path / "000_notes.txt").write_text("mine")
+    localize_files(folder, one, tmp_path, predictors=["intensity"], overlay=False, overwrite=True)
+    left = sorted(path.name for path in tmp_path.glob("000*"))
+    assert left == ["000.json", *(f"000_{end}" for end in sorted(["notes.txt", *PICTURE]))]
+    assert len(list(tmp_path.glob("001*"))) == 11
+    with (tmp_path / "summary.csv").open() as stream:
+        rows = [(row["name"], row["predictor"]) for row in csv.DictReader(stream)]
+    assert rows == [("001", "rec_l1"), ("001", "rec_l2"), ("000", "intensity")]
+
+
+def test_inputs_without_a_mask_are_told_and_have_no_metrics(cli, pictures, tmp_path):
+    root, (folder, _), _ = pictures
+    inputs = [root / "tile/test/square/000.png", *(root / f"tile/test/good/00{number}.png" for number in range(4))]
+    given = (
+        "--mask",
+        str(root / "tile/ground_truth"),
+        "--predictor",
+        "intensity",
+        "--no-overlay",
+        "--out",
+        str(tmp_path),
+    )
+    code, _, err = cli("localize", str(folder), *map(str, inputs), *given)
+    assert code == 0
+    (note,) = [line for line in err.splitlines() if "mask" in line]
+    first = ", ".join(map(str, inputs[1:4]))
+    assert note == f"note: 4 of 5 inputs have no mask, and so no metrics: {first} and 1 more"
+    metrics = [
+        json.loads((tmp_path / f"{name}.json").read_text())["predictors"]["intensity"]["metrics"]
+        for name in ("square_000", "good_000")
+    ]
+    assert [one is not None for one in metrics] == [True, False]
+
+
+def test_a_scan_without_a_background_of_0_is_told(volumes, tmp_path):
+    _, folder, _ = volumes
+    affine = oblique((1.0, 1.05, 3.0))
+    write_scan(tmp_path / "whole.nii.gz", np.maximum(block(3), 1), affine)
+    write_scan(tmp_path / "stripped.nii.gz", block(3), affine)
+    inputs = [tmp_path / "whole.nii.gz", tmp_path / "stripped.nii.gz"]
+    outcome = localize_files(folder, inputs, tmp_path / "maps", predictors=["intensity"], overlay=False)
+    (note,) = [note for note in outcome.notes if "brain" in note]
+    assert note.startswith(f"more than 90% of the volume counts as brain: {inputs[0]}; scans have to be skull-stripped")

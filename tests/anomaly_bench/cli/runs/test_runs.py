@@ -151,3 +151,10 @@ def test_changed_settings_are_another_run_and_another_row(cli, pictures_run):
     _, both, _ = cli("leaderboard", out_folder)
     assert both.count("beta_vae#") == 2
     assert "model.latent" in both
+
+
+def test_a_batch_size_that_is_none_is_told_what_was_expected(cli, capsys):
+    for text in ("x", "0", "-1", "1.5"):
+        with pytest.raises(SystemExit):
+            cli("localize", "runs/a", "a.png", f"--batch-size={text}")
+        assert f"{text}: expected a whole number, 1 or more" in capsys.readouterr().err
