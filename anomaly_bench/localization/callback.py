@@ -189,6 +189,8 @@ class LocalizationCallback(pl.Callback):
             maps = self._look.single_maps(evidence, self.suite.cheap())
             if not tallies:  # the first batch, which every process has
                 tallies |= self._fresh_look(trainer, maps, images)
+            if any(bool(score.isnan().any()) for score, _ in maps.values()):
+                return  # a training that diverges says so itself, and a test raises
             count(tallies, maps, images)
             shown = {name: score for name, (score, _) in maps.items() if name in self.suite.shown}
             anomalous = images["mask"].flatten(1).any(1).nonzero().flatten().tolist()

@@ -158,7 +158,7 @@ def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):
         check_alike([runs[0], runs[0]])
     with pytest.raises(DataError, match=r"not those that .* was trained on"):
         combine_seeds([changed(run_, data_fingerprint="other") for run_ in runs], tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"--predictors x: .* has no such row; there are"):
+    with pytest.raises(ConfigError, match=r"predictor x: .* has no such row; there are"):
         combine_seeds(runs, tmp_path / "out", predictors=["x"])
 
 
