@@ -319,7 +319,7 @@ class _Masks:
             there = self.by_stem.get(name, [])
             if not there or any(path.resolve() in own for path in there):
                 continue  # that is how images are called, not masks
-            fitting = [path for path in there if path.parent.name in folders]
+            fitting = _closest([path for path in there if path.parent.name in folders], first)
             if len(fitting) == 1:
                 return fitting[0]
             below = first.name.lower().endswith(PICTURES) and there[0].parent != self.folder
@@ -341,6 +341,12 @@ class _Masks:
         shorter = re.sub(rf"(?i)[_-]{modality}[^_-]*$", "", stem)
         folder = first.parent.name if self.neighbours[first.parent] == 1 else ""
         return list(dict.fromkeys(filter(None, (stem, subject, shorter, folder))))
+
+
+def _closest(paths: Sequence[Path], first: Path) -> list[Path]:
+    """Those with the most folders that are called like one of the file's: of weave/…/hole and wood/…/hole, the one of weave."""
+    alike = [len({*path.parent.parts} & {*first.parent.parts}) for path in paths]
+    return [path for path, count in zip(paths, alike, strict=True) if count == max(alike)]
 
 
 def _filled(pattern: str, case: Case) -> Path | None:

@@ -216,3 +216,15 @@ def test_a_mask_of_a_picture_in_a_folder_within_is_of_no_picture_of_another_fold
     files = touched(*(tmp_path / name for name in ("cut/0.png", "good/1.png", "m/cut/0_mask.png", "m/cut/1_mask.png")))
     found, _ = named(files[:2], pictures_config(None), str(tmp_path / "m"))
     assert [mask for _, mask in found.values()] == [files[2], None]
+
+
+def test_of_defects_that_two_categories_have_the_mask_is_of_the_own_category(tmp_path):
+    names = [
+        f"{category}/{kind}" for category in ("a", "b") for kind in ("test/cut/0.png", "ground_truth/cut/0_mask.png")
+    ]
+    files = touched(*(tmp_path / name for name in names))
+    found, _ = named([files[0], files[2]], pictures_config(None), str(tmp_path))
+    assert [mask for _, mask in found.values()] == [files[1], files[3]]
+    (picture,) = touched(tmp_path / "c/cut/0.png")
+    with pytest.raises(DataError, match="2 masks are called 0_mask"):
+        named([picture], pictures_config(None), str(tmp_path))
