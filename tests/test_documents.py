@@ -34,7 +34,7 @@ def test_the_python_document_runs_word_for_word(tmp_path, monkeypatch, short):
     overrides = [
         "dataset=tiny_texture",
         "trainer.max_epochs=1",
-        "predictors=fast",
+        "predictors.only=[rec_l1]",
         "out=runs",
         "localization.pictures=0",
         "localization.resamples=0",

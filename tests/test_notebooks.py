@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 
 pytestmark = pytest.mark.slow
 
+SHORT = "max_epochs=1, limit_train_batches=2, limit_val_batches=1, limit_test_batches=2"
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb"))
 
 
@@ -25,7 +26,7 @@ def test_a_notebook_runs_and_its_outputs_are_of_the_kinds_that_it_is_kept_with(p
     notebook = nbformat.from_dict(kept)
     if not update:
         for cell in notebook.cells:
-            cell.source = cell.source.replace("max_epochs=40", "max_epochs=2")
+            cell.source = cell.source.replace("max_epochs=40", SHORT)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when it ran
