@@ -13,7 +13,6 @@ from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalizationConfig, RunConfig
 from anomaly_bench.localization import Localizer
-from anomaly_bench.localization.learned import LEARNED_FILE, Learned
 from anomaly_bench.localization.localizer import ENSEMBLE_PIVOT
 from anomaly_bench.localization.passes import count, fresh, validate
 from anomaly_bench.localization.trained import load_suite
@@ -60,7 +59,7 @@ def combine_seeds(
         device = device_kind(config.trainer.accelerator)
         members = [Localizer.load(run.folder, predictors, device) for run in runs]
         start = time.perf_counter()
-        reached, learned = localize(members, data, config.localization, how, reporter)
+        reached = localize(members, data, config.localization, how, reporter)
         made = provenance_of(config, data, members[0].model, {"localize": time.perf_counter() - start})
     ensemble = {"how": how, "seeds": [run.result.seed for run in runs]}
     result = replace(
@@ -73,8 +72,6 @@ def combine_seeds(
         ensemble_of=[run.result.run_id for run in runs],
     )
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        learned.write(folder / LEARNED_FILE)
         write_result(result, folder / RESULT_FILE)
     return result
 
@@ -106,11 +103,8 @@ def combine_all(
 
 def localize(
     members: Sequence[Localizer], data: AnomalyDataModule, config: LocalizationConfig, how: str, reporter: Reporter
-) -> tuple[dict[str, PredictorResult], Learned]:
-    """What each predictor's ensemble reaches: thresholds from normal validation pixels, metrics on validation and test.
-
-    And what is known of its maps of normal images, by predictor.
-    """
+) -> dict[str, PredictorResult]:
+    """What each predictor's ensemble reaches: thresholds from normal validation pixels, metrics on validation and test."""
     normal, anomalous = data.val_dataloader()
     test, ensemble = data.test_dataloader(), SeedEnsemble(how)
     reporter.stage("ensemble", len(normal) + len(anomalous) + len(test))
@@ -125,8 +119,7 @@ def localize(
         count(tallies, maps(batch), batch)
         reporter.advance()
     about = dict(enumerate(data.store.subjects)), dict(enumerate(data.store.attributes)), config.resamples
-    results = {row_name(name, how): tally.result(validation.measures[name], *about) for name, tally in tallies.items()}
-    return results, validation.learned
+    return {row_name(name, how): tally.result(validation.measures[name], *about) for name, tally in tallies.items()}
 
 
 def row_name(predictor: str, how: str) -> str:

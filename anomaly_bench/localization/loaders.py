@@ -131,11 +131,7 @@ def _length(loader: Any) -> int:
 
 def source_of(trainer: pl.Trainer) -> pl.LightningDataModule | None:
     """The data module that the images of the loop at work come from; None if loaders were handed over."""
-    loop = (
-        trainer.fit_loop.epoch_loop.val_loop if trainer.validating or trainer.sanity_checking else trainer._active_loop
-    )
-    if trainer.state.fn == TrainerFn.VALIDATING:
-        loop = trainer.validate_loop
+    loop = trainer.fit_loop.epoch_loop.val_loop if trainer.state.fn == TrainerFn.FITTING else trainer._active_loop
     source = getattr(getattr(loop, "_data_source", None), "instance", None)
     return source if isinstance(source, pl.LightningDataModule) else None
 

@@ -151,6 +151,7 @@ class Localizer:
                 return self.single_maps(evidence)
 
         if self.model.rec_levels.isnan().any():
+            normal = list(normal) if isinstance(normal, Iterator) else normal  # gone through twice
             self.model.rec_levels.copy_(rec_levels(self.model, normal))
         pivots = {name: predictor.pivot for name, predictor in self.suite.single.items()}
         self.learned.calibration = distributions(maps, pivots, map(completed, normal), bits, advance)

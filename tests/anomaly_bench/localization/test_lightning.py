@@ -202,6 +202,18 @@ def test_prediction_needs_validation_images_only_where_maps_depend_on_them(teste
         trainer_of(LocalizationCallback(["ensemble_mean"], looking()), tmp_path).predict(model, images)
 
 
+def test_normal_images_that_can_be_gone_through_once_calibrate_as_others_do(tested) -> None:
+    _, _, _, data = tested
+    batches = [{"image": data.train.images[at : at + 16]} for at in (0, 16, 32)]
+    shares = []
+    for normal in (batches, iter(batches)):
+        localizer = Localizer(small(), ["rec_l1"])
+        localizer.calibrate(normal)
+        shares.append(localizer.learned.calibration["rec_l1"])
+    assert shares[0].pixels.sum() == shares[1].pixels.sum() == data.train.images.numel()
+    assert torch.equal(shares[0].filled, shares[1].filled)
+
+
 def test_two_callbacks_cannot_log_under_one_name(tested, tmp_path: Path) -> None:
     _, model, _, data = tested
     callbacks = [LocalizationCallback(["rec_l1"]), LocalizationCallback({"rec_l1": "grad_kl"})]
