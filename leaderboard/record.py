@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 from msgspec.structs import replace
@@ -39,6 +39,7 @@ Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
+Width = Annotated[float, Meta(ge=0)]
 
 
 def direction(metric: str) -> int:
@@ -107,12 +108,41 @@ class SubsetChoice(Record, frozen=True):
     tried: Positive
 
 
+class SmoothedRow(Record, frozen=True):
+    """A row's maps with one width of smoothing, counted in fewer bins than the row itself.
+
+    smooth: standard deviation of the Gaussian in pixels. validation, test: `auroc`, `ap`, `dice_oracle` and `aupro`; None
+    where undefined.
+    """
+
+    smooth: Width
+    validation: dict[str, float | None]
+    test: dict[str, float | None]
+
+
+class MapChoice(Record, frozen=True):
+    """What of a row's map was chosen, and on what grounds.
+
+    smooth: standard deviation in pixels of the Gaussian that the row's own figures have. smooth_by: `validation`, where it is
+    the one of the highest average precision on validation images; `size`, where none of these is anomalous: 1/32 of the
+    image's shorter side; `config`, where the config fixes it. sign: of a signed error, what is anomalous: `positive`, brighter
+    than the model expects, or `negative`, darker. sign_by: `dataset`, as its YAML says beforehand (dataset.polarity), or one
+    of the former. tried: every width that was measured, ascending.
+    """
+
+    smooth: Width
+    smooth_by: Literal["config", "validation", "size"]
+    sign: Literal["positive", "negative"] | None = None
+    sign_by: Literal["config", "dataset", "validation"] | None = None
+    tried: list[SmoothedRow] = field(default_factory=list)
+
+
 class PredictorResult(Record, frozen=True, kw_only=True):
     """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject.
 
     `own_metrics`: those of a user's own, all of them on test; higher is better in each.
     `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
-    ensemble whose members were searched on validation.
+    ensemble whose members were searched on validation. `map`: None of an ensemble, whose members have theirs.
     """
 
     test: dict[str, Measure]
@@ -122,6 +152,7 @@ class PredictorResult(Record, frozen=True, kw_only=True):
     lesions: list[LesionRow] = field(default_factory=list)
     seconds_per_image: Seconds
     choice: SubsetChoice | None = None
+    map: MapChoice | None = None
     own_metrics: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -177,7 +208,9 @@ class RunResult(Document, frozen=True, kw_only=True):
     size / input size). `pixels` says which pixels the metrics count: PIXELS. `family` is the benchmark that the dataset
     is one or several categories of (mvtec_ad of mvtec_ad_bottle), `category` these, or None for a whole dataset. `ensemble_of`:
     the ids of the runs whose models an ensemble over seeds combines, all of this `setting_id`, `seed` being the first
-    one's; empty for an ordinary run.
+    one's; empty for an ordinary run. `training`: of the model in the end, `epochs` and `best_epoch` among it. `curve`: `epoch`,
+    and what was logged of each (`train/loss`, `val/elbo`, …). `left_out`: the rows that this model cannot have or that would
+    equal another one, and why.
     """
 
     run_id: Text
@@ -195,6 +228,8 @@ class RunResult(Document, frozen=True, kw_only=True):
     pixels: Text
     predictors: dict[str, PredictorResult]
     ensemble_of: list[str] = field(default_factory=list)
+    curve: dict[str, list[float | None]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def read_result(path: Path) -> RunResult:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from omegaconf import MISSING
 
 from data_modules.base.config import NO_NUMBERS, DatasetConfig
@@ -18,6 +18,7 @@ from data_modules.base.names import cache_folder, data_folder
 
 AtLeastOne = Annotated[int, Ge(1)]
 ZeroOrMore = Annotated[int, Ge(0)]
+Width = Annotated[float, Ge(0), Lt(math.inf)]
 
 
 @dataclass
@@ -114,6 +115,7 @@ class LocalizationConfig:
     fpr: Annotated[float, Gt(0), Lt(1)] = 0.01
     image_share: Annotated[float, Gt(0), Le(1)] = 0.01
     bits: Annotated[int, Ge(8), Le(24)] = 21
+    smoothing: Annotated[list[Width], MinLen(1)] = field(default_factory=lambda: [0.0, 1.0, 2.0, 4.0])
     metrics: dict[str, Any] = field(default_factory=dict)
     monitor_every: ZeroOrMore = field(default=10, metadata=NO_NUMBERS)
     monitor_images: AtLeastOne = field(default=64, metadata=NO_NUMBERS)

@@ -11,6 +11,7 @@ from omegaconf import MISSING
 # How far a key reaches, beside it in its field's metadata. All others decide pixels, and with them numbers.
 NO_PIXELS = {"decides": "numbers"}
 NO_NUMBERS = {"decides": "nothing"}
+POLARITIES = ("bright", "dark")
 
 
 def deciding(value: Any, what: Literal["numbers", "pixels"] = "numbers") -> Any:
@@ -102,6 +103,7 @@ class DatasetConfig:
     name: in tables and names of runs
     kind: nifti (volumes) | pictures
     domain: medical | natural; what tables and ranks are grouped by
+    polarity: bright | dark | null (not known); what anomalies are known beforehand to be, beside what is normal there
     about: what it is and how to get it; decides no number
     root: its folder; null: DATA_DIR/<name>
     embedded: the dataset that is made on first use in place of a root
@@ -115,6 +117,7 @@ class DatasetConfig:
     name: str = MISSING
     kind: str = MISSING
     domain: str = field(default=MISSING, metadata=NO_PIXELS)
+    polarity: str | None = field(default=None, metadata=NO_PIXELS)
     about: AboutConfig | None = field(default=None, metadata=NO_NUMBERS)
     root: str | None = field(default=None, metadata=NO_NUMBERS)
     embedded: str | None = field(default=None, metadata=NO_NUMBERS)

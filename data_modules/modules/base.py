@@ -17,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from data_modules.base.batch import AnomalyBatch, Slices
-from data_modules.base.config import DatasetConfig, deciding
+from data_modules.base.config import POLARITIES, DatasetConfig, deciding
 from data_modules.base.digests import DigestCache, Progress, hash_of
 from data_modules.base.errors import DataError, Report, stop
 from data_modules.base.names import cache_folder, data_folder, dataset_name, folder_of, normalised
@@ -312,3 +312,5 @@ class AnomalyDataModule(pl.LightningDataModule):
             )
         if self.config.storage not in STORAGES:
             raise DataError(f"dataset.storage={self.config.storage}: expected {' or '.join(STORAGES)}")
+        if self.config.polarity not in (None, *POLARITIES):
+            raise DataError(f"dataset.polarity={self.config.polarity}: expected {' or '.join(POLARITIES)}, or null")

@@ -227,6 +227,13 @@ def test_an_unknown_storage_names_its_key(mvtec_root, cache):
         module(mvtec_root, cache, storage="float64")
 
 
+def test_an_unknown_polarity_names_its_key_and_a_known_one_changes_no_pixel(mvtec_root, cache):
+    with pytest.raises(DataError, match=r"dataset\.polarity=light: expected bright or dark, or null"):
+        module(mvtec_root, cache, polarity="light")
+    bright, unknown = (module(mvtec_root, cache, polarity=polarity) for polarity in ("bright", None))
+    assert bright._settings() == unknown._settings()
+
+
 def test_a_root_for_embedded_data_is_refused(tmp_path):
     config = PictureConfig(name="tiny", kind="pictures", domain="natural", embedded="tiny_texture", root=str(tmp_path))
     with pytest.raises(DataError, match=r"dataset\.root=.*: tiny is embedded; leave dataset\.root out"):
