@@ -30,6 +30,7 @@ METRICS = (
 )
 LOWER_IS_BETTER = ("fpr95",)
 RESULT_FILE = "result.json"  # in a run's folder
+PANEL = "panel"  # under which a picture of maps holds its Panel
 PIXELS = "metrics count foreground pixels only"
 REMEDY = "Delete the file and start the same command again: `make bench` redoes only the runs that have no result."
 BOUND_SLACK = 1e-9  # a value may leave its certified interval by the rounding of the sums behind the two
@@ -40,6 +41,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Width = Annotated[float, Meta(ge=0)]
+Rank = Literal["best", "worst", "between", ""]
 
 
 def direction(metric: str) -> int:
@@ -230,6 +232,36 @@ class RunResult(Document, frozen=True, kw_only=True):
     ensemble_of: list[str] = field(default_factory=list)
     curve: dict[str, list[float | None]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+
+class PanelRow(Record, frozen=True):
+    """A row of a picture of maps: which image it is, and how it stands among all images of the test.
+
+    `ap`: of the map that decides; `rank`: "" while nothing decides.
+    """
+
+    caption: str
+    rank: Rank = ""
+    ap: float | None = None
+
+
+class Panel(Record, frozen=True, kw_only=True):
+    """What a picture of maps says of itself: its rows, and in pixels where its tiles and its colour bar are.
+
+    lefts: of the columns image, mask, reconstruction and maps; row k begins at `top` + k `step`; tile: width and height.
+    bar: left, top, width and height of a bar, the highest scores at its top; labels, threshold: by their height in [0, 1].
+    decided_by: the predictor whose AP the rows are chosen by.
+    """
+
+    rows: Annotated[list[PanelRow], Meta(min_length=1)]
+    decided_by: str = ""
+    lefts: list[Count]
+    top: Count
+    step: Positive
+    tile: tuple[Positive, Positive]
+    bar: tuple[Count, Count, Positive, Positive] | None = None
+    labels: list[tuple[float, str]] = field(default_factory=list)
+    threshold: float | None = None
 
 
 def read_result(path: Path) -> RunResult:

@@ -10,7 +10,9 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
+
+from anomaly_bench.pictures.montage import OUTLINE, outline
+from anomaly_bench.pictures.scale import LABELLED, PALETTE, heights_of, share_text
 
 from .opened import Opened
 
@@ -18,8 +20,8 @@ Array = NDArray[Any]
 SLICES = 4
 TILE, GAP, MARGIN, HEADER, CAPTION, BAR = 300, 8, 16, 58, 22, 86
 PAPER, INK, FAINT = (17, 19, 24), (236, 238, 242), (150, 156, 168)
-OUTLINE, TRUTH = (64, 224, 255), (126, 240, 110)
-DECADES = 4  # from 90 % to 99.99 % of normal pixels
+TRUTH = (126, 240, 110)
+LOWEST = 0.9  # the share of normal pixels up to which the image alone is seen
 TOP_SHARE = 0.01
 LUMA, DIMMED = np.array([0.299, 0.587, 0.114]), 0.8
 FEW = 0.15  # of the pixels of the fullest slice: one with fewer is not shown
@@ -66,7 +68,7 @@ def draw_overlay(
         Tile(
             opened.caption(index),
             shown(arrays[0], index),
-            strength_of(shown(arrays[2], index)),
+            heights_of(shown(arrays[2], index), LOWEST),
             shown(arrays[3], index),
             None if truth is None else shown(truth, index),
         )
@@ -99,12 +101,6 @@ def strongest(raw: Array, looked: Array) -> list[int]:
         if len(chosen) < SLICES and all(abs(index - other) > apart for other in chosen):
             chosen.append(index)
     return sorted(chosen)
-
-
-def strength_of(calibrated: Array) -> Array:
-    """Shares of normal pixels that score lower as colours: 0 up to 90 %, 1 from 99.99 % on, alike for each ten times fewer."""
-    rarer = -np.log10(np.clip(1 - calibrated.astype(np.float64), 10.0**-DECADES, 1))
-    return np.asarray(((rarer - 1) / (DECADES - 1)).clip(0, 1), dtype=np.float32)
 
 
 def _tile_size(shape: tuple[int, ...], sides: tuple[float, float] | None, longest: int) -> tuple[int, int]:
@@ -155,7 +151,7 @@ def _colour(image: Array, size: tuple[int, int]) -> Array:
 
 def _heated(bare: Array, tile: Tile, size: tuple[int, int]) -> Array:
     strength = _resized(tile.strength, size, Image.Resampling.BILINEAR).clip(0, 1)[..., None]
-    colours = colormaps["inferno"](0.35 + 0.6 * strength[..., 0])[..., :3]
+    colours = colormaps[PALETTE](0.35 + 0.6 * strength[..., 0])[..., :3]
     alpha = np.sqrt(strength) * 0.85
     grey = bare @ LUMA * DIMMED  # so that colour means the map alone
     heated = grey[..., None] * (1 - alpha) + colours * alpha
@@ -166,10 +162,8 @@ def _heated(bare: Array, tile: Tile, size: tuple[int, int]) -> Array:
 
 
 def _border(region: Array, size: tuple[int, int]) -> Array:
-    """A line of two pixels around a region, outside of it."""
     large = _resized(region.astype(np.float32), size, Image.Resampling.BILINEAR) >= 0.5
-    border: Array = ndimage.binary_dilation(large, ndimage.generate_binary_structure(2, 1), iterations=2) & ~large
-    return border
+    return outline(large)
 
 
 def _resized(array: Array, size: tuple[int, int], how: Image.Resampling) -> Array:
@@ -189,13 +183,13 @@ def _mark(draw: ImageDraw.ImageDraw, marks: str, corner: tuple[int, int], size: 
 def _bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], height: int) -> None:
     left, top = corner
     strength = np.linspace(1, 0, height)[:, None, None]
-    colours = colormaps["inferno"](0.35 + 0.6 * strength[..., 0])[..., :3]
+    colours = colormaps[PALETTE](0.35 + 0.6 * strength[..., 0])[..., :3]
     ramp = np.full(3, 0.45) * (1 - np.sqrt(strength) * 0.85) + colours * np.sqrt(strength) * 0.85
     canvas.paste(Image.fromarray((ramp.repeat(14, axis=1) * 255).astype(np.uint8)), corner)
-    for decade in range(1, DECADES + 1):
-        y = top + (height - 1) * (DECADES - decade) / (DECADES - 1)
-        anchor = {DECADES: "lt", 1: "lb"}.get(decade, "lm")
-        draw.text((left + 20, y), f"{100 - 100 * 10.0**-decade:.4g} %", INK, _font(12), anchor=anchor)
+    for share, place in zip(LABELLED[1:], heights_of(LABELLED[1:], LOWEST).tolist(), strict=True):
+        y = top + (height - 1) * (1 - place)
+        anchor = {1.0: "lt", 0.0: "lb"}.get(place, "lm")
+        draw.text((left + 20, y), share_text(share), INK, _font(12), anchor=anchor)
 
 
 def _legend(draw: ImageDraw.ImageDraw, y: int, masked: bool) -> None:

@@ -23,7 +23,7 @@ from anomaly_bench.config.schema import LocalizationConfig
 from anomaly_bench.metrics.bins import default_pivot
 from anomaly_bench.models import VAE
 from anomaly_bench.pictures.choice import Cases
-from anomaly_bench.pictures.panels import Sample, draw_model, draw_panels, samples_of
+from anomaly_bench.pictures.panels import Calibrated, Sample, draw_model, draw_panels, samples_of
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
@@ -106,6 +106,11 @@ class LocalizationCallback(pl.Callback):
         if self._localizer is None:
             raise ValueError("nothing is calibrated yet; call trainer.validate, trainer.test or trainer.predict first")
         return self._localizer
+
+    @property
+    def scale(self) -> Calibrated:
+        """On which maps are drawn. Raises ValueError before there is a localizer."""
+        return Calibrated(self.localizer.calibrated, 1 - self.config.fpr, self._decisive)
 
     def results(self) -> dict[str, PredictorResult]:
         """What every shown predictor reached; after the test, else ValueError."""
@@ -246,7 +251,7 @@ class LocalizationCallback(pl.Callback):
         self._tested, self._results = (self.validation, self.localizer.choices), None
         self.samples = self._cases.samples()
         log(pl_module, "test", {name: tally.measures() for name, tally in self.tallies.items()})
-        self._draw(trainer, self.samples)
+        self._draw(trainer, self.samples, calibrated=self.scale)
         if trainer.is_global_zero and self._pictures:
             draw_model(self.samples, pl_module, self._pictures)
 
@@ -342,10 +347,12 @@ class LocalizationCallback(pl.Callback):
         with bar("calibrate") as show:
             yield lambda: show(next(done), 0)  # how many there will be, only a pass over all images could say
 
-    def _draw(self, trainer: pl.Trainer, samples: Sequence[Sample], subfolder: str = "") -> None:
+    def _draw(
+        self, trainer: pl.Trainer, samples: Sequence[Sample], subfolder: str = "", calibrated: Calibrated | None = None
+    ) -> None:
         if not (trainer.is_global_zero and self._pictures and samples):
             return
-        draw_panels(samples, self._pictures / subfolder)
+        draw_panels(samples, self._pictures / subfolder, calibrated)
         overview = self._pictures / subfolder / "overview.png"
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from anomaly_bench.metrics.images import image_ap
 from data_modules.base.batch import AnomalyBatch
+from leaderboard.record import Rank
 
 from .panels import Sample
 
@@ -21,7 +23,7 @@ class Cases:
     """
 
     def __init__(self, count: int) -> None:
-        self.count, self.each = count, count // 3
+        self.count = count
         self._anomalous, self._step = 0, 1  # images seen; every which of them is kept as one of the spread ones
         self._spread: list[int] = []
         self._precision: dict[int, float] = {}
@@ -33,15 +35,13 @@ class Cases:
         first: position of the batch's first image in the set.
         """
         self._spread_over(batch["mask"].flatten(1).any(1), first)
-        if self.each:
-            parts = (part.cpu().numpy() for part in (score, batch["mask"], batch["foreground"]))
-            for index, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
-                precision = image_ap(values[foreground], mask[foreground]) if mask.any() else None
-                if precision is not None:
-                    self._precision[index] = precision
-        extremes = self._extremes()
-        self._precision = {index: self._precision[index] for index in extremes}
-        kept = {*extremes, *self._spread}
+        parts = (part.cpu().numpy() for part in (score, batch["mask"], batch["foreground"]))
+        for index, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
+            precision = image_ap(values[foreground], mask[foreground]) if self.count and mask.any() else None
+            if precision is not None:
+                self._precision[index] = precision
+        kept = {*self._spread, *(index for part in self._extremes() for index in part)}
+        self._precision = {index: ap for index, ap in self._precision.items() if index in kept}
         self._samples = {index: sample for index, sample in self._samples.items() if index in kept}
         return sorted(index - first for index in kept if first <= index < first + len(score))
 
@@ -50,11 +50,17 @@ class Cases:
         self._samples |= {first + index: sample for index, sample in zip(indices, samples, strict=True)}
 
     def samples(self) -> list[Sample]:
-        """Those to be shown, in the order of the set."""
-        extremes = self._extremes()
-        others = [index for index in self._spread if index in self._samples and index not in extremes]
-        between = evenly(others, max(0, self.count - len(extremes)))
-        return [self._samples[index] for index in sorted([*extremes, *between])]
+        """Those to be shown with their rank and AP: the best first, the worst last, those without any AP behind them."""
+        worst, best = self._extremes()
+        others = [index for index in self._spread if index in self._samples and index not in (*worst, *best)]
+        between = evenly(others, max(0, self.count - len(worst) - len(best)))
+        parts: dict[Rank, list[int]] = {"best": best, "between": between, "worst": worst}
+        shown = [
+            replace(self._samples[index], rank=rank, ap=self._precision.get(index))
+            for rank, part in parts.items()
+            for index in part
+        ]
+        return sorted(shown, key=lambda sample: -1.0 if sample.ap is None else sample.ap, reverse=True)
 
     def _spread_over(self, anomalous: Tensor, first: int) -> None:
         for index in anomalous.nonzero().flatten().tolist() if self.count else ():
@@ -64,9 +70,11 @@ class Cases:
             if len(self._spread) > self.count:
                 self._spread, self._step = self._spread[::2], 2 * self._step
 
-    def _extremes(self) -> list[int]:
+    def _extremes(self) -> tuple[list[int], list[int]]:
+        """The images with the lowest and with the highest AP of those seen, a third of `count` each, or a half of few."""
         order = sorted(self._precision, key=self._precision.__getitem__)
-        return order if len(order) <= 2 * self.each else [*order[: self.each], *order[len(order) - self.each :]]
+        each = min(self.count // 3, len(order) // 2)
+        return order[:each], order[len(order) - each :]
 
 
 def evenly(items: Sequence[int], count: int) -> list[int]:

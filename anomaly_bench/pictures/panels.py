@@ -2,41 +2,95 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from matplotlib import colormaps
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
-from scipy import ndimage
 from torch import Tensor
 
 from anomaly_bench.models import VAE
 from anomaly_bench.predictors.evidence import Evidence
 from data_modules.base.batch import AnomalyBatch
+from leaderboard.record import PanelRow, Rank
 
 from .model import model_pictures
-
-TILE, GAP, HEADER, MARGIN, BAR = 144, 6, 26, 10, 60
-INK, PAPER, OUTLINE = (32, 32, 32), (255, 255, 255), (64, 224, 255)
-Picture = NDArray[np.uint8]
+from .montage import Bar, montage, outlined, tile
+from .scale import LABELLED, Picture, coloured, heights_of, share_text
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image (C, H, W), its mask (H, W) bool, its reconstruction (C, H, W) and the maps (H, W) by predictor."""
+    """One image (C, H, W), mask and foreground (H, W) bool, reconstruction (C, H, W) and the maps (H, W) by predictor.
+
+    rank, ap: how it stands among the images of a test under the predictor that decides, and that one's AP in it.
+    """
 
     caption: str
     image: Tensor
     mask: Tensor
+    foreground: Tensor
     reconstruction: Tensor
     maps: dict[str, Tensor]
+    rank: Rank = ""
+    ap: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The one scale of all maps once they are calibrated: the share of normal validation pixels that score lower.
+
+    shares: from a predictor's name and its scores to shares, same shape. threshold: the share from which on a pixel is called
+    anomalous. decided_by: the predictor whose AP ranks the samples.
+    """
+
+    shares: Callable[[str, Tensor], Tensor]
+    threshold: float
+    decided_by: str
+
+    def picture(self, name: str, sample: Sample) -> Picture:
+        """A map in colours, (H, W, 3)."""
+        return coloured(heights_of(self.shares(name, sample.maps[name]).numpy()), sample.foreground.numpy())
+
+    def bar(self, name: str = "") -> Bar:
+        """That of every map."""
+        labels = zip(heights_of(LABELLED).tolist(), map(share_text, LABELLED), strict=True)
+        return Bar([*labels], float(heights_of(self.threshold)))
+
+    @property
+    def notes(self) -> list[str]:
+        """What is shown, in words."""
+        return [
+            "Rows: the best and the worst of all anomalous test images and some between, by their AP under "
+            f"{self.decided_by}, which has the highest AP on validation.",
+            "Colour: share of normal validation pixels that score lower, one scale for all maps; white: not foreground. "
+            f"Arrow: threshold, {share_text(self.threshold)}. Outline: mask.",
+        ]
+
+
+class Stretched:
+    """A scale for each predictor's maps while a model trains: from the lowest to the highest score shown, in the foreground."""
+
+    decided_by = ""
+    notes = (
+        "Colour: from the lowest to the highest score in each column, not calibrated yet; white: not foreground. "
+        "Outline: mask.",
+    )
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.ranges = {name: _range([s.maps[name][s.foreground] for s in samples]) for name in samples[0].maps}
+
+    def picture(self, name: str, sample: Sample) -> Picture:
+        """A map in colours, (H, W, 3)."""
+        low, high = self.ranges[name]
+        heights = (sample.maps[name].float().numpy() - low) / (high - low or 1.0)
+        return coloured(heights, sample.foreground.numpy())
+
+    def bar(self, name: str = "") -> Bar:
+        """That of a predictor, or of all together."""
+        lowest, highest = (f"{value:.2g}" for value in self.ranges[name]) if name else ("lowest", "highest")
+        return Bar([(0.0, lowest), (1.0, highest)])
 
 
 def samples_of(
@@ -50,40 +104,36 @@ def samples_of(
     samples = []
     for index in chosen:
         caption = f"{subjects[int(batch['subject'][index])]} · {int(batch['slice'][index])}"
-        parts = (batch["image"], batch["mask"], evidence.reconstruction)
-        image, mask, reconstruction = (part[index].detach().cpu() for part in parts)
+        parts = (batch["image"], batch["mask"], batch["foreground"], evidence.reconstruction)
+        image, mask, foreground, reconstruction = (part[index].detach().cpu() for part in parts)
         shown = {name: score[index, 0].cpu() for name, score in maps.items()}
-        samples.append(Sample(caption, image, mask[0], reconstruction, shown))
+        samples.append(Sample(caption, image, mask[0], foreground[0], reconstruction, shown))
     return samples
 
 
-def draw_panels(samples: Sequence[Sample], folder: Path) -> None:
+def draw_panels(samples: Sequence[Sample], folder: Path, calibrated: Calibrated | None = None) -> None:
     """Write `<predictor>.png` for every predictor and `overview.png` with all of them; nothing without samples.
 
-    A map's colours run from the lowest to the highest value shown in its column (colour map viridis); the mask is outlined.
+    Maps are drawn inside the foreground, on the calibrated scale or else each predictor's on its own; masks are outlined.
     """
     if not samples:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(samples[0].maps)
-    columns = {name: _map_column(samples, name) for name in names}
-    ranges = {
-        name: (min(float(s.maps[name].min()) for s in samples), max(float(s.maps[name].max()) for s in samples))
-        for name in names
-    }
+    scale = calibrated or Stretched(samples)
+    masks = [sample.mask.numpy() for sample in samples]
+    images = [grey(sample.image) for sample in samples]
+    maps = {name: [scale.picture(name, sample) for sample in samples] for name in samples[0].maps}
     common = {
-        "image": [_tile(grey(sample.image)) for sample in samples],
-        "mask": [_outlined(_tile(grey(sample.image)), sample.mask) for sample in samples],
-        "reconstruction": [_tile(grey(sample.reconstruction)) for sample in samples],
+        "image": [tile(image) for image in images],
+        "mask": list(map(outlined, images, masks)),
+        "reconstruction": [tile(grey(sample.reconstruction)) for sample in samples],
     }
-    captions = [sample.caption for sample in samples]
-    named = PngInfo()
-    named.add_itxt(
-        "captions", json.dumps(captions)
-    )  # the leaderboard's report tells by them which row is which subject
-    for name in names:
-        _montage({**common, name: columns[name]}, captions, ranges[name]).save(folder / f"{name}.png", pnginfo=named)
-    _montage({**common, **columns}, captions).save(folder / "overview.png", pnginfo=named)
+    columns = {name: list(map(outlined, pictures, masks)) for name, pictures in maps.items()}
+    rows = [PanelRow(sample.caption, sample.rank, sample.ap) for sample in samples]
+    sheets = {name: ({name: column}, scale.bar(name)) for name, column in columns.items()}
+    for title, (shown, bar) in {**sheets, "overview": (columns, scale.bar())}.items():
+        picture, info = montage({**common, **shown}, rows, bar, scale.notes, scale.decided_by)
+        picture.save(folder / f"{title}.png", pnginfo=info)
 
 
 def draw_model(samples: Sequence[Sample], model: pl.LightningModule, folder: Path) -> None:
@@ -96,16 +146,9 @@ def draw_model(samples: Sequence[Sample], model: pl.LightningModule, folder: Pat
     assert isinstance(model, VAE)
     images = torch.stack([sample.image for sample in samples])
     columns = {"image": images} | model_pictures(model, images.to(model.device), len(images))
-    tiles = {title: [_tile(grey(picture.cpu())) for picture in column] for title, column in columns.items()}
-    _montage(tiles, [sample.caption for sample in samples]).save(folder / "model.png")
-
-
-def _map_column(samples: Sequence[Sample], name: str) -> list[Picture]:
-    maps = np.stack([sample.maps[name].float().numpy() for sample in samples])
-    low, high = maps.min(), maps.max()
-    scaled = (maps - low) / max(high - low, np.finfo(np.float32).tiny)
-    coloured = (colormaps["viridis"](scaled)[..., :3] * 255).astype(np.uint8)
-    return [_outlined(_tile(image), sample.mask) for image, sample in zip(coloured, samples, strict=True)]
+    tiles = {title: [tile(grey(picture.cpu())) for picture in column] for title, column in columns.items()}
+    picture, info = montage(tiles, [PanelRow(sample.caption) for sample in samples])
+    picture.save(folder / "model.png", pnginfo=info)
 
 
 def grey(image: Tensor) -> Picture:
@@ -114,46 +157,6 @@ def grey(image: Tensor) -> Picture:
     return (shown.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
 
 
-def _tile(picture: Picture) -> Picture:
-    return np.asarray(Image.fromarray(picture).resize((TILE, TILE), Image.Resampling.NEAREST))
-
-
-def _outlined(tile: Picture, mask: Tensor) -> Picture:
-    """The tile with the outer border of the mask drawn on it."""
-    large = np.asarray(Image.fromarray(mask.numpy()).resize((TILE, TILE), Image.Resampling.NEAREST))
-    border = ndimage.binary_dilation(large, iterations=2) & ~large
-    return np.where(border[..., None], np.array(OUTLINE, dtype=np.uint8), tile)
-
-
-def _montage(
-    columns: dict[str, list[Picture]], captions: list[str], scale: tuple[float, float] | None = None
-) -> Image.Image:
-    """Titled columns of tiles, a caption under each row, and a colour bar for the last column if it has a scale."""
-    step = TILE + GAP
-    row_height = TILE + HEADER
-    width = 2 * MARGIN + len(columns) * step - GAP + (BAR if scale else 0)
-    canvas = Image.new("RGB", (width, 2 * MARGIN + HEADER + len(captions) * row_height), PAPER)
-    draw, font, small = ImageDraw.Draw(canvas), ImageFont.load_default(14), ImageFont.load_default(11)
-    for column, (title, tiles) in enumerate(columns.items()):
-        left = MARGIN + column * step
-        draw.text((left, MARGIN), title, INK, font)
-        for row, tile in enumerate(tiles):
-            canvas.paste(Image.fromarray(tile), (left, MARGIN + HEADER + row * row_height))
-    for row, caption in enumerate(captions):
-        draw.text((MARGIN, MARGIN + HEADER + row * row_height + TILE + 4), caption, INK, small)
-    if scale:
-        _colour_bar(canvas, draw, small, scale)
-    return canvas
-
-
-def _colour_bar(
-    canvas: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    scale: tuple[float, float],
-) -> None:
-    left, top = canvas.width - MARGIN - BAR + GAP * 2, MARGIN + HEADER
-    ramp = (colormaps["viridis"](np.linspace(1, 0, TILE))[:, None, :3].repeat(12, axis=1) * 255).astype(np.uint8)
-    canvas.paste(Image.fromarray(ramp), (left, top))
-    for value, y in ((scale[1], top), (scale[0], top + TILE - 12)):
-        draw.text((left + 15, y), f"{value:.2g}", INK, font)
+def _range(scores: Sequence[Tensor]) -> tuple[float, float]:
+    inside = torch.cat([*scores]).float()
+    return (float(inside.min()), float(inside.max())) if len(inside) else (0.0, 0.0)

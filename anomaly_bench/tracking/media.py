@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from anomaly_bench.pictures.panels import Sample, grey
@@ -25,14 +23,12 @@ def wandb_pictures(localization: LocalizationCallback) -> dict[str, list[Any]]:
 
     Of one sample after the other all keys, as long as they fit into BUDGET.
     """
-    samples = localization.samples
-    ranges = {name: _range([sample.maps[name] for sample in samples]) for name in (samples[0].maps if samples else ())}
     logged: dict[str, list[Any]] = {}
     left = BUDGET
-    for sample in samples:
+    for sample in localization.samples:
         images = [("images/input", _plain(sample, sample.image))]
         images.append(("images/reconstruction", _plain(sample, sample.reconstruction)))
-        images += [(f"maps/{name}", _map(localization, name, sample, *ranges[name])) for name in ranges]
+        images += [(f"maps/{name}", _map(localization, name, sample)) for name in sample.maps]
         for key, image in images:
             left -= (image._size or 0) + sample.mask.numel() // 8
             if left < 0:
@@ -41,22 +37,23 @@ def wandb_pictures(localization: LocalizationCallback) -> dict[str, list[Any]]:
     return logged
 
 
-def _range(maps: Sequence[torch.Tensor]) -> tuple[float, float]:
-    return min(float(values.min()) for values in maps), max(float(values.max()) for values in maps)
-
-
 def _plain(sample: Sample, image: torch.Tensor) -> Any:
-    return _image(grey(image), sample.caption, "mask", sample.mask, MASK)
+    return _image(grey(image), caption_of(sample), "mask", sample.mask, MASK)
 
 
-def _map(localization: LocalizationCallback, name: str, sample: Sample, low: float, high: float) -> Any:
-    """Colours run from the lowest to the highest value shown; a pixel is called at the threshold set on validation."""
-    values = sample.maps[name].float()
-    coloured = colormaps["viridis"](((values - low) / max(high - low, 1e-12)).numpy())[..., :3]
-    called = (localization.tallies[name].curve.keys(values) >= localization.validation.thresholds[name]).byte()
-    outcome = torch.where(sample.mask, 1 + called, 3 * called)
-    caption = f"{sample.caption} · {name}, {low:.3g} to {high:.3g}"
-    return _image((coloured * 255).astype(np.uint8), caption, "outcome", outcome, OUTCOME)
+def _map(localization: LocalizationCallback, name: str, sample: Sample) -> Any:
+    """In the colours of the run's pictures; a pixel of the foreground is called at the threshold set on validation."""
+    called = (
+        localization.tallies[name].curve.keys(sample.maps[name].float()) >= localization.validation.thresholds[name]
+    )
+    outcome = torch.where(sample.mask, 1 + called.byte(), 3 * (called & sample.foreground).byte())
+    caption = f"{caption_of(sample)} · {name}: share of normal pixels that score lower, up to 99.99 %"
+    return _image(localization.scale.picture(name, sample), caption, "outcome", outcome, OUTCOME)
+
+
+def caption_of(sample: Sample) -> str:
+    """Which image it is, and how it stands among those of the test."""
+    return f"{sample.caption} · {sample.rank}" + ("" if sample.ap is None else f", AP {sample.ap:.3f}")
 
 
 def _image(picture: NDArray[np.uint8], caption: str, layer: str, mask: torch.Tensor, classes: dict[int, str]) -> Any:

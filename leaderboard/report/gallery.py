@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from PIL import Image
 
 from leaderboard.board import Board
+from leaderboard.record import PANEL, Panel, PanelRow
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import Row
@@ -21,52 +22,60 @@ from leaderboard.show.tables import by_dataset
 
 DATASETS = 6
 PREDICTORS = 40
-# How `anomaly_bench.pictures.panels` lays out a predictor's picture: image, mask, reconstruction, map, colour bar.
-TILE, GAP, HEADER, MARGIN, BAR = 144, 6, 26, 10, 60
-COLUMNS = ("image", "mask", "reconstruction")
-WIDTH = 2 * MARGIN + (len(COLUMNS) + 1) * (TILE + GAP) - GAP + BAR
-RAMP, LABEL = 12, 14
-SHOWN, QUALITY = 96, 75
+COLUMNS = ("image", "mask", "reconstruction")  # of every predictor's picture; the last one is its map
+SHOWN, GAP, QUALITY = 96, 6, 75  # height of a tile as it is shown
+SCALE = (300, 14)
 WORST_AND_BEST = 3
 
 
 class Strip(NamedTuple):
-    """One line of the gallery: what it shows, its value in words, the tiles side by side, the colour bar ("" without)."""
+    """One line of the gallery: what it shows, its value in words, the tiles side by side."""
 
     name: str
     value: str
     source: str
-    bar: str
     alt: str
 
 
-class Case(NamedTuple):
-    """A pictured image: its caption, and which of those shown it is for the best predictor ("" where that is not known)."""
+class Scale(NamedTuple):
+    """The colour bar of all maps, lowest on the left: labels and threshold by their place, in % of its width."""
 
-    caption: str
-    rank: str
+    source: str
+    labels: list[tuple[float, str]]
+    threshold: float | None
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return SCALE[0]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Strips of one run: image, mask, reconstruction, then predictors, best first. `subjects`: worst and best in words."""
+    """Strips of one run: image, mask, reconstruction, then predictors, best first. `subjects`: worst and best in words.
+
+    cases: of each image shown its rank and AP under `decided_by`, and its caption. tile: the width of a picture in pixels.
+    """
 
     dataset: str
     setting: str
-    cases: list[Case]
-    strips: list[Strip]
-    subjects: list[str]
     notes: list[str]
+    decided_by: str = ""
+    cases: list[tuple[str, str]] = field(default_factory=list)
+    strips: list[Strip] = field(default_factory=list)
+    scale: Scale | None = None
+    subjects: list[str] = field(default_factory=list)
+    tile: int = SHOWN
 
     @property
-    def tile(self) -> int:
-        """Width and height of a picture in pixels."""
+    def height(self) -> int:
+        """Of a picture in pixels."""
         return SHOWN
 
     @property
     def width(self) -> int:
         """Of a strip in pixels."""
-        return len(self.cases) * SHOWN + (len(self.cases) - 1) * GAP
+        return len(self.cases) * (self.tile + GAP) - GAP
 
 
 def galleries(board: Board) -> tuple[list[Gallery], list[str]]:
@@ -111,38 +120,47 @@ def _gallery(run: RunArrays, rows: Sequence[Row]) -> Gallery:
         notes.append(f"{len(own) - PREDICTORS} more predictors are in the run folder.")
     setting = f"{run.model}, beta {beta_text(run.beta)}, seed {run.seed}"
     if not pictures:
-        return Gallery(run.dataset, setting, [], [], [], notes)
-    first, captions = next(iter(pictures.values()))
-    values = _by_subject(run, own[0].predictor)
-    order, cases = _cases(captions, _count(first), values)
-    strips = [
-        _strip(name, "", first, at, order, f"{name} of {len(order)} test images") for at, name in enumerate(COLUMNS)
-    ]
+        return Gallery(run.dataset, setting, notes)
+    first, panel = next(iter(pictures.values()))
+    count = len(panel.rows)
+    strips = [_strip(name, "", first, panel, at, f"{name} of {count} test images") for at, name in enumerate(COLUMNS)]
     for row in own:
         if row.predictor in pictures:
-            value, picture = _value(row), pictures[row.predictor][0]
-            if _count(picture) == len(order):
-                alt = f"Maps of {row.predictor}, {value}: yellow is the most anomalous; the mask is outlined"
-                strips.append(_strip(row.predictor, value, picture, len(COLUMNS), order, alt))
-    return Gallery(run.dataset, setting, cases, strips, _extremes(values, own[0].predictor), notes)
+            value, (picture, own_panel) = _value(row), pictures[row.predictor]
+            alt = f"Maps of {row.predictor}, {value}: the brighter, the more anomalous; the mask is outlined"
+            if own_panel.rows == panel.rows:
+                strips.append(_strip(row.predictor, value, picture, own_panel, len(COLUMNS), alt))
+    return Gallery(
+        run.dataset,
+        setting,
+        notes,
+        panel.decided_by,
+        [(_rank(row), row.caption) for row in panel.rows],
+        strips,
+        _scale(first, panel),
+        _extremes(_by_subject(run, own[0].predictor), own[0].predictor),
+        _width(panel),
+    )
 
 
-def _read(folder: Path, name: str) -> tuple[Image.Image, list[str]]:
-    """A predictor's picture and its captions, empty where it records none. OSError or ValueError when it is no such picture."""
+def _read(folder: Path, name: str) -> tuple[Image.Image, Panel]:
+    """A predictor's picture and what it says of itself. OSError or ValueError when it is no such picture."""
     if Path(name).name != name:
         raise ValueError("its name leads out of the folder")
     path = folder / name
     if not path.exists():
         raise ValueError("no picture")
     with Image.open(path) as opened:
-        if opened.width != WIDTH or _count(opened) < 1:
-            raise ValueError(f"{opened.width} by {opened.height} pixels is no panel")
-        captions = json.loads(opened.info.get("captions", "[]"))
-        return opened.convert("RGB"), captions
-
-
-def _count(picture: Image.Image) -> int:
-    return (picture.height - 2 * MARGIN - HEADER) // (TILE + HEADER)
+        try:
+            panel = msgspec.json.decode(str(opened.info.get(PANEL, "null")), type=Panel)
+        except msgspec.MsgspecError as error:
+            raise ValueError("it does not say where its tiles are, as pictures of older runs") from error
+        boxes = [(max(panel.lefts), panel.top + (len(panel.rows) - 1) * panel.step, *panel.tile), panel.bar or (0,) * 4]
+        if len(panel.lefts) <= len(COLUMNS) or any(
+            x + w > opened.width or y + h > opened.height for x, y, w, h in boxes
+        ):
+            raise ValueError("its tiles lie outside of it")
+        return opened.convert("RGB"), panel
 
 
 def _value(row: Row) -> str:
@@ -157,14 +175,8 @@ def _by_subject(run: RunArrays, predictor: str) -> dict[str, float]:
     return dict(sorted(known.items(), key=lambda item: item[1]))
 
 
-def _cases(captions: list[str], count: int, values: dict[str, float]) -> tuple[list[int], list[Case]]:
-    """The rows of a picture by falling AP of their subject, where captions name them all; else as they are."""
-    subjects = [caption.rpartition(" · ")[0] for caption in captions]
-    if len(captions) != count or any(name not in values for name in subjects):
-        return list(range(count)), [Case(f"image {at + 1}", "") for at in range(count)]
-    order = sorted(range(count), key=lambda at: -values[subjects[at]])
-    names = {0: "best shown, ", count - 1: "worst shown, "} if count > 1 else {}
-    return order, [Case(captions[at], f"{names.get(k, '')}AP {values[subjects[at]]:.3f}") for k, at in enumerate(order)]
+def _rank(row: PanelRow) -> str:
+    return ", ".join(filter(None, [row.rank, "" if row.ap is None else f"AP {row.ap:.3f}"]))
 
 
 def _extremes(values: dict[str, float], predictor: str) -> list[str]:
@@ -181,26 +193,28 @@ def _extremes(values: dict[str, float], predictor: str) -> list[str]:
     ]
 
 
-def _strip(name: str, value: str, picture: Image.Image, column: int, order: list[int], alt: str) -> Strip:
-    canvas = Image.new("RGBA", (len(order) * (SHOWN + GAP) - GAP, SHOWN))  # gaps show the page
-    left = MARGIN + column * (TILE + GAP)
-    for at, row in enumerate(order):
-        top = MARGIN + HEADER + row * (TILE + HEADER)
-        tile = picture.crop((left, top, left + TILE, top + TILE)).resize((SHOWN, SHOWN), Image.Resampling.LANCZOS)
-        canvas.paste(tile, (at * (SHOWN + GAP), 0))
-    bar = _embedded(_bar(picture)) if column == len(COLUMNS) else ""
-    return Strip(name, value, _embedded(canvas), bar, alt)
+def _width(panel: Panel) -> int:
+    return max(1, round(SHOWN * panel.tile[0] / panel.tile[1]))
 
 
-def _bar(picture: Image.Image) -> Image.Image:
-    """The colour bar as high as a tile is shown, its two labels as large as they were."""
-    left, top = WIDTH - MARGIN - BAR + 2 * GAP, MARGIN + HEADER
-    canvas = Image.new("RGB", (WIDTH - left, SHOWN), (255, 255, 255))
-    canvas.paste(picture.crop((left, top, left + RAMP, top + TILE)).resize((RAMP, SHOWN)), (0, 0))
-    for y in (0, TILE - LABEL):
-        label = picture.crop((left + RAMP + 1, top + y, WIDTH, top + y + LABEL))
-        canvas.paste(label, (RAMP + 1, min(y, SHOWN - LABEL)))
-    return canvas
+def _strip(name: str, value: str, picture: Image.Image, panel: Panel, column: int, alt: str) -> Strip:
+    (width, height), shown, left = panel.tile, _width(panel), panel.lefts[column]
+    canvas = Image.new("RGBA", (len(panel.rows) * (shown + GAP) - GAP, SHOWN))  # gaps show the page
+    for at in range(len(panel.rows)):
+        top = panel.top + at * panel.step
+        tile = picture.crop((left, top, left + width, top + height)).resize((shown, SHOWN), Image.Resampling.LANCZOS)
+        canvas.paste(tile, (at * (shown + GAP), 0))
+    return Strip(name, value, _embedded(canvas), alt)
+
+
+def _scale(picture: Image.Image, panel: Panel) -> Scale | None:
+    """The picture's colour bar, laid down."""
+    if panel.bar is None:
+        return None
+    left, top, width, height = panel.bar
+    bar = picture.crop((left, top, left + width, top + height)).transpose(Image.Transpose.ROTATE_270).resize(SCALE)
+    threshold = None if panel.threshold is None else round(100 * panel.threshold, 1)
+    return Scale(_embedded(bar), [(round(100 * place, 1), text) for place, text in panel.labels], threshold)
 
 
 def _embedded(picture: Image.Image) -> str:

@@ -1,19 +1,13 @@
 """The callback against a literal recomputation of what it is meant to do."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from small_vae import images, trained
 
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
 from anomaly_bench.localization.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.metrics import LocalizationCurve, find_regions
 from anomaly_bench.models import build_model
-from anomaly_bench.pictures.choice import Cases
-from anomaly_bench.pictures.model import model_pictures
-from anomaly_bench.pictures.panels import GAP, HEADER, MARGIN, TILE, Sample, draw_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.runs.data import build_data
@@ -85,57 +79,6 @@ def test_nan_in_a_map_names_predictor_subject_and_slice():
         tally.update(score, 0.0, batch, None)
 
 
-def wanted_by_batches(cases, flags, size):
-    """What is shown in the end of images that pass by in batches, by position."""
-    for first in range(0, len(flags), size):
-        mask = flags[first : first + size, None, None, None].expand(-1, 1, 2, 2)
-        batch = {"mask": mask, "foreground": torch.ones_like(mask)}
-        chosen = cases.wanted(torch.zeros(mask.shape), batch, first)
-        cases.add(first, chosen, [Sample(str(first + at), *[torch.zeros(1)] * 3, {}) for at in chosen])
-    return [int(sample.caption) for sample in cases.samples()]
-
-
-def test_pictures_are_of_anomalous_images_spread_over_the_set():
-    flags = torch.tensor([False, True, True, False, True, True, True])
-    assert wanted_by_batches(Cases(2), flags, 3) == [1, 6]
-    assert wanted_by_batches(Cases(10), flags, 7) == [1, 2, 4, 5, 6]
-    assert wanted_by_batches(Cases(0), flags, 7) == []
-    assert wanted_by_batches(Cases(2), torch.ones(100, dtype=torch.bool), 9) == [0, 64]
-
-
-def test_pictures_are_of_the_best_and_the_worst_cases_and_of_some_between():
-    from sklearn.metrics import average_precision_score
-
-    generator = torch.Generator().manual_seed(0)
-    flags = torch.arange(40) % 4 > 0
-    mask = (torch.rand(40, 1, 6, 6, generator=generator) < 0.2) & flags[:, None, None, None]
-    foreground = torch.rand(40, 1, 6, 6, generator=generator) < 0.8
-    contrast = torch.linspace(-1, 1, 40)[torch.randperm(40, generator=generator)]
-    score = torch.rand(40, 1, 6, 6, generator=generator) + mask * contrast[:, None, None, None]
-    cases, held = Cases(9), 0
-    for first in range(0, 40, 7):
-        part = slice(first, first + 7)
-        chosen = cases.wanted(score[part], {"mask": mask[part], "foreground": foreground[part]}, first)
-        cases.add(first, chosen, [Sample(str(first + at), *[torch.zeros(1)] * 3, {}) for at in chosen])
-        held = max(held, len(cases._samples))
-    shown = [int(sample.caption) for sample in cases.samples()]
-    precision = {
-        at: average_precision_score(mask[at][foreground[at]], score[at][foreground[at]])
-        for at in range(40)
-        if (mask[at] & foreground[at]).any()
-    }
-    order = sorted(precision, key=precision.__getitem__)
-    extremes = {*order[:3], *order[-3:]}
-    assert shown == sorted(shown)
-    assert len(shown) == 9
-    assert held <= 18
-    assert extremes < set(shown)
-    between = sorted(set(shown) - extremes)
-    assert len(between) == 3
-    assert flags[between].all()
-    assert between[-1] - between[0] > 12
-
-
 def test_groups_are_the_values_of_an_attribute_and_have_metrics_of_their_own():
     tally = Tally("mine", LocalizationCurve(12, pivot=0.0), 0.5, threshold=2**11, per_subject=True)
     mask = torch.zeros(4, 1, 4, 4, dtype=torch.bool)
@@ -159,21 +102,3 @@ def test_only_a_category_may_have_very_many_values():
     attributes = [{"category": str(at), "age": str(at), "site": "one"} for at in range(MAX_GROUPS + 1)]
     assert list(groups_of(range(MAX_GROUPS + 1), dict(enumerate(attributes)))) == ["category"]
     assert list(groups_of(range(3), dict(enumerate(attributes)))) == ["category", "age"]
-
-
-def test_the_models_picture_shows_its_reconstructions_and_samples_of_its_prior(tmp_path):
-    model, batch, state = trained(), images(2), torch.get_rng_state()
-    mask = torch.zeros(32, 32, dtype=torch.bool)
-    draw_model([Sample("one", image, mask, image, {}) for image in batch], model, tmp_path)
-    assert torch.equal(state, torch.get_rng_state())
-    drawn = np.asarray(Image.open(tmp_path / "model.png"))
-    for column, shown in enumerate((batch, *model_pictures(model, batch, 2).values())):
-        for row, one in enumerate(shown):
-            top, left = MARGIN + HEADER + row * (TILE + HEADER), MARGIN + column * (TILE + GAP)
-            expected = (one.mean(0).clamp(0, 1) * 255).byte()
-            tile = drawn[top : top + TILE, left : left + TILE, 0]
-            assert np.array_equal(
-                tile, np.asarray(Image.fromarray(expected.numpy()).resize((TILE, TILE), Image.Resampling.NEAREST))
-            )
-    draw_model([], model, tmp_path / "none")
-    assert not (tmp_path / "none").exists()

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from anomaly_bench.pictures.panels import Sample, draw_panels
+from anomaly_bench.pictures.panels import Calibrated, Sample, draw_panels
 from leaderboard.board import build
+from leaderboard.record import PANEL
 from leaderboard.report import gallery, html_report, page, table
 from leaderboard.report.gallery import galleries
 from leaderboard.report.problems import problems
@@ -167,11 +169,18 @@ def test_provenance_names_versions_digests_dates_and_what_settings_differ_in(boa
 
 
 def pictured(folder, captions):
-    image, mask = torch.full((1, 8, 8), 0.25), torch.zeros(8, 8, dtype=torch.bool)
-    maps = [torch.full((8, 8), level) for level in np.linspace(0, 1, len(captions))]
-    draw_panels(
-        [Sample(one, image, mask, 2 * image, {"a": shown}) for one, shown in zip(captions, maps, strict=True)], folder
-    )
+    """Panels of the predictor a, whose maps are flat: 0, half and the whole of the scale; 12 by 8 pixels."""
+    image, mask = torch.full((1, 8, 12), 0.25), torch.zeros(8, 12, dtype=torch.bool)
+    shares, ranks = (0.9999, 0.99, 0.0), (("best", 0.9), ("between", 0.4), ("worst", 0.1))
+    samples = [
+        Sample(caption, image, mask, ~mask, 2 * image, {"a": torch.full((8, 12), share)}, *rank)
+        for caption, share, rank in zip(captions, shares, ranks, strict=True)
+    ]
+    draw_panels(samples, folder, Calibrated(lambda name, scores: scores, 0.99, "b"))
+
+
+def embedded(source):
+    return Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
 
 
 def test_the_gallery_cuts_the_panels_of_a_run_best_case_first(make_run, tmp_path):
@@ -181,32 +190,60 @@ def test_the_gallery_cuts_the_panels_of_a_run_best_case_first(make_run, tmp_path
         Collection([replace(make_run(0, {"a": subjects, "../b": subjects | {"value": 0.4}}), folder=tmp_path)])
     )
     (found,), notes = galleries(board)
-    assert found.cases == [
-        ("p2 · 8", "best shown, AP 0.900"),
-        ("p3 · 9", "AP 0.400"),
-        ("p1 · 7", "worst shown, AP 0.100"),
-    ]
+    assert found.decided_by == "b"
+    assert found.cases == [("best, AP 0.900", "p1 · 7"), ("between, AP 0.400", "p2 · 8"), ("worst, AP 0.100", "p3 · 9")]
     assert [strip.name for strip in found.strips] == ["image", "mask", "reconstruction", "a"]
     assert (found.notes, notes) == (["Without a readable picture: ../b (its name leads out of the folder)"], [])
-    strips = {one.name: Image.open(io.BytesIO(base64.b64decode(one.source.split(",")[1]))) for one in found.strips}
-    assert {strip.size for strip in strips.values()} == {(found.width, gallery.SHOWN)}
-    centres = [(gallery.SHOWN + gallery.GAP) * at + gallery.SHOWN // 2 for at in range(3)]
-    grey = [strips["image"].getpixel((x, gallery.SHOWN // 2))[0] for x in centres]
+    strips = {one.name: embedded(one.source) for one in found.strips}
+    assert {strip.size for strip in strips.values()} == {(found.width, found.height)}
+    assert (found.tile, found.height) == (144, 96)  # the proportions of an image
+    centres = [(found.tile + gallery.GAP) * at + found.tile // 2 for at in range(3)]
+    grey = [strips["image"].getpixel((x, 48))[0] for x in centres]
     assert grey == pytest.approx([63] * 3, abs=4)
-    assert np.asarray(strips["image"])[:, : gallery.SHOWN, :3].std() < 3  # no gap or neighbour is in the tile
-    assert strips["image"].getpixel((gallery.SHOWN + gallery.GAP // 2, 9))[3] == 0  # the page shows between tiles
-    viridis = [
-        strips["a"].getpixel((x, gallery.SHOWN // 2))[:3] for x in centres
-    ]  # the second, last and first of the maps
-    assert np.abs(np.array(viridis) - [[33, 145, 140], [253, 231, 37], [68, 1, 84]]).max() < 12
+    assert np.asarray(strips["image"])[:, : found.tile, :3].std() < 3  # no gap or neighbour is in the tile
+    assert strips["image"].getpixel((found.tile + gallery.GAP // 2, 9))[3] == 0  # the page shows between tiles
+    colours = np.array([strips["a"].getpixel((x, 48))[:3] for x in centres])
+    ramp = embedded(found.scale.source).convert("RGB")
+    ends = [ramp.getpixel((x, 7)) for x in (ramp.width - 2, ramp.width // 2, 1)]
+    assert np.abs(colours - np.array(ends)).max() < 16
+    assert found.scale.labels == [(7.5, "50 %"), (25, "90 %"), (50, "99 %"), (75, "99.9 %"), (100, "99.99 %")]
+    assert found.scale.threshold == 50
+    page = html_report(board)
+    assert "best, AP 0.900" in page
+    assert "by their AP under\n    <bdi>b</bdi>" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "it does not say where its tiles are, as pictures of older runs"),
+        ('{"rows": 3}', "it does not say where its tiles are"),
+        (
+            '{"rows":[{"caption":"p"}],"lefts":[0,9,18,27],"top":9,"step":9,"tile":[9,30]}',
+            "its tiles lie outside of it",
+        ),
+        (
+            '{"rows":[{"caption":"p"}],"lefts":[0,1,2,3],"top":0,"step":9,"tile":[9,9],"bar":[0,0,90000,90000]}',
+            "its tiles lie outside of it",
+        ),
+    ],
+)
+def test_a_picture_that_does_not_say_what_is_where_is_left_out_by_name(text, why, make_run, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    info = PngInfo()
+    if text:
+        info.add_itxt(PANEL, text)
+    Image.new("RGB", (36, 36)).save(tmp_path / "pictures/a.png", pnginfo=info)
+    found, notes = galleries(build(Collection([replace(make_run(0, {"a": 0.5}), folder=tmp_path)])))
+    assert found == []
+    assert f"a ({why}" in notes[0]
 
 
 def test_a_picture_that_is_none_is_named_and_left_out(make_run, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no picture")
-    Image.new("RGB", (30, 30)).save(folder / "b.png")
     found, notes = galleries(build(Collection([replace(make_run(0, {"a": 0.5, "b": 0.4}), folder=tmp_path)])))
     assert found == []
     assert "cannot identify image file" in notes[0]
-    assert "b (30 by 30 pixels is no panel)" in notes[0]
+    assert "b (no picture)" in notes[0]
