@@ -111,6 +111,9 @@ class DatasetConfig:
     size: height and width of what the model sees, in pixels
     storage: float16 | uint8 (half the space, 255 levels); how slices are kept
     augment: MONAI dictionary transforms of training batches, `name: {use: ClassName, **arguments}`
+    duplicates: error | drop | together; what is done with images that stand there twice (the same pixels at `size`, under
+      whatever names): error refuses them, drop leaves out all but the first by name, together never parts them in the
+      split. The same image with two different masks is refused whatever this says
     split: which subjects are to train, validate and test on
     """
 
@@ -125,6 +128,7 @@ class DatasetConfig:
     size: list[int] = field(default_factory=lambda: [64, 64])
     storage: str = "float16"
     augment: dict[str, Any] = field(default_factory=dict, metadata=NO_PIXELS)
+    duplicates: str = field(default="together", metadata=NO_PIXELS)
     split: SplitConfig = field(default_factory=SplitConfig, metadata=NO_PIXELS)
 
 

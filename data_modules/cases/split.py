@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import floor
 
 from data_modules.base.config import SplitConfig
@@ -17,8 +17,13 @@ from .split_checks import check_filled, check_folds, check_settings
 from .split_given import follow, given_split
 
 
-def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]]:
+def split_cases(
+    cases: Sequence[Case], config: SplitConfig, twins: Sequence[tuple[str, str]] = (), dropped: Collection[str] = ()
+) -> dict[str, list[str]]:
     """Subjects of train, val and test, each sorted by name.
+
+    twins: pairs of subjects that are of one group, that of the first; dropped: subjects that are in no split, which a given
+    one may nonetheless name.
 
     A group of subjects (several scans of one patient, several pictures of one object) is never divided. Its place
     depends on the hash of its name alone, so adding other groups never moves it. Subjects of pool 'train' go to train or
@@ -37,8 +42,11 @@ def split_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
     stratify, and for an empty split.
     """
     check_settings(config)
-    groups = group_cases(cases, config)
+    cases = [case for case in cases if case.subject not in dropped]
+    groups = _joined(group_cases(cases, config), twins)
     given = given_split(cases, config)
+    if given is not None:
+        given = {part: [name for name in names if name not in dropped] for part, names in given.items()}
     if given is None:
         testable = sum(_pool(name, members) not in ("train", "val") for name, members in groups.items())
         check_folds(testable, config)
@@ -76,6 +84,18 @@ def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Ca
     for name, case in zip(names, cases, strict=True):
         groups.setdefault(name, []).append(case)
     return groups
+
+
+def _joined(groups: dict[str, list[Case]], pairs: Sequence[tuple[str, str]]) -> dict[str, list[Case]]:
+    """The groups, of which those of a pair of subjects are one, by the name of the first's."""
+    joined = dict(groups)
+    group_of = {case.subject: name for name, members in groups.items() for case in members}
+    for first, other in pairs:
+        kept, gone = group_of[first], group_of[other]
+        if kept != gone:
+            group_of |= {case.subject: kept for case in joined[gone]}
+            joined[kept] = [*joined[kept], *joined.pop(gone)]
+    return joined
 
 
 def split_digest(split: dict[str, list[str]]) -> str:

@@ -106,7 +106,7 @@ def _lines(data: AnomalyDataModule, name: str, slices: NDArray[np.int64]) -> lis
     title, _, kind = name.partition("\n")
     if kind:
         return [title, f"{len(slices)} {kind} pictures"]
-    part = next(part for part in SPLITS if name in data.split[part])
+    part = next((part for part in SPLITS if name in data.split[part]), "left out")
     anomalous = int(data.store.anomalous[slices].sum())
     known = next((case.attributes for case in data.cases if case.subject == name), {})
     return [title, part, f"{len(slices)} slices", f"{anomalous} anomalous", *(f"{k} {v}" for k, v in known.items())][:7]

@@ -207,7 +207,7 @@ class _Histogram:
 def _parts(data: AnomalyDataModule, tally: _Tally) -> dict[str, Part]:
     store = data.store
     part_of = {name: part for part in SPLITS for name in data.split[part]}
-    of_slice = np.array([part_of[name] for name in store.subjects])[store.subject]
+    of_slice = np.array([part_of.get(name, "") for name in store.subjects])[store.subject]
     chosen = {"all": np.ones(len(store), dtype=bool), **{part: of_slice == part for part in SPLITS}}
     return {
         name: Part(

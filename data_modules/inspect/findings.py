@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,14 +41,16 @@ class Problem:
 class Examined:
     """One subject: its problems and what can be judged beside the other subjects only.
 
-    contents: digests of the voxels or pixels of its images, as far as they can be read; normal, anomalous: how many of its
-    slices a run would use as such; facts: values that a cohort should agree on, by name; labels: the values in its label;
-    brain: the share of voxels that are not 0, where no mask says what is brain.
+    contents: digests of the voxels or pixels of its images, as far as they can be read; truth: digest of which pixels are
+    anomalous, empty if it cannot be read; normal, anomalous: how many of its slices a run would use as such; facts: values
+    that a cohort should agree on, by name; labels: the values in its label; brain: the share of voxels that are not 0,
+    where no mask says what is brain.
     """
 
     case: Case
     problems: list[Problem] = field(default_factory=list)
     contents: list[str] = field(default_factory=list)
+    truth: str = ""
     normal: int = 0
     anomalous: int = 0
     facts: dict[str, str] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class Examined:
         except DataError as error:
             self.add_error(error)
             return None
+        self.truth = hash_of_bytes(slices.mask.numpy().tobytes(), slices.labelled.numpy().tobytes())
         self.normal = int((~slices.labelled).sum())
         self.anomalous = int(slices.mask.flatten(1).any(1).sum())
         return slices

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import replace
 
 from data_modules.base.config import NiftiConfig
@@ -13,6 +14,7 @@ from data_modules.base.errors import DataError
 from data_modules.base.names import dataset_name, unit_of
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.cohorts import known_modalities, modalities
+from data_modules.cases.duplicates import parted, together, twins
 from data_modules.cases.split import split_cases
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.modules.base import AnomalyDataModule
@@ -79,14 +81,30 @@ def _examine(
     examine = examine_volumes if isinstance(data.config, NiftiConfig) else examine_picture
     examined = _examine_all(data, cases, examine, progress, workers or usable_cpus())
     problems += [problem for subject in examined for problem in subject.problems]
+    repeated = _twins(examined)
     part_of: dict[str, str] = {}
     try:
-        split = split_cases(cases, data.config.split)
+        split = _split(data, cases, repeated)
         part_of = {name: part for part in SPLITS for name in split[part]}
         problems += _empty_splits(examined, part_of)
     except DataError as error:
         problems.append(Problem.of(error))
-    return [*problems, *_duplicates(examined, part_of), *_disagreements(examined)], cases
+    return [*problems, *_duplicates(repeated, part_of, data.config.duplicates), *_disagreements(examined)], cases
+
+
+def _split(
+    data: AnomalyDataModule, cases: Sequence[Case], repeated: Sequence[tuple[Examined, Examined]]
+) -> dict[str, list[str]]:
+    """The split as a run would make it; if it cannot, as it is where twins do not matter."""
+    config, pairs = data.config.split, [(first.case.subject, other.case.subject) for first, other in repeated]
+    if data.config.duplicates == "drop":
+        return split_cases(cases, config, dropped={other for _, other in pairs})
+    split, place = split_cases(cases, config), {case.subject: position for position, case in enumerate(cases)}
+    positions = [(place[first], place[other]) for first, other in pairs]
+    if data.config.duplicates == "together" and parted(cases, positions, split):
+        with suppress(DataError):
+            return together(cases, positions, config)
+    return split
 
 
 def _examine_all(
@@ -113,20 +131,30 @@ def _rank(problem: Problem) -> tuple[int, str, str, str]:
     return LEVELS.index(problem.level), problem.subject, problem.file, problem.what
 
 
-def _duplicates(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
-    """Subjects whose images hold the same, whatever their files are called."""
-    seen: dict[str, Case] = {}
+def _twins(examined: Sequence[Examined]) -> list[tuple[Examined, Examined]]:
+    """Subjects that have an image in common, whatever their files are called, of several each with the first."""
+    pairs = twins([{content: content for content in subject.contents} for subject in examined])
+    return [(examined[first], examined[other]) for first, other in pairs]
+
+
+def _duplicates(repeated: Sequence[tuple[Examined, Examined]], part_of: dict[str, str], wanted: str) -> list[Problem]:
+    """What dataset.duplicates makes of each pair of twins: an error, or a note."""
     problems = []
-    for content, other in ((content, subject.case) for subject in examined for content in subject.contents):
-        first = seen.setdefault(content, other)
-        if first.subject == other.subject:
-            continue
-        parts = [part_of.get(case.subject) for case in (first, other)]
-        same = parts[0] == parts[1] and parts[0] is not None
-        where = f"both in {parts[0]}" if same else f"in {parts[0]} and {parts[1]}" if all(parts) else "no split is made"
-        what = f"the same image as {first.subject}; {where}"
-        remedy = "remove one of them" if same else "remove one of them: what is tested on must not be trained on"
-        problems.append(Problem(WARNING if same else ERROR, what, remedy, str(other.files[0]), other.subject))
+    for first, other in repeated:
+        case, name = other.case, first.case.subject
+        parts = [part_of.get(subject.case.subject) for subject in (first, other)]
+        what, remedy = f"the same image as {name}", "remove one of them, or set dataset.duplicates=drop"
+        level = ERROR
+        if first.truth != other.truth and first.truth and other.truth:
+            what, remedy = f"{what}, with another mask", "correct the masks, or leave one out"
+        elif wanted == "drop" and first.contents == other.contents:
+            level, what, remedy = NOTE, f"{what}: left out", "dataset.duplicates=together keeps both"
+        elif wanted == "together" and parts[0] == parts[1] and parts[0]:
+            level, what = NOTE, f"{what}; both in {parts[0]}"
+            remedy = "remove one of them, or set dataset.duplicates=drop, if each should count once"
+        elif all(parts) and parts[0] != parts[1]:
+            what = f"{what}; in {parts[0]} and {parts[1]}"
+        problems.append(Problem(level, what, remedy, str(case.files[0]), case.subject))
     return list(dict.fromkeys(problems))
 
 
@@ -134,8 +162,9 @@ def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list
     """Splits that have subjects but nothing that a run needs of them."""
     normal, anomalous = Counter[str](), Counter[str]()
     for subject in examined:
-        normal[part_of[subject.case.subject]] += subject.normal
-        anomalous[part_of[subject.case.subject]] += subject.anomalous
+        part = part_of.get(subject.case.subject, "")
+        normal[part] += subject.normal
+        anomalous[part] += subject.anomalous
     remedy = "change dataset.split"
     problems = [
         Problem(ERROR, f"the {part} subjects have no normal slice", remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +21,10 @@ from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import POLARITIES, DatasetConfig, deciding
 from data_modules.base.digests import DigestCache, Progress, hash_of
 from data_modules.base.errors import DataError, Report, stop
-from data_modules.base.names import cache_folder, data_folder, dataset_name, folder_of, normalised
+from data_modules.base.names import cache_folder, data_folder, dataset_name, folder_of, normalised, unit_of
 from data_modules.base.options.compose import plain
 from data_modules.cases.case import SPLITS, Case
-from data_modules.cases.leakage import check_leakage
+from data_modules.cases.duplicates import DUPLICATES, check_same_truth, parted, refuse, together, twins
 from data_modules.cases.split import split_cases, split_digest
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.embedded import ensure_embedded
@@ -37,6 +38,7 @@ from data_modules.store.store import SliceStore, open_store
 
 from .configured import configured
 
+logger = logging.getLogger(__name__)
 Augment = Callable[[AnomalyBatch], AnomalyBatch]
 
 
@@ -123,8 +125,9 @@ class AnomalyDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Make the embedded data if asked for, find the cases and build (or open) the slice store.
 
-        Raises DataError if two splits have an image in common: a file of the same content, or one that gives the same
-        slices. An image of a single value is like no other. Once done it is done, however often a trainer asks.
+        Raises DataError for images that stand there twice as far as dataset.duplicates says so, and if two splits have one
+        in common: files that give the same slices. An image of a single value is like no other. Once done it is done,
+        however often a trainer asks.
         """
         if "store" not in vars(self):
             with self._showing():
@@ -133,13 +136,31 @@ class AnomalyDataModule(pl.LightningDataModule):
     def _prepare(self) -> None:
         cases = attach_attributes(self.find_cases(), self.config.subjects_file)
         self.cases = sorted(cases, key=lambda case: case.subject)
-        self.split = split_cases(self.cases, self.config.split)
+        self.split = split_cases(
+            self.cases, self.config.split
+        )  # before anything is decoded: what cannot be divided is told
         contents = read_contents(self.cases, self._digests, self.progress)
-        check_leakage(self.cases, [content.images for content in contents], self.split)
         store = self._open(contents)
-        check_leakage(self.cases, self._decoded_images(store), self.split)
+        self._part_twins(store)
         store.attributes = [case.attributes for case in self.cases]
         self.store = store
+
+    def _part_twins(self, store: SliceStore) -> None:
+        """Do with images that stand there twice what dataset.duplicates says."""
+        cases, split, wanted = self.cases, self.config.split, self.config.duplicates
+        images = self._decoded_images(store)
+        pairs = twins(images)
+        check_same_truth(cases, store.truths, pairs)
+        self.repeated = [(cases[first].subject, cases[other].subject) for first, other in pairs]
+        if wanted == "error":
+            refuse(cases, pairs)
+        elif wanted == "drop":
+            refuse(cases, [pair for pair in pairs if images[pair[0]] != images[pair[1]]])
+            self.split = split_cases(cases, split, dropped={other for _, other in self.repeated})
+        elif parted(cases, pairs, self.split):
+            self.split = together(cases, pairs, split)
+        if said := self._repetitions():
+            logger.warning("%s: %s (dataset.duplicates=%s)", dataset_name(self.config), said, wanted)
 
     def setup(self, stage: str | None = None) -> None:
         """Divide the slices among the splits, whatever the stage; what prepare_data has not done in this process comes first.
@@ -149,7 +170,7 @@ class AnomalyDataModule(pl.LightningDataModule):
         del stage
         self.prepare_data()
         part_of = {name: part for part in SPLITS for name in self.split[part]}
-        parts = np.array([part_of[name] for name in self.store.subjects])[self.store.subject]
+        parts = np.array([part_of.get(name, "") for name in self.store.subjects])[self.store.subject]
         normal = self.store.normal
         self.indices = {
             "train": np.flatnonzero((parts == "train") & normal),
@@ -191,7 +212,13 @@ class AnomalyDataModule(pl.LightningDataModule):
         )
         if self.store.dropped:
             text += f"; {self.store.dropped:.1%} of the anomalous voxels lie in slices with too little brain, left out"
-        return text
+        return "; ".join(filter(None, (text, self._repetitions())))
+
+    def _repetitions(self) -> str:
+        """What was done with images that stand there twice; empty if there are none."""
+        count = len({other for _, other in self.repeated})
+        done = "left out" if self.config.duplicates == "drop" else "each in the split of its original"
+        return f"{count} {unit_of(self.config)}{'s'[: count - 1]} with the image of another: {done}" if count else ""
 
     @property
     def fingerprint(self) -> str:
@@ -310,6 +337,8 @@ class AnomalyDataModule(pl.LightningDataModule):
             raise DataError(
                 f"dataset.name={self.config.name}: expected letters, digits and ._+- only, no dot in front; rename it"
             )
+        if self.config.duplicates not in DUPLICATES:
+            raise DataError(f"dataset.duplicates={self.config.duplicates}: expected {', '.join(DUPLICATES)}")
         if self.config.storage not in STORAGES:
             raise DataError(f"dataset.storage={self.config.storage}: expected {' or '.join(STORAGES)}")
         if self.config.polarity not in (None, *POLARITIES):

@@ -34,8 +34,8 @@ class SliceStore:
     Public arrays: `subject` (n,) int64, index into `subjects`; `slice` (n,) int64; `anomalous` (n,) bool, whether the
     slice has an anomalous pixel; `normal` (n,) bool, whether it has no label at all. `dropped`: the share of anomalous
     voxels that lie in slices that were left out. Per subject: `geometry`, how its slices lie in the source (see Slices),
-    `pixels`, digests of its channels (see Entry), and `attributes`, what is known of it, which the data module sets since
-    it is no part of the files.
+    `pixels`, digests of its channels (see Entry), `truths`, which are the same where the same pixels are anomalous, and
+    `attributes`, what is known of it, which the data module sets since it is no part of the files.
 
     Raises one of DAMAGE if the folder holds no whole store. The checksums of all files are computed once per
     process and state of the files.
@@ -50,6 +50,7 @@ class SliceStore:
         self.subjects = [entry.subject for entry in entries]
         self.geometry = [entry.geometry for entry in entries]
         self.pixels = [entry.pixels for entry in entries]
+        self.truths = [[entry.checksums[FILES.index(name)] for name in ("mask", "index")] for entry in entries]
         self.attributes: list[dict[str, str]] = [{} for _ in entries]
         _, channels, height, width = entries[0].shape
         self.shape = channels, height, width

@@ -10,7 +10,7 @@ from data_modules.base import digests
 from data_modules.base.digests import DigestCache, digest_of, digest_of_code, hash_of, hash_of_bytes
 from data_modules.base.errors import DataError
 from data_modules.cases.case import Case
-from data_modules.cases.leakage import twins
+from data_modules.cases.duplicates import twins
 from data_modules.store.contents import read_contents, with_companion
 
 

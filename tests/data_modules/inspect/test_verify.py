@@ -146,7 +146,10 @@ def test_a_subject_under_two_names_is_found_whatever_its_compression(brats_root,
     train = [*names[:4], names[5]] if across else [*names[:4], names[5], names[7]]
     test = [names[6], names[7]] if across else [names[6]]
     split = SplitConfig(train_subjects=train, val_subjects=[names[4]], test_subjects=test)
-    problem = only(verify(volumes(brats_root, cache, split=split)), ERROR if across else WARNING)
+    problem = next(
+        found for found in verify(volumes(brats_root, cache, split=split)).problems if "same image" in found.what
+    )
+    assert problem.level == (ERROR if across else NOTE)
     assert problem.subject == names[7]
     assert names[0] in problem.what
     assert ("in train and test" if across else "both in train") in problem.what
@@ -284,3 +287,22 @@ def test_the_modalities_that_were_not_read_are_named_or_read(brats_root, cache):
     (problem,) = [problem for problem in found.problems if problem.level == ERROR]
     assert "00003" in problem.subject
     assert "voxels, but" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "level", "said"),
+    [("error", ERROR, ""), ("drop", NOTE, ": left out"), ("together", NOTE, "; both in ")],
+)
+def test_twins_are_named_with_what_becomes_of_them(mvtec_root, cache, duplicates, level, said):
+    shutil.copy(mvtec_root / "tile/train/good/003.png", mvtec_root / "tile/train/good/007.png")
+    data = PictureDataModule(pictures_config(mvtec_root, duplicates=duplicates), cache_dir=cache)
+    (problem,) = [problem for problem in verify(data).problems if "same image" in problem.what]
+    assert problem.subject == "tile/train/good/007.png"
+    assert problem.what.startswith(f"the same image as tile/train/good/003.png{said}")
+    assert problem.level == level
+
+
+def test_twins_with_different_masks_are_an_error_whatever_is_set(mvtec_root, cache):
+    shutil.copy(mvtec_root / "tile/test/square/001.png", mvtec_root / "tile/test/square/004.png")
+    data = PictureDataModule(pictures_config(mvtec_root, duplicates="drop"), cache_dir=cache)
+    assert "with another mask" in only(verify(data)).what

@@ -145,6 +145,72 @@ def test_the_same_pixels_in_two_splits_are_refused(mvtec_root, cache):
             module(mvtec_root, cache)
 
 
+def with_a_twin(root):
+    """The names of two pictures to train on, of which the second now is the first in other bytes, and of one of its own."""
+    first, second, third = (f"tile/train/good/{number:03d}.png" for number in (3, 7, 11))
+    with Image.open(root / first) as picture:
+        picture.save(root / second, compress_level=0)
+    return first, second, third
+
+
+@pytest.mark.parametrize("where", ["train", "val"])
+def test_twins_are_kept_together_where_the_first_is(mvtec_root, cache, where):
+    splits = (SplitConfig(val=0.4, salt=str(number)) for number in range(100))
+    before = (module(mvtec_root, cache, split=split) for split in splits)
+    names = [f"tile/train/good/{number:03d}.png" for number in (3, 7)]
+    apart = next(data for data in before if [part_of(data.split, name) == where for name in names] == [True, False])
+    with_a_twin(mvtec_root)
+    data = module(mvtec_root, cache, split=apart.config.split)
+    assert [part_of(data.split, name) for name in names] == [where, where]
+    assert data.describe().endswith("; 1 picture with the image of another: each in the split of its original")
+
+
+def part_of(split, name):
+    return next(part for part, names in split.items() if name in names)
+
+
+def test_of_twins_all_but_the_first_are_left_out(mvtec_root, cache):
+    before = module(mvtec_root, cache)
+    first, second, third = with_a_twin(mvtec_root)
+    (mvtec_root / third).write_bytes((mvtec_root / first).read_bytes())
+    data = module(mvtec_root, cache, duplicates="drop")
+    kept = {part: [name for name in names if name not in (second, third)] for part, names in before.split.items()}
+    assert data.split == kept
+    assert sum(map(len, data.indices.values())) == 34 - 2
+    assert data.describe().endswith("; 2 pictures with the image of another: left out")
+
+
+def test_a_given_split_may_name_what_is_left_out(mvtec_root, cache):
+    given = SplitConfig(**{f"{part}_subjects": names for part, names in module(mvtec_root, cache).split.items()})
+    _, second, _ = with_a_twin(mvtec_root)
+    split = module(mvtec_root, cache, duplicates="drop", split=given).split
+    assert second not in {name for names in split.values() for name in names}
+
+
+def test_twins_are_refused_where_they_are_an_error_even_in_one_split(mvtec_root, cache):
+    first, second, _ = with_a_twin(mvtec_root)
+    with pytest.raises(DataError, match=rf"{first} and \S*{second}: hold the same image; remove .*duplicates=drop"):
+        module(mvtec_root, cache, duplicates="error")
+
+
+@pytest.mark.parametrize("duplicates", ["error", "drop", "together"])
+def test_the_same_picture_with_another_mask_is_refused_whatever_is_set(mvtec_root, cache, duplicates):
+    (mvtec_root / "tile/test/square/004.png").write_bytes((mvtec_root / "tile/test/square/001.png").read_bytes())
+    with pytest.raises(DataError, match=r"square/001\.png and \S*square/004\.png: the same image with another mask"):
+        module(mvtec_root, cache, duplicates=duplicates)
+
+
+def test_a_normal_picture_that_is_an_anomalous_one_too_is_refused(mvtec_root, cache):
+    (mvtec_root / "tile/test/good/001.png").write_bytes((mvtec_root / "tile/test/square/001.png").read_bytes())
+    with pytest.raises(DataError, match="with another mask, or with one and without"):
+        module(mvtec_root, cache)
+
+
+def test_an_unknown_way_with_duplicates_names_its_key(mvtec_root, cache):
+    with pytest.raises(DataError, match=r"dataset\.duplicates=keep: expected error, drop, together"):
+        module(mvtec_root, cache, duplicates="keep")
+
+
 def test_blank_pictures_are_no_leak(mvtec_root, cache):
     data = module(mvtec_root, cache)
     for level, part in enumerate(("train", "test")):
