@@ -23,7 +23,17 @@ import numpy as np
 from leaderboard.record import METRICS, PIXELS
 
 NAMES = (
-    *("rec_l1", "rec_l2", "rec_ssim", "grad_rec", "grad_kl", "grad_elbo", "combination", "projection", "ensemble_mean"),
+    *(
+        "rec_l1",
+        "rec_l2",
+        "rec_ssim",
+        "grad_rec",
+        "grad_kl",
+        "grad_elbo",
+        "combination",
+        "projection",
+        "ensemble_probit",
+    ),
     *("intensity", "rec_l1_smooth", "rec_l2_smooth", "restoration", "smoothgrad", "latent_variance", "local_contrast"),
     *("kl_map", "projection_l2", "projection_fast", "ensemble_max"),
 )
@@ -72,7 +82,7 @@ def result(index: int, names: list[str], subjects: int) -> dict[str, Any]:
         "dataset": {"name": f"data{dataset}", "domain": domain, "size": [64, 64], "split": {"val": 0.15, "test": 0.3}},
         "model": {"name": model, "beta": beta, "latent": 64, "sigma": 0.1, "channels": [16, 32, 64, 64]},
         "predictors": {
-            "members": {"ensemble_mean": {"use": "ensemble", "members": ["rec_l1", "grad_kl", "projection"]}}
+            "members": {"ensemble_probit": {"use": "ensemble", "members": ["rec_l1", "grad_kl", "projection"]}}
         },
         "trainer": {"max_epochs": 30, "patience": 10, "batch_size": 32, "precision": "32-true"},
     }

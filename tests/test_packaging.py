@@ -67,7 +67,7 @@ def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvt
         [*command, *small], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "ensemble_mean" in done.stdout
+    assert "ensemble_probit" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir() if path != mvtec_root) == ["cache", "runs"]
     (folder,) = (tmp_path / "runs").glob("mvtec_ad_tile-*")
     picture = next(mvtec_root.glob("tile/test/good/*.png"))
@@ -84,7 +84,7 @@ def test_the_readmes_python_runs_outside_the_checkout(installed, tmp_path):
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "['rec_l1', 'grad_kl', 'projection', 'ensemble_mean']" in done.stdout
+    assert "['rec_l1', 'grad_kl', 'projection', 'ensemble_probit']" in done.stdout
 
 
 def test_make_help_lists_every_target():

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import NormalDist, mean
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ from data_modules.base.errors import did_you_mean
 from leaderboard.record import RESULT_FILE, RunResult
 from leaderboard.results.collect import SWEEPS_FOLDER
 
+ENSEMBLE = SeedEnsemble()
 BESIDE = {"categories.csv", SWEEPS_FOLDER}  # what lies beside runs, with leaderboard.md and leaderboard.csv
 
 
@@ -46,8 +47,8 @@ class Look(NamedTuple):
 class Applied:
     """The models of runs that differ in their seed alone, with the predictors that are asked for.
 
-    Of one run: its raw maps, calibrated and cut at the run's own threshold. Of several: the mean of their calibrated maps
-    (SeedEnsemble), which is in [0, 1] and its own calibrated map.
+    Of one run: its raw maps, calibrated and cut at the run's own threshold. Of several: the mean of the probits of their
+    calibrated maps (SeedEnsemble), and the share that this is the probit of as the calibrated map.
     """
 
     runs: tuple[FinishedRun, ...]
@@ -88,10 +89,12 @@ class Applied:
                 places.setdefault(name, []).append(member.standing(name, scores))
             if self.alone:
                 return timed
-            return {name: (member.calibrated(name, score), seconds) for name, (score, seconds) in timed.items()}
+            return {
+                name: (member.calibrated(name, score, ENSEMBLE.scale), spent) for name, (score, spent) in timed.items()
+            }
 
         each = map(maps, self.localizers)
-        joined = next(each) if self.alone else SeedEnsemble("mean").maps(each)
+        joined = next(each) if self.alone else ENSEMBLE.maps(each)
         return {
             name: Look(
                 score.float(),
@@ -102,18 +105,18 @@ class Applied:
         }
 
     def calibrated(self, name: str, score: Tensor) -> Tensor:
-        """Scores as shares of normal validation pixels that score lower; of several runs the mean share, as they are."""
-        return self.localizers[0].calibrated(name, score) if self.alone else score
+        """Scores as shares of normal validation pixels that score lower; of several runs the share of the mean probit."""
+        return self.localizers[0].calibrated(name, score) if self.alone else torch.special.ndtr(score)
 
     def threshold(self, name: str) -> float:
         """The least float32 score that is called anomalous.
 
-        Of several runs 1 − fpr / 2: how the seeds depend on each other is not known, and twice the mean of p-values is a
-        p-value however they depend (Vovk and Wang 2020, doi:10.1093/biomet/asaa027), so that at most the share `fpr` of normal
-        pixels is called anomalous.
+        Of several runs the mean of the highest share `fpr` of a standard normal: how the seeds depend on each other is not
+        known, and their mean reaches this expected shortfall in at most that share of normal pixels however they depend, as
+        it is subadditive (Acerbi & Tasche 2002, doi:10.1016/S0378-4266(02)00283-2).
         """
         if not self.alone:
-            return 1 - self.config.localization.fpr / 2
+            return expected_shortfall(self.config.localization.fpr)
         learned = self.localizers[0].learned
         known = learned.calibration[name]
         return bin_lower_edge(learned.thresholds[name], known.pivot, known.bits)
@@ -124,7 +127,7 @@ class Applied:
         fpr = self.config.localization.fpr
         if self.alone:
             return f"at most {fpr:.3g} of the pixels of the run's normal validation images score as high"
-        return f"1 - {fpr:.3g} / 2 of the mean share: at most {fpr:.3g} of normal pixels, however the seeds agree"
+        return f"mean of the highest {fpr:.3g} of a standard normal: so is at most {fpr:.3g} of normal pixels"
 
     def notes(self, chosen: bool) -> list[str]:
         """What the user should know. chosen: whether the predictor was not named, but is the default."""
@@ -157,6 +160,12 @@ class Applied:
     def segmented(self, name: str, score: Tensor) -> Tensor:
         """Which scores are called anomalous, bool."""
         return self.localizers[0].segmented(name, score) if self.alone else score >= self.threshold(name)
+
+
+def expected_shortfall(share: float) -> float:
+    """The mean of the highest share, in (0, 1), of a standard normal."""
+    normal = NormalDist()
+    return normal.pdf(normal.inv_cdf(1 - share)) / share
 
 
 def default_predictor(results: Sequence[RunResult]) -> str:

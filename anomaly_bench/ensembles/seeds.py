@@ -13,7 +13,6 @@ from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalizationConfig, RunConfig
 from anomaly_bench.localization import Localizer
-from anomaly_bench.localization.localizer import ENSEMBLE_PIVOT
 from anomaly_bench.localization.passes import count, fresh, validate
 from anomaly_bench.localization.trained import load_suite
 from anomaly_bench.predictors import SeedEnsemble
@@ -31,11 +30,13 @@ from leaderboard.record import RESULT_FILE, PredictorResult, RunResult, read_res
 
 from .finished import FinishedRun, check_alike
 
+DEFAULT_WAY = SeedEnsemble().how
+
 
 def combine_seeds(
     runs: Sequence[FinishedRun],
     root: Path,
-    how: str = "mean",
+    how: str = DEFAULT_WAY,
     predictors: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> RunResult:
@@ -110,9 +111,9 @@ def localize(
     reporter.stage("ensemble", len(normal) + len(anomalous) + len(test))
 
     def maps(batch: AnomalyBatch) -> dict[str, TimedMap]:
-        return ensemble.maps(member.calibrated_maps(batch) for member in members)
+        return ensemble.maps(member.calibrated_maps(batch, ensemble.scale) for member in members)
 
-    pivots = dict.fromkeys(members[0].suite.shown, ENSEMBLE_PIVOT)
+    pivots = dict.fromkeys(members[0].suite.shown, ensemble.pivot)
     validation = validate(maps, pivots, normal, anomalous, config, reporter.advance)
     tallies = fresh(pivots, config, validation.thresholds)
     for batch in test:
@@ -124,7 +125,7 @@ def localize(
 
 def row_name(predictor: str, how: str) -> str:
     """The row of a predictor's ensemble over seeds in a leaderboard: each way of combining has its own."""
-    return f"{predictor}@seeds" if how == "mean" else f"{predictor}@seeds_{how}"
+    return f"{predictor}@seeds" if how == DEFAULT_WAY else f"{predictor}@seeds_{how}"
 
 
 def check_data(data: AnomalyDataModule, run: FinishedRun) -> None:

@@ -50,7 +50,7 @@ MONITOR_BITS = 18  # of a look while the trainer fits: AUROC to about ±2e-4, an
 class LocalizationCallback(pl.Callback):
     """Localizes anomalies with every predictor of a suite, in any trainer of a VAE.
 
-        localization = LocalizationCallback(["rec_l1", "grad_kl", "ensemble_mean"])
+        localization = LocalizationCallback(["rec_l1", "grad_kl", "ensemble_probit"])
         trainer = pl.Trainer(max_epochs=30, callbacks=[localization])
         trainer.fit(model, data)
         trainer.test(model, data)

@@ -26,7 +26,6 @@ from .learned import LEARNED_FILE, Learned
 from .search import Searches, settled
 from .trained import load_model, load_suite, result_of
 
-ENSEMBLE_PIVOT = 1.0  # calibrated scores crowd below 1, where the anomalies are
 BITS = 21
 UNLEARNED = "a threshold, a search's choice and the shares of an ensemble come from a finished run, or a trainer's test"
 Maps = Callable[[AnomalyBatch], dict[str, TimedMap]]
@@ -74,8 +73,8 @@ class Localizer:
     @property
     def pivots(self) -> dict[str, float]:
         """Of every row that is shown, where its scores crowd."""
-        singles, known = self.suite.single, self.learned.calibration
-        return {name: known[name].pivot if name in singles else ENSEMBLE_PIVOT for name in self.suite.shown}
+        known, ensembles = self.learned.calibration, self.suite.ensembles
+        return {name: (ensembles if name in ensembles else known)[name].pivot for name in self.suite.shown}
 
     @contextmanager
     def evidence(self, batch: AnomalyBatch) -> Iterator[Evidence]:
@@ -112,13 +111,17 @@ class Localizer:
             maps = self.all_maps(evidence)
         return {name: maps[name] for name in self.suite.shown}
 
-    def calibrated_maps(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
-        """`maps` as shares of normal pixels that score lower, in [0, 1], once all rows are calibrated, as `prepare` does."""
-        return {name: (self.calibrated(name, score), seconds) for name, (score, seconds) in self.maps(batch).items()}
+    def calibrated_maps(self, batch: AnomalyBatch, scale: str = "share") -> dict[str, TimedMap]:
+        """`maps` on a scale of `calibrated`, once all rows are calibrated, as `prepare` does."""
+        maps = self.maps(batch)
+        return {name: (self.calibrated(name, score, scale), seconds) for name, (score, seconds) in maps.items()}
 
-    def calibrated(self, name: str, score: Tensor) -> Tensor:
-        """A row's scores as shares of normal pixels that score lower, same shape. Raises ValueError before `calibrate`."""
-        return self._known(name)(score)
+    def calibrated(self, name: str, score: Tensor, scale: str = "share") -> Tensor:
+        """A row's scores as shares of normal pixels that score lower, in [0, 1], or on another scale.
+
+        scale: of `Calibration`; same shape. Raises ValueError before `calibrate`.
+        """
+        return self._known(name)(score, scale)
 
     def segmented(self, name: str, score: Tensor) -> Tensor:
         """Which of a row's scores are called anomalous, bool, same shape: at and above the threshold set on validation."""
@@ -167,9 +170,9 @@ class Localizer:
         for batch in batches:
             with self.evidence(batch) as evidence:
                 maps = self.single_maps(evidence, searches.members)
-            searches.update({name: self.calibrated(name, score) for name, (score, _) in maps.items()}, on_cpu(batch))
+            searches.update({name: score for name, (score, _) in maps.items()}, on_cpu(batch))
             advance()
-        self.choices = searches.choose()
+        self.choices = searches.choose(self.calibrated)
         self.suite = settled(self.suite, self.choices)
 
     def _known(self, name: str) -> Calibration:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.predictors import Ensemble, PixelSample, SubsetSearch, Suite, best_subset
+from anomaly_bench.predictors.ensemble import Calibrate
 from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import SubsetChoice
@@ -25,18 +26,18 @@ class Searches:
         """The single predictors that any search may choose."""
         return list(dict.fromkeys(member for search in self.searches.values() for member in search.members))
 
-    def update(self, calibrated: Mapping[str, Tensor], batch: AnomalyBatch) -> None:
-        """Sample from the members' calibrated maps (B, 1, H, W) of a batch, all on the CPU."""
+    def update(self, maps: Mapping[str, Tensor], batch: AnomalyBatch) -> None:
+        """Sample from the members' raw maps (B, 1, H, W) of a batch, all on the CPU."""
         for name, search in self.searches.items():
-            members = {member: calibrated[member] for member in search.members}
+            members = {member: maps[member] for member in search.members}
             self._samples[name].update(members, batch["mask"], batch["foreground"])
 
-    def choose(self) -> dict[str, SubsetChoice]:
+    def choose(self, calibrate: Calibrate) -> dict[str, SubsetChoice]:
         """What each search chooses. Raises ValueError if there was no normal or no anomalous pixel."""
         choices = {}
         for name, search in self.searches.items():
             sample = self._samples[name]
-            best, anomalous = best_subset(sample, search.how), sample.pixels()[1]
+            best, anomalous = best_subset(sample, calibrate, search.how), sample.pixels()[1]
             choices[name] = SubsetChoice(
                 members=list(best.members),
                 how=best.how,

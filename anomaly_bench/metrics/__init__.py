@@ -7,7 +7,8 @@ value, low, high = curve.compute()["ap"]  # also auroc, dice_oracle, aupro, fpr9
 dice = curve.dice_at(threshold_bin)  # threshold_bin = validation_curve.threshold_at_fpr(0.05), same pivot
 """
 
-from .curve import Calibration, LocalizationCurve
+from .calibration import Calibration
+from .curve import LocalizationCurve
 from .exact import ExactCurve
 from .formulas import CURVE_METRICS, Certified
 from .images import image_ap, image_auroc, image_f1_oracle, top_k_mean

@@ -117,6 +117,13 @@ def bin_lower_edge(index: int, pivot: float, bits: int) -> float:
     return score(ranks[place]) if place < len(ranks) else math.inf
 
 
+def bin_edges(indices: Array, bits: int) -> Array:
+    """The least score of each bin, relative to the pivot: int64 to float64, same shape; ±inf and NaN at either end."""
+    ordered = ((indices - (1 << (bits - 1))) << (32 - bits)).astype(np.int32)
+    with np.errstate(invalid="ignore"):  # patterns of NaN
+        return (ordered ^ ((ordered >> 31) & np.int32(SIGNLESS))).view(np.float32).astype(np.float64)
+
+
 def default_pivot(scores: Tensor, foreground: Tensor | None = None) -> Tensor:
     """Where scores crowd most: () float32 on the CPU, 0 when there is no finite foreground score.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,6 @@ from .bins import (
     bin_lower_edge,
     default_pivot,
     merged_ties,
-    mid_cdf,
     score_keys,
     threshold_at_fpr,
 )
@@ -223,44 +220,3 @@ class LocalizationCurve(ReadOffs, Metric):
 
     def _lowest_score(self, position: int) -> float:
         return self.score_of(int(self._filled()[position]))
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A distribution of scores over normal pixels, and with it the map of raw scores to shares.
-
-    pivot and bits: of its histogram. filled, pixels: its bins that hold a pixel, ascending, and how many each holds,
-    (K,) int64 both.
-    """
-
-    pivot: float
-    bits: int
-    filled: Tensor
-    pixels: Tensor
-
-    @classmethod
-    def of(cls, curve: LocalizationCurve) -> Calibration:
-        """The distribution of the normal pixels that a curve has counted; at 20 bits if the curve is exact.
-
-        Raises:
-            ValueError: it has counted none.
-        """
-        pivot, bits, normal = curve.normal_histogram()
-        if not bool((filled := normal.nonzero().flatten()).numel()):
-            raise ValueError("expected at least one normal foreground pixel, got none; update with normal images first")
-        return cls(pivot, bits, filled, normal[filled])
-
-    @cached_property
-    def shares(self) -> Tensor:
-        """For each bin the share of normal pixels that score lower, ties counting half: (2**bits,) float32."""
-        normal = torch.zeros(2**self.bits, dtype=torch.int64, device=self.pixels.device)
-        normal[self.filled] = self.pixels
-        return mid_cdf(normal).float()
-
-    def __call__(self, scores: Tensor) -> Tensor:
-        """Each score's share of normal pixels that score lower: in [0, 1], same shape.
-
-        Raises:
-            ValueError: a score is NaN.
-        """
-        return self.shares[score_keys(scores, self.pivot, self.bits)]

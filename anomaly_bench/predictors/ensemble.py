@@ -12,18 +12,20 @@ from anomaly_bench.base.errors import ConfigError
 
 from .base import one_of, register
 
-Calibrate = Callable[[str, Tensor], Tensor]
+Calibrate = Callable[[str, Tensor, str], Tensor]  # of a member's name, its map and the scale
 TimedMap = tuple[Tensor, float]
 
-WAYS = ("mean", "product", "max")
+SCALES = {"probit": "probit", "mean": "share", "product": "share", "max": "share", "tail": "tail"}  # of each way
+PIVOTS = {"probit": 0.0, "share": 1.0, "tail": 0.0}  # where the bins of a curve have to be finest, on each scale
+WAYS = tuple(SCALES)
 
 
 def combine(calibrated: Sequence[Tensor], how: str) -> Tensor:
-    """Mean, product (as geometric mean, which ranks as the product) or maximum of maps of one shape, calibrated to [0, 1]."""
+    """One map from maps of one shape, on the scale of this way; product is the geometric mean, which ranks as it."""
     stacked = torch.stack(list(calibrated))
-    if how == "mean":
-        return stacked.mean(dim=0)
-    return rooted(stacked.prod(dim=0), len(stacked)) if how == "product" else stacked.amax(dim=0)
+    if how == "max":
+        return stacked.amax(dim=0)
+    return rooted(stacked.prod(dim=0), len(stacked)) if how == "product" else stacked.mean(dim=0)
 
 
 def rooted(product: Tensor, factors: int) -> Tensor:
@@ -31,20 +33,41 @@ def rooted(product: Tensor, factors: int) -> Tensor:
     return product.pow(1 / factors)
 
 
+class Combining:
+    """What every ensemble has in common: how it combines maps of one shape, each calibrated on normal validation pixels.
+
+    how: probit, the mean of the standard normal quantiles of calibrated shares (Stouffer et al. 1949); tail, the mean of −log
+    of the share of normal pixels that score higher (Fisher 1932); mean, product (its n-th root, which ranks the same) or max of
+    the shares of normal pixels that score lower, in [0, 1].
+    """
+
+    how: str
+
+    @property
+    def scale(self) -> str:
+        """The scale that maps have to be on: share, probit or tail; see `Calibration`."""
+        return SCALES[self.how]
+
+    @property
+    def pivot(self) -> float:
+        """Around which score the bins of the combined map's curve have to be finest."""
+        return PIVOTS[self.scale]
+
+
 @register("ensemble")
 @dataclass(frozen=True)
-class Ensemble:
-    """Mean, product or maximum of its members' maps, each calibrated on normal validation pixels.
+class Ensemble(Combining):
+    """Its members' maps combined, each calibrated on normal validation pixels.
 
-    A calibrated score is the share of normal validation pixels that score lower, in [0, 1].
-
-    mean: good where members err in different places. product (its n-th root, which ranks the same): demands that all
-    agree; a single one that is blind to an anomaly loses it. max: one is enough, so it finds the most kinds of anomalies
-    and collects all false alarms. Bad when most members are bad: see `SubsetSearch`.
+    how: see Combining. probit: evidence adds up, as shares of .99 and .9999 stay far apart. tail: the same, but the strongest
+    member counts for more. mean (of shares): good where members err in different places; all that is rarer than one normal
+    pixel in a hundred counts about the same, so that members blind to an anomaly drown the others. product: demands that all
+    agree; a single one that is blind to an anomaly loses it. max: one is enough, so it finds the most kinds of anomalies and
+    collects all false alarms. Bad when most members are bad: see `SubsetSearch`.
     """
 
     members: Sequence[str] = field(default_factory=list)
-    how: str = "mean"
+    how: str = "probit"
 
     def __post_init__(self) -> None:
         one_of("how", self.how, WAYS)
@@ -52,29 +75,29 @@ class Ensemble:
             raise ConfigError(f"members={list(self.members)}: an ensemble needs at least two")
 
     def combine(self, calibrated: Sequence[Tensor]) -> Tensor:
-        """One map (B, 1, H, W) from the members' calibrated maps."""
+        """One map (B, 1, H, W) from the members' maps on the ensemble's scale."""
         return combine(calibrated, self.how)
 
 
 @dataclass(frozen=True)
-class SeedEnsemble:
+class SeedEnsemble(Combining):
     """The same predictors with several models: maps of runs of one setting that differ in the seed alone.
 
-    how: mean, product or max of the models' maps, each calibrated on normal validation pixels *with its own model*, as another
-    seed's scores live on another scale (deep ensembles: Lakshminarayanan et al. 2017, arXiv 1612.01474). Steadier than one
-    seed; says nothing more about what all seeds miss.
+    how: see Combining. Each map is calibrated on normal validation pixels *with its own model*, as another seed's scores live
+    on another scale (deep ensembles: Lakshminarayanan et al. 2017, arXiv 1612.01474). Steadier than one seed; says nothing
+    more about what all seeds miss.
     """
 
-    how: str = "mean"
+    how: str = "probit"
 
     def __post_init__(self) -> None:
         one_of("how", self.how, WAYS)
 
     def maps(self, models: Iterable[Mapping[str, TimedMap]]) -> dict[str, TimedMap]:
-        """The ensemble's map (B, 1, H, W) of each predictor, in [0, 1], with its seconds: all models' together.
+        """The ensemble's map (B, 1, H, W) of each predictor with its seconds: all models' together.
 
-        models: of each, its calibrated maps of the same images by predictor; only one model's are held at a time. Raises
-        ValueError unless there are at least two, of the same predictors.
+        models: of each, its maps of the same images on the ensemble's scale, by predictor; only one model's are held at a
+        time. Raises ValueError unless there are at least two, of the same predictors.
         """
         total: dict[str, TimedMap] = {}
         count = 0
@@ -95,6 +118,6 @@ class SeedEnsemble:
         return score * other if self.how == "product" else score + other
 
     def _finished(self, total: Tensor, models: int) -> Tensor:
-        if self.how == "mean":
-            return total / models
-        return rooted(total, models) if self.how == "product" else total
+        if self.how == "max":
+            return total
+        return rooted(total, models) if self.how == "product" else total / models

@@ -15,9 +15,10 @@ from torch import Tensor
 from anomaly_bench.base.errors import ConfigError
 
 from .base import one_of, register
-from .ensemble import WAYS, combine
+from .ensemble import SCALES, WAYS, Calibrate, combine
 
 EXHAUSTIVE = 12  # members: beyond, 2^n subsets take too long
+SEARCHED = ("probit", "mean", "product", "max")
 
 
 @register("subset_search")
@@ -34,7 +35,7 @@ class SubsetSearch:
     """
 
     members: Sequence[str] = field(default_factory=list)
-    how: Sequence[str] = WAYS
+    how: Sequence[str] = SEARCHED
     pixels: int = 100_000
 
     def __post_init__(self) -> None:
@@ -66,7 +67,7 @@ class PixelSample:
         self._scores = [torch.empty(0, 0), torch.empty(0, 0)]
 
     def update(self, maps: Mapping[str, Tensor], mask: Tensor, foreground: Tensor) -> None:
-        """Sample from a batch: calibrated maps (B, 1, H, W) by member, mask and foreground likewise, bool.
+        """Sample from a batch: maps (B, 1, H, W) by member, mask and foreground likewise, bool.
 
         Raises ValueError if the members are not those of the batches before.
         """
@@ -103,12 +104,19 @@ class Choice(NamedTuple):
     tried: int = 1
 
 
-def best_subset(sample: PixelSample, ways: Sequence[str] = WAYS, exhaustive: int = EXHAUSTIVE) -> Choice:
+def best_subset(
+    sample: PixelSample,
+    calibrate: Calibrate,
+    ways: Sequence[str] = SEARCHED,
+    exhaustive: int = EXHAUSTIVE,
+) -> Choice:
     """The ensemble of at least two members with the highest average precision over sampled *validation* pixels.
 
     All subsets are tried in all ways up to `exhaustive` members, 2^n − n − 1 of them; with more, greedily from the best pair,
     one member at a time as long as it helps (Caruana et al. 2004). The first of equals wins, so fewer members do. It is
     chosen with labels, so that its value there is optimistic: score it on test.
+
+    calibrate: what puts a member's sampled scores on the scale of a way.
 
     Raises:
         ValueError: fewer than two members, or no normal or no anomalous pixel.
@@ -119,8 +127,13 @@ def best_subset(sample: PixelSample, ways: Sequence[str] = WAYS, exhaustive: int
     if not labels.any() or labels.all():
         raise ValueError("expected normal and anomalous validation pixels; there are none of one kind")
 
+    columns = {
+        scale: [calibrate(name, scores[:, column], scale) for column, name in enumerate(sample.names)]
+        for scale in {SCALES[how] for how in ways}
+    }
+
     def reached(subset: Sequence[int], how: str) -> Choice:
-        combined = combine([scores[:, column] for column in subset], how)
+        combined = combine([columns[SCALES[how]][column] for column in subset], how)
         names = tuple(sample.names[column] for column in subset)
         return Choice(names, how, average_precision(combined, labels, weights))
 

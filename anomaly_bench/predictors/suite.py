@@ -50,7 +50,7 @@ class Suite:
         out = {}
         for name, ensemble in self.ensembles.items():
             members = [maps[member] for member in ensemble.members]
-            calibrated = [calibrate(member, maps[member][0]) for member in ensemble.members]
+            calibrated = [calibrate(member, maps[member][0], ensemble.scale) for member in ensemble.members]
             out[name] = ensemble.combine(calibrated), sum(seconds for _, seconds in members)
         return out
 
@@ -63,7 +63,7 @@ def suite_of(predictors: Predictors) -> Suite:
     """A suite from what a user writes in Python.
 
         suite_of("fast")                                                     # an option of configs/predictors
-        suite_of(["rec_l1", "ensemble_mean", Gradient("kl", smooth=2.0)])    # names of predictors=extended, and objects
+        suite_of(["rec_l1", "ensemble_probit", Gradient("kl", smooth=2.0)])    # names of predictors=extended, and objects
         suite_of({"wide": Reconstruction(smooth=4.0), "kl": "grad_kl", "mine": {"use": "package.module.Name"}})
 
     An object in a list is called as its class is registered, a user's own by its class's name. Members of an ensemble are

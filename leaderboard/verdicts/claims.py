@@ -22,7 +22,7 @@ from leaderboard.statistics.effects import Effect, correlation, dependence, diff
 
 from .claim import Claim, Finding, chosen_on_validation, crossed, defined, gain, runs_of, standing, test_value
 
-START, PROJECTION, KL, ENSEMBLE = "rec_l1", "projection", "grad_kl", "ensemble_mean"
+START, PROJECTION, KL, ENSEMBLE = "rec_l1", "projection", "grad_kl", "ensemble_probit"
 MIN_DATASETS = 3
 MIN_PER_DOMAIN = 2
 MIN_SETTINGS = 5

@@ -15,13 +15,14 @@ from leaderboard.record import RunResult
 ABOUT = "combine the models of each setting's seeds: calibrated maps, rows of their own in the leaderboard"
 EXAMPLE = "runs --how max"
 EXITS = "0 done; 1 a setting failed; 2 something to mend, named in one line"
+WAYS = ("probit", "tail", "mean", "product", "max")
 METRICS = ("auroc", "ap", "dice")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     add = parser.add_argument
-    add("--how", choices=("mean", "product", "max"), default="mean", help="of the seeds' calibrated maps, default mean")
+    add("--how", choices=WAYS, default=WAYS[0], help="of the seeds' calibrated maps, default probit")
     text = "ids of the runs to combine, or their beginnings; default: all"
     by_tab(add("--members", nargs="+", default=[], metavar="RUN", help=text), runs_below)
     add("--predictors", nargs="+", default=[], metavar="NAME", help="the rows to combine; default: all of the runs")

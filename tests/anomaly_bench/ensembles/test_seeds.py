@@ -66,8 +66,11 @@ def runs(swept, tmp_path):
     return [one, two]
 
 
-def shares(run_, config, data, name):
-    """By ranks, the shares of normal validation pixels that score lower than those pixels, and than all test pixels."""
+def calibrated(run_, config, data, name, how):
+    """The calibrated scores of normal validation pixels and of all test pixels.
+
+    mean: by ranks, the shares of normal validation pixels that score lower. probit: as the run's own calibration has it.
+    """
     suite, model = build_suite(config.predictors), build_model(config.model, data.image_shape)
     model.load_state_dict(torch.load(run_.folder / "model.ckpt", weights_only=True)["state_dict"])
 
@@ -79,6 +82,8 @@ def shares(run_, config, data, name):
         return torch.cat(out)
 
     normal, test = scores(data.val_dataloader()[0]), scores(data.test_dataloader())
+    if how == "probit":
+        return [Localizer.load(run_.folder).calibrated(name, part, "probit") for part in (normal, test)]
     ranked = normal.sort().values
     return [
         (torch.searchsorted(ranked, part) + torch.searchsorted(ranked, part, right=True)) / 2 / len(ranked)
@@ -86,28 +91,30 @@ def shares(run_, config, data, name):
     ]
 
 
-def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(runs, swept, tmp_path, monkeypatch):
-    result = combine_seeds(runs, tmp_path / "runs")
+@pytest.mark.parametrize("how", ["probit", "mean"])
+def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(how, runs, swept, tmp_path, monkeypatch):
+    result = combine_seeds(runs, tmp_path / "runs", how)
+    end = "@seeds" if how == "probit" else "@seeds_mean"
     members = [run_.result for run_ in runs]
     assert result.ensemble_of == [member.run_id for member in members]
     assert (result.setting_id, result.seed) == (members[0].setting_id, members[0].seed)
     assert result.provenance.split_digest == members[0].provenance.split_digest
-    assert set(result.predictors) == {"b@seeds", "p@seeds", "e@seeds", "s@seeds"}
+    assert set(result.predictors) == {name + end for name in "bpes"}
 
     data = build_data(swept[1], Reporter())
     mask = torch.cat([batch["mask"].flatten() for batch in data.test_dataloader()])
     for name in ("b", "p"):
         normal, test = (
-            sum(parts) / 2 for parts in zip(*(shares(one, swept[1], data, name) for one in runs), strict=True)
+            sum(parts) / 2 for parts in zip(*(calibrated(one, swept[1], data, name, how) for one in runs), strict=True)
         )
-        reached = result.predictors[f"{name}@seeds"].test
+        reached = result.predictors[name + end].test
         assert reached["auroc"].value == pytest.approx(roc_auc_score(mask, test), abs=2e-3)
         called = test > normal.sort(descending=True).values[int(swept[1].localization.fpr * len(normal))]
         expected = 2 * (called & mask).sum() / (called.sum() + mask.sum())
         assert reached["dice"].value == pytest.approx(expected.item(), abs=0.02)
 
     monkeypatch.setattr(seeds, "localize", None)
-    assert combine_seeds(runs, tmp_path / "runs") == result
+    assert combine_seeds(runs, tmp_path / "runs", how) == result
     (again,), _ = find_settings(tmp_path / "runs")
     assert [run_.folder for run_ in again] == [run_.folder for run_ in runs]
 

@@ -28,7 +28,7 @@ from own_data import SHAPE, OwnData, Pictures
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 OWN = {"half": lambda curve: curve.fpr_at_tpr(0.5), "r2": "torchmetrics.regression.R2Score"}
-PREDICTORS = ["rec_l1", "grad_kl", "projection", "ensemble_mean", "best_subset"]
+PREDICTORS = ["rec_l1", "grad_kl", "projection", "ensemble_probit", "best_subset"]
 
 
 def looking(**more: Any) -> LocalizationConfig:
@@ -199,7 +199,7 @@ def test_prediction_needs_validation_images_only_where_maps_depend_on_them(teste
     scores = torch.cat([batch["rec_l1"] for batch in alone])
     assert torch.allclose(scores, callback.localizer(data.test.images)["rec_l1"], atol=1e-6)
     with pytest.raises(ValueError, match="expected normal validation images, which calibrate the maps, got none"):
-        trainer_of(LocalizationCallback(["ensemble_mean"], looking()), tmp_path).predict(model, images)
+        trainer_of(LocalizationCallback(["ensemble_probit"], looking()), tmp_path).predict(model, images)
 
 
 def test_normal_images_that_can_be_gone_through_once_calibrate_as_others_do(tested) -> None:
@@ -232,7 +232,7 @@ def test_levels_are_those_of_the_data_tested_last(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_a_sanity_check_and_limits_do(tmp_path: Path) -> None:
-    callback = LocalizationCallback(["rec_l1", "ensemble_mean"], looking())
+    callback = LocalizationCallback(["rec_l1", "ensemble_probit"], looking())
     trainer = trainer_of(callback, tmp_path, fast_dev_run=True)
     model = small()
     trainer.fit(model, OwnData())

@@ -115,8 +115,8 @@ def test_a_search_without_anomalous_validation_images_stops_before_the_training(
     ("settings", "message"),
     [
         ({"members": ["a"]}, "at least two"),
-        ({"members": ["a", "b"], "how": ["median"]}, "how=median: expected one of mean, product, max"),
-        ({"members": ["a", "b"], "how": []}, "expected at least one of mean"),
+        ({"members": ["a", "b"], "how": ["median"]}, "how=median: expected one of probit, mean, product, max"),
+        ({"members": ["a", "b"], "how": []}, "expected at least one of probit"),
         ({"members": ["a", "b"], "pixels": 0}, "pixels=0"),
         ({"members": ["a", "e"]}, "e is an ensemble itself"),
         ({"members": ["a", "x"]}, "no predictor 'x'"),

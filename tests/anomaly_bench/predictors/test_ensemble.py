@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from scipy.stats import gmean
+from scipy.stats import gmean, norm
 from sklearn.metrics import average_precision_score
 
 from anomaly_bench.base.errors import ConfigError
@@ -14,10 +14,12 @@ from anomaly_bench.predictors import Ensemble, PixelSample, SeedEnsemble, best_s
 from anomaly_bench.predictors.ensemble import combine
 from anomaly_bench.predictors.subset_search import average_precision
 
-WAYS = {"mean": np.mean, "product": gmean, "max": np.max}
+WAYS = {"probit": np.mean, "mean": np.mean, "product": gmean, "max": np.max}
 
 
-@pytest.mark.parametrize(("how", "expected"), [("mean", 0.525), ("product", 0.2**0.5), ("max", 0.8)])
+@pytest.mark.parametrize(
+    ("how", "expected"), [("mean", 0.525), ("product", 0.2**0.5), ("max", 0.8), ("probit", 0.525), ("tail", 0.525)]
+)
 def test_ensembles_combine_calibrated_maps(how, expected):
     members = [torch.full((1, 1, 2, 2), 0.25), torch.full((1, 1, 2, 2), 0.8)]
     value = Ensemble(["a", "b"], how).combine(members)
@@ -51,7 +53,7 @@ def test_a_seed_ensemble_needs_several_models_with_the_same_predictors():
         SeedEnsemble().maps([maps])
     with pytest.raises(ValueError, match="expected maps of rec from every model, got grad"):
         SeedEnsemble().maps([maps, {"grad": maps["rec"]}])
-    with pytest.raises(ConfigError, match="how=median: expected one of mean, product, max"):
+    with pytest.raises(ConfigError, match="how=median: expected one of probit, mean, product, max, tail"):
         SeedEnsemble("median")
 
 
@@ -64,6 +66,11 @@ def batches(count=4, members=4):
         noise = torch.rand(members, 2, 1, 12, 12, generator=generator)
         pull = torch.linspace(0.7, 0, members).view(-1, 1, 1, 1, 1)
         yield dict(zip("abcdefghijklmnop", noise + pull * (1 - noise) * mask, strict=False)), mask, foreground
+
+
+def calibrate(name, scores, scale):
+    """Of scores that are shares already."""
+    return {"share": scores, "probit": torch.special.ndtri(scores.double())}[scale]
 
 
 def sample_of(size, **kwargs):
@@ -117,15 +124,16 @@ def test_all_subsets_are_searched_and_the_best_one_is_chosen():
     reached = {}
     for size in (2, 3, 4):
         for subset, how in itertools.product(itertools.combinations(range(4), size), WAYS):
-            combined = WAYS[how](scores[:, list(subset)].numpy(), axis=1)
+            members = scores[:, list(subset)].numpy()
+            combined = WAYS[how](norm.ppf(members) if how == "probit" else members, axis=1)
             names = tuple("abcd"[at] for at in subset)
             reached[names, how] = average_precision_score(labels, combined, sample_weight=weights)
-    choice = best_subset(sample)
+    choice = best_subset(sample, calibrate)
     assert choice.ap == pytest.approx(max(reached.values()))
     assert reached[choice.members, choice.how] == pytest.approx(choice.ap)
     assert "d" not in choice.members
     assert choice.tried == len(reached)
-    only = best_subset(sample, ways=["max"])
+    only = best_subset(sample, calibrate, ways=["max"])
     assert only.how == "max"
     assert only.ap == pytest.approx(max(value for (_, how), value in reached.items() if how == "max"))
 
@@ -143,18 +151,18 @@ def test_the_greedy_search_starts_from_the_best_pair_and_only_adds_what_helps():
         if value(longer) <= value(chosen):
             break
         chosen = longer
-    found = best_subset(sample, ways=["mean"], exhaustive=5)
+    found = best_subset(sample, calibrate, ways=["mean"], exhaustive=5)
     assert found.members == tuple("abcdef"[at] for at in chosen)
     assert found.ap == pytest.approx(value(chosen))
-    assert found.ap <= best_subset(sample, ways=["mean"]).ap + 1e-12
+    assert found.ap <= best_subset(sample, calibrate, ways=["mean"]).ap + 1e-12
     assert found.tried >= 15 + 4
 
 
 def test_a_search_without_anomalous_pixels_or_members_says_so():
     with pytest.raises(ValueError, match="at least two members to choose from, got 0"):
-        best_subset(PixelSample())
+        best_subset(PixelSample(), calibrate)
     sample = PixelSample()
     ones = torch.ones(1, 1, 4, 4, dtype=torch.bool)
     sample.update({"a": torch.rand(1, 1, 4, 4), "b": torch.rand(1, 1, 4, 4)}, ~ones, ones)
     with pytest.raises(ValueError, match="there are none of one kind"):
-        best_subset(sample)
+        best_subset(sample, calibrate)

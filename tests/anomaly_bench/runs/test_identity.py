@@ -31,7 +31,7 @@ MODEL = (
 
 
 def test_what_defines_a_run_are_these_keys():
-    config = load_config(["dataset=ixi_brats", "predictors.only=[ensemble_mean]"])
+    config = load_config(["dataset=ixi_brats", "predictors.only=[ensemble_probit]"])
     definition = definition_of(config, build_suite(config.predictors))
     assert set(definition) == {"dataset", "model", "predictors", "trainer", "localization"}
     assert set(definition["dataset"]) == {*PIXELS.split(), "domain", "augment", "split"}
@@ -41,10 +41,10 @@ def test_what_defines_a_run_are_these_keys():
     assert set(definition["trainer"]) == {"max_epochs", "patience", "batch_size", "accelerator", "devices", "precision"}
     assert set(definition["localization"]) == {"fpr", "image_share", "bits", "level_images", "resamples"}
     assert set(definition["predictors"]) == {"shown", "members"}
-    assert definition["predictors"]["shown"] == ["ensemble_mean"]
+    assert definition["predictors"]["shown"] == ["ensemble_probit"]
     assert set(definition["predictors"]["members"]) == {
-        "ensemble_mean",
-        *config.predictors.members["ensemble_mean"]["members"],
+        "ensemble_probit",
+        *config.predictors.members["ensemble_probit"]["members"],
     }
     assert definition["dataset"]["layouts"] == {name: vars(layout) for name, layout in config.dataset.layouts.items()}
 

@@ -110,7 +110,7 @@ def test_no_anomaly_and_no_test_image_decides_which_model_is_kept(pictures_run, 
 
 def test_a_dataset_without_anomalies_to_validate_on_still_has_thresholds_and_ensembles(pictures_run):
     result = run(load_config([*pictures_run, "dataset.split.holdout=0"]))
-    ensemble = result.predictors["ensemble_mean"]
+    ensemble = result.predictors["ensemble_probit"]
     assert ensemble.test["dice"].value is not None
     assert ensemble.validation["auroc"].value is None
 

@@ -13,7 +13,7 @@ from leaderboard.rows.row import Row
 from leaderboard.show.exports import csv, markdown
 from leaderboard.show.tables import LEGEND, print_tables
 
-PREDICTORS = ("reconstruction_l1", "grad_kl", "ensemble_mean")
+PREDICTORS = ("reconstruction_l1", "grad_kl", "ensemble_probit")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def runs(make_run):
                         "seed": seed,
                         "dataset": {"domain": DOMAINS[at]},
                         "model": {"beta": beta},
-                        "predictors": {"members": {"ensemble_mean": {"members": ["rec_l1", "grad_kl"]}}},
+                        "predictors": {"members": {"ensemble_probit": {"members": ["rec_l1", "grad_kl"]}}},
                     }
                     found.append(
                         make_run(seed, predictors, dataset=f"d{at}", family=f"d{at}", beta=beta, config=config,
@@ -155,7 +155,7 @@ def test_beta(runs, slope, seeds, sd, verdict):
 def test_ensemble(runs, gain, datasets, verdict):
     def values(at, beta, seed):
         members = {"rec_l1": {"value": 0.5, "validation": 0.9}, "grad_kl": {"value": 0.9, "validation": 0.1}}
-        return {**members, "ensemble_mean": 0.5 + gain + (gain == 0) * 0.02 * (-1) ** at + noise(at, seed)}, {}
+        return {**members, "ensemble_probit": 0.5 + gain + (gain == 0) * 0.02 * (-1) ** at + noise(at, seed)}, {}
 
     found = finding("ensemble", runs(values, datasets))
     assert found.verdict == verdict
