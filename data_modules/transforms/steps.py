@@ -13,9 +13,11 @@ from monai.transforms import MapTransform
 
 from data_modules.base.errors import DataError, did_you_mean
 
-from .brain import BrainMaskd, CropToBraind, ScaleInBraind
+from .brain import BrainMaskd, CropToBraind, HeadMaskd, ScaleInBraind
 
-OURS: dict[str, type[MapTransform]] = {kind.__name__: kind for kind in (BrainMaskd, CropToBraind, ScaleInBraind)}
+OURS: dict[str, type[MapTransform]] = {
+    kind.__name__: kind for kind in (BrainMaskd, HeadMaskd, CropToBraind, ScaleInBraind)
+}
 SPATIAL = ("spatial", "croppad")  # the modules of monai.transforms that move voxels
 INTENSITY = ("intensity",)
 AS_IS = -1  # of an axis: as it is, as MONAI has it
