@@ -113,7 +113,7 @@ class DatasetConfig:
     augment: MONAI dictionary transforms of training batches, `name: {use: ClassName, **arguments}`
     duplicates: error | drop | together; what is done with images that stand there twice (the same pixels at `size`, under
       whatever names): error refuses them, drop leaves out all but the first by name, together never parts them in the
-      split. The same image with two different masks is refused whatever this says
+      split. The same image with two different masks is refused unless it is dropped, and once normal and once anomalous always
     split: which subjects are to train, validate and test on
     """
 
@@ -221,6 +221,9 @@ class NiftiConfig(DatasetConfig):
 class PictureConfig(DatasetConfig):
     """Pictures, scaled to `size` whatever their aspect: which are normal, which anomalous, and where their masks are.
 
+    Where patterns have {subject}, the pictures of one subject are never divided, and it may have normal and anomalous ones:
+    if it is trained on, its anomalous ones are not used.
+
     category: a name, a list of names or null for all, of what {category} in the patterns may stand for
     normal: patterns of normal pictures for any split
     train_normal: patterns of normal pictures to train on; val is a share of them
@@ -228,10 +231,14 @@ class PictureConfig(DatasetConfig):
     test_normal: patterns of normal pictures for test
     official_split: pattern of a CSV with columns image and split (train or test) that divides `normal`
     anomalous: patterns of pictures with anomalies, to test on
-    mask: a pattern of their masks, or several of which one fits
+    mask: a pattern of their masks, or several of which one fits; null: the set says which pictures are anomalous, not where,
+      and is refused
+    mask_union: true: whatever fits a pattern of `mask` is a mask of the picture, and their union is what is anomalous
     mask_threshold: what a mask's grey must exceed, from 0 to 1
     empty_mask_is_normal: true: a picture of `anomalous` whose mask is empty is normal, for any split
     color: true: RGB; false: grey
+    squares: true: a picture is cut along its longer side into squares of its shorter one, which are images of one subject;
+      the last is moved back to end with the picture, and those without an anomalous pixel are normal
     convert: fashion_mnist if root holds that dataset's own four files; null: nothing is converted
     """
 
@@ -243,9 +250,11 @@ class PictureConfig(DatasetConfig):
     official_split: str | None = None
     anomalous: list[str] = MISSING
     mask: Any = MISSING
+    mask_union: bool = False
     mask_threshold: Annotated[float, Ge(0), Lt(1)] = 0.5
     empty_mask_is_normal: bool = False
     color: bool = True
+    squares: bool = False
     convert: str | None = None
 
 

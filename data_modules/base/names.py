@@ -31,8 +31,15 @@ def file_and_frame(source: str) -> tuple[str, str | None]:
 
 
 def unit_of(config: DatasetConfig) -> str:
-    """What is split and counted: a subject (of a cohort) or a picture."""
-    return "picture" if isinstance(config, PictureConfig) else "subject"
+    """What is split and counted: a subject (of a cohort, or of pictures whose patterns name one) or a picture."""
+    if not isinstance(config, PictureConfig):
+        return "subject"
+    return "subject" if any("{subject" in pattern for pattern in picture_patterns(config)) else "picture"
+
+
+def picture_patterns(config: PictureConfig) -> list[str]:
+    """All patterns of pictures, normal and anomalous."""
+    return [*config.normal, *config.train_normal, *config.val_normal, *config.test_normal, *config.anomalous]
 
 
 def dataset_category(config: DatasetConfig) -> str | None:

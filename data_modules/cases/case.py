@@ -14,10 +14,11 @@ SPLITS = ("train", "val", "test")
 class Case:
     """The files of one subject, relative to the root of its cohort.
 
-    pool: which splits the subject may go to: 'any', 'train' (train or val), 'val' or 'test' (test or val); attributes: what is
-    known of the subject (category, age, sex, scanner, …), which travels to its row of the result; split: 'train', 'val' or
-    'test' where the CSV of subjects says so; group: the subjects it is never divided from, if dataset.split.group is not
-    to say.
+    images: a volume's by modality; the pictures of a subject by their number, a single one as 'image'; masks: of pictures,
+    by the same keys, the files whose union is anomalous; label, brain_mask: of volumes. pool: which splits the subject may
+    go to: 'any', 'train' (train or val), 'val' or 'test' (test or val); attributes: what is known of the subject (category,
+    age, sex, scanner, …), which travels to its row of the result; split: 'train', 'val' or 'test' where the CSV of subjects
+    says so; group: the subjects it is never divided from, if dataset.split.group is not to say.
     """
 
     subject: str
@@ -25,6 +26,7 @@ class Case:
     pool: str = "any"
     label: str | None = None
     brain_mask: str | None = None
+    masks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     root: Path = field(default=Path(), compare=False)
     attributes: dict[str, str] = field(default_factory=dict)
     split: str | None = None
@@ -33,5 +35,6 @@ class Case:
     @property
     def files(self) -> list[Path]:
         """Every file of the subject, each once, in a fixed order."""
-        names = [*self.images.values(), *filter(None, (self.label, self.brain_mask))]
+        masks = [mask for masks in self.masks.values() for mask in masks]
+        names = [*self.images.values(), *filter(None, (self.label, self.brain_mask)), *masks]
         return list(dict.fromkeys(Path(file_and_frame(str(self.root / name))[0]) for name in names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from data_modules.base.config import SplitConfig
@@ -31,16 +31,26 @@ def twins(images: Sequence[Mapping[str, str]]) -> list[Pair]:
     return list(dict.fromkeys((twin, other) for twin, other in pairs if twin != other))
 
 
-def check_same_truth(cases: Sequence[Case], truths: Sequence[Any], pairs: Sequence[Pair]) -> None:
-    """Raises DataError for twins of which one is anomalous where the other is not.
+def disagreeing(
+    cases: Sequence[Case], truths: Sequence[Any], anomalous: Collection[int], pairs: Sequence[Pair], wanted: str
+) -> list[Pair]:
+    """Twins with different masks, of which dataset.duplicates=drop keeps the first by name.
 
-    truths: per case what is the same for two of them if they are anomalous in the same pixels.
+    truths: per case what is the same for two of them if they are anomalous in the same pixels; anomalous: positions of those
+    that have any. Raises DataError for such twins if they are not to be dropped, and always if one of them is normal.
     """
-    if differing := [pair for pair in pairs if truths[pair[0]] != truths[pair[1]]]:
+    differing = [pair for pair in pairs if truths[pair[0]] != truths[pair[1]]]
+    if contrary := [pair for pair in differing if (pair[0] in anomalous) != (pair[1] in anomalous)]:
         raise DataError(
-            f"{_named(cases, differing)}: the same image with another mask, or with one and without; correct the masks, or "
-            "leave one out (dataset.subjects_file, split exclude)"
+            f"{_named(cases, contrary)}: the same image, once anomalous and once normal; correct the masks, or leave one out "
+            "(dataset.subjects_file, split exclude)"
         )
+    if differing and wanted != "drop":
+        raise DataError(
+            f"{_named(cases, differing)}: the same image with another mask; correct the masks, leave one out "
+            "(dataset.subjects_file, split exclude), or keep the first with dataset.duplicates=drop"
+        )
+    return differing
 
 
 def refuse(cases: Sequence[Case], pairs: Sequence[Pair]) -> None:

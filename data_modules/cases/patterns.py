@@ -57,16 +57,20 @@ class Tree:
 
         Raises DataError if there are several.
         """
+        paths = self.all(pattern, names)
+        if len(paths) > 1:
+            raise DataError(f"{self.root}: {paths[0]} and {paths[1]} both match '{pattern}'; make the pattern stricter")
+        return paths[0] if paths else None
+
+    def all(self, pattern: str, names: dict[str, str]) -> list[str]:
+        """The files that the pattern, with `{names}` filled in, stands for."""
         if pattern not in self._index:
             index: dict[tuple[tuple[str, str], ...], list[str]] = {}
             self._index[pattern] = index
             for path, got in self.find(pattern):
                 index.setdefault(tuple(sorted(got.items())), []).append(path)
         wanted = {key: names.get(key, "") for key in compile_pattern(pattern).groupindex}
-        paths = self._index[pattern].get(tuple(sorted(wanted.items())), [])
-        if len(paths) > 1:
-            raise DataError(f"{self.root}: {paths[0]} and {paths[1]} both match '{pattern}'; make the pattern stricter")
-        return paths[0] if paths else None
+        return self._index[pattern].get(tuple(sorted(wanted.items())), [])
 
 
 def group_pattern(key: str, pattern: str) -> re.Pattern[str]:

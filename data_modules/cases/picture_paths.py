@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +13,62 @@ from data_modules.base.errors import DataError
 from .case import Case
 from .patterns import Tree, compile_pattern
 
-STEM = "stem"
+STEM, SUBJECT = "stem", "subject"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a pattern fits: its path below the root, its subject's name, what the pattern's names stand for."""
+    """A picture that a pattern fits: its path below the root, its name, what the pattern's names stand for."""
 
     path: str
     subject: str
     names: dict[str, str]
     pattern: str
 
-    def case(self, root: Path, pool: str, mask: str | None = None) -> Case:
-        attributes = {key: value for key, value in self.names.items() if key != STEM}
-        return Case(self.subject, {"image": self.path}, pool, mask, root=root, attributes=attributes)
+    @property
+    def owner(self) -> str:
+        """The subject that the picture is of: what {subject} stands for (of {subject_a} and {subject_b}, both), or itself."""
+        return "/".join(text for name, text in self.names.items() if name.startswith(SUBJECT)) or self.subject
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture with its masks; pool: which splits it may go to; normal: whether it is one of the normal pictures."""
+
+    picture: Picture
+    pool: str
+    masks: tuple[str, ...] = ()
+    normal: bool = False
+
+
+def case_of(owner: str, found: Sequence[Found], root: Path) -> Case:
+    """The case of a subject with these pictures. Its attributes are what the patterns' other names stand for in all of them.
+
+    One that has normal pictures goes where these may go, else where its anomalous ones may. Raises DataError if some of its
+    normal pictures are to train on and others to test on.
+    """
+    ordered = sorted(found, key=lambda one: _natural(one.picture.path))
+    pools = {one.pool for one in ordered if one.normal or one.pool == "any"} or {one.pool for one in ordered}
+    if len(set_pools := pools - {"any"}) > 1:
+        raise DataError(
+            f"{root}: {owner} has pictures for {' and '.join(sorted(set_pools))}; its pictures go to one split"
+        )
+    shared = set.intersection(*(set(one.picture.names.items()) for one in ordered))
+    alone = len(ordered) == 1 and ordered[0].picture.owner == ordered[0].picture.subject
+    keys = ["image"] if alone else [str(number) for number in range(len(ordered))]
+    return Case(
+        owner,
+        {key: one.picture.path for key, one in zip(keys, ordered, strict=True)},
+        next(iter(set_pools), "any"),
+        masks={key: one.masks for key, one in zip(keys, ordered, strict=True) if one.masks},
+        root=root,
+        attributes={key: text for key, text in sorted(shared) if key != STEM and not key.startswith(SUBJECT)},
+    )
+
+
+def _natural(path: str) -> list[str | int]:
+    """A key by which 2 comes before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path)]
 
 
 def subject_name(pattern: str, path: str) -> str:

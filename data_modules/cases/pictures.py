@@ -9,13 +9,14 @@ from pathlib import Path
 
 from data_modules.base.config import PictureConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
-from data_modules.base.names import chosen_categories
+from data_modules.base.names import chosen_categories, picture_patterns
 
 from .case import Case
 from .patterns import Tree
-from .picture_paths import Picture, read_official_split, spells_out, subject_name
+from .picture_paths import Found, Picture, case_of, read_official_split, spells_out, subject_name
 
 CATEGORY = "category"
+ENTRIES = 8  # of a root, named in a message
 
 
 def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) -> list[Case]:
@@ -30,26 +31,38 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) ->
     nothing about. Raises DataError if no picture is normal or none is anomalous, for a category that is not there, and
     for an official split that cannot be read.
     """
+    if config.mask is None:
+        raise DataError(
+            f"{folder}: {config.name} says which pictures are anomalous, not where (dataset.mask=null): there is nothing to "
+            "localize; choose a set with masks"
+        )
     search = _Search(config, Tree(folder), report)
     search.check_category()
     normal = search.normal()
-    suspects = search.suspects([picture for picture, _ in normal])
-    _report_copies(search.tree, [*(picture for picture, _ in normal), *suspects], report)
+    suspects = search.suspects([one.picture for one in normal])
+    _report_copies(search.tree, [*(one.picture for one in normal), *suspects], report)
     masked = search.masked(suspects)
-    _report_trained_masks(search.tree, {picture.path for picture, _ in normal}, masked, report)
-    if not normal and all(case.pool == "test" for case in masked):
+    _report_trained_masks(search.tree, {one.picture.path for one in normal}, masked, report)
+    if not normal and all(one.pool == "test" for one in masked):
         raise DataError(
             f"{folder}: no normal picture fits dataset.normal / dataset.train_normal "
-            f"({', '.join([*config.normal, *config.train_normal])}); is dataset.root right?"
+            f"({', '.join([*config.normal, *config.train_normal])}); {search.there()}; is dataset.root right?"
         )
-    if all(case.pool != "test" for case in masked):
+    if not masked or (config.empty_mask_is_normal and all(one.normal for one in masked)):
         raise DataError(
-            f"{folder}: no anomalous picture fits dataset.anomalous={list(config.anomalous)}; is dataset.root right?"
+            f"{folder}: no anomalous picture fits dataset.anomalous={list(config.anomalous)}; {search.there()}; is "
+            "dataset.root right?"
         )
-    cases: dict[str, Case] = {}
-    for case in (*(picture.case(folder, pool) for picture, pool in normal), *masked):
-        cases.setdefault(case.subject, case)
-    return list(cases.values())
+    subjects: dict[str, dict[str, Found]] = {}
+    for one in (*normal, *masked):
+        subjects.setdefault(one.picture.owner, {}).setdefault(one.picture.subject, one)
+    cases = []
+    for owner, found in subjects.items():
+        try:
+            cases.append(case_of(owner, list(found.values()), folder))
+        except DataError as error:
+            report(error)
+    return cases
 
 
 @dataclass(frozen=True)
@@ -63,8 +76,7 @@ class _Search:
     def check_category(self) -> None:
         """Raises DataError if a chosen category is not there, or if no pattern tells categories apart."""
         config, chosen = self.config, chosen_categories(self.config)
-        lists = (config.normal, config.train_normal, config.val_normal, config.test_normal, config.anomalous)
-        patterns = [pattern for patterns in lists for pattern in patterns]
+        patterns = picture_patterns(config)
         if chosen is None:
             return
         if not any(f"{{{CATEGORY}}}" in pattern for pattern in patterns):
@@ -78,11 +90,20 @@ class _Search:
                 f"{did_you_mean(unknown[0], sorted(there))}"
             )
 
-    def normal(self) -> list[tuple[Picture, str]]:
+    def there(self) -> str:
+        """What lies in the root, for messages."""
+        names = sorted({path.partition("/")[0] + ("/" if "/" in path else "") for path in self.tree.files})
+        return f"there are {', '.join(names[:ENTRIES])}{' …' if len(names) > ENTRIES else ''}"
+
+    def normal(self) -> list[Found]:
         """Normal pictures, each with its pool."""
         config, tree = self.config, self.tree
         pools = {"train": config.train_normal, "val": config.val_normal, "test": config.test_normal}
-        normal = [(picture, pool) for pool, patterns in pools.items() for picture in self._pictures(patterns)]
+        normal = [
+            Found(picture, pool, normal=True)
+            for pool, patterns in pools.items()
+            for picture in self._pictures(patterns)
+        ]
         official = None if config.official_split is None else read_official_split(tree, config.official_split)
         for picture in self._pictures(config.normal):
             pool = "any" if official is None else official.get(picture.subject)
@@ -92,7 +113,7 @@ class _Search:
                     DataError(f"{tree.root / picture.path}: {said}; add a row, remove the picture, or set it to null")
                 )
             else:
-                normal.append((picture, pool))
+                normal.append(Found(picture, pool, normal=True))
         return normal
 
     def suspects(self, normal: list[Picture]) -> list[Picture]:
@@ -109,18 +130,24 @@ class _Search:
                 self.report(DataError(f"{self.tree.root / picture.path}: {both}; make one of the patterns stricter"))
         return suspects
 
-    def masked(self, suspects: list[Picture]) -> list[Case]:
-        """The pictures that have a mask: of pool 'test', or 'any' if the mask is empty and may be."""
-        tree = self.tree
+    def masked(self, suspects: list[Picture]) -> list[Found]:
+        """The pictures that have a mask: of pool 'test', or 'any' if it is empty and may be, or if parts of them are normal."""
+        config, root = self.config, self.tree.root
         masks = [(picture, mask) for picture in suspects if (mask := self._mask(picture))]
-        if not self.config.empty_mask_is_normal:
-            return [picture.case(tree.root, "test", mask) for picture, mask in masks]
-        pools = _pools([tree.root / mask for _, mask in masks], self.config.mask_threshold)
+        if config.squares:
+            return [Found(picture, "any", mask) for picture, mask in masks]
+        if not config.empty_mask_is_normal:
+            return [Found(picture, "test", mask) for picture, mask in masks]
+        pools = _pools([[root / name for name in mask] for _, mask in masks], config.mask_threshold)
         for pool in pools:
             if isinstance(pool, DataError):
                 self.report(pool)
         in_pools = zip(masks, pools, strict=True)
-        return [picture.case(tree.root, pool, mask) for (picture, mask), pool in in_pools if isinstance(pool, str)]
+        return [
+            Found(picture, pool, mask, normal=pool == "any")
+            for (picture, mask), pool in in_pools
+            if isinstance(pool, str)
+        ]
 
     def _pictures(self, patterns: list[str]) -> list[Picture]:
         """What the patterns find, less the masks of others that they find."""
@@ -134,29 +161,32 @@ class _Search:
         masks = {mask for picture in pictures for mask in self._masks(picture, lambda _: None) if mask != picture.path}
         return [picture for picture in pictures if picture.path not in masks]
 
-    def _mask(self, picture: Picture) -> str | None:
-        """The mask's path; None, once reported, if there is none or more than one."""
+    def _mask(self, picture: Picture) -> tuple[str, ...] | None:
+        """The masks' paths; None, once reported, if there is none, or more than one where one is expected."""
         problems: list[DataError] = []
         fitting = self._masks(picture, problems.append)
         if problems:
             self.report(problems[0])
             return None
-        if len(fitting) == 1:
-            return next(iter(fitting))
+        if len(fitting) == 1 or (fitting and self.config.mask_union):
+            return tuple(fitting)
         path, expected = self.tree.root / picture.path, " or ".join(f"'{pattern}'" for pattern in self._mask_patterns())
         if fitting:
-            self.report(DataError(f"{path}: has the masks {' and '.join(fitting)}; keep one of them"))
+            more = "keep one of them, or set dataset.mask_union=true"
+            self.report(DataError(f"{path}: has the masks {' and '.join(fitting)}; {more}"))
         else:
             self.report(DataError(f"{path}: its mask is missing, expected {expected}; add it or remove the picture"))
         return None
 
     def _masks(self, picture: Picture, report: Report) -> list[str]:
-        """The paths that are masks of the picture; report: told of a pattern that several files fit."""
+        """The paths that are masks of the picture; report: told of a pattern that several files fit, unless all count."""
         fitting: dict[str, None] = {}
         for pattern in self._mask_patterns():
             try:
-                if mask := self.tree.one(pattern, picture.names):
-                    fitting[mask] = None
+                masks = self.tree.all(pattern, picture.names)
+                if not self.config.mask_union and (mask := self.tree.one(pattern, picture.names)):
+                    masks = [mask]
+                fitting |= dict.fromkeys(masks)
             except DataError as error:
                 report(error)
         return list(fitting)
@@ -166,13 +196,13 @@ class _Search:
         return [mask] if isinstance(mask, str) else list(mask)
 
 
-def _pools(masks: list[Path], threshold: float) -> list[str | DataError]:
-    """Per mask: 'test' if it has an anomalous pixel, else 'any'; or why it cannot be read."""
+def _pools(masks: list[list[Path]], threshold: float) -> list[str | DataError]:
+    """Per picture: 'test' if its masks have an anomalous pixel, else 'any'; or why they cannot be read."""
     from data_modules.readers.pictures import read_mask
 
-    def pool(mask: Path) -> str | DataError:
+    def pool(names: list[Path]) -> str | DataError:
         try:
-            return "test" if bool(read_mask(mask, threshold).any()) else "any"
+            return "test" if any(bool(read_mask(mask, threshold).any()) for mask in names) else "any"
         except DataError as error:
             return error
 
@@ -180,12 +210,12 @@ def _pools(masks: list[Path], threshold: float) -> list[str | DataError]:
         return list(threads.map(pool, masks))
 
 
-def _report_trained_masks(tree: Tree, normal: set[str], masked: Iterable[Case], report: Report) -> None:
+def _report_trained_masks(tree: Tree, normal: set[str], masked: Iterable[Found], report: Report) -> None:
     """Tell of each mask that is a normal picture as well."""
-    for case in masked:
-        if case.label in normal:
-            both = f"is the mask of {case.images['image']} and a normal picture as well"
-            report(DataError(f"{tree.root / case.label}: {both}; make dataset.normal or dataset.mask stricter"))
+    for one in masked:
+        for mask in normal & set(one.masks):
+            both = f"is the mask of {one.picture.path} and a normal picture as well"
+            report(DataError(f"{tree.root / mask}: {both}; make dataset.normal or dataset.mask stricter"))
 
 
 def _report_copies(tree: Tree, pictures: Iterable[Picture], report: Report) -> None:

@@ -146,7 +146,10 @@ def _duplicates(repeated: Sequence[tuple[Examined, Examined]], part_of: dict[str
         what, remedy = f"the same image as {name}", "remove one of them, or set dataset.duplicates=drop"
         level = ERROR
         if first.truth != other.truth and first.truth and other.truth:
-            what, remedy = f"{what}, with another mask", "correct the masks, or leave one out"
+            both = first.anomalous > 0 and other.anomalous > 0
+            what, remedy = f"{what}, with another mask", "correct the masks, or leave one out (dataset.subjects_file)"
+            if both and wanted == "drop":
+                level, what = WARNING, f"{what}: left out"
         elif wanted == "drop" and first.contents == other.contents:
             level, what, remedy = NOTE, f"{what}: left out", "dataset.duplicates=together keeps both"
         elif wanted == "together" and parts[0] == parts[1] and parts[0]:

@@ -18,13 +18,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from data_modules.base.batch import AnomalyBatch, Slices
-from data_modules.base.config import POLARITIES, DatasetConfig, deciding
+from data_modules.base.config import POLARITIES, DatasetConfig, NiftiConfig, deciding
 from data_modules.base.digests import DigestCache, Progress, hash_of
 from data_modules.base.errors import DataError, Report, stop
 from data_modules.base.names import cache_folder, data_folder, dataset_name, folder_of, normalised, unit_of
 from data_modules.base.options.compose import plain
 from data_modules.cases.case import SPLITS, Case
-from data_modules.cases.duplicates import DUPLICATES, check_same_truth, parted, refuse, together, twins
+from data_modules.cases.duplicates import DUPLICATES, disagreeing, parted, refuse, together, twins
 from data_modules.cases.split import split_cases, split_digest
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.embedded import ensure_embedded
@@ -150,7 +150,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         cases, split, wanted = self.cases, self.config.split, self.config.duplicates
         images = self._decoded_images(store)
         pairs = twins(images)
-        check_same_truth(cases, store.truths, pairs)
+        anomalous = set(np.unique(store.subject[store.anomalous]).tolist())
+        differing = disagreeing(cases, store.truths, anomalous, pairs, wanted)
         self.repeated = [(cases[first].subject, cases[other].subject) for first, other in pairs]
         if wanted == "error":
             refuse(cases, pairs)
@@ -160,7 +161,9 @@ class AnomalyDataModule(pl.LightningDataModule):
         elif parted(cases, pairs, self.split):
             self.split = together(cases, pairs, split)
         if said := self._repetitions():
-            logger.warning("%s: %s (dataset.duplicates=%s)", dataset_name(self.config), said, wanted)
+            lost = ", ".join(cases[other].subject for _, other in differing)
+            masks = f"; with another mask than the one that is kept: {lost}" if lost else ""
+            logger.warning("%s: %s%s (dataset.duplicates=%s)", dataset_name(self.config), said, masks, wanted)
 
     def setup(self, stage: str | None = None) -> None:
         """Divide the slices among the splits, whatever the stage; what prepare_data has not done in this process comes first.
@@ -314,11 +317,12 @@ class AnomalyDataModule(pl.LightningDataModule):
         return build_store(folder, header, self.cases, self._read_whole, self.progress, digests)
 
     def _decoded_images(self, store: SliceStore) -> list[dict[str, str]]:
-        """Per case and image file the digest of its slices; the channels of a colour picture count together."""
-        return [
-            dict(zip(case.images, own if len(case.images) == len(own) else ["+".join(filter(None, own))], strict=True))
-            for case, own in zip(self.cases, store.pixels, strict=True)
-        ]
+        """Per case and modality of volumes the digest of its slices; the channels of pictures count together."""
+        if isinstance(self.config, NiftiConfig):
+            return [
+                dict(zip(case.images, own, strict=True)) for case, own in zip(self.cases, store.pixels, strict=True)
+            ]
+        return [{"image": "+".join(filter(None, own))} for own in store.pixels]
 
     def _read_whole(self, case: Case) -> Slices:
         slices = self.read_case(case)

@@ -23,7 +23,7 @@ CONVERTERS = {"fashion_mnist": fashion_mnist_pictures}
 
 
 class PictureDataModule(AnomalyDataModule):
-    """Pictures, each of them its own subject (PictureConfig).
+    """Pictures, each of them its own subject unless their patterns have {subject} (PictureConfig).
 
     PictureDataModule("tiny_texture")                                    # embedded: made on first use
     PictureDataModule("mvtec_ad", root="/data/mvtec", category="bottle", batch_size=64)
@@ -42,23 +42,43 @@ class PictureDataModule(AnomalyDataModule):
         return find_pictures(self.config, self._folder(), report)
 
     def read_case(self, case: Case) -> Slices:
-        """The picture and its mask, scaled to `size`; geometry: the picture's own (h, w), turned as its EXIF data says."""
-        path = case.root / case.images["image"]
-        image = read_picture(path, color=self.config.color)
-        mask = torch.zeros(1, *image.shape[1:], dtype=torch.bool)
-        if case.label:
-            mask = read_mask(case.root / case.label, self.config.mask_threshold)
-            self._check_mask(case.root / case.label, mask, path, image)
-        mask = resize_anomalies(mask[None], self._size)
+        """The subject's pictures (or the squares of them) and their masks, scaled to `size`.
+
+        geometry: the first picture's own (h, w), turned as its EXIF data says.
+        """
+        read = [self._read(case, key) for key in case.images]
+        images = [part for image, _ in read for part in self._parts(image)]
+        masks = [part for _, mask in read for part in self._parts(mask)]
+        mask = torch.cat([resize_anomalies(part[None], self._size) for part in masks])
         return Slices(
             case.subject,
-            resize_images(image[None], self._size),
+            torch.cat([resize_images(part[None], self._size) for part in images]),
             mask,
             torch.ones_like(mask),
-            torch.zeros(1, dtype=torch.int64),
+            torch.arange(len(mask)),
             mask.flatten(1).any(1),
-            geometry={"shape": list(image.shape[1:]), "resized": list(self._size)},
+            geometry={"shape": list(read[0][0].shape[1:]), "resized": list(self._size)},
         )
+
+    def _read(self, case: Case, key: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """A picture (C, h, w) and the union of its masks (1, h, w)."""
+        path = case.root / case.images[key]
+        image = read_picture(path, color=self.config.color)
+        union = torch.zeros(1, *image.shape[1:], dtype=torch.bool)
+        for label in (case.root / name for name in case.masks.get(key, ())):
+            mask = read_mask(label, self.config.mask_threshold)
+            self._check_mask(label, mask, path, image)
+            union |= mask
+        return image, union
+
+    def _parts(self, picture: torch.Tensor) -> list[torch.Tensor]:
+        """The squares (C, s, s) of a picture (C, h, w) along its longer side, or itself."""
+        if not self.config.squares:
+            return [picture]
+        axis = 1 if picture.shape[1] >= picture.shape[2] else 2
+        side, length = min(picture.shape[1:]), max(picture.shape[1:])
+        starts = dict.fromkeys(min(start, length - side) for start in range(0, length, side))
+        return [picture.narrow(axis, start, side) for start in starts]
 
     @property
     def channels(self) -> int:

@@ -17,7 +17,7 @@ HEADER = 1 << 16  # bytes in which a .mha says where its voxels are
 
 
 class Content(NamedTuple):
-    """Digests of the files of a subject; of a channel of a file, with the channel."""
+    """Digests of the files of a subject; of a channel of a file, with the channel; label: of its label or of all its masks."""
 
     subject: str
     images: dict[str, str]
@@ -34,11 +34,15 @@ def read_contents(cases: Sequence[Case], cache: DigestCache, progress: Progress 
         file, frame = file_and_frame(str(case.root / name))
         return "+".join(digests[part] for part in files[Path(file)]) + ("" if frame is None else f"#{frame}")
 
+    def masks(case: Case) -> str | None:
+        parts = {key: "+".join(digest(case, mask) for mask in names) for key, names in case.masks.items()}
+        return ";".join(text if key == "image" else f"{key}:{text}" for key, text in parts.items()) or None
+
     return [
         Content(
             case.subject,
             {channel: digest(case, name) for channel, name in case.images.items()},
-            digest(case, case.label) if case.label else None,
+            digest(case, case.label) if case.label else masks(case),
             digest(case, case.brain_mask) if case.brain_mask else None,
         )
         for case in cases

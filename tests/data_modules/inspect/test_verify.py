@@ -302,7 +302,8 @@ def test_twins_are_named_with_what_becomes_of_them(mvtec_root, cache, duplicates
     assert problem.level == level
 
 
-def test_twins_with_different_masks_are_an_error_whatever_is_set(mvtec_root, cache):
+@pytest.mark.parametrize(("duplicates", "level"), [("drop", WARNING), ("together", ERROR)])
+def test_twins_with_different_masks_are_an_error_unless_one_is_dropped(mvtec_root, cache, duplicates, level):
     shutil.copy(mvtec_root / "tile/test/square/001.png", mvtec_root / "tile/test/square/004.png")
-    data = PictureDataModule(pictures_config(mvtec_root, duplicates="drop"), cache_dir=cache)
-    assert "with another mask" in only(verify(data)).what
+    data = PictureDataModule(pictures_config(mvtec_root, duplicates=duplicates), cache_dir=cache)
+    assert "with another mask" in only(verify(data), level).what

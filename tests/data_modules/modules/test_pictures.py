@@ -124,6 +124,12 @@ def test_attributes_are_what_the_names_of_the_pattern_stand_for(mvtec_root, cach
     assert known["tile/test/square/003.png"] == {"category": "tile", "defect": "square"}
 
 
+def mask_of(case):
+    """The single mask of a picture; None for a normal one."""
+    (mask,) = case.masks.get("image", (None,))
+    return mask
+
+
 def test_pictures_without_a_mask_or_with_two_are_reported_and_left_out(mvtec_root, cache):
     truth = mvtec_root / "tile/ground_truth/square"
     (truth / "001_mask.png").unlink()
@@ -131,7 +137,10 @@ def test_pictures_without_a_mask_or_with_two_are_reported_and_left_out(mvtec_roo
     (truth / "003_mask.png").rename(truth / "003_mask.bmp")
     mask = [f"{{category}}/ground_truth/{{defect}}/{{stem}}_mask.{suffix}" for suffix in ("png", "bmp")]
     problems: list[DataError] = []
-    found = {case.subject: case.label for case in cases(mvtec_root, cache, problems, mask=mask)}
+    found = {
+        case.subject: next(iter(case.masks.get("image", ())), None)
+        for case in cases(mvtec_root, cache, problems, mask=mask)
+    }
     assert "tile/test/square/001.png" not in found
     assert "tile/test/square/002.png" not in found
     assert found["tile/test/square/003.png"] == "tile/ground_truth/square/003_mask.bmp"
@@ -217,7 +226,10 @@ def test_a_mask_that_would_be_trained_on_is_told(tmp_path, cache):
 def test_masks_may_lie_beside_their_pictures(tmp_path, cache):
     flat(tmp_path, "good/1.png", "good/1_mask.png", "bad/2.png", "bad/2_mask.png", "bad/3.png", "bad/3_mask.png")
     patterns = {"normal": ["good/{stem}.png"], "anomalous": ["bad/{stem}.png"], "mask": "**/{stem}_mask.png"}
-    found = {name: case.label for name, case in flat_cases(tmp_path, cache, **patterns).items()}
+    found = {
+        name: next(iter(case.masks.get("image", ())), None)
+        for name, case in flat_cases(tmp_path, cache, **patterns).items()
+    }
     assert found == {"good/1.png": None, "bad/2.png": "bad/2_mask.png", "bad/3.png": "bad/3_mask.png"}
 
 
