@@ -39,7 +39,7 @@ def data_sheet(
     row, why_not: what the output rec_l1 is (see `exportable_row`); learned: where the threshold is, if there is one.
     """
     dataset = config.dataset
-    smooth, pooled = (row.smooth, row.min_pool) if row else (0.0, 0)
+    smooth, pooled = (row.smooth or 0.0, row.min_pool) if row else (0.0, 0)
     around = [f"smoothed with a Gaussian of {smooth:g} pixels, cut off at 3 of them, edges repeated"] if smooth else []
     around += [f"then the least score of the {pooled} × {pooled} pixels around"] if pooled else []
     return {

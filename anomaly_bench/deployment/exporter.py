@@ -63,7 +63,7 @@ class Graph(nn.Module):
         super().__init__()
         self.model = model
         self.min_pool = row.min_pool if row else 0
-        sigma = row.smooth if row else 0.0
+        sigma = (row and row.smooth) or 0.0
         # what `gaussian_smooth` does, which cuts batches into parts and so needs to know how large they are
         self.kernel = gaussian_kernel(sigma, max(1, round(3 * sigma))) if sigma else []
 

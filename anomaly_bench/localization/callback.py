@@ -28,7 +28,7 @@ from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import Measure, PredictorResult, SubsetChoice
+from leaderboard.record import MapChoice, Measure, PredictorResult, SubsetChoice
 
 from .batches import chosen, completed, on_cpu
 from .learned import Learned
@@ -38,6 +38,7 @@ from .passes import Validation, count, fresh, prepare
 from .surroundings import Surroundings
 from .table import table_of
 from .tally import Tally
+from .variants import Variant, count_variants, with_tests
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -90,7 +91,8 @@ class LocalizationCallback(pl.Callback):
         self.attributes: Mapping[int, dict[str, str]] = {}
         self._localizer: Localizer | None = None
         self._results: dict[str, PredictorResult] | None = None
-        self._tested: tuple[Validation, dict[str, SubsetChoice]] | None = None  # what the last test went by
+        self._tested: tuple[Validation, dict[str, SubsetChoice], dict[str, MapChoice]] | None = None  # of the last test
+        self._tried: dict[str, list[Variant]] = {}
         self._look: Localizer | None = None
         self._predicting: Localizer
         self._looked: tuple[dict[str, Tally], list[Sample]] = {}, []
@@ -120,10 +122,12 @@ class LocalizationCallback(pl.Callback):
                 'strategy="ddp": spawned processes take their results with them)'
             )
         if self._results is None:
-            validation, choices = self._tested
+            validation, choices, finishing = self._tested
             about = self.subjects, self.attributes, self.config.resamples
             self._results = {
-                name: tally.result(validation.measures[name], *about, choice=choices.get(name))
+                name: tally.result(
+                    validation.measures[name], *about, choice=choices.get(name), finishing=finishing.get(name)
+                )
                 for name, tally in self.tallies.items()
             }
         return self._results
@@ -218,6 +222,7 @@ class LocalizationCallback(pl.Callback):
         self._prepare(trainer, pl_module)
         self._begin(trainer, trainer.test_dataloaders)
         self.tallies = fresh(self.localizer.pivots, self.config, self.validation.thresholds)
+        self._tried = {name: several for name, several in self.localizer.tried.items() if name in self.suite.shown}
         self.surroundings, self._cases, self._tested = Surroundings(), Cases(self.config.pictures), None
 
     @OUTSIDE
@@ -235,8 +240,10 @@ class LocalizationCallback(pl.Callback):
         if not len(images["image"]):
             return
         with self.localizer.evidence(images) as evidence:
-            maps, counted = self.localizer.all_maps(evidence), on_cpu(images)
+            unfinished, counted = self.localizer.unfinished(evidence), on_cpu(images)
+            maps = self.localizer.all_maps(evidence, unfinished)
             count(self.tallies, maps, counted)
+            count_variants(self._tried, unfinished, evidence.foreground, counted)
             error = evidence.error.mean(1, keepdim=True).cpu()
             self.surroundings.update(error, counted["mask"], counted["foreground"])
             shown: dict[str, Tensor] = {name: maps[name][0] for name in self.suite.shown}
@@ -248,7 +255,9 @@ class LocalizationCallback(pl.Callback):
         # One after the other, so that no process holds the histograms of all processes together.
         self.tallies = {name: tally.gathered() for name, tally in self.tallies.items()}
         self.surroundings = self.surroundings.gathered()
-        self._tested, self._results = (self.validation, self.localizer.choices), None
+        tried = {name: [variant.gathered() for variant in several] for name, several in self._tried.items()}
+        finishing = with_tests(self.localizer.learned.finishing, tried)
+        self._tested, self._results = (self.validation, self.localizer.choices, finishing), None
         self.samples = self._cases.samples()
         log(pl_module, "test", {name: tally.measures() for name, tally in self.tallies.items()})
         self._draw(trainer, self.samples, calibrated=self.scale)
@@ -259,10 +268,11 @@ class LocalizationCallback(pl.Callback):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Calibrate → choose, as far as the maps depend on it."""
         localizer, normal, anomalous = self._begun(trainer, pl_module)
-        depends = bool(self.suite.ensembles or self.suite.searches)
-        if depends:
+        known = next(iter(normal), None) is not None  # without images to choose on, maps are smoothed by their size
+        if known or self.suite.members:
             self._check(normal, anomalous)
-            localizer.calibrate(normal, self.config.bits)
+            polarity = polarity_of(trainer)
+            localizer.calibrate(normal, self.config.bits, no_advance, anomalous, self.config.smoothing, polarity)
             localizer.choose(itertools.chain(normal, anomalous))
         self._predicting = localizer
         self._localizer = self._localizer or localizer
@@ -287,7 +297,8 @@ class LocalizationCallback(pl.Callback):
         self._localizer, normal, anomalous = self._begun(trainer, pl_module)
         self._check(normal, anomalous)
         with self._advancing(trainer) as advance:
-            self.validation = prepare(self._localizer, normal, anomalous, self.config, advance)
+            polarity = polarity_of(trainer)
+            self.validation = prepare(self._localizer, normal, anomalous, self.config, advance, polarity)
         measures = self.validation.measures
         self._decisive = max(measures, key=lambda name: measures[name]["ap"].value or 0.0)
 
@@ -370,6 +381,12 @@ def vae_of(module: pl.LightningModule) -> VAE:
             f"LocalizationCallback: expected a VAE of anomaly_bench, such as BetaVAE, got {type(module).__name__}"
         )
     return module
+
+
+def polarity_of(trainer: pl.Trainer) -> str | None:
+    """What anomalies of a trainer's dataset are known to be, of one of our own."""
+    data = source_of(trainer)
+    return data.config.polarity if isinstance(data, AnomalyDataModule) else None
 
 
 def log(module: pl.LightningModule, part: str, measures: Mapping[str, Mapping[str, Measure]]) -> None:

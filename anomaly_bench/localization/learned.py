@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import convert, to_builtins
+from msgspec.structs import replace
 from torch import Tensor
 
 from anomaly_bench.metrics import Calibration
 from data_modules.base.atomic import write_atomic
-from leaderboard.record import ResultError
+from leaderboard.record import MapChoice, ResultError
 
 LEARNED_FILE = "calibration.npz"
-FORMAT = 1
+FORMAT = 2
 REMEDY = "repeat the run: move its folder away and start the same command again"
 
 
@@ -27,13 +29,15 @@ class Learned:
 
     calibration: by row, the distribution of its scores over the pixels of normal validation images. thresholds: by row that is
     shown, the bin at and above which a pixel is called anomalous. normal_scores: by row that is shown, the scores of the normal
-    validation images, (N,) float32 ascending. image_share: of an image's foreground pixels, whose mean is its score.
+    validation images, (N,) float32 ascending. image_share: of an image's foreground pixels, whose mean is its score. finishing:
+    by single predictor, how its maps are smoothed and which sign they have.
     """
 
     calibration: dict[str, Calibration] = field(default_factory=dict)
     thresholds: dict[str, int] = field(default_factory=dict)
     normal_scores: dict[str, Tensor] = field(default_factory=dict)
     image_share: float = 0.01
+    finishing: dict[str, MapChoice] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all: compressed arrays, a few hundred kilobytes per million pixels and row."""
@@ -41,7 +45,9 @@ class Learned:
         arrays = {}
         for number, (name, known) in enumerate(self.calibration.items()):
             threshold = self.thresholds.get(name)
-            rows.append({"name": name, "pivot": known.pivot, "bits": known.bits, "threshold": threshold})
+            finishing = to_builtins(replace(self.finishing[name], tried=[])) if name in self.finishing else None
+            about_row = {"name": name, "pivot": known.pivot, "bits": known.bits, "threshold": threshold}
+            rows.append(about_row | {"finishing": finishing})
             # steps from one filled bin to the next are small, and compress well
             arrays[f"filled_{number}"] = np.diff(known.filled.numpy(), prepend=0).astype(np.uint32)
             arrays[f"pixels_{number}"] = known.pixels.numpy()
@@ -74,5 +80,7 @@ class Learned:
         filled = torch.from_numpy(steps.astype(np.int64).cumsum())
         name = row["name"]
         self.calibration[name] = Calibration(row["pivot"], row["bits"], filled, torch.from_numpy(pixels))
+        if row["finishing"] is not None:
+            self.finishing[name] = convert(row["finishing"], MapChoice)
         if row["threshold"] is not None:
             self.thresholds[name], self.normal_scores[name] = row["threshold"], torch.from_numpy(images)

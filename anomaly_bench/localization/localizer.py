@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomaly_bench.metrics import Calibration, LocalizationCurve, top_k_mean
+from anomaly_bench.metrics import Calibration, top_k_mean
 from anomaly_bench.metrics.bins import score_keys
 from anomaly_bench.models import VAE
 from anomaly_bench.models.likelihoods import at_least_single
 from anomaly_bench.models.vae import image_of
+from anomaly_bench.predictors.base import width_by_size
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.predictors.suite import Predictors, suite_of
@@ -25,6 +26,7 @@ from .batches import completed, on_cpu
 from .learned import LEARNED_FILE, Learned
 from .search import Searches, settled
 from .trained import load_model, load_suite, result_of
+from .variants import Survey, Variant, finished_as
 
 BITS = 21
 UNLEARNED = "a threshold, a search's choice and the shares of an ensemble come from a finished run, or a trainer's test"
@@ -43,14 +45,17 @@ class Localizer:
         maps = localizer(images)                          # {"rec_l1": (B, 1, H, W), …}, raw: higher = more anomalous
         shares = localizer.calibrated("rec_l1", maps["rec_l1"])
 
-    predictors: a Suite, or what `suite_of` makes one of. suite: has ordinary ensembles in the place of its searches once they
-    have chosen. choices: what they chose. learned: what is known of the rows' scores on normal images.
+    predictors: a Suite, or what `suite_of` makes one of. suite: its predictors have a width of smoothing and a sign once they
+    are calibrated, and ordinary ensembles are in the place of its searches once they have chosen. choices: what they chose.
+    learned: what is known of the rows' scores on normal images, and how their maps are finished. tried: of each row whose
+    smoothing was chosen, its maps in every width, nothing counted.
     """
 
     def __init__(self, model: VAE, predictors: Predictors = "all") -> None:
         self.model, self.suite = model, suite_of(predictors)
         self.learned = Learned()
         self.choices: dict[str, SubsetChoice] = {}
+        self.tried: dict[str, list[Variant]] = {}
 
     @classmethod
     def load(
@@ -68,6 +73,7 @@ class Localizer:
         result, names = result_of(folder), [predictors] if isinstance(predictors, str) else predictors
         localizer = cls(load_model(folder).to(device), load_suite(folder, result, names))
         localizer.learned = Learned.read(folder / LEARNED_FILE)
+        localizer.suite = finished_as(localizer.suite, localizer.learned.finishing)
         return localizer
 
     @property
@@ -97,13 +103,20 @@ class Localizer:
 
     def single_maps(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
         """Raw maps (B, 1, H, W) of single predictors, all if not named, on the CPU, each with its seconds."""
-        maps = self.suite.maps(evidence, list(self.suite.single if names is None else names))
-        return {name: (score.detach().cpu(), seconds) for name, (score, seconds) in maps.items()}
+        return self._finished(self.unfinished(evidence, names), evidence)
 
-    def all_maps(self, evidence: Evidence) -> dict[str, TimedMap]:
-        """`single_maps`, and the maps of the ensembles over them."""
-        raw = self.single_maps(evidence)
+    def unfinished(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
+        """What `single_maps` are before all filters, on the device of the evidence."""
+        return self.suite.unfinished(evidence, self.suite.single if names is None else names)
+
+    def all_maps(self, evidence: Evidence, unfinished: Mapping[str, TimedMap] | None = None) -> dict[str, TimedMap]:
+        """`single_maps`, of unfinished ones if they are given, and the maps of the ensembles over them."""
+        raw = self._finished(self.unfinished(evidence) if unfinished is None else unfinished, evidence)
         return raw | self.suite.combined(raw, self.calibrated)
+
+    def _finished(self, unfinished: Mapping[str, TimedMap], evidence: Evidence) -> dict[str, TimedMap]:
+        maps = self.suite.finished(unfinished, evidence)
+        return {name: (score.detach().cpu(), seconds) for name, (score, seconds) in maps.items()}
 
     def maps(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
         """The map (B, 1, H, W) of every row that is shown, on the CPU, with its seconds."""
@@ -146,18 +159,43 @@ class Localizer:
         low, high = (torch.searchsorted(normal, image_scores, right=right) for right in (False, True))
         return (low + high) / (2 * len(normal))
 
-    def calibrate(self, normal: Iterable[Mapping[str, Any]], bits: int = BITS, advance: Advance = no_advance) -> None:
-        """Learn where the scores of single predictors stand among those of normal pixels; batches as `completed` takes them."""
+    def calibrate(
+        self,
+        normal: Iterable[Mapping[str, Any]],
+        bits: int = BITS,
+        advance: Advance = no_advance,
+        anomalous: Iterable[Mapping[str, Any]] = (),
+        smoothing: Sequence[float] = (),
+        polarity: str | None = None,
+    ) -> None:
+        """Learn how single predictors' maps are finished, and where their scores stand among those of normal pixels.
 
-        def maps(batch: AnomalyBatch) -> dict[str, TimedMap]:
-            with self.evidence(batch) as evidence:
-                return self.single_maps(evidence)
+        Batches as `completed` takes them. anomalous, smoothing: images to choose a width on, for each predictor without
+        `smooth`, among these in pixels; without them 1/32 of the image's shorter side. polarity: bright or dark, what
+        anomalies are known to be, which decides the sign of `error=signed`, as anomalous images do otherwise. What has been
+        chosen before, as in a run's own localizer, stays.
 
+        Raises ValueError without a normal pixel, and ConfigError for a sign that nothing decides.
+        """
         if self.model.rec_levels.isnan().any():
             normal = list(normal) if isinstance(normal, Iterator) else normal  # gone through twice
             self.model.rec_levels.copy_(rec_levels(self.model, normal))
-        pivots = {name: predictor.pivot for name, predictor in self.suite.single.items()}
-        self.learned.calibration = distributions(maps, pivots, map(completed, normal), bits, advance)
+        survey = Survey(self.suite, smoothing, width_by_size(self.model.shape), polarity, bits)
+        self._count(survey, normal, advance)
+        survey.calibrate()
+        if survey.open:
+            self._count(survey, anomalous, advance)
+        chosen = survey.choose()
+        self.learned.calibration = {name: one.calibration for name, one in chosen.items()}
+        self.learned.finishing = {name: one.choice for name, one in chosen.items()} | self.learned.finishing
+        self.suite = self.suite.finishing({name: one.variant.predictor for name, one in chosen.items()})
+        self.tried = {name: [each.fresh() for each in one.tried] for name, one in chosen.items() if one.tried}
+
+    def _count(self, survey: Survey, batches: Iterable[Mapping[str, Any]], advance: Advance) -> None:
+        for batch in map(completed, batches):
+            with self.evidence(batch) as evidence:
+                survey.update(self.unfinished(evidence), evidence.foreground, on_cpu(batch))
+            advance()
 
     def choose(self, batches: Iterable[AnomalyBatch], advance: Advance = no_advance) -> None:
         """Let the searches choose their members on validation images, normal and anomalous; without searches do nothing.
@@ -199,16 +237,3 @@ def rec_levels(model: VAE, batches: Iterable[Mapping[str, Any]], images: int = 5
         return torch.full_like(model.rec_levels, torch.nan)
     rec = at_least_single(torch.cat(levels)[:images])
     return rec.quantile(torch.linspace(0, 1, 101, dtype=rec.dtype, device=rec.device))
-
-
-def distributions(
-    maps: Maps, pivots: Mapping[str, float | None], normal: Iterable[AnomalyBatch], bits: int, advance: Advance
-) -> dict[str, Calibration]:
-    """The distribution of each row's scores over the pixels of normal images; pivots: of the rows, None for the data's own."""
-    curves = {name: LocalizationCurve(bits, pivot) for name, pivot in pivots.items()}
-    for batch in normal:
-        counted = on_cpu(batch)
-        for name, (score, _) in maps(batch).items():
-            curves[name].update(score, counted["mask"], counted["foreground"], counted["region_weight"])
-        advance()
-    return {name: Calibration.of(curve) for name, curve in curves.items()}

@@ -40,17 +40,18 @@ def prepare(
     anomalous: Iterable[AnomalyBatch],
     config: LocalizationConfig,
     advance: Advance = no_advance,
+    polarity: str | None = None,
 ) -> Validation:
-    """All that comes before a test of one model: calibrate on normal images, let searches choose, validate.
+    """All that comes before a test of one model: choose smoothing and signs, calibrate, let searches choose, validate.
 
-    normal, anomalous: batches of validation images, gone through several times. Afterwards the localizer has learned all:
-    calibration, thresholds, and the scores of normal images.
+    normal, anomalous: batches of validation images, gone through several times. polarity: see DatasetConfig. Afterwards the
+    localizer has learned all: how maps are finished, calibration, thresholds, and the scores of normal images.
     """
-    localizer.calibrate(normal, config.bits, advance)
+    localizer.calibrate(normal, config.bits, advance, anomalous, config.smoothing, polarity)
     localizer.choose(chain(normal, anomalous), advance)
     validation = validate(localizer.maps, localizer.pivots, normal, anomalous, config, advance)
-    members, rows = localizer.learned.calibration, validation.learned
-    localizer.learned = replace(rows, calibration=members | rows.calibration)
+    before, rows = localizer.learned, validation.learned
+    localizer.learned = replace(rows, calibration=before.calibration | rows.calibration, finishing=before.finishing)
     return validation
 
 

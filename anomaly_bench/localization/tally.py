@@ -23,7 +23,7 @@ from anomaly_bench.metrics import (
 from anomaly_bench.metrics.formulas import Certified
 from anomaly_bench.models.processes import of_all_processes
 from data_modules.base.batch import AnomalyBatch
-from leaderboard.record import LesionRow, Measure, PredictorResult, SubjectRow, SubsetChoice
+from leaderboard.record import LesionRow, MapChoice, Measure, PredictorResult, SubjectRow, SubsetChoice
 
 # An attribute with more values than this (an age, a file's name) makes no groups; a category always does.
 MAX_GROUPS = 30
@@ -140,10 +140,11 @@ class Tally:
         attributes: Mapping[int, Mapping[str, str]],
         resamples: int,
         choice: SubsetChoice | None = None,
+        finishing: MapChoice | None = None,
     ) -> PredictorResult:
         """The record of this predictor, given its validation measures, and the subjects' names and attributes by id.
 
-        choice: what it was searched to be.
+        choice: what it was searched to be. finishing: how its maps are smoothed, and their sign.
         """
         ids = self.subjects.subjects
         rows = []
@@ -162,6 +163,7 @@ class Tally:
             lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
             seconds_per_image=self.seconds / max(len(self.scores), 1),
             choice=choice,
+            map=finishing,
             own_metrics=list(self.own),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -18,6 +18,8 @@ from .evidence import Evidence
 from .filters import eroded, gaussian_smooth, lowered_outside, median_filter, min_pool
 
 REGISTER: dict[str, type[Any]] = {}
+SIGNS = ("positive", "negative", "signed")
+SMOOTHED_SHARE = 1 / 32  # of an image's shorter side: 2 pixels of 64
 T = TypeVar("T")
 
 
@@ -30,7 +32,8 @@ class Predictor(ABC):
     noise_samples: the map is averaged over so many noisy copies of each image (SmoothGrad, Smilkov et al. 2017, arXiv
     1706.03825, who take 50). noise: their noise's standard deviation, as a share of the image's range; the paper: 0.1 to 0.2.
     latent_samples: the map is averaged over so many posterior samples in place of the posterior mean.
-    smooth: standard deviation of the Gaussian that smooths the map. median: side of the median filter's window, odd (Baur et
+    smooth: standard deviation of the Gaussian that smooths the map; None: a run chooses it on its validation images, and where
+    nothing has been chosen it is 1/32 of the image's shorter side. median: side of the median filter's window, odd (Baur et
     al. 2021, arXiv 2004.03271; 5 as public reimplementations have it). min_pool: side of the window whose least score a pixel
     gets, odd: removes thin responses such as edges, and shrinks the rest.
     erode: pixels this close to the background get the least score in the image's foreground (Baur et al. 2021), as errors at
@@ -45,7 +48,7 @@ class Predictor(ABC):
     blob_exempt: ClassVar[str] = ""
 
     _: KW_ONLY
-    smooth: float = 0.0
+    smooth: float | None = None
     median: int = 0
     min_pool: int = 0
     erode: int = 0
@@ -54,8 +57,8 @@ class Predictor(ABC):
     latent_samples: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smooth < float("inf"):
-            raise ConfigError(f"smooth={self.smooth}: expected 0 or a standard deviation in pixels")
+        if self.smooth is not None and not 0 <= self.smooth < float("inf"):
+            raise ConfigError(f"smooth={self.smooth}: expected 0, a standard deviation in pixels, or null")
         for name in ("median", "min_pool"):
             size = getattr(self, name)
             if size < 0 or (size and size % 2 == 0):
@@ -74,21 +77,53 @@ class Predictor(ABC):
         return None
 
     @property
+    def signed(self) -> str | None:
+        """Of signed errors, which are anomalous: positive (too bright), negative (too dark), or signed (still to be chosen).
+
+        None for all other maps. A class that has signs has them in its field `error`.
+        """
+        return None
+
+    @property
     def cheap(self) -> bool:
         """Whether it takes no more than the passes that all predictors share."""
         return not (self.iterative or self.noise_samples or self.latent_samples)
 
     def __call__(self, evidence: Evidence) -> Tensor:
+        return self.finished(self.unfinished(evidence), evidence.foreground)
+
+    def unfinished(self, evidence: Evidence) -> Tensor:
+        """The map of a batch before all filters, (B, 1, H, W): what every width of smoothing starts from."""
         sampled = self.noise_samples or self.latent_samples
         score = self.average(self._views(evidence)) if sampled else self.score(evidence)
         if score.shape != evidence.foreground.shape:
             expected = list(evidence.foreground.shape)
             raise ValueError(f"{type(self).__name__}: expected a map {expected}, (B, 1, H, W), got {list(score.shape)}")
-        return self._finish(score, evidence.foreground)
+        return score
+
+    def finished(self, score: Tensor, foreground: Tensor) -> Tensor:
+        """The map that an unfinished one becomes, (B, 1, H, W) both: of its sign, smoothed and filtered.
+
+        Raises ConfigError if the sign is still to be chosen.
+        """
+        if self.signed == "signed":
+            raise ConfigError(
+                "error=signed: which sign is anomalous has not been chosen yet; set error=positive or error=negative, or "
+                "calibrate(normal, anomalous=batches) with anomalous validation images"
+            )
+        score = -score if self.signed == "negative" else score
+        score = gaussian_smooth(score, width_by_size(score.shape) if self.smooth is None else self.smooth)
+        if self.median:
+            score = median_filter(score, self.median)
+        if self.min_pool:
+            score = min_pool(score, self.min_pool)
+        if self.erode:
+            score = lowered_outside(score, eroded(foreground, self.erode), foreground)
+        return score
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Tensor:
-        """The map before smoothing, (B, 1, H, W)."""
+        """The map before smoothing, (B, 1, H, W); of signed errors, higher where the image is brighter than expected."""
 
     def average(self, views: Iterable[Evidence]) -> Tensor:
         """The map before smoothing over noisy or sampled views of the same images."""
@@ -101,16 +136,6 @@ class Predictor(ABC):
                 yield view
             for sample in range(self.latent_samples):
                 yield view.sampled(sample)
-
-    def _finish(self, score: Tensor, foreground: Tensor) -> Tensor:
-        score = gaussian_smooth(score, self.smooth)
-        if self.median:
-            score = median_filter(score, self.median)
-        if self.min_pool:
-            score = min_pool(score, self.min_pool)
-        if self.erode:
-            score = lowered_outside(score, eroded(foreground, self.erode), foreground)
-        return score
 
 
 def register(name: str) -> Callable[[type[T]], type[T]]:
@@ -159,6 +184,11 @@ def find_predictor(key: str, use: str | None) -> type[Any]:
     if not (isinstance(cls, type) and issubclass(cls, Predictor)):
         raise ConfigError(f"{key}={use}: expected a subclass of anomaly_bench.predictors.Predictor")
     return cls
+
+
+def width_by_size(shape: Sequence[int]) -> float:
+    """The standard deviation in pixels that smooths maps (…, H, W) where there is nothing to choose one by."""
+    return SMOOTHED_SHARE * min(shape[-2:])
 
 
 def one_of(argument: str, value: str, options: tuple[str, ...]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
@@ -36,14 +39,36 @@ class Suite:
         left = {name: search for name, search in self.searches.items() if name not in ensembles}
         return replace(self, ensembles={**self.ensembles, **ensembles}, searches=left)
 
-    def cheap(self) -> list[str]:
-        """The names of the predictors that take no passes of their own through the model, nor a calibration."""
-        return [name for name, predictor in self.single.items() if predictor.cheap]
+    def finishing(self, predictors: Mapping[str, Predictor]) -> Suite:
+        """The suite in which these predictors, by name, have taken the place of those that left something to be chosen."""
+        return replace(self, single={**self.single, **predictors})
 
-    def maps(self, evidence: Evidence, names: Sequence[str]) -> dict[str, TimedMap]:
-        """Maps (B, 1, H, W) of single predictors, each with its seconds (shared quantities counted for everyone)."""
+    @property
+    def members(self) -> set[str]:
+        """The single predictors that an ensemble has, or a search may choose."""
+        joint: list[Ensemble | SubsetSearch] = [*self.ensembles.values(), *self.searches.values()]
+        return {member for one in joint for member in one.members}
+
+    def cheap(self) -> list[str]:
+        """The names of the predictors that take no passes of their own through the model, no calibration and no choice."""
+        return [name for name, one in self.single.items() if one.cheap and one.signed != "signed"]
+
+    def unfinished(self, evidence: Evidence, names: Iterable[str]) -> dict[str, TimedMap]:
+        """Maps (B, 1, H, W) of single predictors before all filters, with seconds (shared quantities counted for everyone)."""
         stopwatch = TimedEvidence(evidence)
-        return {name: stopwatch.timed(self.single[name]) for name in names}
+        return {name: stopwatch.timed(self.single[name].unfinished) for name in names}
+
+    def finished(self, unfinished: Mapping[str, TimedMap], evidence: Evidence) -> dict[str, TimedMap]:
+        """The maps that these become, each with all its seconds."""
+        stopwatch, out = TimedEvidence(evidence), {}
+        for name, (score, seconds) in unfinished.items():
+            finished, more = stopwatch.timed(partial(_finished, self.single[name], score))
+            out[name] = finished, seconds + more
+        return out
+
+    def maps(self, evidence: Evidence, names: Iterable[str]) -> dict[str, TimedMap]:
+        """Maps (B, 1, H, W) of single predictors, each with its seconds."""
+        return self.finished(self.unfinished(evidence, names), evidence)
 
     def combined(self, maps: Mapping[str, TimedMap], calibrate: Calibrate) -> dict[str, TimedMap]:
         """Maps of the ensembles over maps of their members; their seconds are the members' together."""
@@ -126,6 +151,10 @@ def _assembled(built: Mapping[str, Any], chosen: Sequence[str]) -> Suite:
                 )
             needed += [member] if member not in needed else []
     return Suite({name: built[name] for name in needed}, ensembles, tuple(chosen), searches)
+
+
+def _finished(predictor: Predictor, unfinished: Tensor, evidence: Evidence) -> Tensor:
+    return predictor.finished(unfinished, evidence.foreground)
 
 
 def _name_of(rule: Any) -> str:

@@ -69,7 +69,7 @@ def run(
         if (folder / RESULT_FILE).exists():
             return read_result(folder / RESULT_FILE)
         checkpoint = start_folder(folder, config, data, identity.run_id, reporter)
-        report = ReportCallback(reporter, localized_batches(data, suite))
+        report = ReportCallback(reporter, localized_batches(config, data, suite))
         localization = LocalizationCallback(suite, config.localization, report.validated)
         about = described(definition, config.seed, identity, data, model.beta)
         loggers = build_loggers(config, identity, folder, about, model.beta)
@@ -112,11 +112,16 @@ def start_folder(
     return checkpoint
 
 
-def localized_batches(data: AnomalyDataModule, suite: Suite) -> int:
-    """How many batches are localized: to calibrate, to search, to validate and to test."""
+def localized_batches(config: RunConfig, data: AnomalyDataModule, suite: Suite) -> int:
+    """How many batches are localized: to calibrate and choose how maps are finished, to search, to validate and to test."""
     normal, anomalous = data.val_dataloader()
     validated = len(normal) + len(anomalous)
-    return len(normal) + validated * (2 if suite.searches else 1) + len(data.test_dataloader())
+    widths, sign = len(set(config.localization.smoothing)), config.dataset.polarity is None
+    chosen = any(
+        (one.smooth is None and widths > 1) or (one.signed == "signed" and sign) for one in suite.single.values()
+    )
+    calibrated = validated if chosen else len(normal)
+    return calibrated + validated * (2 if suite.searches else 1) + len(data.test_dataloader())
 
 
 class Timer:

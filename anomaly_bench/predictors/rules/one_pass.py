@@ -9,18 +9,20 @@ from typing import ClassVar
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.predictors.base import Predictor, channel_mean, mean_of, one_of, register
+from anomaly_bench.predictors.base import SIGNS, Predictor, channel_mean, mean_of, one_of, register
 from anomaly_bench.predictors.evidence import Evidence
 from anomaly_bench.predictors.filters import ssim_map
 
-ERRORS = ("l1", "l2", "ssim")
+ERRORS = ("l1", "l2", "ssim", *SIGNS)
 
 
 @dataclass(frozen=True)
 class Difference(Predictor):
     """What compares the image with another one, pixel by pixel.
 
-    error: l1 for |x − y|, l2 for (x − y)², ssim for 1 − SSIM, which is twice the DSSIM.
+    error: l1 for |x − y|, l2 for (x − y)², ssim for 1 − SSIM, which is twice the DSSIM; positive for x − y, where anomalies are
+    brighter than what is normal there, negative for y − x, where they are darker; signed for the one of these two that the
+    dataset's YAML knows to be right (dataset.polarity), or else the one of the higher average precision on validation images.
     window, sigma, data_range: of the SSIM: the side of its Gaussian window in pixels, odd, the Gaussian's standard deviation,
     and how far the images' values reach.
     """
@@ -39,10 +41,16 @@ class Difference(Predictor):
         if self.data_range <= 0:
             raise ConfigError(f"data_range={self.data_range}: expected max − min of the images' values, above 0")
 
+    @property
+    def signed(self) -> str | None:
+        return self.error if self.error in SIGNS else None
+
     def difference(self, image: Tensor, other: Tensor) -> Tensor:
         """The map (B, 1, H, W) of two batches of images (B, C, H, W)."""
         if self.error == "ssim":
             return channel_mean(1 - ssim_map(image, other, self.data_range, self.window, self.sigma))
+        if self.signed:
+            return channel_mean(image - other)
         difference = (image - other).abs()
         return channel_mean(difference if self.error == "l1" else difference.square())
 
@@ -55,18 +63,19 @@ class Reconstruction(Difference):
     error: l1 for |x − x̂|, l2 for (x − x̂)², ssim for 1 − SSIM (11×11 Gaussian window, sigma 1.5; Bergmann et al. 2018, arXiv
     1807.02011), weighted for (x − x̂)² / variance of p(x|z), in which pixels that the model knows to be uncertain count less
     (the idea of Kendall & Gal 2017, arXiv 1703.04977). With one variance for all pixels, that is l2 up to a factor and
-    ranks the same; it differs with model.variance=pixel or a Bernoulli likelihood, whose variance is x̂ (1 − x̂).
+    ranks the same; it differs with model.variance=pixel or a Bernoulli likelihood, whose variance is x̂ (1 − x̂). positive,
+    negative, signed: see Difference.
 
     Good at anomalies of unusual intensity, which have to be large enough not to be reconstructed; ssim also at wrong texture
     of usual intensity. Bad wherever normal detail is blurred away: edges and fine structure respond as lesions do.
     """
 
-    errors: ClassVar[tuple[str, ...]] = (*ERRORS, "weighted")
+    errors: ClassVar[tuple[str, ...]] = ("l1", "l2", "ssim", "weighted", *SIGNS)
 
     def score(self, evidence: Evidence) -> Tensor:
         if self.error == "weighted":
             return channel_mean(evidence.error.square().div_(evidence.variance))
-        if self.error == "ssim":
+        if self.error == "ssim" or self.signed:
             return self.difference(evidence.image, evidence.reconstruction)
         return channel_mean(evidence.error if self.error == "l1" else evidence.error.square())
 
@@ -111,6 +120,7 @@ class Gradient(Predictor):
 class Combination(Predictor):
     """Reconstruction error and KL gradient together (Zimmerer et al. 2019, arXiv 1907.02796).
 
+    error: l1 for |x − x̂|, or positive, negative or signed, as of Difference, in its place in the product.
     how: product for |x − x̂| ⊙ |∂KL/∂x|, the paper's; sum for |x − x̂| / range + weight · |∂KL/∂x| / range, both divided by
     how far they reach in the image's foreground. The authors' public code sums so with the ranges over all test pixels
     together, which no map of one image can know; an ensemble of the two, calibrated on normal images, is the other stand-in.
@@ -121,14 +131,26 @@ class Combination(Predictor):
 
     how: str = "product"
     weight: float = 1.0
+    error: str = "l1"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("how", self.how, ("product", "sum"))
+        one_of("error", self.error, ("l1", *SIGNS))
+        if self.signed and self.how == "sum":
+            raise ConfigError(
+                f"error={self.error}, how=sum: the sum adds sizes, a signed error goes with how=product alone"
+            )
         if self.weight <= 0:
             raise ConfigError(f"weight={self.weight}: expected the KL gradient's weight in the sum, above 0")
 
+    @property
+    def signed(self) -> str | None:
+        return self.error if self.error in SIGNS else None
+
     def score(self, evidence: Evidence) -> Tensor:
+        if self.signed:
+            return channel_mean((evidence.image - evidence.reconstruction) * evidence.grad_kl.abs())
         if self.how == "product":
             return channel_mean((evidence.error * evidence.grad_kl).abs_())
         error, gradient = channel_mean(evidence.error), channel_mean(evidence.grad_kl.abs())

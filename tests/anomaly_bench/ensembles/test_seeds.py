@@ -18,7 +18,6 @@ from anomaly_bench.ensembles.finished import check_alike, find_settings
 from anomaly_bench.ensembles.seeds import combine_all, combine_seeds
 from anomaly_bench.localization import Localizer
 from anomaly_bench.models import build_model
-from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
@@ -71,7 +70,7 @@ def calibrated(run_, config, data, name, how):
 
     mean: by ranks, the shares of normal validation pixels that score lower. probit: as the run's own calibration has it.
     """
-    suite, model = build_suite(config.predictors), build_model(config.model, data.image_shape)
+    suite, model = Localizer.load(run_.folder).suite, build_model(config.model, data.image_shape)
     model.load_state_dict(torch.load(run_.folder / "model.ckpt", weights_only=True)["state_dict"])
 
     def scores(loader):

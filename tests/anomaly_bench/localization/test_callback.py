@@ -5,10 +5,10 @@ import torch
 
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
+from anomaly_bench.localization import Localizer
 from anomaly_bench.localization.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.metrics import LocalizationCurve, find_regions
 from anomaly_bench.models import build_model
-from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
@@ -18,7 +18,7 @@ from anomaly_bench.runs.run import run
 def test_dice_uses_the_threshold_of_normal_validation_pixels(pictures_run, tmp_path):
     config = load_config([*pictures_run, "localization.fpr=0.05", "localization.bits=20"])
     result = run(config)
-    data, suite = build_data(config, Reporter()), build_suite(config.predictors)
+    data, suite = build_data(config, Reporter()), Localizer.load(next(tmp_path.glob("runs/*"))).suite
     model = build_model(config.model, data.image_shape)
     model.load_state_dict(torch.load(next(tmp_path.glob("runs/*/model.ckpt")), weights_only=True)["state_dict"])
 
@@ -40,11 +40,11 @@ def test_dice_uses_the_threshold_of_normal_validation_pixels(pictures_run, tmp_p
 
 @pytest.mark.slow
 def test_the_ensembles_map_is_the_mean_share_of_normal_pixels_that_score_lower(pictures_run, tmp_path):
-    members = "{a:{use:intensity},b:{use:reconstruction},e:{use:ensemble,members:[a,b]}}"
+    members = "{a:{use:intensity},b:{use:reconstruction},e:{use:ensemble,how:mean,members:[a,b]}}"
     config = load_config([*pictures_run, f"predictors.members={members}"])
     result = run(config)
     assert {"a", "b", "e"} <= set(result.predictors)
-    data, suite = build_data(config, Reporter()), build_suite(config.predictors)
+    data, suite = build_data(config, Reporter()), Localizer.load(next(tmp_path.glob("runs/*"))).suite
     model = build_model(config.model, data.image_shape)
     model.load_state_dict(torch.load(next(tmp_path.glob("runs/*/model.ckpt")), weights_only=True)["state_dict"])
 

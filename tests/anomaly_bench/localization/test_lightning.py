@@ -46,6 +46,11 @@ def trainer_of(callback: pl.Callback, folder: Path, **more: Any) -> pl.Trainer:
     return pl.Trainer(callbacks=[callback], **settings | more)
 
 
+def like(callback: LocalizationCallback) -> dict[str, Reconstruction]:
+    """The row rec_l1, smoothed as the callback has chosen."""
+    return {"rec_l1": Reconstruction(smooth=callback.localizer.suite.single["rec_l1"].smooth)}
+
+
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.Trainer, BetaVAE, LocalizationCallback, OwnData]:
     """Own data, fitted and tested in an ordinary trainer."""
@@ -195,7 +200,7 @@ def test_half_a_precision_is_refused_before_training(tmp_path: Path) -> None:
 def test_prediction_needs_validation_images_only_where_maps_depend_on_them(tested, tmp_path: Path) -> None:
     _, model, callback, data = tested
     images = DataLoader([{"image": image} for image in data.test.images], batch_size=4)
-    alone = trainer_of(LocalizationCallback(["rec_l1"], looking()), tmp_path).predict(model, images)
+    alone = trainer_of(LocalizationCallback(like(callback), looking()), tmp_path).predict(model, images)
     scores = torch.cat([batch["rec_l1"] for batch in alone])
     assert torch.allclose(scores, callback.localizer(data.test.images)["rec_l1"], atol=1e-6)
     with pytest.raises(ValueError, match="expected normal validation images, which calibrate the maps, got none"):
@@ -340,7 +345,7 @@ def test_a_checkpoint_loads_by_itself(tested, tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     loaded = BetaVAE.load_from_checkpoint(tmp_path / "model.ckpt")
     assert torch.equal(loaded(data.test.images), model(data.test.images))
-    localizer = Localizer(loaded, ["rec_l1"])
+    localizer = Localizer(loaded, like(callback))
     localizer.calibrate([{"image": data.val.images[~data.val.mask.flatten(1).any(1)]}])
     score = localizer(data.test.images)["rec_l1"]
     assert torch.equal(score, callback.localizer(data.test.images)["rec_l1"])

@@ -14,6 +14,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import PredictorsConfig
+from anomaly_bench.localization import Localizer
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
@@ -35,7 +36,7 @@ def members(*more):
 
 def shares(folder, config):
     """Every single predictor's calibrated scores on all validation pixels (N, members), by ranks, and their labels (N,)."""
-    data, suite = build_data(config, Reporter()), build_suite(config.predictors)
+    data, suite = build_data(config, Reporter()), Localizer.load(folder).suite
     model = build_model(config.model, data.image_shape)
     model.load_state_dict(torch.load(folder / "model.ckpt", weights_only=True)["state_dict"])
     scores, masks = {name: [[], []] for name in suite.single}, [[], []]

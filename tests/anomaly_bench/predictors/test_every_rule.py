@@ -29,6 +29,8 @@ def build(name):
     default = getattr(SINGLE[settings["use"]], "iterations", 0)
     if settings.get("iterations", default) > ITERATIONS:
         settings["iterations"] = ITERATIONS
+    if settings.get("error") == "signed":
+        settings["error"] = "positive"  # as a run would have chosen, of blobs that are brighter
     return build_predictor(name, settings)
 
 
@@ -158,7 +160,11 @@ def test_what_takes_passes_of_its_own_is_not_cheap():
             None,
             r"members\.a: error=l9: expected one of l1, l2, ssim, w",
         ),
-        ({"a": {"use": "projection", "error": "weighted"}}, None, r"error=weighted: expected one of l1, l2, ssim$"),
+        (
+            {"a": {"use": "projection", "error": "weighted"}},
+            None,
+            r"error=weighted: expected one of l1, l2, ssim, positive, negative, signed$",
+        ),
         (
             {"a": {"use": "projection", "iterations": 2.5}},
             None,
@@ -166,6 +172,11 @@ def test_what_takes_passes_of_its_own_is_not_cheap():
         ),
         ({"a": {"use": "projection", "stop": "abc"}}, None, r"members\.a\.stop=abc: Input should be a valid number"),
         ({"a": {"use": "projection", "start": "x"}}, None, r"start=x: expected one of image, reconstruction"),
+        (
+            {"a": {"use": "combination", "how": "sum", "error": "negative"}},
+            None,
+            r"error=negative, how=sum: the sum adds",
+        ),
         ({"a": {"use": "gradient", "smooth": -1.0}}, None, r"members\.a: smooth=-1\.0"),
         ({"a": {"use": "gradient", "median": 4}}, None, r"members\.a: median=4: expected 0 or an odd side"),
         ({"a": {"use": "gradient", "min_pool": -1}}, None, r"members\.a: min_pool=-1"),

@@ -151,8 +151,8 @@ def test_latent_variance_of_a_linear_vae_is_that_of_w_z(linear):
     with frozen(linear):
         evidence = evidence_of(linear, image)
         few = torch.stack([evidence.sampled(number).reconstruction for number in range(4)])
-        assert torch.allclose(LatentVariance(samples=4)(evidence), few.var(dim=0, correction=0))
-        score = LatentVariance(samples=3000)(evidence)
+        assert torch.allclose(LatentVariance(smooth=0.0, samples=4)(evidence), few.var(dim=0, correction=0))
+        score = LatentVariance(smooth=0.0, samples=3000)(evidence)
     assert torch.allclose(score.flatten(1), logvar.exp() @ (w**2).T, rtol=0.1)
 
 

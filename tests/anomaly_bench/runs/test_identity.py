@@ -34,12 +34,12 @@ def test_what_defines_a_run_are_these_keys():
     config = load_config(["dataset=ixi_brats", "predictors.only=[ensemble_probit]"])
     definition = definition_of(config, build_suite(config.predictors))
     assert set(definition) == {"dataset", "model", "predictors", "trainer", "localization"}
-    assert set(definition["dataset"]) == {*PIXELS.split(), "domain", "augment", "split"}
+    assert set(definition["dataset"]) == {*PIXELS.split(), "domain", "polarity", "duplicates", "augment", "split"}
     assert set(definition["dataset"]["split"]) == set(SPLIT.split())
     assert set(definition["dataset"]["healthy"]) == {"name", "layouts", "layout", "group"}
     assert set(definition["model"]) == set(MODEL.split())
     assert set(definition["trainer"]) == {"max_epochs", "patience", "batch_size", "accelerator", "devices", "precision"}
-    assert set(definition["localization"]) == {"fpr", "image_share", "bits", "level_images", "resamples"}
+    assert set(definition["localization"]) == {"fpr", "image_share", "bits", "smoothing", "level_images", "resamples"}
     assert set(definition["predictors"]) == {"shown", "members"}
     assert definition["predictors"]["shown"] == ["ensemble_probit"]
     assert set(definition["predictors"]["members"]) == {

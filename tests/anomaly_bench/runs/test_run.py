@@ -11,8 +11,8 @@ from small_runs import tiles
 
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
+from anomaly_bench.localization import Localizer
 from anomaly_bench.models import build_model
-from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
@@ -59,7 +59,7 @@ def test_a_run_leaves_everything_that_is_promised(finished):
 
 def test_metrics_are_those_of_scikit_learn_on_the_saved_models_maps(finished):
     _, config, result = finished
-    data, suite = build_data(config, Reporter()), build_suite(config.predictors)
+    data, suite = build_data(config, Reporter()), Localizer.load(folder_of(config)).suite
     model = build_model(config.model, data.image_shape)
     model.load_state_dict(torch.load(folder_of(config) / "model.ckpt", weights_only=True)["state_dict"])
     scores, truth = {name: [] for name in suite.single}, []

@@ -41,24 +41,25 @@ def test_the_errors_of_a_reconstruction_are_those_of_their_names():
     with frozen(model):
         evidence = evidence_of(model, batch)
         first, second = (batch - evidence.reconstruction).abs().unbind(dim=1)
-        assert torch.allclose(Reconstruction(error="l1")(evidence), ((first + second) / 2)[:, None])
+        assert torch.allclose(Reconstruction(smooth=0.0, error="l1")(evidence), ((first + second) / 2)[:, None])
         squared = ((batch - evidence.reconstruction) ** 2).mean(dim=1, keepdim=True)
-        assert torch.allclose(Reconstruction(error="l2")(evidence), squared)
+        assert torch.allclose(Reconstruction(smooth=0.0, error="l2")(evidence), squared)
         similar = ssim_map(batch, evidence.reconstruction, 0.5, 7, 1.0).mean(dim=1, keepdim=True)
-        custom = Reconstruction(error="ssim", data_range=0.5, window=7, sigma=1.0)
+        custom = Reconstruction(smooth=0.0, error="ssim", data_range=0.5, window=7, sigma=1.0)
         assert torch.allclose(custom(evidence), 1 - similar)
 
 
 def test_weighted_is_l2_over_the_variance_and_with_one_variance_a_multiple_of_l2():
     model, batch = trained(), images(3)
     assert torch.allclose(
-        maps(model, batch, Reconstruction(error="weighted")), maps(model, batch, Reconstruction(error="l2")) / 0.1**2
+        maps(model, batch, Reconstruction(smooth=0.0, error="weighted")),
+        maps(model, batch, Reconstruction(smooth=0.0, error="l2")) / 0.1**2,
     )
     model, batch = VAE((1, 16, 16), latent=2, channels=(4,), variance="pixel"), torch.rand(2, 1, 16, 16)
     with torch.no_grad():
         found, log_sigma = model.decode_with_scale(model.encode(batch)[0])
     expected = (batch - found) ** 2 / log_sigma.exp() ** 2
-    assert torch.allclose(maps(model, batch, Reconstruction(error="weighted")), expected)
+    assert torch.allclose(maps(model, batch, Reconstruction(smooth=0.0, error="weighted")), expected)
     assert (expected / (batch - found) ** 2).std() > 0
 
 
@@ -69,7 +70,7 @@ def test_the_combination_is_the_product_or_the_sum_of_maps_that_go_from_0_to_1()
     with frozen(model):
         evidence = Evidence(model, batch, foreground)
         error, gradient = (batch - evidence.reconstruction).abs(), evidence.grad_kl.abs()
-        product, added = Combination()(evidence), Combination(how="sum", weight=3.0)(evidence)
+        product, added = Combination(smooth=0.0)(evidence), Combination(smooth=0.0, how="sum", weight=3.0)(evidence)
     assert torch.allclose(product, (error * gradient).mean(dim=1, keepdim=True))
     for index in range(3):
         inside = foreground[index]
@@ -84,8 +85,8 @@ def test_smoothgrad_averages_signed_gradients_and_takes_their_size_after_that(of
     with frozen(model):
         evidence = evidence_of(model, batch)
         gradients = torch.stack([getattr(evidence.noisy(number, 0.2), f"grad_{of}") for number in range(4)])
-        signed = Gradient(of=of, noise_samples=4, noise=0.2)(evidence)
-        size = Gradient(of=of, noise_samples=4, noise=0.2, average_of="size")(evidence)
+        signed = Gradient(smooth=0.0, of=of, noise_samples=4, noise=0.2)(evidence)
+        size = Gradient(smooth=0.0, of=of, noise_samples=4, noise=0.2, average_of="size")(evidence)
     assert torch.allclose(signed, gradients.mean(dim=0).abs().mean(dim=1, keepdim=True), rtol=1e-4)
     assert torch.allclose(size, gradients.abs().mean(dim=(0, 2))[:, None], rtol=1e-4)
     assert (signed <= size + 1e-4).all()
@@ -98,9 +99,11 @@ def test_maps_are_averaged_over_noisy_images_and_latent_samples():
         evidence = evidence_of(model, batch)
         views = [evidence.noisy(number, 0.1).sampled(sample) for number in range(2) for sample in range(3)]
         expected = torch.stack([(view.image - view.reconstruction).abs() for view in views]).mean(dim=(0, 2))[:, None]
-        assert torch.allclose(Reconstruction(noise_samples=2, noise=0.1, latent_samples=3)(evidence), expected)
+        assert torch.allclose(
+            Reconstruction(smooth=0.0, noise_samples=2, noise=0.1, latent_samples=3)(evidence), expected
+        )
         alone = torch.stack([(batch - evidence.sampled(sample).reconstruction).abs() for sample in range(3)])
-        assert torch.allclose(Reconstruction(latent_samples=3)(evidence), alone.mean(dim=(0, 2))[:, None])
+        assert torch.allclose(Reconstruction(smooth=0.0, latent_samples=3)(evidence), alone.mean(dim=(0, 2))[:, None])
 
 
 def test_smoothing_keeps_flat_maps_and_mass_and_spreads_a_point_like_a_gaussian():
@@ -134,7 +137,7 @@ def test_what_stands_around_a_predictor_comes_in_the_documented_order():
     foreground[..., 5:25, 5:25] = True
     with frozen(model):
         evidence = Evidence(model, batch, foreground)
-        raw = Reconstruction()(evidence)
+        raw = Reconstruction(smooth=0.0)(evidence)
         found = Reconstruction(smooth=1.0, median=3, min_pool=5, erode=2)(evidence)
     expected = min_pool(median_filter(gaussian_smooth(raw, 1.0), 3), 5)
     assert torch.equal(found[..., 7:23, 7:23], expected[..., 7:23, 7:23])
@@ -163,7 +166,7 @@ def test_equalising_gives_the_rank_of_each_foreground_pixel():
 
 def test_equalised_intensity_ranks_as_intensity_does_within_an_image():
     model, batch = trained(), images(2)
-    plain, equalised = (maps(model, batch, Intensity(equalised=flag)) for flag in (False, True))
+    plain, equalised = (maps(model, batch, Intensity(smooth=0.0, equalised=flag)) for flag in (False, True))
     for one, other in zip(plain, equalised, strict=True):
         assert torch.equal(one.flatten().argsort(stable=True), other.flatten().argsort(stable=True))
         assert other.max() == 1
@@ -198,12 +201,12 @@ def test_local_contrast_is_the_formula_pixel_by_pixel():
 
 def test_local_contrast_does_not_change_with_brightness_and_contrast_and_ignores_the_background():
     model, batch = trained(), blobs(images(2))
-    score = maps(model, batch, LocalContrast())
-    assert torch.allclose(maps(model, 3 * batch + 2, LocalContrast()), score, atol=1e-3)
+    score = maps(model, batch, LocalContrast(smooth=0.0))
+    assert torch.allclose(maps(model, 3 * batch + 2, LocalContrast(smooth=0.0)), score, atol=1e-3)
     foreground = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
     foreground[..., 8:24, 8:24] = True
     other = batch.where(foreground, 100.0)
     with frozen(model):
-        first, second = (LocalContrast()(Evidence(model, x, foreground)) for x in (batch, other))
+        first, second = (LocalContrast(smooth=0.0)(Evidence(model, x, foreground)) for x in (batch, other))
     assert torch.allclose(first, second)
-    assert (maps(model, torch.full((1, 2, 32, 32), 0.7), LocalContrast()) < 1).all()
+    assert (maps(model, torch.full((1, 2, 32, 32), 0.7), LocalContrast(smooth=0.0)) < 1).all()

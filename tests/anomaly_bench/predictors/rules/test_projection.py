@@ -52,7 +52,7 @@ def literal_projection(model, image, iterations, step, l1, level, start="image",
 def test_projection_is_the_papers_update_where_no_step_is_taken_back(options):
     model, broken = trained(), blobs(images(4), 0.4)
     chosen = {"step": 0.02, "l1": 0.05, "start": "image", "masked": True, "constant": False} | options
-    predictor = Projection(iterations=15, stop=0.5, **chosen)
+    predictor = Projection(smooth=0.0, iterations=15, stop=0.5, **chosen)
     batched = maps(model, broken, predictor)
     with frozen(model):
         level = stop_level(model, 0.5)
@@ -81,8 +81,10 @@ def test_the_map_is_the_chosen_error_between_the_image_and_its_projection(error)
     model, broken = trained(), blobs(images(2))
     with frozen(model):
         projected = project(Energy(model, 0.05), broken, broken, 5, 0.02, -math.inf)
-    expected = Reconstruction(error=error).difference(broken, projected)
-    assert torch.equal(maps(model, broken, Projection(iterations=5, step=0.02, stop=None, error=error)), expected)
+    expected = Reconstruction(smooth=0.0, error=error).difference(broken, projected)
+    assert torch.equal(
+        maps(model, broken, Projection(smooth=0.0, iterations=5, step=0.02, stop=None, error=error)), expected
+    )
 
 
 @pytest.mark.parametrize("step", [0.01, 0.5, 50.0])
@@ -238,7 +240,7 @@ def test_restoration_moves_the_foreground_alone():
     foreground = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
     foreground[..., 10:20, 10:20] = True
     with frozen(model):
-        score = Restoration(iterations=10)(Evidence(model, broken, foreground))
+        score = Restoration(smooth=0.0, iterations=10)(Evidence(model, broken, foreground))
     assert (score[~foreground] == 0).all()
     assert (score[foreground] > 0).all()
 
