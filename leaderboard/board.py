@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from leaderboard.results.collect import Collection
 from leaderboard.results.published import Reported
 from leaderboard.results.run_arrays import RunArrays, without_cycles
-from leaderboard.rows.aggregate import aggregate, notes_of
+from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.categories import CategoryRow, by_category
+from leaderboard.rows.notes import notes_of
 from leaderboard.rows.ranking import DomainRow, Ranking, by_domain, rank
 from leaderboard.rows.row import Row
+from leaderboard.rows.smoothing import Smoothing, smoothings
 from leaderboard.rows.views import (
     AttributeRow,
     Chosen,
@@ -37,10 +39,10 @@ class Board:
 
     rows: every predictor of every setting, with its comparison to the best of its dataset (all of METRICS). The views hold
     the metrics SHOWN: curves over beta; chosen, the setting that validation chooses beside the oracle, with the front of
-    time and quality; subjects (PAIRED metrics) with seed and subject variance; attributes and lesions; categories by metric;
-    domains (medical, natural); rankings over all datasets and per domain. reported: figures of papers for the datasets
-    here. findings: the claims. damaged: results left out, with the reason; failed: why runs failed, by run id; runs: what
-    was read, for provenance and pictures (`Run.folder`).
+    time and quality; subjects (PAIRED metrics) with seed and subject variance; attributes and lesions; smoothing (the metrics
+    SMOOTHED); categories by metric; domains (medical, natural); rankings over all datasets and per domain. reported: figures
+    of papers for the datasets here. findings: the claims. damaged: results left out, with the reason; failed: why runs
+    failed, by run id; runs: what was read, for provenance and pictures (`Run.folder`).
     """
 
     rows: list[Row]
@@ -49,6 +51,7 @@ class Board:
     subjects: list[SubjectSummary]
     attributes: list[AttributeRow]
     lesions: list[LesionSummary]
+    smoothing: list[Smoothing]
     categories: dict[str, list[CategoryRow]]
     domains: list[DomainRow]
     rankings: list[Ranking]
@@ -80,6 +83,7 @@ def build(collection: Collection, reported: Sequence[Reported] = (), metric: str
         subjects=subject_summaries(rows),
         attributes=attribute_rows(rows, SHOWN),
         lesions=lesion_summaries(rows),
+        smoothing=smoothings(rows),
         categories={name: by_category(collection.results, name) for name in BY_CATEGORY},
         domains=by_domain(choices, SHOWN),
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],

@@ -1,6 +1,6 @@
 """The schema of a result: what one run writes, once, and everything else reads. Imports no torch, no numpy."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -262,6 +262,12 @@ class Panel(Record, frozen=True, kw_only=True):
     bar: tuple[Count, Count, Positive, Positive] | None = None
     labels: list[tuple[float, str]] = field(default_factory=list)
     threshold: float | None = None
+
+
+def best_is_last(training: Mapping[str, float | int | None]) -> bool:
+    """Whether the best epoch of a training was its last; False where that is not recorded."""
+    best = training.get("best_epoch")
+    return best is not None and best == training.get("epochs")
 
 
 def read_result(path: Path) -> RunResult:

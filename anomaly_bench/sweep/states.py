@@ -15,7 +15,7 @@ from typing import Literal
 
 from anomaly_bench.runs.training.checkpoint_note import read_note
 from anomaly_bench.sweep import slurm_commands as slurm
-from leaderboard.record import RESULT_FILE
+from leaderboard.record import RESULT_FILE, best_is_last
 from leaderboard.results.collect import FAILURE_FILE, PlannedRun
 
 from .job import LEASE, LOCKS_FOLDER, lease
@@ -26,11 +26,15 @@ STATES: tuple[State, ...] = ("done", "running", "queued", "half done", "failed",
 
 @dataclass(frozen=True)
 class Finished:
-    """What a result tells of its making: seconds of training and of localization, and the digest of the code."""
+    """What a result tells of its making: seconds of training and of localization, and the digest of the code.
+
+    undertrained: whether its best epoch was its last.
+    """
 
     fit: float
     localize: float
     source: str
+    undertrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,10 @@ def _standing(run: PlannedRun, out: Path, job: slurm.Queued | None) -> Standing:
 def _finished(path: Path, changed: int) -> Finished | None:
     del changed  # what is known of a file holds as long as it is the same
     try:
-        found = json.loads(path.read_bytes())["provenance"]
-        return Finished(found["durations"]["fit"], found["durations"]["localize"], found["source_digest"])
-    except (ValueError, KeyError, TypeError):
+        result = json.loads(path.read_bytes())
+        found, last = result["provenance"], best_is_last(result.get("training", {}))
+        return Finished(found["durations"]["fit"], found["durations"]["localize"], found["source_digest"], last)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

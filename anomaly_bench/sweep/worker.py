@@ -13,7 +13,7 @@ from anomaly_bench.config.load import to_yaml
 from anomaly_bench.runs.run import run
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import RunResult
+from leaderboard.record import RunResult, best_is_last
 from leaderboard.results.collect import FAILURE_FILE
 
 from .job import Ended, Job, State, failed, lock_of, taken
@@ -76,9 +76,16 @@ def summary(result: RunResult) -> str:
     low, high = min(auroc, key=auroc.__getitem__), max(auroc, key=auroc.__getitem__)
     seconds = result.provenance.durations
     return (
-        f"epochs {result.training['epochs']} in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
-        f"pixel AUROC {auroc[low]:.3f} ({low}) to {auroc[high]:.3f} ({high}){choices_text(result)}"
+        f"epochs {result.training.get('epochs')} in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
+        f"pixel AUROC {auroc[low]:.3f} ({low}) to {auroc[high]:.3f} ({high}){choices_text(result)}{last_text(result)}"
     )
+
+
+def last_text(result: RunResult) -> str:
+    """That a run may be undertrained, as its best epoch is its last, to follow a line on it; else empty."""
+    if not best_is_last(result.training):
+        return ""
+    return f"; best epoch {result.training['best_epoch']} = last: train longer (trainer.max_epochs)"
 
 
 def choices_text(result: RunResult) -> str:

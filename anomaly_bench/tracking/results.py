@@ -32,7 +32,7 @@ def log_results(loggers: Sequence[Logger], result: RunResult, localization: Loca
         if isinstance(logger, WandbLogger):
             _log_wandb(logger, result, localization)
         elif isinstance(logger, Patient):
-            logger.log_final(final_numbers(result), int(result.training["epochs"] or 0))
+            logger.log_final(final_numbers(result), int(result.training.get("epochs") or 0))
 
 
 def final_numbers(result: RunResult) -> dict[str, float]:
@@ -44,8 +44,8 @@ def final_numbers(result: RunResult) -> dict[str, float]:
         for metric, measure in measures.items()
         if measure.value is not None
     }
-    best = {"training/best_elbo": result.training["best_elbo"], "training/epochs": result.training["epochs"]}
-    numbers |= {key: float(value) for key, value in best.items() if value is not None}
+    reached = {f"training/{key}": result.training.get(key) for key in ("best_elbo", "best_epoch", "epochs")}
+    numbers |= {key: float(value) for key, value in reached.items() if value is not None}
     numbers |= {f"time/{phase}_seconds": seconds for phase, seconds in result.provenance.durations.items()}
     return numbers | {
         f"time/{name}_seconds_per_image": row.seconds_per_image for name, row in result.predictors.items()

@@ -26,6 +26,7 @@ PLOTLY = "plotly-basic.min.js"
 VIEWS = {
     "chosen": "Chosen on validation",
     "beta": "Over beta",
+    "smoothing": "Smoothing",
     "versus": "Against the best",
     "domains": "Medical and natural",
     "ranks": "Ranks over datasets",
@@ -36,7 +37,7 @@ VIEWS = {
     "reported": "Reported, not run here",
     "categories": "Per category",
 }
-PLOTS = {"beta": "Over beta", "time": "Time against quality", "domains": "Medical and natural"}
+PLOTS = {"beta": "Over beta", "time": "Time against quality", "domains": "Medical and natural", "training": "Training"}
 # What turns the direction of the text that follows, our own too: shown as what it is not, a letter.
 LITERAL = str.maketrans(dict.fromkeys("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ufffd"))
 ESCAPES = LITERAL | str.maketrans(

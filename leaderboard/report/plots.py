@@ -9,9 +9,12 @@ from itertools import groupby
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 from leaderboard.board import Board
+from leaderboard.results.run_arrays import CURVES as TRAINED
+from leaderboard.results.run_arrays import Array
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.ranking import Ranking
 from leaderboard.show.figures import LINES, MARKERS, STYLE, UNDATED, looks_of
@@ -25,18 +28,23 @@ SYMBOLS = dict(
 DASHES = dict(zip(LINES, ["solid", "dash", "dot", "dashdot"], strict=True))
 TITLES = {"critical_difference": "Average ranks", "ranks": "Rank by dataset"}
 CURVES = 3_000
+TRAININGS, EPOCHS = 300, 60  # runs whose training is drawn, and points of a curve
 DIGITS = 4
 
 
 def plot_data(board: Board) -> dict[str, Any]:
     """Per kind of plot a list of {where, metric, …}, and how each predictor is drawn in all of them."""
-    return {"looks": _looks(board), "beta": _beta(board), "time": _time(board), "domains": _domains(board)}
+    kinds = {"beta": _beta, "time": _time, "domains": _domains, "training": _training}
+    return {"looks": _looks(board), **{kind: data(board) for kind, data in kinds.items()}}
 
 
 def left_out(board: Board) -> str:
     """What the plots do not show, empty where they show everything."""
     curves = sum(curve.metric in DRAWN and len(curve.points) > 1 for curve in board.curves)
-    return f"The first {CURVES} of {curves} curves over beta are drawn." if curves > CURVES else ""
+    trained = sum(bool(run.curve) for run in board.runs)
+    said = [f"The first {CURVES} of {curves} curves over beta are drawn."] if curves > CURVES else []
+    said += [f"The training of the first {TRAININGS} of {trained} runs is drawn."] if trained > TRAININGS else []
+    return " ".join(said)
 
 
 def _looks(board: Board) -> dict[str, dict[str, str]]:
@@ -102,6 +110,30 @@ def _domains(board: Board) -> list[dict[str, Any]]:
             ]
             found.append({"where": "", "metric": COLUMNS[metric], "domains": names, "values": values})
     return found
+
+
+def _training(board: Board) -> list[dict[str, Any]]:
+    """Loss and ELBO over the epochs, a plot per setting, a curve per seed, with the best epoch where it is recorded."""
+    labels = {(row.dataset, row.setting_id): row.label for row in board.rows}
+    tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in [run for run in board.runs if "epoch" in run.curve][:TRAININGS]:
+        label = labels.get((run.dataset, run.setting_id), run.model)
+        for key in TRAINED:
+            points = _thinned(run.curve["epoch"], run.curve[key]) if key in run.curve else []
+            if points:
+                entry = {"name": f"seed {run.seed}", "points": points, "best": run.training.get("best_epoch")}
+                tables.setdefault((f"{run.dataset}, {label}, beta {beta_text(run.beta)}", key), []).append(entry)
+    return [
+        {"where": where, "metric": key, "curves": sorted(curves, key=lambda curve: curve["name"])}
+        for (where, key), curves in tables.items()
+    ]
+
+
+def _thinned(epochs: Array, values: Array) -> list[list[float]]:
+    """At most EPOCHS [epoch, value] pairs of what is known, evenly, with the first and the last."""
+    known = np.flatnonzero(np.isfinite(values))
+    at = known[np.unique(np.linspace(0, len(known) - 1, min(EPOCHS, len(known))).round().astype(int))]
+    return [[float(epoch), float(f"{value:.6g}")] for epoch, value in zip(epochs[at], values[at], strict=True)]
 
 
 def rank_pictures(board: Board) -> list[dict[str, str]]:

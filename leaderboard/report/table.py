@@ -17,7 +17,19 @@ from leaderboard.show.texts import COLUMNS, UNDEFINED
 LEADERBOARD_ROWS = 24_000
 VIEW_ROWS = 3_000
 NUMBER = re.compile(r"[-−<≥]?\s*\d")
-CHOICES = {"model", "beta", "value", "verdict", "pixels", "on the front", "oracle model", "oracle beta", "setting"}
+CHOICES = {
+    "model",
+    "beta",
+    "value",
+    "verdict",
+    "pixels",
+    "on the front",
+    "oracle model",
+    "oracle beta",
+    "setting",
+    "smooth",
+    "sign",
+}
 MOST_CHOICES = 40
 TOGETHER = ("beta", "domains")
 

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import structs
 
 from .collect import Collection
-from .run_arrays import Array, RunArrays
+from .run_arrays import SMOOTHED, Array, RunArrays
 from .setting_labels import beta_text
 
 FOLD, FOLDS = "dataset.split.fold", "dataset.split.folds"
@@ -79,6 +79,8 @@ def _join(runs: list[RunArrays], setting: str) -> RunArrays:
     names = tuple(name for name in first.predictors if all(name in run.predictors for run in runs))
     at = [[run.index[name] for name in names] for run in runs]
 
+    widths = first.widths if len({run.widths for run in runs}) == 1 else ()
+
     def mean(values: list[Array]) -> Array:
         return np.mean([array[..., rows, :] for array, rows in zip(values, at, strict=True)], axis=0)
 
@@ -97,6 +99,12 @@ def _join(runs: list[RunArrays], setting: str) -> RunArrays:
             metric: np.concatenate([run.by_subject[metric][rows] for run, rows in zip(runs, at, strict=True)], axis=1)
             for metric in first.by_subject
         },
+        maps={
+            name: sum((run.maps[name] for run in runs if name in run.maps), ()) for name in names if name in first.maps
+        },
+        widths=widths,
+        smoothed=mean([run.smoothed for run in runs]) if widths else np.zeros((2, 0, len(names), len(SMOOTHED))),
+        curve={},
         groups={},
         lesions={
             size: np.sum(

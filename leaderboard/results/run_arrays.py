@@ -9,17 +9,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leaderboard.json_file import ResultError
-from leaderboard.record import METRICS, Measure, PredictorResult, RunResult, read_result
+from leaderboard.record import METRICS, MapChoice, Measure, PredictorResult, RunResult, read_result
 
 Array = NDArray[np.float64]
 DIGESTS = ("data_fingerprint", "split_digest", "source_digest")
 PAIRED = ("dice", "ap")
+SMOOTHED = ("auroc", "ap", "dice_oracle", "aupro")  # what is measured at every width of smoothing
+CURVES = ("train/loss", "val/elbo")
+
+
+class MapFacts(NamedTuple):
+    """What of a row's maps was chosen, and on what grounds: see `record.MapChoice`."""
+
+    smooth: float
+    smooth_by: str
+    sign: str | None
+    sign_by: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +43,10 @@ class RunArrays:
 
     test, validation: (P, M). seconds: (P,) per image. by_subject: for each of PAIRED (P, S). groups: by attribute and
     value (P, METRICS), of those subjects. lesions: by smallest and largest size (P, 2), how many there are and how
-    many are detected. choices: members of an ensemble that were searched on validation, by predictor.
+    many are detected. choices: members of an ensemble that were searched on validation, by predictor. maps: what was chosen of
+    a predictor's maps, in each fold; missing for ensembles. smoothed: (2, W, P, SMOOTHED) on validation and on test at each
+    of `widths` (pixels). curve: of the epochs `epoch` and CURVES, (E,) each, as far as they were logged. left_out: rows that
+    this model cannot have, and why.
     """
 
     run_id: str
@@ -60,6 +74,11 @@ class RunArrays:
     ensemble_of: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: tuple[str, ...] = METRICS
+    maps: Mapping[str, tuple[MapFacts, ...]] = field(default_factory=dict)
+    widths: tuple[float, ...] = ()
+    smoothed: Array = field(default_factory=lambda: np.zeros((2, 0, 0, len(SMOOTHED))))
+    curve: Mapping[str, Array] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
 
     @property
@@ -91,6 +110,7 @@ def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
     subjects, by_subject = _subjects(rows, folder)
     metrics = _shared((*METRICS, *dict.fromkeys(name for row in rows for name in row.own_metrics)))
     dataset = result.config.get("dataset")
+    widths, smoothed = _smoothed(rows)
     return RunArrays(
         run_id=result.run_id,
         setting_id=result.setting_id,
@@ -117,8 +137,31 @@ def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
         ensemble_of=tuple(result.ensemble_of),
         choices={name: tuple(row.choice.members) for name, row in result.predictors.items() if row.choice is not None},
         metrics=metrics,
+        maps={_shared(name): (_facts_of(row.map),) for name, row in result.predictors.items() if row.map is not None},
+        widths=widths,
+        smoothed=smoothed,
+        curve={key: np.array(result.curve[key], dtype=float) for key in ("epoch", *CURVES) if result.curve.get(key)},
+        left_out=result.left_out,
         folder=folder,
     )
+
+
+def _facts_of(choice: MapChoice) -> MapFacts:
+    facts: MapFacts = _shared(MapFacts(choice.smooth, choice.smooth_by, choice.sign, choice.sign_by))
+    return facts
+
+
+def _smoothed(rows: list[PredictorResult]) -> tuple[tuple[float, ...], Array]:
+    """The widths that any predictor was measured at, ascending, and the values at each (2, W, P, SMOOTHED)."""
+    widths = sorted({tried.smooth for row in rows if row.map for tried in row.map.tried})
+    values = np.full((2, len(widths), len(rows), len(SMOOTHED)), np.nan)
+    for index, row in enumerate(rows):
+        for tried in row.map.tried if row.map else ():
+            for part, measured in enumerate((tried.validation, tried.test)):
+                values[part, widths.index(tried.smooth), index] = [
+                    np.nan if (value := measured.get(metric)) is None else value for metric in SMOOTHED
+                ]
+    return _shared(tuple(widths)), values
 
 
 def _values(tables: list[dict[str, Measure]], metrics: tuple[str, ...] = METRICS) -> Array:

@@ -52,11 +52,6 @@ def aggregate(collection: Collection) -> list[Row]:
     return mark(sorted(rows, key=_order))
 
 
-def notes_of(rows: Iterable[Row]) -> list[str]:
-    """The notes on settings and folds, each once."""
-    return list(dict.fromkeys(line for row in rows for line in row.note.splitlines()))
-
-
 def known_metrics(rows: Iterable[Row]) -> tuple[str, ...]:
     """METRICS, then those of a user's own that any of the rows has."""
     return (*METRICS, *dict.fromkeys(name for row in rows for name in row.own_metrics))
@@ -93,6 +88,7 @@ def _rows(group: Group, runs: list[RunArrays], planned: int, shared: dict[str, A
             domain=runs[0].domain,
             ensemble=len(runs[0].ensemble_of),
             seconds=summary[-1],
+            maps=tuple(facts for run in sample.runs for facts in run.maps.get(name, ())),
             samples=sample,
             **shared,
         )

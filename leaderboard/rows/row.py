@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from leaderboard.record import METRICS
-from leaderboard.results.run_arrays import Array, RunArrays
+from leaderboard.results.run_arrays import Array, MapFacts, RunArrays
 from leaderboard.statistics.paired import Paired
 from leaderboard.statistics.samples import Statistic
 
@@ -56,8 +56,9 @@ class Row:
     hold the predictor, of `planned` seeds (all that are planned or found). `test` and `validation` hold every metric of
     METRICS and the runs' own; a statistic's own n is smaller than the row's where the metric is undefined for some seeds.
     `note` has a line each for settings and folds. `ensemble`: of how many seeds this row combines the maps, 0 for a mean
-    over seeds. `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `versus`: per metric the
-    comparison with the best row of the dataset. `samples`: None where there is no result.
+    over seeds. `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `maps`: what each run
+    and fold chose of the maps; empty for ensembles. `versus`: per metric the comparison with the best row of the dataset.
+    `samples`: None where there is no result.
     """
 
     dataset: str
@@ -75,6 +76,7 @@ class Row:
     ensemble: int = 0
     folds: int = 0
     seconds: Statistic = NOTHING
+    maps: tuple[MapFacts, ...] = ()
     versus: dict[str, Comparison] = field(default_factory=dict, repr=False)
     samples: Samples | None = field(default=None, repr=False, compare=False)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from leaderboard.board import Board
 from leaderboard.record import METRICS
-from leaderboard.results.run_arrays import RunArrays
-from leaderboard.rows.aggregate import known_metrics, notes_of
+from leaderboard.results.run_arrays import SMOOTHED, MapFacts, RunArrays
+from leaderboard.rows.aggregate import known_metrics
 from leaderboard.rows.comparison import COMPARED
+from leaderboard.rows.notes import notes_of
 from leaderboard.rows.row import NOTHING, Row
+from leaderboard.rows.smoothing import smoothings
 
 from .categories import markdown_categories
 from .sheets import VIEWS, sheet_markdown, sheets
@@ -44,13 +46,23 @@ def csv(rows: Sequence[Row]) -> str:
     Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
     `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
     (best, not worse, worse, undecided), and after Holm's correction `<metric>_p`, which decides, `_p_seeds` and `_p_subjects`.
-    At the end the first two groups of columns for the metrics of a user's own.
+    Then what of the maps was chosen, `smooth` (in pixels), `smooth_by`, `sign` and `sign_by`, several over seeds joined by |,
+    and at each width `<metric>_smooth_<width>_mean` and `validation_<metric>_smooth_<width>_mean`. At the end the first two
+    groups of columns for the metrics of a user's own.
     """
     own = known_metrics(rows)[len(METRICS) :]
     header = ["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N"]
     header += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
     header += [f"validation_{metric}_mean" for metric in METRICS] + ["ensemble_of"]
     header += [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p", "p_seeds", "p_subjects")]
+    header += MapFacts._fields
+    smoothed = {
+        (one.dataset, one.label, one.beta, one.predictor, one.metric, width.smooth): width
+        for one in smoothings(rows)
+        for width in one.widths
+    }
+    tried = [(metric, smooth) for smooth in sorted({key[-1] for key in smoothed}) for metric in SMOOTHED]
+    header += [f"{part}{metric}_smooth_{smooth:g}_mean" for part in ("", "validation_") for metric, smooth in tried]
     header += [f"{metric}_{part}" for metric in own for part in ("mean", "sd", "ci_low", "ci_high", "n")]
     header += [f"validation_{metric}_mean" for metric in own]
     lines = []
@@ -73,11 +85,20 @@ def csv(rows: Sequence[Row]) -> str:
             versus = row.versus.get(metric)
             tested = versus.subjects.adjusted if versus and versus.subjects else None
             cells += [versus.verdict, versus.p, versus.seeds.adjusted, tested] if versus else [None] * 4
+        cells += [_joined(getattr(one, name) for one in row.maps) for name in MapFacts._fields]
+        named = (row.dataset, row.label, row.beta, row.predictor)
+        widths = [None if row.ensemble else smoothed.get((*named, *one)) for one in tried]
+        cells += [width and width.test.mean for width in widths] + [width and width.validation.mean for width in widths]
         for metric in own:
             cells += row.test.get(metric, NOTHING)
         cells += [row.validation.get(metric, NOTHING).mean for metric in own]
         lines.append(cells)
     return csv_text(header, lines)
+
+
+def _joined(values: Iterable[float | str | None]) -> str:
+    known = sorted({f"{one:g}" if isinstance(one, float) else one for one in values if one is not None})
+    return "|".join(known)
 
 
 def board_json(board: Board) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from leaderboard.board import Board
-from leaderboard.rows.aggregate import notes_of
+from leaderboard.rows.notes import notes_of
 
 from .sheets import BEST, PLAIN, TIED, VIEWS, Sheet, sheets
 from .tables import by_dataset, leaderboard_sheet, legend

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import NOTHING, Row
+from leaderboard.rows.smoothing import Smoothing
 from leaderboard.rows.views import AttributeRow, Curve, LesionSummary, SubjectSummary
 from leaderboard.statistics.paired import Paired
 
@@ -68,7 +69,10 @@ def _by_title(
 NAMED = ("model", "beta", "predictor")
 
 
-def _named(of: Row | SubjectSummary | AttributeRow | LesionSummary) -> tuple[str, str, str]:
+CHOSEN = {"validation": "chosen", "config": "fixed", "size": "by size"}
+
+
+def _named(of: Row | Smoothing | SubjectSummary | AttributeRow | LesionSummary) -> tuple[str, str, str]:
     return of.label, beta_text(of.beta), of.predictor
 
 
@@ -129,6 +133,28 @@ def _subjects(board: Board) -> list[Sheet]:
     header = (*NAMED, "mean", "95 % interval", "sd seeds", "sd subjects", "sd rest", "subjects")
     caption = "Mean over subjects of the seeds' mean; interval by bootstrap over subjects; sd: variance components."
     return _by_title("subjects", header, lines, caption)
+
+
+def _smoothing(board: Board) -> list[Sheet]:
+    """Width by row, a sheet per dataset, metric and set of widths."""
+    lines: dict[tuple[str, tuple[float, ...]], list[tuple[str, ...]]] = {}
+    for one in board.smoothing:
+        cells = (
+            f"{number(width.test.mean)} ({number(width.validation.mean)})"
+            + (f" {one.by and CHOSEN[one.by]}" if width.chosen else "")
+            + (f" {width.chosen}/{one.runs}" if 0 < width.chosen < one.runs else "")
+            for width in one.widths
+        )
+        key = f"{one.dataset}: {COLUMNS[one.metric]} over smoothing", tuple(width.smooth for width in one.widths)
+        lines.setdefault(key, []).append((*_named(one), *cells))
+    caption = (
+        "Mean over seeds on test (on validation), the Gaussian's standard deviation in pixels above. chosen: the highest AP on "
+        "validation, in so many of the runs; fixed: by the config; by size: no validation image is anomalous."
+    )
+    return [
+        Sheet("smoothing", title, (*NAMED, *(f"{width:g} px" for width in widths)), rows, caption)
+        for (title, widths), rows in lines.items()
+    ]
 
 
 def _versus(board: Board) -> list[Sheet]:
@@ -230,6 +256,7 @@ VIEWS: dict[str, Callable[[Board], list[Sheet]]] = {
     "chosen": _chosen,
     "ranks": _ranks,
     "domains": _domains,
+    "smoothing": _smoothing,
     "versus": _versus,
     "subjects": _subjects,
     "attributes": _attributes,

@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.rows.aggregate import notes_of
+from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
 
 from .sheets import BEST, PLAIN, TIED, Sheet
 from .terminal import bare_table, natural_width
-from .texts import COLUMNS, cell, plain
+from .texts import COLUMNS, UNDEFINED, cell, plain
 
-NAMES = ("model", "beta", "predictor")  # before the metrics in a header; n/N comes after them
+NAMES = ("model", "beta", "predictor")  # before smooth, sign and the metrics in a header; n/N comes after them
 LEGEND = (
     "All metrics count foreground pixels only; mean ± sd over seeds (no ± for a single seed, – where undefined); "
     "bold is a column's best mean.",
@@ -32,6 +32,13 @@ NOT_WORSE = (
 )
 UNTESTED = "Too few seeds to test which rows are worse than the best; more (seed=range(5)) would tell."
 ENSEMBLES = "of k: one map made from those of k seeds."
+SMOOTHING = (
+    "smooth: standard deviation of the Gaussian over a row's maps, of several seeds from the least to the most. It has the "
+    "highest AP on validation images, whose labels this uses; fixed: the config says so; by size: 1/32 of the image's shorter "
+    "side, as no validation image is anomalous. The view smoothing has the others."
+)
+SIGNS = "sign: whether brighter (+) or darker (−) than expected is anomalous, and who says so; – where the sign does not count."
+CHOSEN_BY = {"validation": "", "config": " fixed", "size": " by size"}
 
 
 @dataclass(frozen=True)
@@ -111,18 +118,41 @@ def legend(rows: Sequence[Row], tied: str) -> list[str]:
         lines.insert(1, NOT_WORSE.format(tied))
     elif verdicts and "worse" not in verdicts and "undecided" in verdicts:
         lines.insert(1, UNTESTED)
-    return lines + ([ENSEMBLES] if any(row.ensemble for row in rows) else [])
+    lines += [ENSEMBLES] if any(row.ensemble for row in rows) else []
+    lines += [SMOOTHING] if any(row.maps for row in rows) else []
+    return lines + ([SIGNS, *knowledge(rows)] if any(map(sign_text, rows)) else [])
+
+
+def smooth_text(row: Row) -> str:
+    """The widths of smoothing over the seeds, and what else than validation chose them."""
+    if not row.maps:
+        return UNDEFINED
+    widths, grounds = [one.smooth for one in row.maps], {one.smooth_by for one in row.maps}
+    low, high = min(widths), max(widths)
+    return f"{low:g}{'' if low == high else f'–{high:g}'} px{CHOSEN_BY[grounds.pop()] if len(grounds) == 1 else ''}"
+
+
+def sign_text(row: Row) -> str:
+    """The sign of a row's maps over the seeds and who says so; of ensembles, who says so of members; empty without any."""
+    signs = {one.sign for one in row.maps} - {None}
+    if not signs:
+        return f"members: {', '.join(grounds_of(row))}" if grounds_of(row) else ""
+    sign = "±" if len(signs) > 1 else {"positive": "+", "negative": "−"}[signs.pop() or ""]
+    return f"{sign} {', '.join(sorted({one.sign_by for one in row.maps if one.sign_by}))}".rstrip()
 
 
 def leaderboard_sheet(dataset: str, rows: Sequence[Row]) -> Sheet:
     """The table of a dataset, a section per model and beta; `rows` are all of the dataset's, in any order."""
     columns, best, lines, marks = columns_of(rows), best_values(rows), [], []
+    about = {"smooth": smooth_text} if any(row.maps for row in rows) else {}
+    about |= {"sign": lambda row: sign_text(row) or UNDEFINED} if any(map(sign_text, rows)) else {}
     for row in rows:
         cells = (cell(row.test.get(metric, NOTHING), row.n) for metric in columns)
-        lines.append((row.label, beta_text(row.beta), row.predictor, *cells, row.count))
+        names = (row.label, beta_text(row.beta), row.predictor, *(text(row) for text in about.values()))
+        lines.append((*names, *cells, row.count))
         signs = (BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in columns)
-        marks.append(f"{PLAIN * len(NAMES)}{''.join(signs)}{PLAIN}")
-    return Sheet("leaderboard", dataset, (*NAMES, *columns.values(), "n/N"), lines, marks=marks, sections=2)
+        marks.append(f"{PLAIN * len(names)}{''.join(signs)}{PLAIN}")
+    return Sheet("leaderboard", dataset, (*NAMES, *about, *columns.values(), "n/N"), lines, marks=marks, sections=2)
 
 
 def print_tables(rows: Sequence[Row], console: Console) -> None:
@@ -141,7 +171,7 @@ def print_tables(rows: Sequence[Row], console: Console) -> None:
 
 def _fitting(sheet: Sheet, console: Console) -> list[Table]:
     tables: list[Table] = []
-    metrics = range(len(NAMES), len(sheet.header) - 1)
+    metrics = range(_named(sheet), len(sheet.header) - 1)
     for size, style in product(dict.fromkeys((len(metrics), *PARTS)), STYLES):
         tables = [_table(sheet, metrics[start : start + size], style) for start in range(0, len(metrics), size)]
         for table in tables:
@@ -151,12 +181,17 @@ def _fitting(sheet: Sheet, console: Console) -> list[Table]:
     return tables
 
 
+def _named(sheet: Sheet) -> int:
+    """How many columns stand before the metrics."""
+    return sheet.header.index(COLUMNS["auroc"])
+
+
 def _table(sheet: Sheet, metrics: range, style: Style) -> Table:
     """The names, some metrics and n/N; the first part has the title."""
-    columns = (*range(len(NAMES)), *metrics, len(sheet.header) - 1)
-    title = sheet.title if metrics.start == len(NAMES) else ""
+    columns = (*range(_named(sheet)), *metrics, len(sheet.header) - 1)
+    title = sheet.title if metrics.start == _named(sheet) else ""
     names = [style.header(sheet.header[column]) for column in columns]
-    table = bare_table(names, ("model", "predictor"), title, style.gap)
+    table = bare_table(names, ("model", "predictor", "smooth", "sign"), title, style.gap)
     for column in table.columns:
         column.max_width = None if column.no_wrap else style.name_width
     for begins, row, marks in sheet.lines(range(len(sheet.rows))):

@@ -12,6 +12,19 @@ def _measure(value: float | None) -> dict[str, float | None]:
     return {"value": value, "low": value, "high": value}
 
 
+def map_choice(smooth: float, by: str = "validation", best: float = 0.5, **sign: str | None) -> dict[str, Any]:
+    """The `map` of a predictor measured at 0, 1 and 2 px: each pixel from the chosen width takes 0.1 from `best`."""
+
+    def at(width: float) -> dict[str, Any]:
+        value = best - abs(width - smooth) / 10
+        test, validation = (
+            dict.fromkeys(("auroc", "ap", "dice_oracle", "aupro"), value + more) for more in (0.0, 0.01)
+        )
+        return {"smooth": width, "test": test, "validation": validation}
+
+    return {"smooth": smooth, "smooth_by": by, "tried": [at(0.0), at(1.0), at(2.0)], **sign}
+
+
 def _predictor(given: float | dict[str, Any] | None) -> dict[str, Any]:
     """From the value of all metrics, or a dict of `value`, `validation`, `subjects` (dice and AP of each) and other fields."""
     given = dict(given) if isinstance(given, dict) else {"value": given}

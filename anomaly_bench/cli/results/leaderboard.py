@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 ABOUT = "tables, views and figures of the results in a folder"
 EXAMPLE = "runs --view beta --html report.html"
 VIEWS = (
-    "reported", "beta", "chosen", "ranks", "domains", "versus", "subjects", "attributes", "lesions", "speed", "claims",
+    "reported", "beta", "chosen", "ranks", "domains", "smoothing", "versus",
+    "subjects", "attributes", "lesions", "speed", "claims",
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ABOUT = "how the runs of a sweep stand, and the time that is left"
 EXAMPLE = "runs --watch"
 LISTED = ("running", "queued", "failed")
+NAMED = 6  # undertrained runs
 WATCH = 2.0  # seconds between two looks
 
 
@@ -96,6 +97,7 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
     for key, count in counts.items():
         table.add_row(*map(escape, key), *(str(count[state] or "") for state in shown))
     lines = [f"{one.state}: {_title(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
+    lines += _undertrained(found, differs)
     lines += _remarks(found, max(1, _count(found, "running")), out)
     return Group(table, *map(escape, lines)), _count(found, "done") + _count(found, "failed") == len(found)
 
@@ -113,6 +115,19 @@ def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], j
     for one in found:
         table.add_row(escape(_title(one.run, differs)), one.state, escape(one.detail))
     return Group(table, *map(escape, _remarks(found, jobs, out)))
+
+
+def _undertrained(found: Sequence[Standing], differs: Mapping[str, str]) -> list[str]:
+    """Which finished runs might have gone on, at most NAMED of them by name."""
+    titles = [_title(one.run, differs) for one in found if one.finished is not None and one.finished.undertrained]
+    if not titles:
+        return []
+    more = f" and {len(titles) - NAMED} more" if len(titles) > NAMED else ""
+    done = _count(found, "done")
+    return [
+        f"{len(titles)} of {done} finished runs have their best epoch last, train longer (trainer.max_epochs): "
+        f"{', '.join(titles[:NAMED])}{more}"
+    ]
 
 
 def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:

@@ -114,18 +114,41 @@ function domainLayout(entry, narrow) {
 }
 
 /** An axis around these means: an interval of few seeds is often so wide that nothing else could be seen. */
-function around(means) {
+function around(means, share = 0.3) {
   const known = means.filter((mean) => mean !== null);
   const [low, high] = [Math.min(...known), Math.max(...known)];
-  const room = 0.3 * (high - low) || 0.05;
+  const room = share * (high - low) || 0.05;
   return [low - room, high + room];
+}
+
+const SEED_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
+
+function trainingTraces(entry) {
+  return entry.curves.map((curve, at) => {
+    const color = SEED_COLOURS[at % SEED_COLOURS.length];
+    const nearest = curve.best === null ? null : curve.points.reduce((a, b) => (Math.abs(b[0] - curve.best) < Math.abs(a[0] - curve.best) ? b : a));
+    return {
+      name: literal(curve.name), x: curve.points.map((point) => point[0]), y: curve.points.map((point) => point[1]), mode: "lines+markers", line: { color, width: 1.5 },
+      marker: { color, symbol: "star", size: curve.points.map((point) => (point === nearest ? 13 : 0.1)) },
+      hovertemplate: `epoch %{x}: %{y:.5~g}${curve.best === null ? "" : `, best epoch ${curve.best}`}<extra>%{fullData.name}</extra>`,
+    };
+  });
+}
+
+/** Without the steep start, beside which nothing of the rest could be seen. */
+function trainingLayout(entry) {
+  const values = entry.curves.flatMap((curve) => curve.points.slice(Math.floor(curve.points.length / 10)).map((point) => point[1]));
+  return { xaxis: { title: { text: "epoch" } }, yaxis: { title: { text: entry.metric }, range: around(values, 0.08) } };
 }
 
 const KINDS = {
   beta: { traces: betaTraces, layout: betaLayout, says: "A line per predictor, best first; bands are 95 % intervals over seeds. Click a name to hide or show it, double-click the plot to see it all." },
   time: { traces: timeTraces, layout: timeLayout, says: "Each predictor at the setting chosen on validation; bars are 95 % intervals over seeds. Up and left is better." },
   domains: { traces: domainTraces, layout: domainLayout, says: "Mean ± sd over datasets, each at the setting chosen on validation; n/N datasets on hovering." },
+  training: { traces: trainingTraces, layout: trainingLayout, says: "A curve per seed; the star is the best epoch, by the ELBO of normal validation images. Where it is the last one, a longer training may give more." },
 };
+
+const WHERE = { beta: "Dataset, model", training: "Setting" };
 
 /** Draw one plot of a kind for the current theme and width. */
 function drawPlot(place, kind, entry) {
@@ -160,7 +183,7 @@ function mountPlot(host) {
     place.hidden = !entry;
     empty.hidden = Boolean(entry);
     if (!entry) return;
-    place.setAttribute("aria-label", `${title}: ${entry.metric} ${entry.where}. The table of the same name under Views has its numbers.`);
+    place.setAttribute("aria-label", `${title}: ${entry.metric} ${entry.where}.${kind === "training" ? "" : " The table of the same name under Views has its numbers."}`);
     drawPlot(place, kind, entry);
   };
   const choose = (key, texts) => (at) => {
@@ -168,7 +191,7 @@ function mountPlot(host) {
     draw();
   };
   const bar = make("div", { class: "toolbar" });
-  if (places.length > 1) bar.append(picker(kind === "beta" ? "Dataset, model" : "Dataset", places, choose("where", places)));
+  if (places.length > 1) bar.append(picker(WHERE[kind] ?? "Dataset", places, choose("where", places)));
   if (metrics.length > 1) bar.append(picker("Metric", metrics, choose("metric", metrics)));
   host.append(bar, place, empty, says);
   draw();

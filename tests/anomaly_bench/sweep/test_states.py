@@ -35,10 +35,10 @@ def planned(seed, dataset="a", setting="s"):
     )
 
 
-def finish(out, run, fit, localize, source="x"):
+def finish(out, run, fit, localize, source="x", **training):
     (out / run.folder).mkdir()
     provenance = {"durations": {"fit": fit, "localize": localize}, "source_digest": source}
-    (out / run.folder / "result.json").write_text(json.dumps({"provenance": provenance}))
+    (out / run.folder / "result.json").write_text(json.dumps({"provenance": provenance, **training}))
 
 
 def save(out, run, seconds, fitted=False):
@@ -86,6 +86,18 @@ def test_status_tells_of_results_of_other_code_and_of_what_to_do(cli, tmp_path):
     assert "does the failed runs again" in text
     assert not overview(runs, tmp_path, {})[1]
     assert overview(runs[:2], tmp_path, {})[1]
+
+
+def test_status_names_runs_whose_best_epoch_was_their_last(cli, tmp_path):
+    runs = [planned(seed) for seed in range(3)]
+    write_sweep(Sweep(runs=runs), tmp_path, "one")
+    for run, best in zip(runs, (5, 9, 9), strict=True):
+        finish(tmp_path, run, 60.0, 30.0, training={"epochs": 9, "best_epoch": best})
+    text = " ".join(cli("status", str(tmp_path))[1].split())
+    assert (
+        "2 of 3 finished runs have their best epoch last, train longer (trainer.max_epochs): a vae beta=1 seed=1, a vae"
+        in text
+    )
 
 
 def test_settings_alike_are_told_apart_by_the_keys_that_differ_and_no_others():

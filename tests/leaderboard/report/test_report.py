@@ -18,6 +18,7 @@ from leaderboard.board import build
 from leaderboard.record import PANEL
 from leaderboard.report import gallery, html_report, page, table
 from leaderboard.report.gallery import galleries
+from leaderboard.report.plots import plot_data
 from leaderboard.report.problems import problems
 from leaderboard.report.provenance import provenance_tables
 from leaderboard.report.table import cut, leaderboards, of_sheet, view_tables
@@ -150,6 +151,22 @@ def test_long_tables_are_cut_and_say_so():
 )  # fmt: skip
 def test_kinds_of_columns(name, values, kind):
     assert table._kind(name, values) == kind
+
+
+def test_each_seeds_training_is_drawn_thinned_with_its_best_epoch(make_run):
+    epochs = list(range(1, 201))
+    curve = {"epoch": epochs, "val/elbo": [None, *(-1.0 / at for at in epochs[1:])], "train/rec": epochs}
+    runs = [make_run(seed, curve=curve, training={"epochs": 200, "best_epoch": 200 - seed}) for seed in range(2)]
+    runs += [make_run(0, dataset="older", setting_id="o")]
+    (entry,) = plot_data(build(Collection(runs)))["training"]
+    assert (entry["where"], entry["metric"]) == ("tiny, vae, beta 1", "val/elbo")
+    assert [(curve["name"], curve["best"], len(curve["points"])) for curve in entry["curves"]] == [
+        ("seed 0", 200, 60),
+        ("seed 1", 199, 60),
+    ]
+    points = entry["curves"][0]["points"]
+    assert (points[0], points[-1]) == ([2, -0.5], [200, -0.005])
+    assert 'data-plot="training"' in html_report(build(Collection(runs)))
 
 
 def test_provenance_names_versions_digests_dates_and_what_settings_differ_in(board):

@@ -2,15 +2,19 @@
 
 import csv as csv_module
 import io
+import json
 import re
 
 import pytest
 from rich.console import Console
+from small_results import map_choice
 
+from leaderboard.board import build
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.row import Row
-from leaderboard.show.exports import csv, markdown
+from leaderboard.show.exports import board_json, board_markdown, csv, markdown
+from leaderboard.show.sheets import sheets
 from leaderboard.show.tables import LEGEND, print_tables
 
 PREDICTORS = ("reconstruction_l1", "grad_kl", "ensemble_probit")
@@ -131,3 +135,77 @@ def test_csv_has_every_number_in_full(rows):
                 assert line[f"{metric}_{part}"] == ("" if value is None else repr(value))
         mean = row.validation["dice"].mean
         assert line["validation_dice_mean"] == ("" if mean is None else repr(mean))
+
+
+def test_the_table_says_how_much_was_smoothed_and_who_knew_the_sign(make_run):
+    searched = {"members": ["a", "c"], "how": "mean", "ap": 0.1, "pixels": 9, "anomalous_pixels": 3, "tried": 2}
+
+    def predictors(seed):
+        return {
+            "a": {"value": 0.9, "map": map_choice(1.0 + seed)},
+            "b": {"value": 0.8, "map": map_choice(0.5, "config")},
+            "c": {"value": 0.7, "map": map_choice(2.0, "size", sign="negative", sign_by="dataset")},
+            "d": {"value": 0.6, "map": map_choice(2.0, sign=("positive", "negative")[seed], sign_by="validation")},
+            "e": {
+                "value": 0.5,
+                "choice": searched,
+            },
+        }
+
+    rows = aggregate(Collection([make_run(seed, predictors(seed)) for seed in range(2)]))
+    lines = markdown(rows).splitlines()
+    assert lines[2].startswith("| model | beta | predictor | smooth | sign | pixel AUROC |")
+    assert [line.split(" | ")[2:5] for line in lines[4:9]] == [
+        ["a", "1–2 px", "–"],
+        ["b", "0.5 px fixed", "–"],
+        ["c", "2 px by size", "− dataset"],
+        ["d", "2 px", "± validation"],
+        ["e", "–", "members: dataset"],
+    ]
+    text = " ".join("\n".join(lines).split())
+    assert "smooth: standard deviation of the Gaussian over a row's maps" in text
+    assert "(dataset.polarity), for c, e. Other rows do not know it." in text
+    assert "chosen with the labels of validation images, for d." in text
+    for width in (200, 120, 80, 40):
+        assert "1–2" in printed(rows, width)
+    assert "± valid" in " ".join(printed(rows, 120).split())
+
+
+def test_without_choices_nothing_is_said_of_them(rows):
+    text = markdown(rows)
+    assert "smooth" not in text
+    assert "sign" not in text.replace("signs", "")
+
+
+def test_the_csv_has_the_choices_and_a_column_for_each_width(make_run):
+    chosen = [
+        map_choice(1.0, sign="positive", sign_by="validation"),
+        map_choice(2.0, sign="negative", sign_by="validation"),
+    ]
+    runs = [make_run(seed, {"a": {"map": choice}, "b": 0.2}) for seed, choice in enumerate(chosen)]
+    found = {row["predictor"]: row for row in csv_module.DictReader(io.StringIO(csv(aggregate(Collection(runs)))))}
+    about = ("smooth", "smooth_by", "sign", "sign_by")
+    assert [found["a"][key] for key in about] == ["1|2", "validation", "negative|positive", "validation"]
+    assert float(found["a"]["ap_smooth_0_mean"]) == pytest.approx(0.35)
+    assert float(found["a"]["validation_aupro_smooth_2_mean"]) == pytest.approx(0.46)
+    assert [found["b"][key] for key in (*about, "ap_smooth_0_mean")] == [""] * 5
+
+
+def test_the_view_of_smoothing_marks_what_was_chosen_with_validation_beside_test(make_run):
+    chosen = {"a": [1.0, 2.0], "b": [0.0, 0.0]}
+    kinds = {"a": "validation", "b": "config"}
+    runs = [
+        make_run(seed, {name: {"map": map_choice(widths[seed], kinds[name])} for name, widths in chosen.items()})
+        for seed in range(2)
+    ]
+    board = build(Collection(runs))
+    found = {sheet.title: sheet for sheet in sheets(board, ["smoothing"])}
+    assert list(found) == [f"tiny: {name} over smoothing" for name in ("pixel AUROC", "AP", "dice_oracle", "AUPRO")]
+    sheet = found["tiny: AP over smoothing"]
+    assert sheet.header == ("model", "beta", "predictor", "0 px", "1 px", "2 px")
+    assert {row[2]: row[3:] for row in sheet.rows} == {
+        "a": ("0.350 (0.360)", "0.450 (0.460) chosen 1/2", "0.450 (0.460) chosen 1/2"),
+        "b": ("0.500 (0.510) fixed", "0.400 (0.410)", "0.300 (0.310)"),
+    }
+    assert "0.450 (0.460) chosen 1/2" in board_markdown(board)
+    assert json.loads(board_json(board))["smoothing"][0]["widths"][1]["chosen"] in (1, 0)
