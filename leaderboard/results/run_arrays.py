@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 DIGESTS = ("data_fingerprint", "split_digest", "source_digest")
 PAIRED = ("dice", "ap")
 SMOOTHED = ("auroc", "ap", "dice_oracle", "aupro")  # what is measured at every width of smoothing
-CURVES = ("train/loss", "val/elbo")
+CURVES = ("val/elbo", "train/loss")
 
 
 class MapFacts(NamedTuple):

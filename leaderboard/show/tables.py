@@ -38,6 +38,7 @@ SMOOTHING = (
     "side, as no validation image is anomalous. The view smoothing has the others."
 )
 SIGNS = "sign: whether brighter (+) or darker (−) than expected is anomalous, and who says so; – where the sign does not count."
+FOLDED = {"smooth": 7, "sign": 10}  # letters to which these fold where a table is narrow
 CHOSEN_BY = {"validation": "", "config": " fixed", "size": " by size"}
 
 
@@ -133,10 +134,10 @@ def smooth_text(row: Row) -> str:
 
 
 def sign_text(row: Row) -> str:
-    """The sign of a row's maps over the seeds and who says so; of ensembles, who says so of members; empty without any."""
+    """The sign of a row's maps over the seeds and who says so; `members` if an ensemble's know theirs; empty without any."""
     signs = {one.sign for one in row.maps} - {None}
     if not signs:
-        return f"members: {', '.join(grounds_of(row))}" if grounds_of(row) else ""
+        return "members" if grounds_of(row) else ""
     sign = "±" if len(signs) > 1 else {"positive": "+", "negative": "−"}[signs.pop() or ""]
     return f"{sign} {', '.join(sorted({one.sign_by for one in row.maps if one.sign_by}))}".rstrip()
 
@@ -193,7 +194,8 @@ def _table(sheet: Sheet, metrics: range, style: Style) -> Table:
     names = [style.header(sheet.header[column]) for column in columns]
     table = bare_table(names, ("model", "predictor", "smooth", "sign"), title, style.gap)
     for column in table.columns:
-        column.max_width = None if column.no_wrap else style.name_width
+        if not column.no_wrap and style.name_width:
+            column.max_width = FOLDED.get(str(column.header), style.name_width)
     for begins, row, marks in sheet.lines(range(len(sheet.rows))):
         if begins:
             table.add_section()

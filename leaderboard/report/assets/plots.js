@@ -124,14 +124,17 @@ function around(means, share = 0.3) {
 const SEED_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 
 function trainingTraces(entry) {
-  return entry.curves.map((curve, at) => {
+  return entry.curves.flatMap((curve, at) => {
     const color = SEED_COLOURS[at % SEED_COLOURS.length];
-    const nearest = curve.best === null ? null : curve.points.reduce((a, b) => (Math.abs(b[0] - curve.best) < Math.abs(a[0] - curve.best) ? b : a));
-    return {
-      name: literal(curve.name), x: curve.points.map((point) => point[0]), y: curve.points.map((point) => point[1]), mode: "lines+markers", line: { color, width: 1.5 },
-      marker: { color, symbol: "star", size: curve.points.map((point) => (point === nearest ? 13 : 0.1)) },
-      hovertemplate: `epoch %{x}: %{y:.5~g}${curve.best === null ? "" : `, best epoch ${curve.best}`}<extra>%{fullData.name}</extra>`,
+    const shared = { name: literal(curve.name), legendgroup: String(at) };
+    const line = {
+      ...shared, x: curve.points.map((point) => point[0]), y: curve.points.map((point) => point[1]), mode: "lines", line: { color, width: 1.5 },
+      hovertemplate: "epoch %{x}: %{y:.5~g}<extra>%{fullData.name}</extra>",
     };
+    if (curve.best === null) return [line];
+    const [x, y] = curve.points.reduce((a, b) => (Math.abs(b[0] - curve.best) < Math.abs(a[0] - curve.best) ? b : a));
+    const star = { ...shared, x: [x], y: [y], mode: "markers", marker: { color, symbol: "star", size: 13 }, showlegend: false, hovertemplate: `best epoch ${curve.best}: %{y:.5~g}<extra>%{fullData.name}</extra>` };
+    return [line, star];
   });
 }
 

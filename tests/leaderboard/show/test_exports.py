@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 from markdown_it import MarkdownIt
+from small_results import map_choice
 
 from leaderboard.board import build
 from leaderboard.json_file import ResultError
@@ -35,6 +36,7 @@ def board(make_sweep):
     fields = {
         "groups": {"sex": {"f": {"ap": {"value": 0.5, "low": 0.5, "high": 0.5}}}},
         "lesions": [{"smallest": 1, "largest": 9, "lesions": 4, "detected": 3}],
+        "map": map_choice(1.0, sign="negative", sign_by="dataset"),
     }
     runs = make_sweep(levels, ["open_ms", "d1", "d2", "d3", "d4", "d5"], **fields)
     return build(

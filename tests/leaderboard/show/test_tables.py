@@ -160,7 +160,7 @@ def test_the_table_says_how_much_was_smoothed_and_who_knew_the_sign(make_run):
         ["b", "0.5 px fixed", "–"],
         ["c", "2 px by size", "− dataset"],
         ["d", "2 px", "± validation"],
-        ["e", "–", "members: dataset"],
+        ["e", "–", "members"],
     ]
     text = " ".join("\n".join(lines).split())
     assert "smooth: standard deviation of the Gaussian over a row's maps" in text
