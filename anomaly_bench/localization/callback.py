@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from anomaly_bench.base.bars import bar
@@ -25,6 +26,7 @@ from anomaly_bench.models import VAE
 from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.pictures.panels import Calibrated, Sample, draw_model, draw_panels, samples_of
 from anomaly_bench.predictors.ensemble import TimedMap
+from anomaly_bench.predictors.possible import possible
 from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
@@ -83,6 +85,7 @@ class LocalizationCallback(pl.Callback):
     ) -> None:
         self.suite, self.config, self.advance = suite_of(predictors), config or LocalizationConfig(), advance
         check_part(self.config, "localization")
+        self._given_suite = self.suite
         self.validation = Validation(Learned(), {})
         self.tallies: dict[str, Tally] = {}
         self.samples: list[Sample] = []
@@ -149,7 +152,9 @@ class LocalizationCallback(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Raises ConfigError if another callback of the trainer logs rows of the same names, and for half a precision."""
-        vae_of(pl_module)
+        self.suite, left_out = possible(self._given_suite, vae_of(pl_module))
+        if left_out:
+            rank_zero_warn("; ".join(f"{name} is left out: {why}" for name, why in left_out.items()))
         if str(trainer.precision) in ("bf16-true", "16-true"):
             mixed = str(trainer.precision).replace("true", "mixed")
             raise ConfigError(f"precision={trainer.precision}: maps need float32; {mixed} trains as quickly")

@@ -18,6 +18,7 @@ from anomaly_bench.models.vae import image_of
 from anomaly_bench.predictors.base import width_by_size
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.evidence import Evidence, frozen
+from anomaly_bench.predictors.possible import possible
 from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import SubsetChoice
@@ -71,7 +72,8 @@ class Localizer:
         """
         folder = Path(run_folder).expanduser()
         result, names = result_of(folder), [predictors] if isinstance(predictors, str) else predictors
-        localizer = cls(load_model(folder).to(device), load_suite(folder, result, names))
+        model = load_model(folder).to(device)
+        localizer = cls(model, possible(load_suite(folder, result, names), model)[0])
         localizer.learned = Learned.read(folder / LEARNED_FILE)
         localizer.suite = finished_as(localizer.suite, localizer.learned.finishing)
         return localizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import load
+from anomaly_bench.models.vae import VAE
 from data_modules.base.errors import did_you_mean
 
 from .evidence import Evidence
 from .filters import eroded, gaussian_smooth, lowered_outside, median_filter, min_pool
 
 REGISTER: dict[str, type[Any]] = {}
+NO_KL = "an autoencoder has no KL divergence, and so no gradient of one; a VAE has (model=vae, model=beta_vae)"
 SIGNS = ("positive", "negative", "signed")
 SMOOTHED_SHARE = 1 / 32  # of an image's shorter side: 2 pixels of 64
 T = TypeVar("T")
@@ -83,6 +85,14 @@ class Predictor(ABC):
         None for all other maps. A class that has signs has them in its field `error`.
         """
         return None
+
+    def says_nothing(self, model: VAE) -> str:
+        """Why every pixel gets the same score with this model; empty if it does not."""
+        return ""
+
+    def simplified(self, model: VAE) -> Predictor:
+        """The simplest predictor whose maps rank as this one's with this model."""
+        return self if model.variational else replace(self, latent_samples=0)
 
     @property
     def cheap(self) -> bool:

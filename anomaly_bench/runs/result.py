@@ -44,6 +44,7 @@ def make_result(
     model: VAE,
     training: dict[str, float | int | None],
     predictors: dict[str, PredictorResult],
+    left_out: dict[str, str],
     durations: dict[str, float],
 ) -> RunResult:
     """The record of a run. `beta` is the raw weight of the KL term, `beta_normalised` that times latent / input size."""
@@ -62,6 +63,7 @@ def make_result(
         training=training,
         pixels=PIXELS,
         predictors=predictors,
+        left_out=left_out,
     )
 
 

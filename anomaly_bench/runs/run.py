@@ -17,11 +17,10 @@ from anomaly_bench.config.load import to_yaml
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization import LocalizationCallback
 from anomaly_bench.localization.learned import LEARNED_FILE
-from anomaly_bench.localization.search import check_searches
 from anomaly_bench.localization.trained import CONFIG_FILE, MODEL_FILE
 from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
-from anomaly_bench.predictors import Suite, build_suite
+from anomaly_bench.predictors import Suite
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, CheckpointNote
 from anomaly_bench.runs.training.checkpoints import FITTED, Saver, usable
 from anomaly_bench.runs.training.ddp import train_over_devices
@@ -38,6 +37,7 @@ from leaderboard.record import RESULT_FILE, RunResult, read_result, write_result
 from .data import build_data, with_loaders_of
 from .identity import definition_of, name_run, setting_of
 from .result import described, make_result
+from .suite import suite_of_run, told
 
 
 def run(
@@ -57,10 +57,9 @@ def run(
         pl.seed_everything(config.seed, workers=True, verbose=False)
         timer = Timer()
         data = build_data(config, reporter) if data is None else with_loaders_of(config, data)
-        suite = build_suite(config.predictors)
         own_metrics(config.localization.metrics)
-        check_searches(suite, data)
         model = build_model(config.model, data.image_shape)
+        suite, left_out = suite_of_run(config, model, data)
         definition = definition_of(config, suite)
         identity = name_run(config, setting_of(config, definition, data))
         if planned not in (None, identity):
@@ -68,6 +67,8 @@ def run(
         folder = Path(config.out).expanduser() / identity.folder
         if (folder / RESULT_FILE).exists():
             return read_result(folder / RESULT_FILE)
+        if left_out:
+            reporter.say(told(left_out))
         checkpoint = start_folder(folder, config, data, identity.run_id, reporter)
         report = ReportCallback(reporter, localized_batches(config, data, suite))
         localization = LocalizationCallback(suite, config.localization, report.validated)
@@ -89,7 +90,7 @@ def run(
             training |= localization.surroundings.means()
             with timer("measure"):
                 results = localization.results()
-            result = make_result(config, definition, identity, data, model, training, results, timer.seconds)
+            result = make_result(config, definition, identity, data, model, training, results, left_out, timer.seconds)
             write_result(result, folder / RESULT_FILE)
             log_results(trackers(loggers), result, localization)
         for left in (NOTE, FITTED):

@@ -19,12 +19,12 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import CACHE, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalConfig, RunConfig, SlurmConfig
-from anomaly_bench.localization.search import check_searches
 from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.runs.data import build_data, with_loaders_of
 from anomaly_bench.runs.identity import definition_of, device_kind, name_run, setting_of
+from anomaly_bench.runs.suite import suite_of_run
 from anomaly_bench.runs.training.ddp import shared
 from anomaly_bench.runs.training.quiet import quiet
 from data_modules.base.digests import usable_cpus
@@ -75,7 +75,7 @@ def plan_alone(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
 
 def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Reporter) -> tuple[str, float]:
     """The id of the config's setting and its beta, if the run can be done; its data are prepared if they are not yet."""
-    suite = build_suite(config.predictors)
+    build_suite(config.predictors)  # what is wrong in the config is said before data are prepared
     own_metrics(config.localization.metrics)
     elsewhere = isinstance(config.engine, SlurmConfig) and config.jobs > 0
     trainer = config.trainer
@@ -90,9 +90,9 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
                 f"trainer.devices={trainer.devices}: expected at most a process for each of {usable_cpus()} CPUs"
             )
         shared(with_loaders_of(config, data[key]).train_dataloader(), 0, trainer.devices)
-    check_searches(suite, data[key])
     with single_threaded():  # threads that wait for each other are slow on a machine that does other work
         model = build_model(config.model, data[key].image_shape)
+    suite, _ = suite_of_run(config, model, data[key])
     return setting_of(config, definition_of(config, suite), data[key]), model.beta
 
 

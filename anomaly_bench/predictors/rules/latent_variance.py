@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.models.vae import VAE
 from anomaly_bench.predictors.base import Predictor, channel_mean, register
 from anomaly_bench.predictors.evidence import Evidence
 
@@ -36,6 +37,13 @@ class LatentVariance(Predictor):
         super().__post_init__()
         if self.samples < 2:
             raise ConfigError(f"samples={self.samples}: expected at least 2, as of one there is no variance")
+
+    def says_nothing(self, model: VAE) -> str:
+        return (
+            ""
+            if model.variational
+            else "an autoencoder has no posterior to sample; a VAE has (model=vae, model=beta_vae)"
+        )
 
     def score(self, evidence: Evidence) -> Tensor:
         mean = torch.zeros_like(evidence.image)

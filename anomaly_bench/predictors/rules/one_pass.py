@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.predictors.base import SIGNS, Predictor, channel_mean, mean_of, one_of, register
+from anomaly_bench.models.vae import VAE
+from anomaly_bench.predictors.base import NO_KL, SIGNS, Predictor, channel_mean, mean_of, one_of, register
 from anomaly_bench.predictors.evidence import Evidence
 from anomaly_bench.predictors.filters import ssim_map
 
@@ -72,6 +74,11 @@ class Reconstruction(Difference):
 
     errors: ClassVar[tuple[str, ...]] = ("l1", "l2", "ssim", "weighted", *SIGNS)
 
+    def simplified(self, model: VAE) -> Predictor:
+        """With one variance for all pixels, `weighted` is l2 up to a factor."""
+        weighted = self.error == "weighted" and one_variance(model)
+        return super(Reconstruction, replace(self, error="l2") if weighted else self).simplified(model)
+
     def score(self, evidence: Evidence) -> Tensor:
         if self.error == "weighted":
             return channel_mean(evidence.error.square().div_(evidence.variance))
@@ -101,6 +108,14 @@ class Gradient(Predictor):
         super().__post_init__()
         one_of("of", self.of, ("rec", "kl", "elbo"))
         one_of("average_of", self.average_of, ("signed", "size"))
+
+    def says_nothing(self, model: VAE) -> str:
+        return NO_KL if self.of == "kl" and not model.variational else ""
+
+    def simplified(self, model: VAE) -> Predictor:
+        """Where beta is 0, as of an autoencoder, the ELBO's gradient is that of rec."""
+        rec = self.of == "elbo" and model.beta == 0
+        return super(Gradient, replace(self, of="rec") if rec else self).simplified(model)
 
     def score(self, evidence: Evidence) -> Tensor:
         return channel_mean(self._gradient(evidence).abs())
@@ -148,6 +163,9 @@ class Combination(Predictor):
     def signed(self) -> str | None:
         return self.error if self.error in SIGNS else None
 
+    def says_nothing(self, model: VAE) -> str:
+        return "" if model.variational else NO_KL
+
     def score(self, evidence: Evidence) -> Tensor:
         if self.signed:
             return channel_mean((evidence.image - evidence.reconstruction) * evidence.grad_kl.abs())
@@ -155,6 +173,13 @@ class Combination(Predictor):
             return channel_mean((evidence.error * evidence.grad_kl).abs_())
         error, gradient = channel_mean(evidence.error), channel_mean(evidence.grad_kl.abs())
         return to_unit(error, evidence.foreground) + self.weight * to_unit(gradient, evidence.foreground)
+
+
+def one_variance(model: VAE) -> bool:
+    """Whether the model's p(x|z) has the same variance at all pixels of all images."""
+    likelihood, (channels, height, width) = model.likelihood, model.shape
+    output = torch.zeros(1, channels * likelihood.outputs, height, width, device=model.device)
+    return likelihood.variance_at(*likelihood.split(output)).numel() == 1
 
 
 def to_unit(score: Tensor, foreground: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def test_of_an_option_the_values_that_a_run_with_it_has(told, cli):
     text = told("experiment=beta_sweep", columns=200)
     assert "model=beta_vae trainer=short localization.monitor_every=0 no looks while training" in text
     assert "sweep.seed=[0, 1, 2] decides the network's start" in text
-    assert "predictors.members.rec_l2={use: reconstruction, error: l2, smooth: 1.0}" in told("predictors=all")
+    assert "predictors.members.rec_l2={use: reconstruction, error: l2, smooth: null}" in told("predictors=all")
 
 
 def test_of_a_key_all_that_is_known(told, cli):
