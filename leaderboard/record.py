@@ -250,11 +250,12 @@ class Panel(Record, frozen=True, kw_only=True):
 
     lefts: of the columns image, mask, reconstruction and maps; row k begins at `top` + k `step`; tile: width and height.
     bar: left, top, width and height of a bar, the highest scores at its top; labels, threshold: by their height in [0, 1].
-    decided_by: the predictor whose AP the rows are chosen by.
+    decided_by: the predictor whose AP the rows are chosen by; why: why this one, after a comma.
     """
 
     rows: Annotated[list[PanelRow], Meta(min_length=1)]
     decided_by: str = ""
+    why: str = ""
     lefts: list[Count]
     top: Count
     step: Positive

@@ -115,7 +115,8 @@ class LocalizationCallback(pl.Callback):
     @property
     def scale(self) -> Calibrated:
         """On which maps are drawn. Raises ValueError before there is a localizer."""
-        return Calibrated(self.localizer.calibrated, 1 - self.config.fpr, self._decisive)
+        validated = any(row["ap"].value is not None for row in self.validation.measures.values())
+        return Calibrated(self.localizer.calibrated, 1 - self.config.fpr, self._decisive, validated)
 
     def results(self) -> dict[str, PredictorResult]:
         """What every shown predictor reached; after the test, else ValueError."""

@@ -65,6 +65,7 @@ def montage(
     bar: Bar | None = None,
     notes: Sequence[str] = (),
     decided_by: str = "",
+    why: str = "",
 ) -> tuple[Image.Image, PngInfo]:
     """Titled columns of tiles of one size, a caption below each row, a bar at the right and notes below.
 
@@ -94,6 +95,7 @@ def montage(
     panel = Panel(
         rows=list(rows),
         decided_by=decided_by,
+        why=why,
         lefts=lefts,
         top=top,
         step=step,

@@ -19,6 +19,9 @@ from .model import model_pictures
 from .montage import Bar, montage, outlined, tile
 from .scale import LABELLED, Picture, coloured, heights_of, share_text
 
+WHY = "which has the highest AP on validation"
+FIRST = "the first predictor, as no validation image is anomalous"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -42,12 +45,14 @@ class Calibrated:
     """The one scale of all maps once they are calibrated: the share of normal validation pixels that score lower.
 
     shares: from a predictor's name and its scores to shares, same shape. threshold: the share from which on a pixel is called
-    anomalous. decided_by: the predictor whose AP ranks the samples.
+    anomalous. decided_by: the predictor whose AP ranks the samples; validated: whether it has the highest on validation, where
+    else no image is anomalous and it is the first one.
     """
 
     shares: Callable[[str, Tensor], Tensor]
     threshold: float
     decided_by: str
+    validated: bool = True
 
     def picture(self, name: str, sample: Sample) -> Picture:
         """A map in colours, (H, W, 3)."""
@@ -59,11 +64,16 @@ class Calibrated:
         return Bar([*labels], float(heights_of(self.threshold)))
 
     @property
+    def why(self) -> str:
+        """Why this predictor decides."""
+        return WHY if self.validated else FIRST
+
+    @property
     def notes(self) -> list[str]:
         """What is shown, in words."""
         return [
             "Rows: the best and the worst of all anomalous test images and some between, by their AP under "
-            f"{self.decided_by}, which has the highest AP on validation.",
+            f"{self.decided_by}, {self.why}.",
             "Colour: share of normal validation pixels that score lower, one scale for all maps; white: not foreground. "
             f"Arrow: threshold, {share_text(self.threshold)}. Outline: mask.",
         ]
@@ -72,7 +82,7 @@ class Calibrated:
 class Stretched:
     """A scale for each predictor's maps while a model trains: from the lowest to the highest score shown, in the foreground."""
 
-    decided_by = ""
+    decided_by = why = ""
     notes = (
         "Colour: from the lowest to the highest score in each column, not calibrated yet; white: not foreground. "
         "Outline: mask.",
@@ -132,7 +142,7 @@ def draw_panels(samples: Sequence[Sample], folder: Path, calibrated: Calibrated 
     rows = [PanelRow(sample.caption, sample.rank, sample.ap) for sample in samples]
     sheets = {name: ({name: column}, scale.bar(name)) for name, column in columns.items()}
     for title, (shown, bar) in {**sheets, "overview": (columns, scale.bar())}.items():
-        picture, info = montage({**common, **shown}, rows, bar, scale.notes, scale.decided_by)
+        picture, info = montage({**common, **shown}, rows, bar, scale.notes, scale.decided_by, scale.why)
         picture.save(folder / f"{title}.png", pnginfo=info)
 
 

@@ -67,7 +67,7 @@ def _log_wandb(logger: WandbLogger, result: RunResult, localization: Localizatio
 
 
 def predictor_table(result: RunResult) -> tuple[list[str], list[list[Any]]]:
-    """Header and a row for each predictor: test metrics, intervals over subjects, validation metrics, time."""
+    """Header and a row for each predictor: test metrics, intervals over subjects, validation metrics, time, choices."""
     metrics = (*METRICS, *dict.fromkeys(name for row in result.predictors.values() for name in row.own_metrics))
     intervals = [
         name for name in metrics if any(row.test[name].ci_low is not None for row in result.predictors.values())
@@ -75,7 +75,7 @@ def predictor_table(result: RunResult) -> tuple[list[str], list[list[Any]]]:
     validated = [name for name in metrics if any(name in row.validation for row in result.predictors.values())]
     header = ["predictor", *metrics]
     header += [f"{name} {side}" for name in intervals for side in ("95 % low", "95 % high")]
-    header += [*(f"validation {name}" for name in validated), "ms per image", "members"]
+    header += [*(f"validation {name}" for name in validated), "ms per image", "members", "smooth px", "sign"]
 
     def cells(name: str, row: PredictorResult) -> Iterator[Any]:
         yield name
@@ -85,6 +85,8 @@ def predictor_table(result: RunResult) -> tuple[list[str], list[list[Any]]]:
         yield from (row.validation[metric].value if metric in row.validation else None for metric in validated)
         yield 1000 * row.seconds_per_image
         yield ", ".join(row.choice.members) if row.choice else ""
+        yield row.map.smooth if row.map else None
+        yield f"{row.map.sign}, by {row.map.sign_by}" if row.map and row.map.sign else ""
 
     return header, [list(cells(name, row)) for name, row in result.predictors.items()]
 

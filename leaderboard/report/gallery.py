@@ -54,13 +54,15 @@ class Scale(NamedTuple):
 class Gallery:
     """Strips of one run: image, mask, reconstruction, then predictors, best first. `subjects`: worst and best in words.
 
-    cases: of each image shown its rank and AP under `decided_by`, and its caption. tile: the width of a picture in pixels.
+    cases: of each image shown its rank and AP under `decided_by` (`why` this one), and its caption.
+    tile: the width of a picture in pixels.
     """
 
     dataset: str
     setting: str
     notes: list[str]
     decided_by: str = ""
+    why: str = ""
     cases: list[tuple[str, str]] = field(default_factory=list)
     strips: list[Strip] = field(default_factory=list)
     scale: Scale | None = None
@@ -135,6 +137,7 @@ def _gallery(run: RunArrays, rows: Sequence[Row]) -> Gallery:
         setting,
         notes,
         panel.decided_by,
+        panel.why,
         [(_rank(row), row.caption) for row in panel.rows],
         strips,
         _scale(first, panel),

@@ -30,7 +30,7 @@ from anomaly_bench.tracking.other_loggers import Patient, other_logger
 from anomaly_bench.tracking.results import final_numbers, predictor_table
 from anomaly_bench.tracking.wandb import start as wandb_start
 from anomaly_bench.tracking.wandb.logger import WandbLogger
-from leaderboard.record import LOWER_IS_BETTER, METRICS, Measure
+from leaderboard.record import LOWER_IS_BETTER, METRICS, MapChoice, Measure
 
 pytestmark = pytest.mark.slow
 
@@ -149,11 +149,13 @@ def test_metrics_of_ones_own_are_columns_of_the_table_and_numbers_of_the_run(mak
     result = make_result()
     row, measure = result.predictors["grad_kl"], {"gap": Measure(value=-3.5, low=None, high=None)}
     own = replace(row, test=row.test | measure, validation=measure, own_metrics=["gap"])
+    own = replace(own, map=MapChoice(smooth=2.0, smooth_by="validation", sign="negative", sign_by="dataset"))
     result = replace(result, predictors={"grad_kl": own})
     header, (cells,) = predictor_table(result)
     found = dict(zip(header, cells, strict=True))
     assert (found["gap"], found["validation gap"]) == (-3.5, -3.5)
-    numbers = final_numbers(replace(result, training={"best_elbo": None, "epochs": 1}))
+    assert (found["smooth px"], found["sign"]) == (2.0, "negative, by dataset")
+    numbers = final_numbers(replace(result, training={"best_elbo": None}))
     assert (numbers["test/grad_kl/gap"], numbers["val/grad_kl/gap"]) == (-3.5, -3.5)
 
 
