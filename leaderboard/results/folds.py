@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
+from leaderboard.record import best_is_last
+
 from .collect import Collection
 from .run_arrays import SMOOTHED, Array, RunArrays
 from .setting_labels import beta_text
@@ -120,4 +122,6 @@ def _mean_training(trainings: list[Mapping[str, float | int | None]]) -> dict[st
     for key in trainings[0]:
         values = [training.get(key) for training in trainings]
         means[key] = None if None in values else sum(values) / len(values)  # type: ignore[arg-type]
+    if any(map(best_is_last, trainings)):  # one fold that might have gone on is enough to say so
+        means["best_epoch"] = means["epochs"]
     return means

@@ -27,6 +27,19 @@ def test_runs_whose_best_epoch_is_their_last_are_counted_and_named(make_run):
     ]
 
 
+def test_a_fold_whose_best_epoch_is_its_last_is_enough(make_run):
+    runs = [
+        make_run(
+            0,
+            setting_id=f"fold{fold}",
+            config={"dataset": {"split": {"folds": 2, "fold": fold}}},
+            training={"epochs": 9 + fold, "best_epoch": 9},
+        )
+        for fold in range(2)
+    ]
+    assert any("the best epoch is the last" in note for note in notes_of(rows_of(*runs)))
+
+
 def test_of_many_runs_some_are_named(make_run):
     runs = [make_run(seed, training={"best_epoch": 3, "epochs": 3}) for seed in range(14)]
     assert notes_of(rows_of(*runs))[0].endswith("vae beta 1 seed 11 and 2 more.")
