@@ -36,7 +36,7 @@ class ModelConfig:
     attention: int = 0
     likelihood: str = "gaussian"
     sigma: float = 0.1
-    variance: str = "fixed"
+    variance: str = "auto"
     noise: float = 0.0
     masks: int = 0
     mask_size: float = 0.5
@@ -95,9 +95,13 @@ class PredictorsConfig:
 class TrainerConfig:
     """How a model is trained."""
 
-    max_epochs: AtLeastOne = 30
-    patience: AtLeastOne = 10
-    batch_size: AtLeastOne = 32
+    max_epochs: AtLeastOne = 1000
+    patience: AtLeastOne = 5
+    patience_steps: ZeroOrMore = 100
+    rise: Annotated[float, Ge(0), Lt(1)] = 5e-4
+    lr_factor: Annotated[float, Gt(0), Lt(1)] = 0.2
+    lr_drops: ZeroOrMore = 2
+    batch_size: AtLeastOne = 16
     accelerator: str = "auto"
     devices: AtLeastOne = 1
     precision: str = "32-true"

@@ -14,6 +14,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import import_path, load
 
 VARIANCES = ("fixed", "scalar", "optimal", "pixel")
+AUTO = "auto"
 SMALLEST_LOG_SIGMA = -6.0  # Rybkin et al. 2021 clip there too: a constant background would take sigma to 0
 MEMORY = 0.9  # of the optimal scale from batch to batch
 PROBABILITY = 1e-7  # how close to 0 or 1 a Bernoulli probability may come
@@ -68,7 +69,8 @@ class Likelihood(nn.Module, ABC):
     variance: where sigma comes from. fixed: it stays. scalar: one learned for all pixels (the gamma-VAE of Dehaene et al.
     2020, arXiv 2002.03734; the sigma-VAE of Rybkin et al. 2021, arXiv 2006.13202). optimal: in training the best one for
     the batch in closed form (Rybkin et al. 2021), at evaluation its running mean. pixel: the decoder says one for each
-    pixel and channel, at least exp(−6).
+    pixel and channel, at least exp(−6). auto: optimal where the class has it, else fixed: with a sigma that suits the data, beta
+    weighs the same on every dataset.
     variances: those that the class has. log_sigma: the single log scale (at first its start value, if learned); with pixel
     what the decoder's output 0 means.
     Raises ConfigError for unknown values and for a sigma that is not positive.
@@ -79,6 +81,8 @@ class Likelihood(nn.Module, ABC):
 
     def __init__(self, sigma: float = 0.1, variance: str = "fixed") -> None:
         super().__init__()
+        if variance == AUTO:
+            variance = "optimal" if "optimal" in self.variances else "fixed"
         if variance not in self.variances:
             expected = f"one of {', '.join(self.variances)}" if len(self.variances) > 1 else self.variances[0]
             raise ConfigError(f"model.variance={variance}: expected {expected} with a likelihood {type(self).__name__}")

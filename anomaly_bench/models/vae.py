@@ -27,8 +27,9 @@ class VAE(pl.LightningModule):
     """A VAE of images with a Gaussian latent.
 
     Loss = −log p(x|z) summed over pixels and channels + beta · KL summed over latents, mean over the batch, with one
-    posterior sample per image in training and the posterior mean in validation. Logs `val/elbo` = −loss over *normal*
-    validation images, the only quantity that selects a model, and `val/active_units`. `model(image)` is the
+    posterior sample per image. Logs `val/elbo` = −loss over *normal* validation images, with the same samples in every epoch,
+    the only quantity that selects a model, `val/elbo_mean`, which has the posterior mean in the place of a sample and is
+    higher, and `val/active_units`. `model(image)` is the
     reconstruction. Batches are dicts with `image` (B, C, H, W) and, to validate, `mask`, nonzero where anomalous: an image
     without a mask, or with an empty one, is normal.
 
@@ -58,7 +59,7 @@ class VAE(pl.LightningModule):
         spatial: bool = False,
         attention: int = 0,
         likelihood: str | type[Likelihood] = "gaussian",
-        variance: str = "fixed",
+        variance: str = "auto",
         noise: float = 0.0,
         masks: int = 0,
         mask_size: float = 0.5,
@@ -142,12 +143,12 @@ class VAE(pl.LightningModule):
 
         seen: what the encoder is shown in place of the image.
         """
-        return self._terms(image, self.encode(image if seen is None else seen), sample)
-
-    def _terms(self, image: Tensor, posterior: tuple[Tensor, Tensor], sample: bool) -> tuple[Tensor, Tensor]:
-        mean, logvar = posterior
+        mean, logvar = self.encode(image if seen is None else seen)
         latent = mean + torch.randn_like(mean) * (0.5 * logvar).exp() if sample else mean
-        return self.likelihood.nll(image, *self.decode_with_scale(latent)), self.kl(mean, logvar)
+        return self._rec(image, latent), self.kl(mean, logvar)
+
+    def _rec(self, image: Tensor, latent: Tensor) -> Tensor:
+        return self.likelihood.nll(image, *self.decode_with_scale(latent))
 
     def training_terms(self, image: Tensor) -> dict[str, Tensor]:
         """The loss of each image and its parts, (B,) each; all are logged."""
@@ -174,11 +175,13 @@ class VAE(pl.LightningModule):
         image = normal_images(batch)  # anomalous images are localized, never selected on
         if not len(image):
             return
-        posterior = self.encode(image)
-        rec, kl = self._terms(image, posterior, sample=False)
-        self._units.update(posterior[0])
-        values = {"val/elbo": -(rec + self.penalty(kl)).mean(), "val/rec": rec.mean(), "val/kl": kl.mean()}
-        self._means.update(values, len(image))
+        mean, logvar = self.encode(image)
+        kl = self.kl(mean, logvar)
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(batch_idx)).to(mean)  # so that epochs compare
+        rec, rec_of_mean = (self._rec(image, latent) for latent in (mean + noise * (0.5 * logvar).exp(), mean))
+        self._units.update(mean)
+        values = {"elbo": -(rec + self.penalty(kl)), "elbo_mean": -(rec_of_mean + self.penalty(kl)), "rec": rec, "kl": kl}
+        self._means.update({f"val/{name}": value.mean() for name, value in values.items()}, len(image))
 
     def on_validation_epoch_end(self) -> None:
         means, units = Means(), ActiveUnits()
@@ -189,11 +192,14 @@ class VAE(pl.LightningModule):
             return
         active = units.compute()
         self.log_dict(means.compute() | {"val/active_units": float(active)})
+        if self.variational and active and self._collapsed >= COLLAPSED:
+            rank_zero_warn(f"no posterior collapse any more: {active} of {self.latent} latent units depend on the image")
         self._collapsed = 0 if active else self._collapsed + 1
         if self.variational and self._collapsed == COLLAPSED:
             rank_zero_warn(
                 f"posterior collapse: for {COLLAPSED} epochs no latent unit has depended on the image, so that every image has "
-                "the same reconstruction; lower model.beta or model.sigma, or warm beta up (model.warmup_epochs)"
+                "the same reconstruction; unless it passes, lower model.beta or model.sigma, or warm beta up "
+                "(model.warmup_epochs)"
             )
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -221,7 +227,7 @@ class VAE(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
 
 
 class Means:

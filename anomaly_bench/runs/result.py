@@ -22,11 +22,12 @@ from .code_digest import VERSIONED, source_digest
 from .identity import own_code_of
 
 
-def describe_training(trainer: pl.Trainer, model: VAE, best: float) -> dict[str, float | int | None]:
-    """How the training went; ELBO, rec and KL are means over normal validation images; `best` of the best epoch."""
+def describe_training(trainer: pl.Trainer, model: VAE, best: float, best_epoch: int) -> dict[str, float | int | None]:
+    """How the training went; ELBO, rec and KL are means over normal validation images; `best` is that of the best epoch."""
     last = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
     return {
         "epochs": trainer.current_epoch,
+        "best_epoch": best_epoch,
         "best_elbo": best,
         "last_elbo": last.get("val/elbo"),
         "last_rec": last.get("val/rec"),

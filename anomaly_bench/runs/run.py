@@ -75,7 +75,7 @@ def run(
         about = described(definition, config.seed, identity, data, model.beta)
         loggers = build_loggers(config, identity, folder, about, model.beta)
         with finishing(loggers):
-            saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer.checkpoint_share)
+            saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer)
             tracking = [TrackingCallback(trackers(loggers), folder)] if trackers(loggers) else []
             trainer = build_trainer(config, folder, [report, localization, saver, *tracking], loggers)
             if config.trainer.hold_data:

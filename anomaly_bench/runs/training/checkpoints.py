@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.schema import TrainerConfig
 from data_modules.base.atomic import write_atomic
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.digests import digest_of
@@ -43,14 +45,17 @@ class Saver(pl.callbacks.Checkpoint):
 
     A checkpoint is written at the start of an epoch and holds everything that decides how the training goes on: weights,
     optimizer, callbacks, the state of every source of random numbers, and `metrics.csv` so far. Writing them takes up to
-    `share` of the time: 1 is every epoch, 0 none. loader: that of the training images, whose order is drawn from it.
-    best, score: the best weights and their ELBO, None and −inf before there is a finite one.
+    `checkpoint_share` of the time: 1 is every epoch, 0 none. loader: that of the training images, whose order is drawn from it.
+    best, score, best_epoch: the best weights, their ELBO and epoch, None, −inf and 0 before there is a finite one. To
+    be better, an ELBO has to exceed it by `rise` times what it has risen since the first. last: that of the last epoch.
     """
 
-    def __init__(self, folder: Path, run_id: str, loader: DataLoader[AnomalyBatch], share: float) -> None:
-        self.folder, self.run_id, self.loader, self.share = folder, run_id, loader, share
+    def __init__(self, folder: Path, run_id: str, loader: DataLoader[AnomalyBatch], config: TrainerConfig) -> None:
+        self.folder, self.run_id, self.loader = folder, run_id, loader
+        self.share, self.rise = config.checkpoint_share, config.rise
         self.best: dict[str, Tensor] | None = None
-        self.score = float("-inf")
+        self.first = self.score = self.last = float("-inf")
+        self.best_epoch = 0
         self.earlier, self.start = 0.0, time.perf_counter()
         self._cost, self._saved = 0.0, self.start
         self._began = 0  # the epoch whose checkpoint is there; setting up the data has drawn random numbers since
@@ -63,9 +68,15 @@ class Saver(pl.callbacks.Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            score = float(trainer.callback_metrics[MONITORED])
-            if score > self.score:
-                self.score, self.best = score, _copied(pl_module.state_dict())
+            self.last = float(trainer.callback_metrics[MONITORED])
+            if self.best is None or self.last > self.score + self.rise * (self.score - self.first):
+                self._keep(pl_module, trainer.current_epoch + 1)
+
+    def _keep(self, model: pl.LightningModule, epoch: int) -> None:
+        if not math.isfinite(self.last):
+            return
+        self.first = self.last if self.best is None else self.first
+        self.score, self.best, self.best_epoch = self.last, _copied(model.state_dict()), epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch > self._began and trainer.strategy.broadcast(self._due()):
@@ -80,14 +91,16 @@ class Saver(pl.callbacks.Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         return {
             "best": self.best,
-            "score": self.score,
+            "elbos": [self.first, self.score, self.last],
+            "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             "logged": self._logged,
             "random": random_state(self.loader),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.score, self.earlier = state_dict["best"], state_dict["score"], state_dict["seconds"]
+        self.best, self.best_epoch, self.earlier = (state_dict[key] for key in ("best", "best_epoch", "seconds"))
+        self.first, self.score, self.last = state_dict["elbos"]
         self._logged, self.start = state_dict["logged"], time.perf_counter()
         set_random_state(state_dict["random"], self.loader)
 

@@ -155,7 +155,7 @@ def main(arguments: Sequence[str]) -> int:
         data = build_data(config, Reporter())
         model = build_model(config.model, data.image_shape)
         loader = shared(data.train_dataloader(), rank, config.trainer.devices)
-        saver = Saver(folder, run_id, loader, config.trainer.checkpoint_share)
+        saver = Saver(folder, run_id, loader, config.trainer)
         callbacks = [saver, OwnNoise(config.seed)]
         loggers: list[pl.loggers.Logger] = [CSVLogger(folder, name="", version="")] if rank == 0 else []
         trainer = build_trainer(config, folder, callbacks, loggers, config.trainer.devices)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins.environments import LightningEnvironment
-from pytorch_lightning.callbacks import EarlyStopping
 
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.models import VAE
 from anomaly_bench.runs.result import describe_training
 from data_modules.modules.base import AnomalyDataModule
 
+from .annealing import Annealing
 from .checkpoint_note import CheckpointNote
-from .checkpoints import MONITORED, AtomicCheckpoints, Saver, Training
+from .checkpoints import AtomicCheckpoints, Saver, Training
 from .quiet import OwnSigterm
 
 
@@ -27,7 +27,7 @@ def build_trainer(
     devices: int = 1,
 ) -> pl.Trainer:
     """A deterministic trainer that selects by the ELBO of normal validation images, on one device or as one of several."""
-    stopping = EarlyStopping(MONITORED, mode="max", patience=config.trainer.patience)
+    annealing = [Annealing(config.trainer, callback) for callback in callbacks if isinstance(callback, Saver)]
     return pl.Trainer(
         default_root_dir=folder,
         max_epochs=config.trainer.max_epochs,
@@ -42,7 +42,7 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10_000_000,
-        callbacks=[*callbacks, stopping, OwnSigterm()],
+        callbacks=[*callbacks, *annealing, OwnSigterm()],
         plugins=[AtomicCheckpoints(), LightningEnvironment()],  # whatever scheduler has started the process
         logger=loggers,
     )
@@ -62,7 +62,7 @@ def fit(
         trainer.fit(model, saver.loader, data.val_dataloader(), ckpt_path=path)
         if saver.best is None or not math.isfinite(saver.score):
             raise RuntimeError("training diverged: no epoch had a finite ELBO; lower model.lr or raise model.sigma")
-        training = describe_training(trainer, model, saver.score)
+        training = describe_training(trainer, model, saver.score, saver.best_epoch)
         saver.finish(trainer, training)
     assert saver.best is not None
     model.load_state_dict(saver.best)

@@ -1,0 +1,64 @@
+"""When the learning rate is lowered, and when a training has come to its end."""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_warn
+
+from anomaly_bench.config.schema import TrainerConfig
+
+from .checkpoints import Saver
+
+
+LAST = 0.3  # of the epochs
+
+
+class Annealing(pl.Callback):
+    """Lowers the learning rate where the ELBO of normal validation images has stopped rising, at last ends the training.
+
+    Its curve is flat after `patience` epochs, and at least `patience_steps` steps, without a better one than the saver's. Then
+    training goes on from the best weights with the learning rate times `lr_factor` and an optimizer that has forgotten
+    its moments, so that an ELBO that has collapsed does not stay so; `lr_drops` times, then it ends. The drops come within the
+    last `LAST` of `max_epochs` at the latest, evenly spread, so that a training that is cut short has been annealed, too.
+    """
+
+    def __init__(self, config: TrainerConfig, saver: Saver) -> None:
+        self.config, self.saver = config, saver
+        self.drops = 0
+        self.since = 0  # epoch of the last drop
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, best = trainer.current_epoch + 1, self.saver.best
+        lost = not math.isfinite(self.saver.last)
+        flat = epoch - max(self.saver.best_epoch, self.since) >= self._patience(trainer)
+        if not (lost or flat or epoch == self._deadline(trainer)):
+            return
+        if best is None or self.drops == self.config.lr_drops:
+            trainer.should_stop = True
+            return
+        if lost:
+            rank_zero_warn(f"epoch {epoch}: the ELBO is {self.saver.last}; going on from epoch {self.saver.best_epoch}")
+        self.drops, self.since = self.drops + 1, epoch
+        pl_module.load_state_dict(best)
+        for optimizer in trainer.optimizers:
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                group["lr"] *= self.config.lr_factor
+
+    def _patience(self, trainer: pl.Trainer) -> int:
+        """In epochs."""
+        batches = max(int(trainer.num_training_batches), 1)
+        return max(self.config.patience, -(-self.config.patience_steps // batches))
+
+    def _deadline(self, trainer: pl.Trainer) -> int | None:
+        """The epoch after which the next drop comes at the latest, None if there is none to come."""
+        left, drops, epochs = self.config.lr_drops - self.drops, self.config.lr_drops, trainer.max_epochs or 0
+        return round(epochs * (1 - LAST * left / drops)) if left else None
+
+    def state_dict(self) -> dict[str, int]:
+        return {"drops": self.drops, "since": self.since}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.drops, self.since = state_dict["drops"], state_dict["since"]
