@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import import_path, load
 
+from .processes import mean_of_all_processes
+
 VARIANCES = ("fixed", "scalar", "optimal", "pixel")
 AUTO = "auto"
 SMALLEST_LOG_SIGMA = -6.0  # Rybkin et al. 2021 clip there too: a constant background would take sigma to 0
@@ -69,8 +71,8 @@ class Likelihood(nn.Module, ABC):
     variance: where sigma comes from. fixed: it stays. scalar: one learned for all pixels (the gamma-VAE of Dehaene et al.
     2020, arXiv 2002.03734; the sigma-VAE of Rybkin et al. 2021, arXiv 2006.13202). optimal: in training the best one for
     the batch in closed form (Rybkin et al. 2021), at evaluation its running mean. pixel: the decoder says one for each
-    pixel and channel, at least exp(−6). auto: optimal where the class has it, else fixed: with a sigma that suits the data, beta
-    weighs the same on every dataset.
+    pixel and channel, at least exp(−6). auto: optimal where the class has it, else fixed: with a sigma
+    that suits the data, beta weighs the same on every dataset.
     variances: those that the class has. log_sigma: the single log scale (at first its start value, if learned); with pixel
     what the decoder's output 0 means.
     Raises ConfigError for unknown values and for a sigma that is not positive.
@@ -142,7 +144,10 @@ class Likelihood(nn.Module, ABC):
         """Raises ConfigError if the images (B, C, H, W) can have no such likelihood; asked of every training batch."""
 
     def best_sigma(self, error: Tensor) -> Tensor:
-        """The scale that minimises a batch's nll, of its errors x − x̂; for a class with `optimal` among its variances."""
+        """The scale that minimises a batch's nll, of its errors x − x̂; for a class with `optimal` among its variances.
+
+        The batch is that of all processes of a distributed training together, see `mean_of_all_processes`.
+        """
         raise NotImplementedError
 
     @torch.no_grad()
@@ -162,7 +167,7 @@ class Gaussian(Likelihood):
         return gaussian_nll(image, reconstruction, log_sigma)
 
     def best_sigma(self, error: Tensor) -> Tensor:
-        return error.square().mean().sqrt()
+        return mean_of_all_processes(error.square().mean()).sqrt()
 
 
 class Laplace(Likelihood):
@@ -177,7 +182,7 @@ class Laplace(Likelihood):
         return 2 * super().variance_at(reconstruction, log_sigma)
 
     def best_sigma(self, error: Tensor) -> Tensor:
-        return error.abs().mean()
+        return mean_of_all_processes(error.abs().mean())
 
 
 class Bernoulli(Likelihood):

@@ -165,6 +165,9 @@ class VAE(pl.LightningModule):
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
+    def on_train_epoch_start(self) -> None:
+        self.log("train/lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
+
     def on_train_epoch_end(self) -> None:
         self.log("train/beta", self.training_beta())
 
@@ -177,10 +180,17 @@ class VAE(pl.LightningModule):
             return
         mean, logvar = self.encode(image)
         kl = self.kl(mean, logvar)
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(batch_idx)).to(mean)  # so that epochs compare
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(batch_idx)).to(
+            mean
+        )  # so that epochs compare
         rec, rec_of_mean = (self._rec(image, latent) for latent in (mean + noise * (0.5 * logvar).exp(), mean))
         self._units.update(mean)
-        values = {"elbo": -(rec + self.penalty(kl)), "elbo_mean": -(rec_of_mean + self.penalty(kl)), "rec": rec, "kl": kl}
+        values = {
+            "elbo": -(rec + self.penalty(kl)),
+            "elbo_mean": -(rec_of_mean + self.penalty(kl)),
+            "rec": rec,
+            "kl": kl,
+        }
         self._means.update({f"val/{name}": value.mean() for name, value in values.items()}, len(image))
 
     def on_validation_epoch_end(self) -> None:
@@ -193,7 +203,9 @@ class VAE(pl.LightningModule):
         active = units.compute()
         self.log_dict(means.compute() | {"val/active_units": float(active)})
         if self.variational and active and self._collapsed >= COLLAPSED:
-            rank_zero_warn(f"no posterior collapse any more: {active} of {self.latent} latent units depend on the image")
+            rank_zero_warn(
+                f"no posterior collapse any more: {active} of {self.latent} latent units depend on the image"
+            )
         self._collapsed = 0 if active else self._collapsed + 1
         if self.variational and self._collapsed == COLLAPSED:
             rank_zero_warn(

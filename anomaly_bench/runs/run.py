@@ -90,7 +90,9 @@ def run(
             training |= localization.surroundings.means()
             with timer("measure"):
                 results = localization.results()
-            result = make_result(config, definition, identity, data, model, training, results, left_out, timer.seconds)
+            result = make_result(
+                config, definition, identity, data, model, training, saver.curve(), results, left_out, timer.seconds
+            )
             write_result(result, folder / RESULT_FILE)
             log_results(trackers(loggers), result, localization)
         for left in (NOTE, FITTED):

@@ -12,7 +12,7 @@ from leaderboard.record import LOWER_IS_BETTER
 PROJECT = "anomaly_bench"
 STEP = "epoch"
 TRAINING = {
-    "train/loss": "min", "train/rec": "min", "train/kl": None, "train/beta": None,
+    "train/loss": "min", "train/rec": "min", "train/kl": None, "train/beta": None, "train/lr": None,
     "val/elbo": "max", "val/elbo_mean": "max", "val/rec": "min", "val/kl": None, "val/active_units": None,
 }  # fmt: skip
 TAG_LENGTH = 64  # the most that W&B takes

@@ -11,7 +11,6 @@ from anomaly_bench.config.schema import TrainerConfig
 
 from .checkpoints import Saver
 
-
 LAST = 0.3  # of the epochs
 
 

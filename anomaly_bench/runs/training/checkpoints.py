@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import time
@@ -145,6 +146,17 @@ class Saver(pl.callbacks.Checkpoint):
         trainer.fit_loop.load_state_dict(state["loops"])
         training: Training = state["training"]
         return training
+
+    def curve(self) -> dict[str, list[float | None]]:
+        """`epoch`, from 1, and what was logged of the model in each: `train/loss`, `val/elbo`, …; after the training."""
+        rows: dict[int, dict[str, float]] = {}
+        for row in csv.DictReader(self._logged.splitlines()):
+            of_model = {
+                key: float(f"{float(value):.6g}") for key, value in row.items() if value and key.count("/") == 1
+            }
+            rows.setdefault(int(row["epoch"]) + 1, {}).update(of_model)
+        keys = sorted({key for row in rows.values() for key in row})
+        return {"epoch": list(rows), **{key: [row.get(key) for row in rows.values()] for key in keys}}
 
     def _commit(self, trainer: pl.Trainer, path: Path, fitted: bool) -> None:
         epoch, epochs = trainer.current_epoch, trainer.max_epochs

@@ -38,7 +38,7 @@ def test_of_a_group_every_key_with_its_default_range_meaning_and_the_kinds_that_
     assert "model.lr=0.002 Adam's learning rate number > 0, finite" in every
     assert "model.beta=4.0 > 0. What counts" in rest
     assert "model.masks=3" in rest.partition("with kind ce_vae")[2]
-    assert "trainer.patience=30" in told("trainer", columns=60)
+    assert "trainer.patience=5" in told("trainer", columns=60)
     assert "dataset.split.val=0.15" in told("dataset.split")
     assert "dataset.plane" not in told("dataset.split")
     assert told("experiment").startswith("experiment= beta_sweep What the weight of the KL term does")
@@ -65,8 +65,8 @@ def test_of_an_option_the_values_that_a_run_with_it_has(told, cli):
 def test_of_a_key_all_that_is_known(told, cli):
     text = told("trainer.patience")
     assert text == (
-        "trainer.patience epochs without a better ELBO on normal validation images before training stops "
-        "takes integer ≥ 1 default 30 else 10 with trainer=short"
+        "trainer.patience epochs without a better ELBO before the learning rate is lowered, and at last training ends "
+        "takes integer ≥ 1 default 5 else 4 with trainer=short"
     )
     (key,) = json.loads(cli("config", "model.likelihood", "--json")[1])
     assert (key["default"], key["choices"]) == ("gaussian", ["gaussian", "laplace", "bernoulli"])

@@ -22,13 +22,13 @@ def images(count: int = 6) -> torch.Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1))
 
 
-def fit(model: VAE, epochs: int = 1) -> pl.Trainer:
+def fit(model: VAE, epochs: int = 1, callbacks: tuple[pl.Callback, ...] = ()) -> pl.Trainer:
     loader = torch.utils.data.DataLoader([{"image": images()}, {"image": images()}], batch_size=None)
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    trainer = pl.Trainer(max_epochs=epochs, enable_model_summary=False, **settings)
+    trainer = pl.Trainer(max_epochs=epochs, enable_model_summary=False, callbacks=[*callbacks], **settings)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "(?!posterior collapse)")
-        warnings.filterwarnings("always", "posterior collapse")
+        warnings.filterwarnings("ignore", "(?!(no )?posterior collapse)")
+        warnings.filterwarnings("always", "(no )?posterior collapse")
         trainer.fit(model, loader, loader)
     return trainer
 
@@ -132,6 +132,40 @@ def test_a_collapsed_posterior_is_told_once(recwarn, cls, weight, told):
     messages = [str(warning.message) for warning in recwarn if "posterior collapse" in str(warning.message)]
     assert len(messages) == told
     assert all("lower model.beta" in message for message in messages)
+
+
+def test_a_collapse_that_has_passed_is_withdrawn(recwarn):
+    model = VAE(SHAPE, **SMALL)
+    with torch.no_grad():
+        model.encoder.posterior.weight.mul_(1e-6)
+    weight = model.encoder.posterior.weight.detach().clone()
+
+    class Awakens(pl.Callback):
+        def on_validation_start(self, trainer, module):
+            factor = 1.0 if trainer.current_epoch < 6 else 1e7
+            with torch.no_grad():
+                module.encoder.posterior.weight.copy_(factor * weight)
+
+    fit(model, epochs=9, callbacks=[Awakens()])
+    messages = [str(warning.message) for warning in recwarn if "posterior collapse" in str(warning.message)]
+    assert [message.partition(":")[0] for message in messages] == [
+        "posterior collapse",
+        "no posterior collapse any more",
+    ]
+    assert messages[1].endswith(f"of {SMALL['latent']} latent units depend on the image")
+
+
+def test_the_elbo_is_that_of_samples_which_every_epoch_shares():
+    model, settings = VAE(SHAPE, lr=1e-9, variance="fixed", **SMALL), []
+
+    class Kept(pl.Callback):
+        def on_validation_end(self, trainer, module):
+            settings.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+
+    fit(model, epochs=2, callbacks=[Kept()])
+    assert settings[0]["val/elbo"] == pytest.approx(settings[1]["val/elbo"], rel=1e-4)
+    assert settings[0]["val/elbo"] < settings[0]["val/elbo_mean"]
+    assert settings[0]["val/elbo"] == pytest.approx(-settings[0]["val/rec"] - settings[0]["val/kl"], rel=1e-6)
 
 
 def linear(spec: NetworkSpec) -> tuple[torch.nn.Module, torch.nn.Module]:

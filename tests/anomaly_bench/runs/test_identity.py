@@ -29,6 +29,8 @@ MODEL = (
     "channels_last lr weight_decay beta normalised schedule warmup_epochs cycles cycle_epochs ramp capacity"
 )
 
+TRAINER = "max_epochs patience patience_steps rise lr_factor lr_drops batch_size accelerator devices precision"
+
 
 def test_what_defines_a_run_are_these_keys():
     config = load_config(["dataset=ixi_brats", "predictors.only=[ensemble_probit]"])
@@ -38,7 +40,7 @@ def test_what_defines_a_run_are_these_keys():
     assert set(definition["dataset"]["split"]) == set(SPLIT.split())
     assert set(definition["dataset"]["healthy"]) == {"name", "layouts", "layout", "group"}
     assert set(definition["model"]) == set(MODEL.split())
-    assert set(definition["trainer"]) == {"max_epochs", "patience", "batch_size", "accelerator", "devices", "precision"}
+    assert set(definition["trainer"]) == set(TRAINER.split())
     assert set(definition["localization"]) == {"fpr", "image_share", "bits", "smoothing", "level_images", "resamples"}
     assert set(definition["predictors"]) == {"shown", "members"}
     assert definition["predictors"]["shown"] == ["ensemble_probit"]
