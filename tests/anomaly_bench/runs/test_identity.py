@@ -71,7 +71,7 @@ def test_what_decides_pixels_are_these_keys():
     pictures = deciding(load_config(["dataset=mvtec_ad"]).dataset, "pixels")
     kind = (
         "name kind size storage category normal train_normal val_normal test_normal official_split anomalous mask "
-        "mask_threshold empty_mask_is_normal color convert"
+        "mask_threshold mask_union empty_mask_is_normal color convert squares"
     )
     assert set(pictures) == set(kind.split())
 
@@ -232,7 +232,7 @@ def test_bench_does_a_run_again_whose_users_helper_has_changed_and_says_that_the
     cli, pictures_run, tmp_path, monkeypatch
 ):
     monkeypatch.syspath_prepend(tmp_path / "own")
-    arguments = ["bench", *pictures_run, "+predictors.members.own.use=my_package.Own", "predictors.only=[own]"]
+    arguments = ["bench", *pictures_run, "+predictors.members.own={use:my_package.Own,smooth:0}", "predictors.only=[own]"]
     values = []
     for by in (1.0, -10.0):
         write_package(tmp_path / "own", by)
