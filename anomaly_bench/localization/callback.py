@@ -60,17 +60,18 @@ class LocalizationCallback(pl.Callback):
         localization.table()
 
     fit: every few epochs and after the last one the cheap predictors look at a few validation images, which selects nothing:
-    `val/<predictor>/auroc` and `ap`. validate: all predictors are calibrated on the normal validation images, searches choose,
-    thresholds are set, and every metric of the validation images is logged. test: the same, then `test/<predictor>/<metric>`
-    of the test images. predict: the calibration; then each batch's prediction has the raw map of each predictor under its
-    name. Pictures go to `pictures/` below the trainer's `log_dir`, and to its loggers of TensorBoard and W&B.
+    `val/<predictor>/auroc` and `ap`. validate: smoothing and signs that predictors leave open are chosen on the validation
+    images, all are calibrated on the normal ones, searches choose, thresholds are set, and every metric of the validation images
+    is logged. test: the same, then `test/<predictor>/<metric>` of the test images. predict: the calibration; then each batch's
+    prediction has the raw map of each predictor under its name. Pictures go to `pictures/` below the trainer's `log_dir`, and to
+    its loggers of TensorBoard and W&B.
 
     Batches are dicts as `completed` describes them: `image` and `mask`; an image without a mask is normal. Validation images
     are those of the trainer's data module, or else those that it has been given to fit or validate. Of several processes, each
     prepares on all validation images of a data module and counts its own test images; all have the results of all.
 
-    predictors: see `suite_of`. config: how maps become metrics. advance: called after each batch of the passes before a test,
-    in place of a progress bar.
+    predictors: see `suite_of`; those that the model cannot have are left out with a warning (see `possible`). config: how maps
+    become metrics. advance: called after each batch of the passes before a test, in place of a progress bar.
 
     tallies, samples, surroundings: what was counted and drawn in the last test. validation: what validation images gave.
     Raises ConfigError for an unknown predictor and a value out of range; the hooks raise ValueError for a batch that is none,

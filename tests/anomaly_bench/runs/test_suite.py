@@ -56,3 +56,11 @@ def test_what_is_not_named_is_left_out_with_a_word_and_the_run_loads_as_it_was_t
     for name, reached in result.predictors.items():
         expected = roc_auc_score(torch.cat(labels), torch.cat(scores[name]))
         assert reached.test["auroc"].low - 1e-9 <= expected <= reached.test["auroc"].high + 1e-9, name
+
+
+@pytest.mark.slow
+def test_the_polarity_of_a_dataset_decides_the_sign_without_a_label(pictures_run):
+    row = "predictors.members.rec_signed={use:reconstruction,error:signed,smooth:1.0}"
+    config = load_config([*pictures_run, f"+{row}", "predictors.only=[rec_signed]", "dataset.polarity=dark"])
+    choice = run(config).predictors["rec_signed"].map
+    assert (choice.sign, choice.sign_by, choice.smooth, choice.smooth_by) == ("negative", "dataset", 1.0, "config")
