@@ -61,10 +61,10 @@ class LocalizationCallback(pl.Callback):
 
     fit: every few epochs and after the last one the cheap predictors look at a few validation images, which selects nothing:
     `val/<predictor>/auroc` and `ap`. validate: smoothing and signs that predictors leave open are chosen on the validation
-    images, all are calibrated on the normal ones, searches choose, thresholds are set, and every metric of the validation images
-    is logged. test: the same, then `test/<predictor>/<metric>` of the test images. predict: the calibration; then each batch's
-    prediction has the raw map of each predictor under its name. Pictures go to `pictures/` below the trainer's `log_dir`, and to
-    its loggers of TensorBoard and W&B.
+    images, all are calibrated on the normal ones, searches choose, thresholds are set, and every metric of the validation
+    images is logged. test: the same, then `test/<predictor>/<metric>` of the test images. predict: the calibration; then each
+    batch's prediction has the raw map of each predictor under its name. Pictures go to `pictures/` below the trainer's
+    `log_dir`, and to its loggers of TensorBoard and W&B.
 
     Batches are dicts as `completed` describes them: `image` and `mask`; an image without a mask is normal. Validation images
     are those of the trainer's data module, or else those that it has been given to fit or validate. Of several processes, each
