@@ -136,6 +136,8 @@ class DatasetConfig:
 class LayoutConfig:
     """Where one release of a cohort keeps its files, as patterns relative to the root.
 
+    A pattern with {slice} stands for axial slices in a picture each, numbered from below; `#k` is then a colour of them.
+
     image: the pattern of each modality, by its name
     label: pattern of the file that says which voxels are anomalous
     brain_mask: pattern of the brain masks; null: the voxels that are not 0 in some modality
@@ -189,6 +191,7 @@ class NiftiConfig(DatasetConfig):
     brain_mask: of a single layout, the pattern of the brain masks; null: the voxels that are not 0 in some modality
     unlabelled: error | healthy (it has no anomaly); what a subject without a label file is, of a single layout
     modality: one name or a list of names, which become the image's channels; null: those of image
+    polarities: the polarity by modality, `{flair: bright}`; it is the dataset's (unless that is set) if all chosen ones have it
     healthy: another cohort, of healthy subjects, to train on
     plane: axial | coronal | sagittal
     anomalous_labels: the label values that are anomalous; null: all. A slice with other values alone is in no split, and
@@ -208,6 +211,7 @@ class NiftiConfig(DatasetConfig):
     brain_mask: str | None = None
     unlabelled: str = "error"
     modality: Any = None
+    polarities: dict[str, str] = field(default_factory=dict, metadata=NO_PIXELS)
     healthy: HealthyConfig | None = None
     plane: str = "axial"
     anomalous_labels: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)] | None = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from .config import DatasetConfig, HealthyConfig, PictureConfig
 from .errors import DataError
+
+SLICE = "{slice}"
 
 
 def chosen_categories(config: DatasetConfig) -> list[str] | None:
@@ -28,6 +31,21 @@ def file_and_frame(source: str) -> tuple[str, str | None]:
     """`FILE#k`, a volume of a 4D file, as (FILE, k); the name of a file that is there, with '#' or without, as (it, None)."""
     file, mark, frame = source.rpartition("#")
     return (file, frame) if mark and not Path(source).is_file() else (source, None)
+
+
+def slices_of(file: str) -> list[Path]:
+    """The files of a volume that is kept slice by slice, `FOLDER/NAME_{slice}.tif`, by their numbers; of another, itself."""
+    path = Path(file)
+    if SLICE not in path.name:
+        return [path]
+    before, after = (re.escape(text) for text in path.name.split(SLICE, 1))
+    names = re.compile(f"{before}(\\d+){after}")
+    numbered = [(int(match[1]), match[0]) for match in map(names.fullmatch, _names_in(path.parent)) if match]
+    return [path.parent / name for _, name in sorted(numbered)]
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
 
 
 def unit_of(config: DatasetConfig) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_modules.base.names import file_and_frame
+from data_modules.base.names import file_and_frame, slices_of
 
 SPLITS = ("train", "val", "test")
 
@@ -37,4 +37,5 @@ class Case:
         """Every file of the subject, each once, in a fixed order."""
         masks = [mask for masks in self.masks.values() for mask in masks]
         names = [*self.images.values(), *filter(None, (self.label, self.brain_mask)), *masks]
-        return list(dict.fromkeys(Path(file_and_frame(str(self.root / name))[0]) for name in names))
+        files = (slices_of(file_and_frame(str(self.root / name))[0]) for name in names)
+        return list(dict.fromkeys(file for part in files for file in part))

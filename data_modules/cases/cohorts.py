@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_modules.base.config import HealthyConfig, LayoutConfig, NiftiConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
-from data_modules.base.names import folder_of
+from data_modules.base.names import SLICE, folder_of
 
 from .case import Case
 from .patterns import Tree, group_pattern
@@ -200,7 +200,7 @@ def _find(tree: Tree, patterns: Mapping[str, str], report: Report) -> dict[str, 
     unclear: set[str] = set()
     for what, pattern in patterns.items():
         _, hash_, channel = pattern.partition("#")
-        for path, matched in tree.find(_file(pattern)):
+        for path, matched in _volumes(tree, _file(pattern)):
             subject = "/".join(text for name, text in matched.items() if name.startswith("subject"))
             others = {name: text for name, text in matched.items() if not name.startswith("subject")}
             of = subjects.setdefault(subject, _Found())
@@ -216,6 +216,23 @@ def _find(tree: Tree, patterns: Mapping[str, str], report: Report) -> dict[str, 
             of.files.setdefault(what, path + hash_ + channel)
             of.names.update(others)
     return {subject: of for subject, of in subjects.items() if subject not in unclear}
+
+
+def _volumes(tree: Tree, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """What the pattern finds; the pictures of a volume that is kept slice by slice are one, by its name with {slice} in it."""
+    if SLICE not in pattern:
+        yield from tree.find(pattern)
+        return
+    seen: set[str] = set()
+    for path, matched in tree.find(pattern):
+        names = {name: text for name, text in matched.items() if name != "slice"}
+        filled = pattern.rpartition("/")[2]
+        for name, text in names.items():
+            filled = filled.replace(f"{{{name}}}", text)
+        volume = f"{path.rpartition('/')[0]}/{filled}".removeprefix("/")
+        if matched["slice"].isdecimal() and volume not in seen:
+            seen.add(volume)
+            yield volume, names
 
 
 def _file(pattern: str) -> str:

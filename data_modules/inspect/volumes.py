@@ -16,6 +16,7 @@ from data_modules.base.errors import DataError
 from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.readers.volumes import Volume, grid_problem, read_volume, spacing, split_source, whole_numbers
+from data_modules.transforms.brain import HeadMaskd
 
 from .findings import ERROR, WARNING, Examined
 
@@ -45,7 +46,8 @@ def examine_volumes(data: AnomalyDataModule, case: Case) -> Examined:
     if images:
         subject.facts = {"spacing (mm)": spacing(images[0])}
     if not any(problem.level == ERROR for problem in subject.problems):
-        _check_brain(subject, images, label, brain_mask)
+        headed = any(step and step.get("use") == HeadMaskd.__name__ for step in config.preprocess.values())
+        _check_brain(subject, images, label, brain_mask, headed)
         subject.read_as_a_run_does(data)
     return subject
 
@@ -84,12 +86,17 @@ def _check_label(subject: Examined, label: Volume, config: NiftiConfig) -> None:
         subject.add(WARNING, label.source, what, remedy)
 
 
-def _check_brain(subject: Examined, images: Sequence[Volume], label: Volume | None, given: Volume | None) -> None:
-    """What counts as brain without preprocessing: the given mask, else what is not 0 in some image."""
+def _check_brain(
+    subject: Examined, images: Sequence[Volume], label: Volume | None, given: Volume | None, headed: bool
+) -> None:
+    """What counts as brain without preprocessing: the given mask, else what is not 0 in some image.
+
+    headed: whether preprocessing finds the head by itself.
+    """
     brain: NDArray[np.bool_] = np.zeros(images[0].voxels.shape, bool)
     for volume in [given] if given else images:
         brain |= volume.voxels != 0
-    subject.brain = None if given else float(brain.mean())
+    subject.brain = None if given or headed else float(brain.mean())
     if label and (labelled := label.voxels > 0).any():
         outside = float((labelled & ~brain).sum() / labelled.sum())
         if outside > OUTSIDE:
@@ -107,6 +114,6 @@ def _axes(source: str) -> str:
     """The directions along which a file is stored, such as LAS; '' for what nibabel does not read."""
     try:
         image: Any = nib.load(split_source(source)[0])
-    except nib.filebasedimages.ImageFileError:
+    except (nib.filebasedimages.ImageFileError, FileNotFoundError):  # MetaImage, or a picture for each slice
         return ""
     return "".join(str(code) for code in nib.aff2axcodes(image.affine))

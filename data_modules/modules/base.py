@@ -241,6 +241,11 @@ class AnomalyDataModule(pl.LightningDataModule):
         """How many channels an image has, as the config says it."""
 
     @property
+    def polarity(self) -> str | None:
+        """bright or dark, where anomalies are known beforehand to be so; see DatasetConfig."""
+        return self.config.polarity
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image; known before anything is prepared."""
         return self.channels, *self._size

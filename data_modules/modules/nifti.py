@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.base.batch import Slices
-from data_modules.base.config import NiftiConfig
+from data_modules.base.config import POLARITIES, NiftiConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
 from data_modules.cases.case import Case
 from data_modules.cases.cohorts import find_volumes, modalities
@@ -53,6 +53,12 @@ class NiftiDataModule(AnomalyDataModule):
     def channels(self) -> int:
         return len(self._channels)
 
+    @property
+    def polarity(self) -> str | None:
+        """dataset.polarity, else what dataset.polarities says of all the modalities."""
+        known = {self.config.polarities.get(channel) for channel in self._channels}
+        return self.config.polarity or (known.pop() if len(known) == 1 else None)
+
     def _read(self, case: Case) -> Scan:
         files = [case.images[channel] for channel in self._channels]
         extra = [file for file in (case.label, case.brain_mask) if file is not None]
@@ -86,6 +92,9 @@ class NiftiDataModule(AnomalyDataModule):
         if not config.affine_tolerance >= 0:
             raise DataError(f"dataset.affine_tolerance={config.affine_tolerance}: expected millimetres, 0 or more")
         self._channels = modalities(config)
+        for modality, polarity in config.polarities.items():
+            if polarity not in POLARITIES:
+                raise DataError(f"dataset.polarities.{modality}={polarity}: expected {' or '.join(POLARITIES)}")
         check_arguments(config.preprocess, "dataset.preprocess", axes=3)
         self._preprocess = Preprocess(config.preprocess)
         check_augment(config.augment, self.image_shape)

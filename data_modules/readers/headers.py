@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+from PIL import Image
 
 from data_modules.base.errors import DataError
+from data_modules.base.names import SLICE, slices_of
 
 from .volumes import split_source
 
@@ -19,6 +21,9 @@ def header_size(path: Path) -> str:
     """
     file = Path(split_source(str(path))[0])
     try:
+        if SLICE in file.name:
+            with Image.open((slices := slices_of(str(file)))[0]) as opened:
+                return f"{len(slices)} pictures of {opened.height}×{opened.width} pixels"
         shape, spacing = _metaimage(file) if file.suffix in (".mha", ".mhd") else _nifti(file)
     except (OSError, EOFError, ValueError, RuntimeError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(f"{file}: its header cannot be read ({error}); copy it again") from error

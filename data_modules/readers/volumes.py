@@ -13,9 +13,10 @@ import numpy as np
 from monai.data.utils import correct_nifti_header_if_necessary
 from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
+from PIL import Image
 
 from data_modules.base.errors import DataError
-from data_modules.base.names import file_and_frame
+from data_modules.base.names import SLICE, file_and_frame, slices_of
 
 from .nifti_frames import CHUNK, read_frames
 
@@ -49,7 +50,7 @@ class Volume:
 
 
 def read_volume(source: Path | str) -> Volume:
-    """The volume of a file, or of `FILE#k`, the k-th of its last axis, from 0.
+    """The volume of a file, or of `FILE#k`, the k-th of its last axis, from 0; FILE_{slice} is a picture for each slice.
 
     Values are those of nibabel, rounded to float32 where they are no small integers; axes are flipped and permuted to
     the closest canonical orientation, as nibabel.as_closest_canonical does. A compressed file is read to its end, so that
@@ -134,6 +135,7 @@ def whole_numbers(label: Volume) -> NDArray[Any]:
 def _read_file(path: Path, channels: Channels) -> list[Volume]:
     try:
         read = _read_metaimage if path.name.endswith((".mha", ".mhd")) else _read_nibabel
+        read = _read_slices if SLICE in path.name else read
         arrays, affine = read(path, channels)
         orientation = nib.io_orientation(affine)
         affine = affine @ nib.orientations.inv_ornt_aff(orientation, arrays[0].shape)
@@ -165,6 +167,22 @@ def _read_nibabel(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], N
     arrays = read_frames(file, proxy, frames)
     shaped = {frame: _finite(array, path).reshape(image.shape[:3], order="F") for frame, array in arrays.items()}
     return [shaped[frame] for frame in frames], image.affine
+
+
+def _read_slices(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
+    """Axial slices in one picture each, from below to above, the front on top: voxels of 1 mm, as pictures say nothing of them.
+
+    A channel is a colour of the pictures, from 0.
+    """
+    pictures = []
+    for file in slices_of(str(path)):
+        with Image.open(file) as opened:
+            pictures.append(np.atleast_3d(np.asarray(opened)))
+    if not pictures or any(picture.shape != pictures[0].shape for picture in pictures):
+        raise DataError(f"{path}: its slices differ in size or are none; copy them again, or remove the subject")
+    voxels = np.stack(pictures, axis=2)[::-1].swapaxes(0, 1)
+    frames = _frames(path, voxels.shape, channels)
+    return [_finite(np.ascontiguousarray(voxels[..., frame]), path) for frame in frames], np.eye(4)
 
 
 def _frames(path: Path, shape: tuple[int, ...], channels: Channels) -> list[int]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from data_modules.base.digests import DigestCache, Progress, unreadable
 from data_modules.base.errors import DataError
-from data_modules.base.names import file_and_frame
+from data_modules.base.names import file_and_frame, slices_of
 from data_modules.cases.case import Case
 
 HEADER = 1 << 16  # bytes in which a .mha says where its voxels are
@@ -32,7 +32,8 @@ def read_contents(cases: Sequence[Case], cache: DigestCache, progress: Progress 
 
     def digest(case: Case, name: str) -> str:
         file, frame = file_and_frame(str(case.root / name))
-        return "+".join(digests[part] for part in files[Path(file)]) + ("" if frame is None else f"#{frame}")
+        parts = [part for one in slices_of(file) for part in files[one]]
+        return "+".join(digests[part] for part in parts) + ("" if frame is None else f"#{frame}")
 
     def masks(case: Case) -> str | None:
         parts = {key: "+".join(digest(case, mask) for mask in names) for key, names in case.masks.items()}
