@@ -393,7 +393,7 @@ def vae_of(module: pl.LightningModule) -> VAE:
 def polarity_of(trainer: pl.Trainer) -> str | None:
     """What anomalies of a trainer's dataset are known to be, of one of our own."""
     data = source_of(trainer)
-    return data.config.polarity if isinstance(data, AnomalyDataModule) else None
+    return data.polarity if isinstance(data, AnomalyDataModule) else None
 
 
 def log(module: pl.LightningModule, part: str, measures: Mapping[str, Mapping[str, Measure]]) -> None:

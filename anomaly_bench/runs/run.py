@@ -119,7 +119,7 @@ def localized_batches(config: RunConfig, data: AnomalyDataModule, suite: Suite) 
     """How many batches are localized: to calibrate and choose how maps are finished, to search, to validate and to test."""
     normal, anomalous = data.val_dataloader()
     validated = len(normal) + len(anomalous)
-    widths, sign = len(set(config.localization.smoothing)), config.dataset.polarity is None
+    widths, sign = len(set(config.localization.smoothing)), data.polarity is None
     chosen = any(
         (one.smooth is None and widths > 1) or (one.signed == "signed" and sign) for one in suite.single.values()
     )

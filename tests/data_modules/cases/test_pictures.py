@@ -155,6 +155,76 @@ def kolektor_sdd(root: Path) -> Copy:
     return copy
 
 
+def kolektor_sdd_sorted(root: Path) -> Copy:
+    copy = Copy(root)
+    for index in range(20):
+        copy.picture(f"good/{index:03d}.jpg", "any", grey=True)
+    for index in range(20, 26):
+        copy.anomaly(f"defect/{index:03d}.jpg", f"defect_masks/{index:03d}.png")
+    copy.note("groups.csv", "image,item,defect\n")
+    return copy
+
+
+def busi(root: Path) -> Copy:
+    copy, top = Copy(root), "Dataset_BUSI_with_GT/"
+    for index in range(1, 13):
+        name = f"normal/normal ({index})"
+        copy.picture(f"{top}{name}.png", "any", subject=f"{name}.png")
+        copy.save(f"{top}{name}_mask.png", np.zeros((SIDE, SIDE), np.uint8))
+    for index in range(1, 9):
+        lesion = ("benign", "malignant")[index % 2]
+        name = f"{lesion}/{lesion} ({index})"
+        copy.anomaly(f"{top}{name}.png", f"{top}{name}_mask.png", subject=f"{name}.png", lesion=lesion)
+        if index == 2:
+            second = np.zeros((SIDE, SIDE), bool)
+            second[:3, -3:] = True
+            copy.save(f"{top}{name}_mask_1.png", second * np.uint8(255))
+            pool, mask, attributes = copy.expected[f"{name}.png"]
+            assert mask is not None
+            copy.expected[f"{name}.png"] = pool, mask | second, attributes
+    return copy
+
+
+def bmad(root: Path) -> Copy:
+    copy = Copy(root)
+    layouts = {  # category, folder inside, pictures and masks of test/
+        "Brain": ("BraTS2021_slice", "test/{}/img", "test/Ungood/label", "Ungood", "train/good", "valid/good/img"),
+        "Liver": ("hist_DIY", "test/img/{}", "test/label/Ungood", "Ungood", "train/good", "valid/img/good"),
+        "Retina_RESC": (
+            "RESC",
+            "Test/test/{}",
+            "Test/test_label/Ungood",
+            "Ungood",
+            "Train/train/good",
+            "Val/val/good",
+        ),
+    }
+    for category, (inner, pictures, masks, bad, train, valid) in layouts.items():
+        top = f"{category}_AD/{inner}"
+        for index in range(40):
+            copy.picture(f"{top}/{train}/{index:05d}_60.png", "train", category=category)
+        copy.picture(f"{top}/{valid}/00100_60.png", "val", category=category)
+        for index in range(6):
+            copy.picture(f"{top}/{pictures.format('good')}/{index:05d}_61.png", "test", category=category)
+            name = f"{index:05d}_62.png"
+            copy.anomaly(f"{top}/{pictures.format(bad)}/{name}", f"{top}/{masks}/{name}", category=category)
+    return copy
+
+
+def medianomaly_brats2021(root: Path) -> Copy:
+    copy, top = Copy(root), "BraTS2021/"
+    for index in range(20):
+        name = f"train/BraTS2021_{index:05d}_flair_70.png"
+        copy.picture(top + name, "train", grey=True, subject=name)
+    for index in range(6):
+        name = f"test/normal/BraTS2021_{index:05d}_flair_20.png"
+        copy.picture(top + name, "test", grey=True, subject=name)
+        name = f"test/tumor/BraTS2021_{index:05d}_flair_80.png"
+        mask = f"{top}test/annotation/BraTS2021_{index:05d}_seg_80.png"
+        copy.anomaly(top + name, mask, subject=name, number="_80")
+    return copy
+
+
 def folder(root: Path) -> Copy:
     copy = Copy(root)
     for index in range(16):
@@ -175,13 +245,17 @@ LAYOUTS = {
     "mpdd": (mpdd, ["dataset.split.val=0.3"]),
     "magnetic_tile": (magnetic_tile, []),
     "kolektor_sdd": (kolektor_sdd, []),
+    "kolektor_sdd sorted": (kolektor_sdd_sorted, []),
+    "busi": (busi, ["dataset.split.val=0.4"]),
+    "bmad": (bmad, [WHOLE]),
+    "medianomaly_brats2021": (medianomaly_brats2021, []),
     "folder": (folder, ["dataset.split.salt=f"]),
 }
 NATIVE = f"dataset.size=[{SIDE},{SIDE}]"
 
 
 def module(name, root, cache, *overrides):
-    config = load_config([f"dataset={name}", f"dataset.root={root}", NATIVE, *overrides])
+    config = load_config([f"dataset={name.partition(' ')[0]}", f"dataset.root={root}", NATIVE, *overrides])
     return build_module(config.dataset, cache, Path("data"), batch_size=64)
 
 
@@ -492,7 +566,7 @@ def test_an_unknown_class_of_fashion_mnist_names_the_others(tmp_path, cache):
 
 
 def test_every_picture_dataset_says_what_it_is_and_is_tested_here():
-    tested = {*LAYOUTS, "fashion_mnist", "tiny_texture"}
+    tested = {*LAYOUTS, "fashion_mnist", "tiny_texture", "rsdds", "bmad_image_level"}
     for path in (config_dir() / "dataset").glob("*.yaml"):
         if "kind: pictures" not in path.read_text():
             continue
@@ -509,3 +583,54 @@ def test_every_picture_dataset_says_what_it_is_and_is_tested_here():
         for download in about.downloads:
             assert download.url.startswith("http")
             assert len(download.sha256 or "") == 64 or len(download.md5 or "") == 32
+
+
+def test_the_squares_of_a_rail_stay_together_and_its_defects_are_not_trained_on(tmp_path, cache):
+    rng, top = np.random.default_rng(0), tmp_path / "Type-I RSDDs dataset"
+    for name in ("Rail surface images", "GroundTruth"):
+        (top / name).mkdir(parents=True)
+    for rail in range(1, 13):
+        pixels, mask = rng.integers(0, 256, (100, 16)).astype(np.uint8), np.zeros((100, 16), np.uint8)
+        mask[50:56, 4:9] = 255
+        Image.fromarray(pixels).save(top / f"Rail surface images/rail_{rail}.jpg")
+        Image.fromarray(mask).save(top / f"GroundTruth/rail_{rail}.jpg")
+    data = module("rsdds", tmp_path, cache)
+    data.setup()
+    slices = data.read_case(data.cases[0])
+    assert slices.image.shape == (7, 1, SIDE, SIDE)  # 6 squares of 16 rows, and the last 16 rows once more
+    assert slices.mask.flatten(1).any(1).tolist() == [False, False, False, True, False, False, False]
+    with Image.open(data.cases[0].files[0]) as stored:
+        np.testing.assert_array_equal(slices.image[6, 0], np.asarray(stored, np.float32)[84:] / 255)
+    assert len(data.indices["train"]) == 6 * len(data.split["train"])
+    assert len(data.indices["val_anomalous"]) == len(data.split["val"])
+    assert len(data.indices["test"]) == 7 * len(data.split["test"])
+
+
+def test_the_pictures_of_a_subject_go_to_one_split(tmp_path, cache):
+    copy = Copy(tmp_path)
+    for rail in range(12):
+        for row in range(3):
+            copy.picture(f"good/t1_rail{rail:03d}_row{row:02d}.png", "any", grey=True)
+        copy.anomaly(f"defect/t1_rail{rail:03d}_row10.png", f"defect_masks/t1_rail{rail:03d}_row10.png")
+    data = module("rsdds", tmp_path, cache)
+    data.setup()
+    assert [case.subject for case in data.cases] == [f"rail{rail:03d}" for rail in range(12)]
+    assert list(data.cases[0].images.values())[-1] == "good/t1_rail000_row02.png"
+    assert all(len(case.images) == 4 and len(case.masks) == 1 for case in data.cases)
+    assert len(data.indices["train"]) == 3 * len(data.split["train"])
+    assert len(data.indices["test"]) == 4 * len(data.split["test"])
+
+
+def test_a_set_that_does_not_say_where_anomalies_are_is_refused(tmp_path, cache):
+    for name in ("train/good/1.png", "test/good/1.png", "test/Ungood/1.png"):
+        Copy(tmp_path).save(f"Chest_AD/Chest-RSNA/{name}", np.zeros((SIDE, SIDE), np.uint8))
+    with pytest.raises(DataError, match=r"bmad_image_level says which pictures are anomalous, not where"):
+        module("bmad_image_level", tmp_path, cache).find_cases()
+
+
+def test_a_root_of_another_layout_says_what_is_there(tmp_path, cache):
+    copy = kolektor_sdd_sorted(tmp_path)
+    with pytest.raises(
+        DataError, match=r"no normal picture fits .*; there are defect/, defect_masks/, good/, groups\.csv"
+    ):
+        module("bmad", copy.root, cache).find_cases()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fakes import brain, write_volume
+from PIL import Image
 from releases import RELEASES, fill, write_release
 
 from anomaly_bench.config.load import load_config
@@ -144,6 +146,33 @@ def test_a_subject_knows_its_scanner(tmp_path: Path, name: str, scanners: dict[s
     write_release(tmp_path / "data", RELEASES[name])
     cases = module(tmp_path, RELEASES[name].dataset).find_cases()
     assert {case.subject: case.attributes for case in cases} == {s: {"scanner": v} for s, v in scanners.items()}
+
+
+def test_kaggles_slices_of_a_patient_are_the_volume(tmp_path: Path):
+    """Numbers without leading zeros, FLAIR as the second colour; the same slices as the stacked volume gives."""
+    for patient in ("TCGA_CS_4941_19960909", "TCGA_DU_5849_19950405", "TCGA_HT_7616_19940813"):
+        volume, label = brain(len(patient), (32, 40, 12))
+        flair = (volume / 2 + 3).astype(np.uint8)  # noise around the head
+        write_volume(tmp_path / f"stacked/{patient}/flair.nii.gz", flair, np.diag([1.0, 1.0, 5.0, 1.0]))
+        write_volume(tmp_path / f"stacked/{patient}/seg.nii.gz", label, np.diag([1.0, 1.0, 5.0, 1.0]))
+        folder = tmp_path / "kaggle_3m" / patient
+        folder.mkdir(parents=True)
+        for z in range(12):
+            shown, mask = np.rot90(flair[:, :, z]), np.rot90(label[:, :, z] > 0) * np.uint8(255)
+            Image.fromarray(np.stack([shown // 2, shown, shown // 3], axis=-1)).save(folder / f"{patient}_{z + 1}.tif")
+            Image.fromarray(mask).save(folder / f"{patient}_{z + 1}_mask.tif")
+    border = "dataset.preprocess.brain.border=1"
+    kaggle = module(tmp_path, "lgg_mri", border, f"dataset.root={tmp_path / 'kaggle_3m'}")
+    stacked = module(tmp_path, "lgg_mri", border, f"dataset.root={tmp_path / 'stacked'}")
+    for case, other in zip(kaggle.find_cases(), stacked.find_cases(), strict=True):
+        assert len(case.files) == 24
+        ours, theirs = kaggle.read_case(case), stacked.read_case(other)
+        assert torch.equal(ours.image, theirs.image)
+        assert torch.equal(ours.mask, theirs.mask)
+        assert ours.mask.any()
+    assert kaggle.polarity == "bright"
+    assert module(tmp_path, "lgg_mri", "dataset.modality=t1").polarity is None
+    assert module(tmp_path, "lgg_mri", "dataset.modality=t1", "dataset.polarity=dark").polarity == "dark"
 
 
 def module(tmp_path: Path, dataset: str, *overrides: str) -> NiftiDataModule:

@@ -115,7 +115,7 @@ def test_the_command_line_and_python_share_store_split_and_fingerprint(mvtec_roo
             lambda: PictureDataModule("tiny_textur"),
             "dataset=tiny_textur: there is no such dataset; did you mean tiny_texture",
         ),
-        (lambda: PictureDataModule("a,b"), "dataset=a,b: there is no such dataset; there are atlas, brats"),
+        (lambda: PictureDataModule("a,b"), "dataset=a,b: there is no such dataset; there are atlas, bmad"),
         (lambda: PictureDataModule(42), "dataset=42: expected the name of a dataset, or a PictureConfig"),
         (lambda: NiftiDataModule("brats", sise=(8, 8)), r"dataset\.sise: no such key; did you mean dataset\.size\?"),
         (

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from data_modules.base.config import default_preprocess
 from data_modules.base.errors import DataError
-from data_modules.transforms.brain import BrainMaskd, CropToBraind, ScaleInBraind, bounding_box, select
+from data_modules.transforms.brain import BrainMaskd, CropToBraind, HeadMaskd, ScaleInBraind, bounding_box, otsu, select
 from data_modules.transforms.percentiles import percentiles
 from data_modules.transforms.preprocess import Preprocess
 from data_modules.transforms.scan import Scan, blank, copied
@@ -282,3 +282,32 @@ def test_a_label_may_become_a_mask():
     scan = Preprocess({"x": {"use": "LabelToMaskd", "keys": ["label"], "select_labels": [1]}})(head())
     np.testing.assert_array_equal(scan.label, head().label)
     assert scan.label.dtype == np.uint8
+
+
+def test_the_head_is_found_in_noise_less_its_border_with_what_is_anomalous():
+    x, y = np.mgrid[:60, :60] - 30
+    radius = np.hypot(x, y)
+    slices = np.random.default_rng(0).integers(0, 8, (60, 60, 2)).astype(np.uint8)
+    slices[radius < 20] = 100
+    slices[(radius < 8)] = 2  # a dark ventricle inside belongs to it
+    label = np.zeros(slices.shape, np.uint8)
+    label[30, 12, 0] = 1  # in the border
+    scan = Scan(image=[slices], affine=np.diag([2.0, 2.0, 5.0, 1.0]), sources=["a"], label=label)
+    HeadMaskd(border=10.0).apply(scan)
+    assert scan.brain is not None
+    assert scan.brain[radius < 14].all()
+    assert not scan.brain[radius > 18][:, 1].any()
+    assert scan.brain[30, 12, 0]
+    assert not scan.brain[30, 12, 1]
+
+
+def test_otsus_threshold_divides_two_heaps():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(10, 2, 5000), rng.normal(50, 4, 2000)])
+    assert 16 < otsu(values) < 40
+
+
+def test_no_head_is_told():
+    scan = Scan(image=[np.zeros((20, 20, 2), np.uint8)], affine=np.eye(4), sources=["a.nii"])
+    with pytest.raises(DataError, match=r"a\.nii: no head is found; lower"):
+        HeadMaskd().apply(scan)
