@@ -197,7 +197,8 @@ def otsu(values: NDArray[Any], bins: int = 256) -> float:
     sums = np.cumsum(counts * middle) / len(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = np.nan_to_num((sums[-1] * below - sums) ** 2 / (below * (1 - below)), posinf=0.0)
-    return float(edges[1 + between.argmax()])
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))  # all of a gap between two heaps is
+    return float(edges[1 + best].mean())
 
 
 def _not_zero(arrays: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
