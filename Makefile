@@ -2,7 +2,7 @@
 DATASET    ?= tiny_brain,tiny_texture
 BETAS      ?= 1,4
 SEEDS      ?= 0,1
-JOBS       ?= 1
+JOBS       ?= 2
 OUT        ?= runs
 comma      := ,
 TRAINER    ?= $(if $(filter-out tiny_%,$(subst $(comma), ,$(DATASET))),default,short)
@@ -26,7 +26,7 @@ help:  ## list every target
 	@echo 'make bench takes  DATASET=$(DATASET)   (brats, open_ms, magnetic_tile, mvtec_ad, …)'
 	@echo '                  DATA_ROOT=FOLDER     where the dataset lies; the embedded ones need none'
 	@echo '                  BETAS=$(BETAS) SEEDS=$(SEEDS) PREDICTORS=rec_l1,grad_kl EPOCHS=50 JOBS=$(JOBS) OUT=$(OUT)'
-	@echo '                  TRAINER=short        30 epochs; default: until the validation ELBO stops rising, for all but the embedded data'
+	@echo '                  TRAINER=short        at most 60 epochs; default: until the validation ELBO is flat, for all but the embedded data'
 	@echo '                  LOGGER=wandb         and in ARGS= any other override, e.g. ARGS="model.latent=128"'
 
 setup: .venv/.ready  ## make .venv and install everything into it (bench and test do this by themselves)
