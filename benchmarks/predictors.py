@@ -143,13 +143,14 @@ def measure_projection(name: str, rounds: int) -> bool:
     model, image, _ = build(name, steps=40)
     iterations, step, l1 = 10, 0.02, 0.05
     with frozen(model):
-        ended = project(Energy(model, l1), image, image, iterations // 2, step, -float("inf"))
-        level = Energy(model, l1)(ended, image).rec.median().item()
+        unit = image.new_full((len(image),), model.likelihood.sigma)
+        ended = project(Energy(model, l1), image, image, unit, iterations // 2, step)
+        level = Energy(model, l1)(ended, image, unit).rec.median().item()
     results: dict[str, Tensor] = {}
 
     def batched() -> None:
         with frozen(model):
-            results["batched"] = project(Energy(model, l1), image, image, iterations, step, level)
+            results["batched"] = project(Energy(model, l1), image, image, unit, iterations, step, level=level)
 
     def alone() -> None:
         results["alone"] = one_at_a_time(model, image, iterations, step, l1, level)
@@ -176,7 +177,7 @@ def measure_projection(name: str, rounds: int) -> bool:
 def passes(model: BetaVAE, image: Tensor) -> float:
     """Seconds of what a step of the projection of a batch needs: one forward and one backward pass."""
     with frozen(model):
-        return medians({"passes": lambda: Energy(model, 0.05)(image, image)}, 9)["passes"]
+        return medians({"passes": lambda: Energy(model, 0.05)(image, image, image.new_ones(len(image)))}, 9)["passes"]
 
 
 def keep_memory() -> None:

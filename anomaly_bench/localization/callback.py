@@ -316,8 +316,9 @@ class LocalizationCallback(pl.Callback):
         normal, anomalous = (Images(trainer, loaders, anomalous=kind) for kind in (False, True))
         levels = model.rec_levels
         if levels.isnan().any() or (self._levels is not None and torch.equal(levels, self._levels)):
-            images = data.train_dataloader() if isinstance(data, AnomalyDataModule) else normal
-            levels.copy_(trainer.strategy.broadcast(rec_levels(model, images, self.config.level_images)))
+            count = self.config.level_images
+            images = data.normal_dataloader(count) if isinstance(data, AnomalyDataModule) else normal
+            levels.copy_(trainer.strategy.broadcast(rec_levels(model, images, count)))
             self._levels = levels.clone()
         return Localizer(model, self.suite), normal, anomalous
 

@@ -259,6 +259,14 @@ class AnomalyDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[AnomalyBatch]:
         return self._loader("train", shuffle=True)
 
+    def normal_dataloader(self, images: int) -> DataLoader[AnomalyBatch]:
+        """At most so many training images, evenly spread over all of them, in order and never augmented: for statistics."""
+        if "indices" not in vars(self):
+            self.setup()
+        every = self.indices["train"]
+        chosen = every[np.linspace(0, len(every) - 1, min(images, len(every))).astype(int)]
+        return DataLoader(SliceDataset(self.store, chosen), batch_size=self.batch_size, collate_fn=collated)
+
     def val_dataloader(self) -> list[DataLoader[AnomalyBatch]]:
         return [self._loader("val_normal"), self._loader("val_anomalous")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -17,10 +18,11 @@ from anomaly_bench.predictors.evidence import Evidence
 from .one_pass import Difference
 
 SMALLEST_STEP = 2.0**-12
+QUIET = 3  # iterations in a row that lower the energy by next to nothing: one alone may have overshot
 
 
 class Point(NamedTuple):
-    """Images with their energy (B,), its gradient (B, C, H, W), the update's mask (x_t − x̂)² and their rec (B,)."""
+    """Images with their energy (B,), its gradient (B, C, H, W), what the update multiplies it by, and their rec (B,)."""
 
     image: Tensor
     energy: Tensor
@@ -29,34 +31,47 @@ class Point(NamedTuple):
     rec: Tensor
 
 
+class State(NamedTuple):
+    """Where all images are after an iteration: image (B, C, H, W), energy and rec (B,) in nats, and how many still go on."""
+
+    image: Tensor
+    energy: Tensor
+    rec: Tensor
+    going: int
+
+
 @register("projection")
 @dataclass(frozen=True)
 class Projection(Difference):
-    """|x − x_T|, where x_T is reached by lowering E(x_t) = rec(x_t) + l1 · ‖x_t − x‖₁.
+    """|x − x_T|, where x_T is reached by lowering E(x_t) = rec(x_t) + l1 · ‖x_t − x‖₁ / s.
 
-    Dehaene et al. 2020. Update: x_{t+1} = x_t − step · ∇E(x_t) ⊙ (x_t − x̂(x_t))². An image stops when its rec reaches the
-    level that the share `stop` of normal training images reaches too (0.5: their median; 0: their best; null: never), or
-    after `iterations` steps. A step that raises the energy of an image, or makes it NaN, is taken back and halved for this
-    image. rec is in nats, so `step` is relative to the model's sigma.
+    Dehaene et al. 2020. Update: x_{t+1} = x_t − step · ∇E(x_t) ⊙ (x_t − x̂(x_t))². s is the standard deviation of p(x|z), its
+    mean over the image's pixels, so that step and l1 mean the same whatever sigma and the images' units are: l1 is in nats
+    per s of change. A step that raises the energy of an image, or makes it NaN, is taken back and halved for this image.
+    An image goes on until it has converged, when three steps in a row have each lowered its energy by less than `tolerance`
+    times all that the steps so far have (0: never), or for `iterations` steps.
 
+    stop: null, or the paper's: an image also stops when its rec reaches the level that this share of normal training images
+    reaches (0.5: their median; 0: their best). One level for easy and hard images undoes most of the gain.
     start: image for x_0 = x, or reconstruction for x_0 = x̂(x), which starts with less of the anomaly, but without the
-    detail that x̂ lacks. masked: false leaves out the factor (x_t − x̂)², which steers the update to what is reconstructed badly.
+    detail that x̂ lacks. masked: false puts s² in place of (x_t − x̂)², which steers the update to what is reconstructed badly;
+    from x̂ the masked update moves little.
     constant: treat x̂ as constant in the gradient, as a public reimplementation does: no backward pass through the networks,
     another method. error: of x and x_T: l1, l2 or ssim; see Difference for its window.
-    A public reimplementation has step 0.5, l1 0.05, stop 0 and a binary cross-entropy; our smaller step is for sigma 0.1.
+    A public reimplementation has step 0.5, l1 0.05 per unit of intensity, stop 0 and a binary cross-entropy.
 
     Good at textures and sharp pictures: it keeps the normal detail that a reconstruction blurs, and so has fewer false alarms
-    at edges. Bad where the stop level is loose (nothing moves) and where the anomaly itself is reconstructed well; costs a
-    forward and a backward pass per step.
+    at edges. Bad where the anomaly itself is reconstructed well; costs a forward and a backward pass per step.
     """
 
     iterative: ClassVar[bool] = True
     uses_latent: ClassVar[bool] = False
 
     iterations: int = 50
-    step: float = 0.1
-    l1: float = 0.05
-    stop: float | None = 0.01
+    step: float = 0.005
+    l1: float = 2.0
+    tolerance: float = 0.01
+    stop: float | None = None
     start: str = "image"
     masked: bool = True
     constant: bool = False
@@ -67,6 +82,8 @@ class Projection(Difference):
             raise ConfigError(
                 f"iterations={self.iterations}, step={self.step}, l1={self.l1}: expected iterations ≥ 1, step > 0, l1 ≥ 0"
             )
+        if not 0 <= self.tolerance < 1:
+            raise ConfigError(f"tolerance={self.tolerance}: expected 0, or the share of an energy's decrease, below 1")
         if self.stop is not None and not 0 <= self.stop <= 1:
             raise ConfigError(f"stop={self.stop}: expected a share from 0 to 1, or null")
         one_of("start", self.start, ("image", "reconstruction"))
@@ -75,27 +92,34 @@ class Projection(Difference):
         level = -math.inf if self.stop is None else stop_level(evidence.model, self.stop)
         start = evidence.image if self.start == "image" else evidence.reconstruction
         energy = Energy(evidence.model, self.l1, self.masked, self.constant)
-        projected = project(energy, evidence.image, start, self.iterations, self.step, level)
-        return self.difference(evidence.image, projected)
+        unit, how = spread(evidence), (self.iterations, self.step, self.tolerance, level)
+        return self.difference(evidence.image, project(energy, evidence.image, start, unit, *how))
+
+
+def spread(evidence: Evidence) -> Tensor:
+    """The standard deviation of p(x|z), its mean over each image's pixels, (B,): the unit of what is stepped along."""
+    deviation = evidence.variance.sqrt()
+    return deviation.flatten(1).mean(dim=1) if deviation.ndim else deviation.expand(len(evidence.image))
 
 
 class Energy(NamedTuple):
-    """E(x_t) = rec(x_t) + l1 · ‖x_t − x‖₁, and how its update is taken; see Projection."""
+    """E(x_t) = rec(x_t) + l1 · ‖x_t − x‖₁ / s, and how its update is taken; see Projection."""
 
     model: VAE
     l1: float
     masked: bool = True
     constant: bool = False
 
-    def __call__(self, image: Tensor, origin: Tensor) -> Point:
-        """The energy at `image` of the projection of `origin`, with what the next step needs."""
+    def __call__(self, image: Tensor, origin: Tensor, unit: Tensor) -> Point:
+        """The energy at `image` of the projection of `origin`, with what the next step needs; unit: s of each, (B,)."""
         leaf = image.detach().requires_grad_(True)
         with torch.set_grad_enabled(not self.constant):
             reconstruction, log_sigma = self.model.decode_with_scale(self.model.encode(leaf)[0])
         rec = self.model.likelihood.nll(leaf, reconstruction, log_sigma)
-        energy = rec + self.l1 * (leaf - origin).abs().flatten(1).sum(dim=1)
+        energy = rec + self.l1 * (leaf - origin).abs().flatten(1).sum(dim=1) / unit
         (gradient,) = torch.autograd.grad(energy.sum(), leaf)
-        mask = (leaf - reconstruction).square().detach() if self.masked else torch.ones_like(image)
+        plain = unit.square().view(-1, 1, 1, 1).expand_as(image)
+        mask = (leaf - reconstruction).square().detach() if self.masked else plain
         return Point(image.detach(), energy.detach(), gradient, mask, rec.detach())
 
 
@@ -106,22 +130,52 @@ def stop_level(model: VAE, share: float) -> float:
     return float(model.rec_levels[round(share * 100)])
 
 
-def project(energy: Energy, image: Tensor, start: Tensor, iterations: int, step: float, level: float) -> Tensor:
-    """x_T of images (B, C, H, W) from x_0 = start, each by its own path: those whose rec is at most `level` leave the batch.
+def project(
+    energy: Energy,
+    image: Tensor,
+    start: Tensor,
+    unit: Tensor,
+    iterations: int,
+    step: float,
+    tolerance: float = 0.0,
+    level: float = -math.inf,
+) -> Tensor:
+    """x_T of images (B, C, H, W): where `path` ends."""
+    *_, last = path(energy, image, start, unit, iterations, step, tolerance, level)
+    return last.image
 
-    NaN for an image whose rec at the start is no finite number.
+
+def path(
+    energy: Energy,
+    image: Tensor,
+    start: Tensor,
+    unit: Tensor,
+    iterations: int,
+    step: float,
+    tolerance: float = 0.0,
+    level: float = -math.inf,
+) -> Iterator[State]:
+    """Where images (B, C, H, W) are at x_0 = start and after each iteration, each going its own way, as long as any goes on.
+
+    The states share their tensors: what is kept of one has to be cloned. An image that has converged, or whose rec is at most
+    `level`, leaves the batch. NaN for an image whose rec at the start is no finite number.
     """
-    point = energy(start, image)
-    steps = torch.full_like(point.energy, step)
-    result = start.where(point.rec.isfinite().view(-1, 1, 1, 1), torch.nan)
-    active = ((point.rec > level) & point.rec.isfinite()).nonzero().flatten()
-    point, steps = _select(point, active), steps[active]
+    point = energy(start, image, unit)
+    first, steps = point.energy, torch.full_like(point.energy, step)
+    finite = point.rec.isfinite()
+    whole = start.where(finite.view(-1, 1, 1, 1), torch.nan), point.energy.clone(), point.rec.clone()
+    active = ((point.rec > level) & finite).nonzero().flatten()
+    point, first, steps = _select(point, active), first[active], steps[active]
+    quiet = torch.zeros_like(active)
+    yield State(*whole, len(active))
     for _ in range(iterations):
         if len(active) == 0:
-            break
+            return
         moved = point.image - steps.view(-1, 1, 1, 1) * point.gradient * point.mask
-        candidate = energy(moved, image[active])
+        candidate = energy(moved, image[active], unit[active])
         better = candidate.energy < point.energy  # false for NaN
+        lowered = (point.energy - candidate.energy).where(better, 0)
+        quiet = torch.where(lowered < tolerance * (first - point.energy + lowered), quiet + 1, 0)
         point = Point(
             *(
                 torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
@@ -129,10 +183,12 @@ def project(energy: Energy, image: Tensor, start: Tensor, iterations: int, step:
             )
         )
         steps = torch.where(better, steps, steps / 2)
-        result[active] = point.image
-        going = (point.rec > level) & (steps > step * SMALLEST_STEP)
-        active, steps, point = active[going], steps[going], _select(point, going)
-    return result
+        for kept, new in zip(whole, (point.image, point.energy, point.rec), strict=True):
+            kept[active] = new
+        going = (point.rec > level) & (quiet < QUIET) & (steps > step * SMALLEST_STEP)
+        active, first, steps, quiet = (part[going] for part in (active, first, steps, quiet))
+        point = _select(point, going)
+        yield State(*whole, len(active))
 
 
 def _select(point: Point, which: Tensor) -> Point:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from anomaly_bench.predictors.evidence import Evidence
 from anomaly_bench.predictors.filters import total_variation
 
 from .one_pass import Difference
-from .projection import SMALLEST_STEP
+from .projection import SMALLEST_STEP, spread
 
 CLIP = 50.0
 SOFT = 0.01
@@ -27,12 +28,14 @@ LATER = 0.4  # of the step, after the first fifth of the iterations
 class Restoration(Difference):
     """|x − x_T|, where x_T maximises log p(x_T) − tv · TV(x_T − x), with the model's ELBO in place of log p.
 
-    Chen et al. 2020. Update in the foreground: x_{t+1} = x_t − step · clip(∇E(x_t), ±50) with E = rec + beta · KL +
-    tv · TV(x_t − x), at the posterior mean. iterations, step and clip are those of the authors' code for a VAE: 500 steps,
-    of 0.005 for the first fifth and 0.4 of that later; tv is 2.2 there as well, but rec is the plain squared error, which
-    belongs to sigma² = 1/2. The paper picks tv on normal images, as the one that leaves them closest to what they were.
+    Chen et al. 2020. Update in the foreground: x_{t+1} = x_t − step · r · clip(r · ∇E(x_t), ±50) with E = rec + beta · KL +
+    tv · TV(x_t − x) / r, at the posterior mean. r is √2 times the standard deviation of p(x|z), its mean over the image's
+    pixels: 1 where rec is the plain squared error, as in the authors' code for a VAE, whose are iterations, step, clip and tv
+    (500 steps, of 0.005 for the first fifth and 0.4 of that later; 2.2), so that they mean the same at any sigma.
+    The paper picks tv on normal images, as the one that leaves them closest to what they were.
     Not theirs: a step that does not lower an image's energy, or makes it NaN, is taken back and halved for this image, and
-    TV sums sqrt(d² + 0.01²) − 0.01 in place of |d|, as else rounding decides which way a flat region goes.
+    TV sums sqrt(d² + 0.01²) − 0.01 of differences d / r in place of |d / r|, as else rounding
+    decides which way a flat region goes.
 
     Changes whole regions and leaves single pixels alone, so it is good at compact lesions. The slowest by far. Bad at points
     and lines, which TV protects, and with a tv that does not suit the model: too large and nothing moves, 0 and noise does.
@@ -54,19 +57,24 @@ class Restoration(Difference):
 
     def score(self, evidence: Evidence) -> Tensor:
         image = evidence.image
-        restored = restore(evidence.model, image, evidence.foreground, self.iterations, self.step, self.tv)
+        unit = math.sqrt(2) * spread(evidence)
+        restored = restore(evidence.model, image, evidence.foreground, unit, self.iterations, self.step, self.tv)
         return self.difference(image, restored)
 
 
-def restore(model: VAE, image: Tensor, foreground: Tensor, iterations: int, step: float, tv: float) -> Tensor:
-    """x_T of images (B, C, H, W), each by its own path; NaN for an image that holds one."""
-    energy, gradient = energy_gradient(model, image, image, tv)
+def restore(
+    model: VAE, image: Tensor, foreground: Tensor, unit: Tensor, iterations: int, step: float, tv: float
+) -> Tensor:
+    """x_T of images (B, C, H, W), each by its own path; unit: r of each, (B,). NaN for an image that holds one."""
+    energy, gradient = energy_gradient(model, image, image, unit, tv)
+    unit = unit.view(-1, 1, 1, 1)
     current = image.where(energy.isfinite().view(-1, 1, 1, 1), torch.nan)
     shares = torch.ones_like(energy)
     for number in range(iterations):
         length = step if number < iterations // 5 else LATER * step
-        moved = current - (length * shares).view(-1, 1, 1, 1) * gradient.clamp(-CLIP, CLIP) * foreground
-        moved_energy, moved_gradient = energy_gradient(model, moved, image, tv)
+        change = unit * (unit * gradient).clamp(-CLIP, CLIP) * foreground
+        moved = current - (length * shares).view(-1, 1, 1, 1) * change
+        moved_energy, moved_gradient = energy_gradient(model, moved, image, unit, tv)
         better = moved_energy < energy  # false for NaN
         energy, shares = torch.where(better, moved_energy, energy), torch.where(better, shares, shares / 2)
         better = better.view(-1, 1, 1, 1)
@@ -77,11 +85,13 @@ def restore(model: VAE, image: Tensor, foreground: Tensor, iterations: int, step
     return current
 
 
-def energy_gradient(model: VAE, image: Tensor, origin: Tensor, tv: float) -> tuple[Tensor, Tensor]:
-    """E = rec + beta · KL + tv · TV(image − origin) in nats, (B,), and its gradient with respect to the image."""
+def energy_gradient(model: VAE, image: Tensor, origin: Tensor, unit: Tensor, tv: float) -> tuple[Tensor, Tensor]:
+    """E = rec + beta · KL + tv · TV(image − origin) / r in nats, (B,), and its gradient with respect to the image."""
     leaf = image.detach().requires_grad_(True)
     mean, logvar = model.encode(leaf)
     rec = model.likelihood.nll(leaf, *model.decode_with_scale(mean))
-    energy = rec + model.beta * model.kl(mean, logvar) + tv * total_variation(leaf - origin, SOFT)
+    energy = (
+        rec + model.beta * model.kl(mean, logvar) + tv * total_variation((leaf - origin) / unit.view(-1, 1, 1, 1), SOFT)
+    )
     (gradient,) = torch.autograd.grad(energy.sum(), leaf)
     return energy.detach(), gradient

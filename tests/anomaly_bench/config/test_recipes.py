@@ -56,9 +56,13 @@ def test_every_recipe_trains_a_step_and_localizes_at_its_own_size(name):
     loader = torch.utils.data.DataLoader([{"image": image}], batch_size=None)
     pl.Trainer(max_steps=1, accelerator="cpu", **QUIET).fit(model, loader)
     assert not torch.equal(torch.nn.utils.parameters_to_vector(model.parameters()), before)
+    config.predictors.members = {
+        row: settings | ({"iterations": 1} if settings["use"] in ("projection", "restoration") else {})
+        for row, settings in config.predictors.members.items()
+    }
     suite = build_suite(config.predictors)
     with frozen(model):
-        model.rec_levels.fill_(torch.inf)  # projection stops at once
+        model.rec_levels.fill_(torch.inf)  # those that stop at a level stop at once
         maps = suite.maps(Evidence(model, image, torch.ones(2, 1, *shape[1:], dtype=torch.bool)), list(suite.single))
     assert all(score.isfinite().all() for score, _ in maps.values())
 

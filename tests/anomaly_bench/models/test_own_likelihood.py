@@ -72,7 +72,7 @@ def test_that_it_was_tried_leaves_nothing_behind():
     [
         {"use": "reconstruction", "error": "weighted"},
         {"use": "gradient"},
-        {"use": "projection", "iterations": 3, "stop": None},
+        {"use": "projection", "iterations": 3},
         {"use": "restoration", "iterations": 3},
     ],
 )

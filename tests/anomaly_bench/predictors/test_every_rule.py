@@ -107,7 +107,6 @@ def test_every_predictor_works_with_every_kind_of_model(model):
     batch = torch.rand(2, 1, 16, 16)
     foreground = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
     foreground[0, :, 3:13, 3:13] = True  # and the second image has none
-    model.rec_levels.copy_(torch.linspace(-1e6, -1e5, 101))
     with frozen(model):
         evidence = Evidence(model, batch, foreground)
         for name in SETTINGS:

@@ -232,7 +232,12 @@ def test_bench_does_a_run_again_whose_users_helper_has_changed_and_says_that_the
     cli, pictures_run, tmp_path, monkeypatch
 ):
     monkeypatch.syspath_prepend(tmp_path / "own")
-    arguments = ["bench", *pictures_run, "+predictors.members.own={use:my_package.Own,smooth:0}", "predictors.only=[own]"]
+    arguments = [
+        "bench",
+        *pictures_run,
+        "+predictors.members.own={use:my_package.Own,smooth:0}",
+        "predictors.only=[own]",
+    ]
     values = []
     for by in (1.0, -10.0):
         write_package(tmp_path / "own", by)

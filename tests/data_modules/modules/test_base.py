@@ -282,6 +282,17 @@ def test_augmentation_changes_training_batches_only(mvtec_root, cache, monkeypat
             assert torch.equal(changed["image"], batch["image"] + difference)
 
 
+def test_images_for_statistics_are_training_images_in_order_evenly_spread_and_not_augmented(mvtec_root, cache):
+    noise = {"use": "RandGaussianNoised", "prob": 1.0, "std": 0.5}
+    data = module(mvtec_root, cache, augment={"noise": noise})
+    train = data.indices["train"]
+    found = torch.cat([batch["image"] for batch in data.normal_dataloader(1000)])
+    assert torch.equal(found, torch.cat([data.store.batch(train)["image"]]))
+    assert not torch.equal(torch.cat([batch["image"] for batch in data.train_dataloader()]).sum(), found.sum())
+    few = torch.cat([batch["image"] for batch in data.normal_dataloader(3)])
+    assert torch.equal(few, found[[0, (len(train) - 1) // 2, len(train) - 1]])
+
+
 def test_attributes_come_from_the_cases_and_their_file_at_each_start(mvtec_root, cache, tmp_path):
     names = module(mvtec_root, cache).store.subjects
     table = tmp_path / "subjects.csv"

@@ -13,7 +13,7 @@ from anomaly_bench.predictors.evidence import Evidence, frozen
 
 SHAPE = (2, 16, 16)
 NETWORK = {"latent": 3, "channels": (4, 8)}
-BETA, L1, TV, STEP, NOISE, SAMPLES = 3.0, 0.3, 0.7, 1e-6, 0.1, 3
+BETA, L1, TV, STEP, NOISE, SAMPLES = 3.0, 0.1, 0.7, 1e-6, 0.1, 3
 MODELS = {
     "gaussian": lambda: BetaVAE(SHAPE, beta=BETA, **NETWORK),
     "pixel": lambda: BetaVAE(SHAPE, beta=BETA, variance="pixel", **NETWORK),
@@ -33,7 +33,7 @@ ROWS = {
     "combination": {"use": "combination"},
     "weighted": {"use": "reconstruction", "error": "weighted"},
     "latent_variance": {"use": "latent_variance", "samples": SAMPLES},
-    "projection": {"use": "projection", "iterations": 6, "step": STEP, "l1": L1, "stop": None},
+    "projection": {"use": "projection", "iterations": 6, "step": STEP, "l1": L1, "tolerance": 0.0},
     "restoration": {"use": "restoration", "iterations": 10, "step": STEP, "tv": TV},
     "positive": {"use": "reconstruction", "error": "positive"},
     "negative": {"use": "reconstruction", "error": "negative"},
@@ -112,25 +112,30 @@ class Literal:
         }
         return {name: one.mean(dim=1, keepdim=True) for name, one in maps.items()}
 
+    def unit(self):
+        """The standard deviation of p(x|z), its mean over the image."""
+        return self.terms(self.image)[3].sqrt().mean()
+
     def projected(self):
-        """Dehaene et al. 2020."""
-        x = self.image
+        """Dehaene et al. 2020, with the sparsity term in units of the density's standard deviation."""
+        x, unit = self.image, self.unit()
         for _ in range(6):
-            gradient = self.gradient(x, kl=0, more=lambda x: L1 * (x - self.image).abs().sum())
+            gradient = self.gradient(x, kl=0, more=lambda x: L1 * (x - self.image).abs().sum() / unit)
             x = x - STEP * gradient * (x - self.terms(x)[2]) ** 2
         return x
 
     def restored(self):
-        """Chen et al. 2020, with the TV's kink rounded."""
+        """Chen et al. 2020, with the TV's kink rounded, in units in which rec is the squared error."""
+        unit = math.sqrt(2) * self.unit()
 
         def tv(x):
-            difference = x - self.image
+            difference = (x - self.image) / unit
             steps = (difference[..., 1:, :] - difference[..., :-1, :], difference[..., 1:] - difference[..., :-1])
             return TV * sum(((step**2 + 0.01**2).sqrt() - 0.01).sum() for step in steps)
 
         x = self.image
         for number in range(10):
-            gradient = self.gradient(x, kl=self.beta, more=tv).clamp(-50, 50)
+            gradient = unit * (unit * self.gradient(x, kl=self.beta, more=tv)).clamp(-50, 50)
             x = x - (STEP if number < 2 else 0.4 * STEP) * gradient * self.foreground
         return x
 

@@ -1,5 +1,7 @@
 """Maps do not depend on how a model was trained or laid out in memory: full precision, any layout."""
 
+from dataclasses import replace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -20,10 +22,10 @@ def test_maps_in_channels_last_are_those_of_contiguous_memory_up_to_rounding(net
     plain = BetaVAE(SHAPE, latent=8, channels=(8, 8), network=network).eval()
     last = BetaVAE(SHAPE, latent=8, channels=(8, 8), network=network, channels_last=True).eval()
     last.load_state_dict(plain.state_dict())
-    for model in (plain, last):
-        model.rec_levels.fill_(-torch.inf)
     batch = blobs(images(3))
     for name, predictor in SUITE.single.items():
+        if predictor.iterative:
+            predictor = replace(predictor, iterations=5)  # later, rounding decides which steps are taken back
         expected, found = maps(plain, batch, predictor), maps(last, batch, predictor)
         assert (found - expected).abs().max() <= TOLERANCE[predictor.iterative] * (expected.max() - expected.min()), (
             name
