@@ -18,7 +18,7 @@ OVERRIDES = dataset=$(DATASET) trainer=$(TRAINER) model.beta=$(BETAS) seed=$(SEE
 	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) jobs=$(JOBS) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench ensemble claims leaderboard quick test coverage lint types check baselines doctor clean
+.PHONY: help setup bench paper ensemble claims leaderboard quick test coverage lint types check baselines doctor clean
 
 help:  ## list every target
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,7 @@ help:  ## list every target
 	@echo '                  DATA_ROOT=FOLDER     where the dataset lies; the embedded ones need none'
 	@echo '                  BETAS=$(BETAS) SEEDS=$(SEEDS) PREDICTORS=rec_l1,grad_kl EPOCHS=50 JOBS=$(JOBS) OUT=$(OUT)'
 	@echo '                  TRAINER=short        at most 60 epochs; default: until the validation ELBO is flat, for all but the embedded data'
+	@echo '                  DATA=FOLDER          of make paper: where datasets lie, each under its name'
 	@echo '                  LOGGER=wandb         and in ARGS= any other override, e.g. ARGS="model.latent=128"'
 
 setup: .venv/.ready  ## make .venv and install everything into it (bench and test do this by themselves)
@@ -36,6 +37,9 @@ setup: .venv/.ready  ## make .venv and install everything into it (bench and tes
 
 bench: .venv/.ready  ## train, localize, leaderboard: DATASET x BETAS x SEEDS, resumable
 	@$(BENCH) bench $(OVERRIDES)
+
+paper: .venv/.ready  ## every dataset at hand x betas x seeds, resumable, then docs/results/paper.md: what holds of the paper
+	@$(BENCH) paper $(if $(DATA),"data_dir='$(DATA)'") jobs=$(JOBS) $(ARGS)
 
 ensemble: .venv/.ready  ## combine the seeds of each setting in OUT
 	@$(BENCH) ensemble $(OUT)

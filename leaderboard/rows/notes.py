@@ -21,7 +21,7 @@ NAMED = 12  # runs or rows that a note names
 def notes_of(rows: Sequence[Row]) -> list[str]:
     """The notes on settings and folds, each once; on rows that a model cannot have; on runs that might have gone on."""
     said = dict.fromkeys(line for row in rows for line in row.note.splitlines())
-    return [*said, *_left_out(rows), *_unfinished(rows)]
+    return [*said, *left_out(rows), *_unfinished(rows)]
 
 
 def knowledge(rows: Iterable[Row]) -> list[str]:
@@ -51,7 +51,8 @@ def members_of(run: RunArrays, predictor: str) -> Sequence[str]:
     return run.choices.get(predictor, members)
 
 
-def _left_out(rows: Sequence[Row]) -> list[str]:
+def left_out(rows: Iterable[Row]) -> list[str]:
+    """Which rows the models of a dataset cannot have, and why."""
     names: dict[tuple[str, str, str], dict[str, None]] = {}
     for row in rows:
         for run in row.samples.runs if row.samples else ():

@@ -40,17 +40,24 @@ UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDa
 
 def write_figures(board: Board, folder: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
     """Write every figure that the board has data for, in each format; the paths. The same board gives the same bytes."""
+    return save_figures(figures(board), folder, formats)
+
+
+def save_figures(
+    named: Iterable[tuple[str, Figure]], folder: Path, formats: Iterable[str] = FORMATS, dpi: int = 200
+) -> list[Path]:
+    """Write the figures under their names, as they are made, in each format; the paths."""
     import matplotlib as mpl
 
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     taken: set[str] = set()
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        for name, figure in figures(board):
+        for name, figure in named:
             stem = _file_name(name, taken)
             for suffix in formats:
                 paths.append(folder / f"{stem}.{suffix}")
-                figure.savefig(paths[-1], dpi=200, bbox_inches="tight", metadata=UNDATED.get(suffix))
+                figure.savefig(paths[-1], dpi=dpi, bbox_inches="tight", metadata=UNDATED.get(suffix))
     return paths
 
 

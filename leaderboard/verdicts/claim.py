@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from leaderboard.record import LOWER_IS_BETTER, direction
 from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.comparison import better
 from leaderboard.rows.row import Row
-from leaderboard.statistics.effects import Effect
+from leaderboard.statistics.effects import Effect, mean_effect
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 
@@ -23,7 +24,8 @@ Verdict = Literal["supported", "contradicted", "undecided"]
 class Finding:
     """What the runs say about a claim: `effect` (its `meaning` in words) over `effect.n` `units`, and the verdict.
 
-    `decide`: the data that would decide an undecided claim, empty for a decided one.
+    `decide`: the data that would decide an undecided claim, empty for a decided one. `parts`: what each dataset says by
+    itself, which `part` says in words; their intervals are over seeds.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Finding:
     effect: Effect
     verdict: Verdict
     decide: str
+    part: str = ""
+    parts: dict[str, Effect] = field(default_factory=dict)
 
 
 class Claim(ABC):
@@ -44,15 +48,21 @@ class Claim(ABC):
     meaning: ClassVar[str]
     units: ClassVar[str] = "datasets"
     needs: ClassVar[str]
+    part: ClassVar[str]
     threshold: ClassVar[float] = 0.0
 
     @abstractmethod
     def effect(self, rows: list[Row], metric: str) -> Effect:
         """The effect that decides, oriented so that more of it speaks for the claim."""
 
+    @abstractmethod
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        """What each dataset says by itself, in the words of `part`; those that say nothing are left out."""
+
     def evaluate(self, rows: list[Row], metric: str = "auroc") -> Finding:
         """The finding on these rows; rows without results and ensembles over seeds are left out."""
-        effect = self.effect([row for row in rows if row.samples is not None and not row.ensemble], metric)
+        rows = [row for row in rows if row.samples is not None and not row.ensemble]
+        effect = self.effect(rows, metric)
         verdict: Verdict = "undecided"
         if effect.low is not None and effect.low > self.threshold:
             verdict = "supported"
@@ -60,7 +70,8 @@ class Claim(ABC):
             verdict = "contradicted"
         why = f" ({effect.why})" if effect.why else ""
         decide = "" if verdict != "undecided" else f"{self.needs}{why}"
-        return Finding(self.name, self.statement, metric, self.meaning, self.units, effect, verdict, decide)
+        said = (self.name, self.statement, metric, self.meaning, self.units)
+        return Finding(*said, effect, verdict, decide, self.part, self.parts(rows, metric))
 
 
 def runs_of(rows: list[Row]) -> list[RunArrays]:
@@ -102,6 +113,19 @@ def standing(run: RunArrays, predictor: str, rivals: Collection[str], metric: st
     if own is None or not rivals or len(values) < len(others):
         return None
     return sum(1.0 if better(metric, value, own) else 0.5 * (value == own) for value in values) / len(values)
+
+
+def over_seeds(runs: Iterable[RunArrays], value: Callable[[RunArrays], float | None]) -> dict[str, Effect]:
+    """The mean of a run's value on each dataset, over its settings first, with the t interval over its seeds."""
+    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        found = value(run)
+        if found is not None:
+            values[run.family][run.seed].append(found)
+    return {
+        family: mean_effect([float(np.mean(of_seed)) for of_seed in by_seed.values()], 2, "seeds")
+        for family, by_seed in sorted(values.items())
+    }
 
 
 def crossed(table: Mapping[Any, Mapping[int, list[float]]]) -> Array:

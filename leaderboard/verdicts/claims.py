@@ -14,13 +14,24 @@ from collections import defaultdict
 import numpy as np
 
 from leaderboard.record import direction
-from leaderboard.results.run_arrays import RunArrays
+from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.aggregate import known_metrics
 from leaderboard.rows.row import Row
 from leaderboard.rows.views import OWN_BETA
 from leaderboard.statistics.effects import Effect, correlation, dependence, difference_effect, mean_effect
 
-from .claim import Claim, Finding, chosen_on_validation, crossed, defined, gain, runs_of, standing, test_value
+from .claim import (
+    Claim,
+    Finding,
+    chosen_on_validation,
+    crossed,
+    defined,
+    gain,
+    over_seeds,
+    runs_of,
+    standing,
+    test_value,
+)
 
 START, PROJECTION, KL, ENSEMBLE = "rec_l1", "projection", "grad_kl", "ensemble_probit"
 MIN_DATASETS = 3
@@ -40,6 +51,7 @@ class ProjectionHelpsNaturalMore(Claim):
     statement = "Energy-based projection helps natural images more than medical ones."
     meaning = f"gain of {PROJECTION} over {START}, mean over natural minus mean over medical datasets"
     needs = f"runs with {PROJECTION} and {START} on more natural and more medical datasets"
+    part = f"gain of {PROJECTION} over {START}"
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
         gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -49,6 +61,9 @@ class ProjectionHelpsNaturalMore(Claim):
                 gains[run.domain][run.family].append(gained)
         natural, medical = ([float(np.mean(v)) for v in gains[domain].values()] for domain in ("natural", "medical"))
         return difference_effect(natural, medical, MIN_PER_DOMAIN, "natural and medical datasets")
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        return over_seeds(runs_of(rows), lambda run: gain(run, PROJECTION, START, metric))
 
 
 class KLGradientDependsOnDataset(Claim):
@@ -60,20 +75,30 @@ class KLGradientDependsOnDataset(Claim):
         f"standard deviation over datasets of the standing of {KL} (0 first, 1 last), at the same models and betas"
     )
     needs = f"three seeds of runs with {KL} and the same other predictors, models and betas on more datasets"
+    part = f"standing of {KL} (0 first, 1 last)"
     threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
+        runs, rivals = self._comparable(rows, metric)
+        standings: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for run in runs:
+            place = standing(run, KL, rivals, metric)
+            if place is not None:
+                standings[run.family][run.seed].append(place)
+        return dependence([crossed(standings)], self.units, 1 / max(len(rivals), 1))
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        runs, rivals = self._comparable(rows, metric)
+        return over_seeds(runs, lambda run: standing(run, KL, rivals, metric))
+
+    def _comparable(self, rows: list[Row], metric: str) -> tuple[list[RunArrays], list[str]]:
+        """The runs at the models and betas that all datasets have, and the rivals."""
         runs, rivals = _with_rivals(rows, metric)
         settings: dict[str, set[tuple[str, float]]] = defaultdict(set)
         for run in runs:
             settings[run.family].add((run.model, run.beta))
         shared = set.intersection(*settings.values()) if settings else set()
-        standings: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for run in runs:
-            place = standing(run, KL, rivals, metric) if (run.model, run.beta) in shared else None
-            if place is not None:
-                standings[run.family][run.seed].append(place)
-        return dependence([crossed(standings)], self.units, 1 / max(len(rivals), 1))
+        return [run for run in runs if (run.model, run.beta) in shared], rivals
 
 
 class KLGradientDependsOnSetting(Claim):
@@ -86,9 +111,19 @@ class KLGradientDependsOnSetting(Claim):
     needs = (
         f"three seeds of runs with {KL} and the same other predictors in more settings (beta, latent size) of a dataset"
     )
+    part = f"standard deviation over settings of the standing of {KL}"
     threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
+        blocks, rivals = self._blocks(rows, metric)
+        return dependence(list(blocks.values()), self.units, 1 / max(rivals, 1))
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        blocks, rivals = self._blocks(rows, metric)
+        return {name: dependence([block], self.units, 1 / max(rivals, 1)) for name, block in sorted(blocks.items())}
+
+    def _blocks(self, rows: list[Row], metric: str) -> tuple[dict[str, Array], int]:
+        """The standing by setting and seed (settings, seeds) on each dataset, and among how many rivals."""
         runs, rivals = _with_rivals(rows, metric)
         standings: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(list))
@@ -97,8 +132,7 @@ class KLGradientDependsOnSetting(Claim):
             place = standing(run, KL, rivals, metric)
             if place is not None:
                 standings[run.dataset][run.setting_id][run.seed].append(place)
-        blocks = [crossed(settings) for settings in standings.values()]
-        return dependence(blocks, self.units, 1 / max(len(rivals), 1))
+        return {name: crossed(settings) for name, settings in standings.items()}, len(rivals)
 
 
 def _with_rivals(rows: list[Row], metric: str) -> tuple[list[RunArrays], list[str]]:
@@ -119,23 +153,31 @@ class LocalizationDependsOnBeta(Claim):
     )
     units = "betas"
     needs = "three seeds of runs at more betas, everything else equal"
+    part = "standard deviation over betas of the predictor chosen on validation"
     threshold = BETA_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        families: dict[object, dict[float, list[RunArrays]]] = defaultdict(lambda: defaultdict(list))
+        return dependence([block for blocks in self._blocks(rows, metric).values() for block in blocks], self.units)
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        return {name: dependence(blocks, self.units) for name, blocks in sorted(self._blocks(rows, metric).items())}
+
+    def _blocks(self, rows: list[Row], metric: str) -> dict[str, list[Array]]:
+        """The metric by beta and seed (betas, seeds) of each model, by dataset."""
+        families: dict[tuple[str, str, object], dict[float, list[RunArrays]]] = defaultdict(lambda: defaultdict(list))
         for run in runs_of(rows):
             facts = frozenset(fact for fact in run.facts.items() if fact[0] not in OWN_BETA)
             families[run.dataset, run.model, facts][run.beta].append(run)
-        blocks = []
-        for betas in families.values():
+        blocks: dict[str, list[Array]] = defaultdict(list)
+        for (dataset, *_), betas in families.items():
             name = chosen_on_validation([run for runs in betas.values() for run in runs], metric)
             if name is not None:
                 values = {
                     beta: {run.seed: defined([test_value(run, name, metric)]) for run in runs}
                     for beta, runs in betas.items()
                 }
-                blocks.append(crossed(values))
-        return dependence(blocks, self.units)
+                blocks[dataset].append(crossed(values))
+        return blocks
 
 
 class EnsembleBeatsBestMember(Claim):
@@ -145,19 +187,30 @@ class EnsembleBeatsBestMember(Claim):
     statement = "An ensemble of predictors beats its best single member, chosen on validation."
     meaning = f"gain of {ENSEMBLE} over the member that validation chooses, mean over datasets"
     needs = f"runs with {ENSEMBLE} and all its members on more datasets"
+    part = f"gain of {ENSEMBLE} over the member that validation chooses"
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
         gains: dict[str, list[float]] = defaultdict(list)
         for run in runs_of(rows):
-            members = json.loads(run.facts.get(f"predictors.members.{ENSEMBLE}.members", "[]"))
-            members = list(run.choices.get(ENSEMBLE, members))
-            if not members or not set(members) <= set(run.predictors):
-                continue
-            best = chosen_on_validation([run], metric, members)
-            gained = None if best is None else gain(run, ENSEMBLE, best, metric)
+            gained = self._gain(run, metric)
             if gained is not None:
                 gains[run.family].append(gained)
         return mean_effect([float(np.mean(values)) for values in gains.values()], MIN_DATASETS, self.units)
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        return over_seeds(runs_of(rows), lambda run: self._gain(run, metric))
+
+    def _gain(self, run: RunArrays, metric: str) -> float | None:
+        best = best_member(run, metric)
+        return None if best is None else gain(run, ENSEMBLE, best, metric)
+
+
+def best_member(run: RunArrays, metric: str) -> str | None:
+    """The ensemble's member that validation chooses; None where the run lacks one or has no anomaly there."""
+    members = list(run.choices.get(ENSEMBLE, json.loads(run.facts.get(f"predictors.members.{ENSEMBLE}.members", "[]"))))
+    if not members or not set(members) <= set(run.predictors):
+        return None
+    return chosen_on_validation([run], metric, members)
 
 
 class AnomalyDegradesSurroundings(Claim):
@@ -167,15 +220,24 @@ class AnomalyDegradesSurroundings(Claim):
     statement = "An anomaly degrades the reconstruction of the normal region around it."
     meaning = "log of the ratio of normal pixels' reconstruction error near an anomaly to that far from any, mean over datasets"
     needs = "runs on more datasets whose test images have normal pixels both near an anomaly and far from it"
+    part = "log of the ratio of normal pixels' reconstruction error near an anomaly to that far from any"
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
         del metric
         ratios: dict[str, list[float]] = defaultdict(list)
         for run in runs_of(rows):
-            near, far = (run.training.get(f"normal_error_{where}") for where in ("near", "far"))
-            if near and far and near > 0 and far > 0:
-                ratios[run.family].append(float(np.log(near / far)))
+            ratio = self._ratio(run)
+            if ratio is not None:
+                ratios[run.family].append(ratio)
         return mean_effect([float(np.mean(values)) for values in ratios.values()], MIN_DATASETS, self.units)
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        del metric
+        return over_seeds(runs_of(rows), self._ratio)
+
+    def _ratio(self, run: RunArrays) -> float | None:
+        near, far = (run.training.get(f"normal_error_{where}") for where in ("near", "far"))
+        return float(np.log(near / far)) if near and far and near > 0 and far > 0 else None
 
 
 class ReconstructionIsNotLocalization(Claim):
@@ -194,9 +256,22 @@ class ReconstructionIsNotLocalization(Claim):
         f"runs with {START} in {MIN_SETTINGS} or more settings (betas, say) with the same likelihood, on each of "
         f"{MIN_CURVES} or more datasets"
     )
+    part = f"minus Spearman's correlation, over settings, of −rec with the metric of {START}"
     threshold = -CORRELATION_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
+        rhos = self._rhos(rows, metric)
+        return mean_effect([float(np.mean(values)) for values in rhos.values()], MIN_CURVES, self.units)
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        rhos = self._rhos(rows, metric)
+        why = "one correlation has no interval over seeds"
+        return {
+            name: Effect(float(np.mean(found)), None, None, len(found), why) for name, found in sorted(rhos.items())
+        }
+
+    def _rhos(self, rows: list[Row], metric: str) -> dict[str, list[float]]:
+        """The correlations on each dataset, one for each likelihood."""
         points: dict[tuple[str, object], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
         for run in runs_of(rows):
             rec, value = run.training.get("last_rec"), test_value(run, START, metric)
@@ -211,7 +286,7 @@ class ReconstructionIsNotLocalization(Claim):
             rho = correlation(rec.tolist(), (direction(metric) * value).tolist()) if len(rec) >= MIN_SETTINGS else None
             if rho is not None:
                 rhos[family].append(rho)
-        return mean_effect([float(np.mean(values)) for values in rhos.values()], MIN_CURVES, self.units)
+        return rhos
 
 
 CLAIMS: tuple[Claim, ...] = (

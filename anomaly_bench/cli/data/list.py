@@ -30,12 +30,12 @@ def call(options: argparse.Namespace) -> tuple[int, Records]:
     from data_modules.catalog.entries import look
 
     names = options_of("dataset")
-    configs = zip(names, _each(names, options.overrides), strict=True)
+    configs = zip(names, each(names, options.overrides), strict=True)
     entries = (look(name, config.dataset, config.cache, config.data) for name, config in configs)
     return 0, _print_catalog(entries, max(map(len, names)))
 
 
-def _each(names: Sequence[str], overrides: Sequence[str]) -> Iterator[RunConfig]:
+def each(names: Sequence[str], overrides: Sequence[str]) -> Iterator[RunConfig]:
     """The config with each dataset, all of them composed at once, which is several times quicker than one by one."""
     from anomaly_bench.config.compose import compose_groups, parse, to_config, update, with_schema
 

@@ -23,7 +23,8 @@ RECIPES = {
     "zimmerer_brats": (3, [*BRAIN, *HEALTHY], (1, 64, 64)),
     "zhou_natural": (45, TEXTURE, (3, 128, 128)),
     "zhou_medical": (9, BRAIN, (1, 64, 64)),
-    "vae_settings": (72, BRAIN, (1, 64, 64)),
+    "vae_settings": (48, BRAIN, (1, 64, 64)),
+    "paper": (18, BRAIN, (1, 64, 64)),
     "beta_sweep": (30, BRAIN, (1, 64, 64)),
 }
 SMALL = [

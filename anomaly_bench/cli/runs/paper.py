@@ -1,0 +1,126 @@
+"""The verb `paper`: the paper's statements on every dataset at hand, from the data to a page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.files import explained
+from anomaly_bench.cli.arguments import OTHER_FILE, add_config_dir, add_overrides
+from data_modules.base.errors import DataError
+
+from .bench import add_jobs, carry_out, with_jobs
+
+if TYPE_CHECKING:
+    from anomaly_bench.config.schema import RunConfig
+    from data_modules.catalog.entries import Entry
+
+ABOUT = "the paper's statements on every dataset at hand: all runs of experiment=paper, then a page; resumable"
+EXAMPLE = "data_dir=/data --jobs 2"
+EXITS = "0 done; 1 a run failed or a dataset is damaged; 2 something to mend, named in one line; 130 interrupted"
+AT_HAND = ("here", "on first use")
+NEVER = ("folder", "generic")  # names for data of one's own, which is no dataset yet
+EMBEDDED = ("tiny_brain", "tiny_texture")
+QUESTIONS = {"paper": "leaderboard.report.paper.page", "vae_settings": "leaderboard.report.paper.settings"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    text = "data_dir=FOLDER, or dataset=a,b for these alone; any other override of the runs"
+    add_overrides(parser, text)
+    add = parser.add_argument
+    add("--out", type=Path, metavar="DIR", help="the folder of the runs, default runs/paper")
+    add("--to", type=Path, metavar="FILE", help="the page, default docs/results/paper.md; its pictures lie beside it")
+    add("--write-only", action="store_true", help="write the page from the runs that are there, and run nothing")
+    text = "the other question, which setting of a VAE decides the KL gradient's worth: experiment=vae_settings"
+    add("--settings", action="store_true", help=text)
+    add_config_dir(parser)
+    add_jobs(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Which datasets there are, their runs, the page. Exit code 1 if a run or a dataset failed."""
+    name = "vae_settings" if options.settings else "paper"
+    out = options.out or Path("runs", name)
+    code = 0
+    if not options.write_only:
+        code = _run(name, options.overrides, out, options.jobs, options.fail_fast)
+    write(name, out, options.to or Path("docs/results", f"{name}.md"))
+    return code
+
+
+def _run(name: str, overrides: Sequence[str], out: Path, jobs: int | None, fail_fast: bool) -> int:
+    """Every run of the sound datasets, seed by seed, so that whoever stops early has something of each dataset."""
+    from anomaly_bench.base.bars import reporting
+    from anomaly_bench.config.grid import load_grid
+    from anomaly_bench.sweep.bench import planned
+
+    others = [text for text in overrides if not text.startswith("dataset=")]
+    if any(text.startswith("out=") for text in others):
+        raise ConfigError("out=…: `anomaly-bench paper` takes the folder of its runs as --out FOLDER")
+    named = [text.partition("=")[2] for text in overrides if text.startswith("dataset=")]
+    datasets = named[-1].split(",") if named else list(EMBEDDED) if name == "vae_settings" else at_hand(others)
+    sound: list[RunConfig] = []
+    damaged = False
+    for dataset in datasets:
+        configs = with_jobs(load_grid([f"experiment={name}", f"dataset={dataset}", *others, f"out='{out}'"]), jobs)
+        try:
+            with reporting(len(configs)) as reporter:
+                planned(configs, reporter)
+            sound += configs
+        except DataError as error:
+            damaged = True
+            print(f"left out: {dataset}: {error}", file=sys.stderr)
+    if not sound:
+        raise DataError(
+            f"{', '.join(datasets)}: no data to run on; `anomaly-bench data list` shows where each is expected"
+        )
+    return carry_out(sorted(sound, key=lambda config: config.seed), fail_fast) or int(damaged)
+
+
+def at_hand(overrides: Sequence[str]) -> list[str]:
+    """The datasets whose files are found, and the embedded ones. Says which are taken, and which not and why."""
+    entries = list(_entries(overrides))
+    taken = [entry for entry in entries if entry.state in AT_HAND]
+    for entry in taken:
+        count = f"{entry.subjects:,} subjects or pictures" if entry.subjects is not None else entry.state
+        print(f"takes     {entry.option}: {count}, {entry.root}")
+    lacking = [entry for entry in entries if entry.state == "missing"]
+    if lacking:
+        print(
+            f"lacks     {', '.join(entry.option for entry in lacking)}: no folder {lacking[0].root.parent}/NAME; "
+            "`anomaly-bench data fetch NAME` gets one or says how, data_dir=FOLDER names another place"
+        )
+    for entry in entries:
+        if entry.state not in (*AT_HAND, "missing"):
+            print(f"leaves    {entry.option}: {' '.join(entry.note.split()) or entry.state}")
+    return [entry.option for entry in taken]
+
+
+def _entries(overrides: Sequence[str]) -> Iterator[Entry]:
+    from anomaly_bench.cli.data.list import PLACES, each
+    from data_modules.base.options.folders import options_of
+    from data_modules.catalog.entries import look
+
+    names = [name for name in options_of("dataset") if name not in NEVER]
+    places = [text for text in overrides if text.partition("=")[0] in PLACES]
+    for name, config in zip(names, each(names, places), strict=True):
+        yield look(name, config.dataset, config.cache, config.data)
+
+
+def write(name: str, out: Path, page: Path) -> None:
+    """Write the page of a question from the results in a folder, and say where it is."""
+    from importlib import import_module
+
+    from anomaly_bench.cli.results.leaderboard import warn
+    from leaderboard.board import build
+    from leaderboard.results.collect import collect
+
+    collection = collect(out)
+    warn(collection.damaged, collection.failed)
+    with explained(page.parent, OTHER_FILE):
+        pictures = import_module(QUESTIONS[name]).write_page(build(collection), page)
+    print(f"wrote     {page} and {len(pictures)} pictures in {page.with_suffix('')}")

@@ -1,0 +1,168 @@
+"""What findings and tables say, in sentences for a reader who has not seen them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from leaderboard.board import Board
+from leaderboard.results.run_arrays import RunArrays
+from leaderboard.rows.row import Row
+from leaderboard.show.texts import COLUMNS, UNDEFINED, interval, number
+from leaderboard.statistics.effects import Effect, mean_effect
+from leaderboard.verdicts.claim import Finding
+from leaderboard.verdicts.claims import CLAIMS
+
+FIRST, SECOND = "ap", "auroc"  # the metric that leads, as anomalous pixels are rare, and the one beside it
+BASELINES = ("intensity", "intensity_equalised", "local_contrast", "local_contrast_wide")
+SHARED = (
+    "kl-gradient-setting",
+    "beta",
+    "ensemble",
+    "surroundings",
+    "reconstruction",
+)  # parts are on the effect's scale
+METRIC_FREE = ("surroundings",)  # about no metric
+THRESHOLDS = {claim.name: claim.threshold for claim in CLAIMS}
+LEADERS = 3
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Intensity beside the learned map with the best AP on the test images of a dataset, which favours the learned one.
+
+    lead: intensity minus it, over the seeds that both have.
+    """
+
+    dataset: str
+    intensity: Row
+    learned: Row
+    lead: Effect
+
+
+def single_runs(board: Board) -> list[RunArrays]:
+    """The runs that are no ensembles over seeds, in the order of dataset, beta and seed."""
+    return sorted(
+        (run for run in board.runs if not run.ensemble_of),
+        key=lambda run: (run.dataset, run.beta, run.seed, run.run_id),
+    )
+
+
+def domains_of(runs: Iterable[RunArrays]) -> dict[str, str]:
+    """medical, natural or "", by the names that parts of findings have: of datasets and of benchmarks."""
+    found: dict[str, str] = {}
+    for run in runs:
+        found |= {run.dataset: run.domain, run.family: run.domain}
+    return found
+
+
+def baselines(board: Board) -> list[Baseline]:
+    """For each dataset with the row `intensity`, at the settings that validation chooses."""
+    found = []
+    for dataset in board.datasets:
+        rows = [
+            one.row for one in board.chosen if (one.dataset, one.metric) == (dataset, FIRST) and one.row is not None
+        ]
+        plain = [row for row in rows if row.predictor == "intensity"]
+        learned = [row for row in rows if row.predictor not in BASELINES]
+        if plain and learned:
+            best = max(learned, key=lambda row: row.test[FIRST].mean or 0.0)
+            ours, theirs = _by_seed(plain[0]), _by_seed(best)
+            lead = mean_effect([ours[seed] - theirs[seed] for seed in ours if seed in theirs], 2, "seeds")
+            found.append(Baseline(dataset, plain[0], best, lead))
+    return found
+
+
+def _by_seed(row: Row) -> dict[int, float]:
+    if row.samples is None:
+        return {}
+    column = row.samples.runs[0].metrics.index(FIRST)
+    return dict(zip(row.samples.seeds, row.samples.test[:, column].tolist(), strict=True))
+
+
+def about_baselines(found: Iterable[Baseline]) -> list[str]:
+    """A sentence for each dataset where no learned map beats intensity, which a reader has to know first."""
+    return [
+        f"On {one.dataset} plain intensity, which needs no model, beats every learned map: {COLUMNS[FIRST]} "
+        f"{number(one.intensity.test[FIRST].mean)} against {number(one.learned.test[FIRST].mean)} of the best, "
+        f"{one.learned.predictor} (difference {signed(one.lead)})."
+        for one in found
+        if one.lead.value is not None and one.lead.value > 0
+    ]
+
+
+def about_ranks(board: Board) -> list[str]:
+    """Who leads by average rank of AP over all datasets, and over those of a domain."""
+    said = []
+    for ranking in board.rankings:
+        if ranking.metric == FIRST and len(ranking.datasets) > 1:
+            first = ", ".join(f"{name} ({rank:.1f})" for name, rank in list(ranking.ranks.items())[:LEADERS])
+            tested = ""
+            if ranking.difference is not None:
+                tested = f", where ranks less than {ranking.difference:.1f} apart cannot be told apart (Nemenyi)"
+            said.append(
+                f"on all {len(ranking.datasets)} datasets {first}{tested}"
+                if not ranking.domain
+                else f"on the {len(ranking.datasets)} {ranking.domain} ones {first}{tested}"
+            )
+    return [f"The best average ranks by {COLUMNS[FIRST]} have, {'; '.join(said)}."] if said else []
+
+
+def verdict_text(first: Finding, second: Finding) -> str:
+    """The verdicts by both metrics."""
+    if first.verdict == second.verdict:
+        return f"{first.verdict.capitalize()}."
+    return f"{first.verdict.capitalize()} by {COLUMNS[first.metric]}, {second.verdict} by {COLUMNS[second.metric]}."
+
+
+def sentence(finding: Finding, domains: Mapping[str, str]) -> str:
+    """What the finding says, with its size and how many datasets agree."""
+    known = {name: part.value for name, part in finding.parts.items() if part.value is not None}
+    if not known or finding.effect.value is None:
+        return f"Nothing can be said: {finding.effect.why or 'no dataset has the runs that it is about'}."
+    unit, value = COLUMNS.get(finding.metric, finding.metric), finding.effect.value
+    sure = sum(part.low is not None and part.low > 0 for part in finding.parts.values())
+    agree = f"on {sum(each > 0 for each in known.values())} of {len(known)} datasets ({sure} with an interval above 0)"
+    match finding.name:
+        case "projection":
+            changes = [
+                f"{sum(values) / len(values):+.3f} on {domain}"
+                for domain in ("natural", "medical")
+                if (values := [each for name, each in known.items() if domains.get(name) == domain])
+            ]
+            return f"Projection changes {unit} by {' and '.join(changes)} datasets (means); it gains {agree}."
+        case "kl-gradient-dataset":
+            return f"Its place by {unit}, 0 being the first and 1 the last, goes {_ends(known, 2)}."
+        case "kl-gradient-setting":
+            return f"Its place by {unit} has a standard deviation of {value:.2f} over a dataset's settings, {_ends(known, 2)}."
+        case "beta":
+            return (
+                f"{unit} of the predictor that validation chooses has a standard deviation of {value:.3f} over the betas, "
+                f"{_ends(known, 3)}."
+            )
+        case "ensemble":
+            return f"The ensemble changes {unit} by {value:+.3f} (mean) from that of the member; it gains {agree}."
+        case "surroundings":
+            higher = "higher" if value > 0 else "lower"
+            return (
+                f"The error of normal pixels beside an anomaly is {100 * abs(math.expm1(value)):.0f} % {higher} than that of "
+                f"normal pixels far from any (mean); it is higher {agree}."
+            )
+        case _:
+            return f"Reconstruction and {unit} of its error have a rank correlation of {-value:.2f} (mean)."
+
+
+def _ends(known: Mapping[str, float], decimals: int) -> str:
+    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    if known[least] == known[most]:
+        return f"{known[least]:.{decimals}f} on every dataset"
+    return f"from {known[least]:.{decimals}f} ({least}) to {known[most]:.{decimals}f} ({most})"
+
+
+def signed(effect: Effect) -> str:
+    """An effect with its sign and, where it has one, its interval."""
+    if effect.value is None:
+        return UNDEFINED
+    bounds = "" if effect.low is None else f", 95 % interval {interval(effect.low, effect.high)}"
+    return f"{effect.value:+.3f}{bounds}"
