@@ -99,7 +99,7 @@ class TrainerConfig:
     patience: AtLeastOne = 5
     patience_steps: ZeroOrMore = 100
     rise: Annotated[float, Ge(0), Lt(1)] = 5e-4
-    lr_factor: Annotated[float, Gt(0), Lt(1)] = 0.2
+    lr_factor: Annotated[float, Gt(0), Lt(1)] = 0.1
     lr_drops: ZeroOrMore = 2
     batch_size: AtLeastOne = 16
     accelerator: str = "auto"
