@@ -45,12 +45,12 @@ class Evidence:
     @property
     def error(self) -> Tensor:
         """|x − x̂|, (B, C, H, W)."""
-        return self._once("error", lambda: (self.image - self.reconstruction).abs_())
+        return self.once("error", lambda: (self.image - self.reconstruction).abs_())
 
     @property
     def variance(self) -> Tensor:
         """The variance of p(x|z) at each pixel: (B, C, H, W), or a single number where all pixels share it."""
-        return self._once("variance", lambda: self.model.likelihood.variance_at(*self._decoded).detach())
+        return self.once("variance", lambda: self.model.likelihood.variance_at(*self._decoded).detach())
 
     @property
     def rec(self) -> Tensor:
@@ -65,19 +65,19 @@ class Evidence:
     @property
     def grad_rec(self) -> Tensor:
         """∂rec/∂x, through both the image and its reconstruction."""
-        return self._once("grad_rec", lambda: self._gradient(self._rec))
+        return self.once("grad_rec", lambda: self._gradient(self._rec))
 
     @property
     def grad_kl(self) -> Tensor:
         """∂KL/∂x; the same for every latent sample."""
         if self._mean_evidence is not None:
             return self._mean_evidence.grad_kl
-        return self._once("grad_kl", lambda: self._gradient(self._kl))
+        return self.once("grad_kl", lambda: self._gradient(self._kl))
 
     @property
     def grad_elbo(self) -> Tensor:
         """∂(rec + beta · KL)/∂x."""
-        return self._once("grad_elbo", lambda: self.grad_rec + self.model.beta * self.grad_kl)
+        return self.once("grad_elbo", lambda: self.grad_rec + self.model.beta * self.grad_kl)
 
     def noisy(self, number: int, share: float) -> Evidence:
         """Evidence on the images plus Gaussian noise, of `share` times each image's range of values (max − min).
@@ -102,23 +102,23 @@ class Evidence:
 
     @property
     def _leaf(self) -> Tensor:
-        return self._once("leaf", lambda: self.image.clone().requires_grad_(True))
+        return self.once("leaf", lambda: self.image.clone().requires_grad_(True))
 
     @property
     def _posterior(self) -> tuple[Tensor, Tensor]:
-        return self._once("encode", lambda: self.model.encode(self._leaf))
+        return self.once("encode", lambda: self.model.encode(self._leaf))
 
     @property
     def _decoded(self) -> tuple[Tensor, Tensor | None]:
-        return self._once("decode", lambda: self.model.decode_with_scale(self._latent()))
+        return self.once("decode", lambda: self.model.decode_with_scale(self._latent()))
 
     @property
     def _rec(self) -> Tensor:
-        return self._once("rec", lambda: self.model.likelihood.nll(self._leaf, *self._decoded))
+        return self.once("rec", lambda: self.model.likelihood.nll(self._leaf, *self._decoded))
 
     @property
     def _kl(self) -> Tensor:
-        return self._once("kl", lambda: self.model.kl(*self._posterior))
+        return self.once("kl", lambda: self.model.kl(*self._posterior))
 
     def _latent(self) -> Tensor:
         mean, logvar = self._posterior
@@ -127,7 +127,8 @@ class Evidence:
     def _gradient(self, term: Tensor) -> Tensor:
         return torch.autograd.grad(term.sum(), self._leaf, retain_graph=True)[0]
 
-    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, which is called the first time alone; name: of the quantity, with all that it depends on."""
         if name not in self._memo:
             with torch.enable_grad():  # whoever asks first, others may want gradients of it
                 self._memo[name] = compute()

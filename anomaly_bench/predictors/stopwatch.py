@@ -41,9 +41,9 @@ class TimedEvidence(Evidence):
         result, own, needs = self._measured(lambda: call(self))
         return result, own + sum(self.seconds[name] for name in needs)
 
-    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
         if name not in self._memo:
-            _, self.seconds[name], needs = self._measured(partial(super()._once, name, compute))
+            _, self.seconds[name], needs = self._measured(partial(super().once, name, compute))
             self._needs[name] = needs | {name}
         if self._open:
             self._open[-1].needs |= self._needs.get(name, set())

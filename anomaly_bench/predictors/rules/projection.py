@@ -93,7 +93,9 @@ class Projection(Difference):
         start = evidence.image if self.start == "image" else evidence.reconstruction
         energy = Energy(evidence.model, self.l1, self.masked, self.constant)
         unit, how = spread(evidence), (self.iterations, self.step, self.tolerance, level)
-        return self.difference(evidence.image, project(energy, evidence.image, start, unit, *how))
+        name = f"projected {(self.start, *energy[1:], *how)}"  # predictors that differ in the error alone share x_T
+        projected = evidence.once(name, lambda: project(energy, evidence.image, start, unit, *how))
+        return self.difference(evidence.image, projected)
 
 
 def spread(evidence: Evidence) -> Tensor:

@@ -58,7 +58,10 @@ class Restoration(Difference):
     def score(self, evidence: Evidence) -> Tensor:
         image = evidence.image
         unit = math.sqrt(2) * spread(evidence)
-        restored = restore(evidence.model, image, evidence.foreground, unit, self.iterations, self.step, self.tv)
+        how = self.iterations, self.step, self.tv
+        restored: Tensor = evidence.once(
+            f"restored {how}", lambda: restore(evidence.model, image, evidence.foreground, unit, *how)
+        )
         return self.difference(image, restored)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from anomaly_bench.models import AE, VAE, BetaVAE
 from anomaly_bench.predictors import LatentVariance
 from anomaly_bench.predictors.evidence import Evidence, frozen
+from anomaly_bench.predictors.rules import projection
 
 SHAPE = (2, 16, 16)
 
@@ -215,3 +216,22 @@ def test_an_autoencoder_has_no_kl_and_no_spread(image):
         assert torch.equal(evidence.grad_elbo, evidence.grad_rec)
         assert torch.equal(evidence.sampled(0).reconstruction, evidence.reconstruction)
         assert math.isfinite(evidence.rec.sum().item())
+
+
+def test_predictors_that_differ_in_the_error_alone_share_a_projection(monkeypatch):
+    calls = []
+    real = projection.project
+    monkeypatch.setattr(projection, "project", lambda *given: calls.append(given) or real(*given))
+    torch.manual_seed(0)
+    model = VAE((1, 8, 8), latent=2, channels=(4,))
+    image = torch.rand(2, 1, 8, 8)
+    with frozen(model):
+        evidence = Evidence(model, image, torch.ones(2, 1, 8, 8, dtype=torch.bool))
+        shared = [projection.Projection(error=error, iterations=2, smooth=0.0) for error in ("l1", "l2", "positive")]
+        l1, l2, positive = (predictor(evidence) for predictor in shared)
+        assert len(calls) == 1
+        projection.Projection(iterations=3, smooth=0.0)(evidence)
+    assert len(calls) == 2
+    assert torch.allclose(l1.square(), l2)
+    assert torch.allclose(positive.abs(), l1)
+    assert positive.min() < 0
