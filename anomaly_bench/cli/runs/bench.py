@@ -53,7 +53,7 @@ def call(options: argparse.Namespace) -> int:
         print("---\n".join(map(to_yaml, configs)), end="")
         return 0
     if options.dry_run:
-        return _dry_run(configs)
+        return dry_run(configs)
     return carry_out(configs, fail_fast=options.fail_fast)
 
 
@@ -90,7 +90,8 @@ def carry_out(configs: list[RunConfig], fail_fast: bool = False, only: set[str] 
     return 1 if outcome.failed else 0
 
 
-def _dry_run(configs: list[RunConfig]) -> int:
+def dry_run(configs: list[RunConfig]) -> int:
+    """Print how the runs stand, and the time that they are expected to take."""
     from rich.console import Console
 
     from anomaly_bench.base.bars import reporting

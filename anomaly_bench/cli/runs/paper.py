@@ -13,7 +13,7 @@ from anomaly_bench.base.files import explained
 from anomaly_bench.cli.arguments import OTHER_FILE, add_config_dir, add_overrides
 from data_modules.base.errors import DataError
 
-from .bench import add_jobs, carry_out, with_jobs
+from .bench import add_jobs, carry_out, dry_run, with_jobs
 
 if TYPE_CHECKING:
     from anomaly_bench.config.schema import RunConfig
@@ -24,6 +24,14 @@ EXAMPLE = "data_dir=/data --jobs 2"
 EXITS = "0 done; 1 a run failed or a dataset is damaged; 2 something to mend, named in one line; 130 interrupted"
 AT_HAND = ("here", "on first use")
 NEVER = ("folder", "generic")  # names for data of one's own, which is no dataset yet
+OFFICIAL = (
+    "btad",
+    "mpdd",
+    "mvtec_ad",
+    "mvtec_ad_2",
+    "visa",
+)  # all of their anomalies are tested on, unless some are held out
+HELD_OUT = ("dataset.split.holdout=0.2",)  # to choose on, never tested on
 EMBEDDED = ("tiny_brain", "tiny_texture")
 QUESTIONS = {"paper": "leaderboard.report.paper.page", "vae_settings": "leaderboard.report.paper.settings"}
 
@@ -35,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="the folder of the runs, default runs/paper")
     add("--to", type=Path, metavar="FILE", help="the page, default docs/results/paper.md; its pictures lie beside it")
     add("--write-only", action="store_true", help="write the page from the runs that are there, and run nothing")
+    add("--dry-run", action="store_true", help="list the datasets and runs, how they stand and the expected time")
     text = "the other question, which setting of a VAE decides the KL gradient's worth: experiment=vae_settings"
     add("--settings", action="store_true", help=text)
     add_config_dir(parser)
@@ -47,13 +56,19 @@ def call(options: argparse.Namespace) -> int:
     out = options.out or Path("runs", name)
     code = 0
     if not options.write_only:
-        code = _run(name, options.overrides, out, options.jobs, options.fail_fast)
+        configs, damaged = _sound(name, options.overrides, out, options.jobs)
+        if options.dry_run:
+            return dry_run(configs)
+        code = carry_out(configs, options.fail_fast) or int(damaged)
     write(name, out, options.to or Path("docs/results", f"{name}.md"))
     return code
 
 
-def _run(name: str, overrides: Sequence[str], out: Path, jobs: int | None, fail_fast: bool) -> int:
-    """Every run of the sound datasets, seed by seed, so that whoever stops early has something of each dataset."""
+def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> tuple[list[RunConfig], bool]:
+    """The runs of every sound dataset, and whether another one is damaged, which is said.
+
+    They come seed by seed, so that whoever stops early has something of each dataset.
+    """
     from anomaly_bench.base.bars import reporting
     from anomaly_bench.config.grid import load_grid
     from anomaly_bench.sweep.bench import planned
@@ -66,19 +81,26 @@ def _run(name: str, overrides: Sequence[str], out: Path, jobs: int | None, fail_
     sound: list[RunConfig] = []
     damaged = False
     for dataset in datasets:
-        configs = with_jobs(load_grid([f"experiment={name}", f"dataset={dataset}", *others, f"out='{out}'"]), jobs)
+        chosen = [
+            f"experiment={name}",
+            f"dataset={dataset}",
+            *HELD_OUT * (dataset in OFFICIAL),
+            *others,
+            f"out='{out}'",
+        ]
+        configs = with_jobs(load_grid(chosen), jobs)
         try:
             with reporting(len(configs)) as reporter:
                 planned(configs, reporter)
             sound += configs
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             damaged = True
             print(f"left out: {dataset}: {error}", file=sys.stderr)
     if not sound:
         raise DataError(
             f"{', '.join(datasets)}: no data to run on; `anomaly-bench data list` shows where each is expected"
         )
-    return carry_out(sorted(sound, key=lambda config: config.seed), fail_fast) or int(damaged)
+    return sorted(sound, key=lambda config: config.seed), damaged
 
 
 def at_hand(overrides: Sequence[str]) -> list[str]:

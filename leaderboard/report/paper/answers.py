@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from leaderboard.board import Board
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.rows.row import Row
-from leaderboard.show.texts import COLUMNS, UNDEFINED, interval, number
+from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, interval, number
 from leaderboard.statistics.effects import Effect, mean_effect
 from leaderboard.verdicts.claim import Finding
 from leaderboard.verdicts.claims import CLAIMS
@@ -26,6 +26,7 @@ SHARED = (
 METRIC_FREE = ("surroundings",)  # about no metric
 THRESHOLDS = {claim.name: claim.threshold for claim in CLAIMS}
 LEADERS = 3
+NAMED = 12  # runs
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,22 @@ def single_runs(board: Board) -> list[RunArrays]:
         (run for run in board.runs if not run.ensemble_of),
         key=lambda run: (run.dataset, run.beta, run.seed, run.run_id),
     )
+
+
+def incomplete(board: Board) -> Iterator[str]:
+    """What is missing, failed or damaged, if anything is."""
+    missing = sum(
+        row.planned - row.n for row in {row.setting_id: row for row in board.rows if not row.ensemble}.values()
+    )
+    if missing or board.failed or board.damaged:
+        yield (
+            f"**Not complete**: {missing} of the planned runs have no result, {len(board.failed)} failed, and "
+            f"{len(board.damaged)} results are damaged. What follows speaks of those that are there."
+        )
+        yield ""
+        yield from (f"- {escape(f'{run}: {why}')}" for run, why in list(board.failed.items())[:NAMED])
+        yield from (f"- {escape(why)}" for why in board.damaged[:NAMED])
+        yield ""
 
 
 def domains_of(runs: Iterable[RunArrays]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from leaderboard.verdicts.claims import evaluate
 from .answers import (
     FIRST,
     METRIC_FREE,
+    NAMED,
     SECOND,
     THRESHOLDS,
     Baseline,
@@ -23,6 +24,7 @@ from .answers import (
     about_ranks,
     baselines,
     domains_of,
+    incomplete,
     sentence,
     signed,
     single_runs,
@@ -31,8 +33,6 @@ from .answers import (
 from .evidence import beside_intensity, order, statement, tables
 from .pictures import write_pictures
 from .sources import PHASES, provenance, repeated
-
-NAMED = 12  # runs
 
 
 def write_page(board: Board, path: Path) -> list[Path]:
@@ -86,18 +86,7 @@ def _question(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
         "pixels are rare; pixel AUROC stands beside it."
     )
     yield ""
-    missing = sum(
-        row.planned - row.n for row in {row.setting_id: row for row in board.rows if not row.ensemble}.values()
-    )
-    if missing or board.failed or board.damaged:
-        yield (
-            f"**Not complete**: {missing} of the planned runs have no result, {len(board.failed)} failed, and "
-            f"{len(board.damaged)} results are damaged. What follows speaks of those that are there."
-        )
-        yield ""
-        yield from (f"- {escape(f'{run}: {why}')}" for run, why in list(board.failed.items())[:NAMED])
-        yield from (f"- {escape(why)}" for why in board.damaged[:NAMED])
-        yield ""
+    yield from incomplete(board)
 
 
 def _answer(board: Board, pairs: Sequence[tuple[Finding, Finding]], plain: Sequence[Baseline]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, markdown_table, n
 from leaderboard.statistics.effects import correlation
 from leaderboard.verdicts.claims import KL, START
 
-from .answers import single_runs
+from .answers import incomplete, single_runs
 from .sources import PHASES, provenance, repeated
 
 METRIC = "auroc"
@@ -58,7 +58,15 @@ def page(board: Board) -> str:
     """The text, always the same for the same results."""
     runs = single_runs(board)
     found = shares(points(runs))
-    parts = (_question(runs), _answer(found), _levels(found), _beside(runs), _settings(runs), _again(runs))
+    parts = (
+        _question(runs),
+        incomplete(board),
+        _answer(runs, found),
+        _levels(found),
+        _beside(runs),
+        _settings(runs),
+        _again(runs),
+    )
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
@@ -117,7 +125,7 @@ def _question(runs: Sequence[RunArrays]) -> Iterator[str]:
     yield ""
 
 
-def _answer(found: Sequence[Share]) -> Iterator[str]:
+def _answer(runs: Sequence[RunArrays], found: Sequence[Share]) -> Iterator[str]:
     yield "## The answer in brief"
     yield ""
     for dataset in dict.fromkeys(share.dataset for share in found):
@@ -130,6 +138,9 @@ def _answer(found: Sequence[Share]) -> Iterator[str]:
             others = ", then ".join(f"{one.factor} ({one.span:.3f})" for one in ranked[1:])
             first = f"{ranked[0].factor} decides most, {ranked[0].span:.3f} from its worst to its best level"
             more = "" if active is None else f". Its rank correlation with active units is {_signed(active.rho)}"
+            here = [run for run in runs if run.dataset == dataset]
+            best, other = (max((point.value for point in points(here, name)), default=None) for name in (KL, START))
+            more += f". At its best it reaches {number(best)}, the best `{START}` {number(other)}"
             yield f"- On {escape(dataset)} {first}{f'; then {others}' if others else ''}{more}."
     yield ""
 
