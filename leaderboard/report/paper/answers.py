@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leaderboard.board import Board
 from leaderboard.results.run_arrays import RunArrays
@@ -56,14 +56,28 @@ def incomplete(board: Board) -> Iterator[str]:
         row.planned - row.n for row in {row.setting_id: row for row in board.rows if not row.ensemble}.values()
     )
     if missing or board.failed or board.damaged:
+        without = [name for name in board.datasets if all(run.dataset != name for run in board.runs)]
         yield (
             f"**Not complete**: {missing} of the planned runs have no result, {len(board.failed)} failed, and "
-            f"{len(board.damaged)} results are damaged. What follows speaks of those that are there."
+            f"{len(board.damaged)} results are damaged{f'; there is none of {escape(listed(without))}' if without else ''}. "
+            "What follows speaks of those that are there."
         )
         yield ""
-        yield from (f"- {escape(f'{run}: {why}')}" for run, why in list(board.failed.items())[:NAMED])
-        yield from (f"- {escape(why)}" for why in board.damaged[:NAMED])
+        said = [f"{run}: {why}" for run, why in board.failed.items()]
+        for text in [*said[:NAMED], *board.damaged[:NAMED]]:
+            yield f"- {escape(text)}"
         yield ""
+
+
+def with_results(board: Board) -> Board:
+    """The board without the datasets and settings that have no result."""
+    return replace(board, rows=[row for row in board.rows if row.samples is not None])
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names, the first NAMED of them."""
+    names = list(names)
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def domains_of(runs: Iterable[RunArrays]) -> dict[str, str]:
@@ -118,12 +132,13 @@ def about_ranks(board: Board) -> list[str]:
             tested = ""
             if ranking.difference is not None:
                 tested = f", where ranks less than {ranking.difference:.1f} apart cannot be told apart (Nemenyi)"
-            said.append(
-                f"on all {len(ranking.datasets)} datasets {first}{tested}"
-                if not ranking.domain
-                else f"on the {len(ranking.datasets)} {ranking.domain} ones {first}{tested}"
+            where = (
+                f"the {len(ranking.datasets)} {ranking.domain} ones"
+                if ranking.domain
+                else f"all {len(ranking.datasets)} datasets"
             )
-    return [f"The best average ranks by {COLUMNS[FIRST]} have, {'; '.join(said)}."] if said else []
+            said.append(f"on {where} {first}{tested}")
+    return [f"Best average ranks by {COLUMNS[FIRST]}: {'; '.join(said)}."] if said else []
 
 
 def verdict_text(first: Finding, second: Finding) -> str:

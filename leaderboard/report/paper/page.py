@@ -16,7 +16,6 @@ from leaderboard.verdicts.claims import evaluate
 from .answers import (
     FIRST,
     METRIC_FREE,
-    NAMED,
     SECOND,
     THRESHOLDS,
     Baseline,
@@ -25,10 +24,12 @@ from .answers import (
     baselines,
     domains_of,
     incomplete,
+    listed,
     sentence,
     signed,
     single_runs,
     verdict_text,
+    with_results,
 )
 from .evidence import beside_intensity, order, statement, tables
 from .pictures import write_pictures
@@ -44,11 +45,13 @@ def write_page(board: Board, path: Path) -> list[Path]:
 
 def page(board: Board, pictures: dict[str, str]) -> str:
     """The text, always the same for the same results; pictures: their addresses by the name of what they show."""
+    state, board = list(incomplete(board)), with_results(board)
     pairs = list(zip(evaluate(board.rows, FIRST), evaluate(board.rows, SECOND), strict=True))
     runs = single_runs(board)
     plain = baselines(board)
     parts = (
         _question(board, runs),
+        state,
         _answer(board, pairs, plain),
         ["## The evidence, statement by statement", ""],
         *(statement(*pair, runs, pictures.get(f"effect_{pair[0].name}", "")) for pair in pairs),
@@ -86,7 +89,6 @@ def _question(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
         "pixels are rare; pixel AUROC stands beside it."
     )
     yield ""
-    yield from incomplete(board)
 
 
 def _answer(board: Board, pairs: Sequence[tuple[Finding, Finding]], plain: Sequence[Baseline]) -> Iterator[str]:
@@ -161,19 +163,21 @@ def _cost(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
     yield ""
     yield f"Training took {epochs[0]} to {epochs[-1]} epochs. In {len(last)} of {len(runs)} runs the best epoch is the last."
     if last:
-        names = (f"{run.dataset} beta {beta_text(run.beta)} seed {run.seed}" for run in last[:NAMED])
-        more = f" and {len(last) - NAMED} more" if len(last) > NAMED else ""
-        yield f"They may be undertrained: {escape(', '.join(names))}{more}."
+        names = (f"{run.dataset} beta {beta_text(run.beta)} seed {run.seed}" for run in last)
+        yield f"They may be undertrained: {escape(listed(names))}."
     yield ""
     sources = {run.run_id: source for run in runs if (source := provenance(run))}
-    lines = []
+    lines, total = [], 0.0
     for dataset in board.datasets:
         members = [run for run in runs if run.dataset == dataset]
         spent = [sources[run.run_id].durations for run in members if run.run_id in sources]
-        hours = (sum(one.get(phase, 0.0) for one in spent) / 3600 for phase in PHASES)
+        hours = [sum(one.get(phase, 0.0) for one in spent) / 3600 for phase in PHASES]
+        total += sum(hours)
         devices = ", ".join(sorted({run.device for run in members}))
         lines.append((dataset, str(len(members)), devices, *(number(value, 2) for value in hours)))
     yield from markdown_table(("dataset", "runs", "device", "hours of training", "hours of localization"), lines)
+    yield ""
+    yield f"In all {total:.1f} hours of one run after the other."
     yield ""
     yield "Milliseconds per image of each predictor, at the setting chosen by AP:"
     yield ""

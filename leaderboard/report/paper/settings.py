@@ -28,13 +28,16 @@ class Point(NamedTuple):
     """The AUROC of the KL gradient's map of one run at one width of smoothing, and the factors that it was reached with."""
 
     dataset: str
-    seed: int
+    run: str
     value: float
     factors: dict[str, float]
 
 
 class Share(NamedTuple):
-    """What a factor does on a dataset: its levels' mean values, ascending, and the rank correlation over all points."""
+    """What a factor does on a dataset: its levels' mean values, ascending, and the rank correlation with it.
+
+    The correlation is over runs, each the mean over its widths; that of smoothing over all points.
+    """
 
     dataset: str
     factor: str
@@ -85,7 +88,7 @@ def points(runs: Sequence[RunArrays], predictor: str = KL) -> list[Point]:
         }
         values = run.smoothed[1, :, run.index[predictor], SMOOTHED.index(METRIC)]
         found += [
-            Point(run.dataset, run.seed, value, fixed | {"smoothing": width})
+            Point(run.dataset, run.run_id, value, fixed | {"smoothing": width})
             for width, value in zip(run.widths, values.tolist(), strict=True)
             if not np.isnan(value)
         ]
@@ -97,15 +100,25 @@ def shares(found: Sequence[Point]) -> list[Share]:
     answers = []
     for dataset in sorted({point.dataset for point in found}):
         here = [point for point in found if point.dataset == dataset]
+        runs = _over_widths(here)
         for factor in FACTORS:
             by_level: dict[float, list[float]] = {}
             for point in here:
                 by_level.setdefault(point.factors[factor], []).append(point.value)
             if len(by_level) > 1:
                 levels = {level: float(np.mean(values)) for level, values in sorted(by_level.items())}
-                rho = correlation([point.factors[factor] for point in here], [point.value for point in here])
+                alike = here if factor == "smoothing" else runs
+                rho = correlation([point.factors[factor] for point in alike], [point.value for point in alike])
                 answers.append(Share(dataset, factor, levels, rho))
     return answers
+
+
+def _over_widths(found: Sequence[Point]) -> list[Point]:
+    """A point for each run, the mean over its widths."""
+    runs: dict[str, list[Point]] = {}
+    for point in found:
+        runs.setdefault(point.run, []).append(point)
+    return [members[0]._replace(value=float(np.mean([one.value for one in members]))) for members in runs.values()]
 
 
 def _question(runs: Sequence[RunArrays]) -> Iterator[str]:
@@ -162,9 +175,9 @@ def _levels(found: Sequence[Share]) -> Iterator[str]:
     yield from markdown_table(header, lines)
     yield ""
     yield (
-        "Means are over all levels of the other factors and the seeds, the rank correlation (Spearman) is over all runs and "
-        "widths of a dataset. Active units follow from latent size and beta: a correlation with them is none apart from these. "
-        "Smoothing is in pixels of each resolution."
+        "Means are over all levels of the other factors and the seeds. The rank correlation (Spearman) is over runs, each "
+        "the mean over its widths, and for smoothing over runs and widths. Active units follow from latent size and beta, so "
+        "that a correlation with them is none apart from these. Smoothing is in pixels of each resolution."
     )
     yield ""
 
