@@ -19,7 +19,7 @@ from .answers import FIRST, SHARED, THRESHOLDS, domains_of, single_runs
 CURVES = ("rec_l1", "rec_ssim", "grad_kl", "grad_elbo", "combination", "projection", "ensemble_probit", "intensity")
 SHOWABLE = ("tiny_brain", "tiny_texture", "open_ms")  # made here, or CC BY
 LARGEST = 150_000  # bytes of a copied picture
-WIDTH = 1100  # of a copied picture, in pixels
+WIDTH = 1700  # of a copied picture, in pixels
 DPI = 110
 LABEL = 70  # letters below an axis
 

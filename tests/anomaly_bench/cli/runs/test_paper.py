@@ -48,6 +48,17 @@ def test_a_damaged_dataset_costs_only_itself_and_nothing_is_done_twice(cli, two,
 
 
 @pytest.mark.slow
+def test_dry_run_lists_the_sound_runs_and_does_none(cli, two, tmp_path):
+    code, out, err = cli(*two, "--dry-run")
+    assert code == 0
+    assert "2 runs, 0 done" in out
+    assert "sound beta_vae beta=4 seed=0" in out
+    assert "left out: broken: " in err
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    assert not (tmp_path / "pages").exists()
+
+
+@pytest.mark.slow
 def test_write_only_runs_nothing(cli, two, tmp_path):
     code, _, err = cli(*two, "--write-only")
     assert (code, list(tmp_path.glob("runs/*"))) == (2, [])

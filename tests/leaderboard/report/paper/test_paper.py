@@ -182,7 +182,7 @@ def test_pictures_of_cases_are_those_that_may_be_shown_and_small(make_result, tm
     runs = []
     for result in results(make_result):
         folder = tmp_path / result.run_id
-        noise = np.random.default_rng(0).integers(0, 255, (900, 1600, 3), dtype=np.uint8)
+        noise = np.random.default_rng(0).integers(0, 255, (400, 3400, 3), dtype=np.uint8)
         (folder / "pictures").mkdir(parents=True)
         Image.fromarray(noise).save(folder / "pictures/overview.png")
         named = replace(run_of(result), dataset="tiny_brain" if result.dataset == "medical0" else result.dataset)
@@ -190,7 +190,7 @@ def test_pictures_of_cases_are_those_that_may_be_shown_and_small(make_result, tm
     written = pictures.write_pictures(build(Collection(runs)), tmp_path / "page")
     copies = [path for path in written if path.suffix == ".jpg"]
     assert [path.name for path in copies] == ["cases_tiny_brain.jpg"]
-    assert Image.open(copies[0]).size == (1100, 619)
+    assert Image.open(copies[0]).size == (1700, 200)
     assert {"effect_projection", "effect_ensemble", "beta_natural0"} <= {path.stem for path in written}
 
 
