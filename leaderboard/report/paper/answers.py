@@ -23,6 +23,7 @@ SHARED = (
     "surroundings",
     "reconstruction",
 )  # parts are on the effect's scale
+BY_PARTS = ("projection", "kl-gradient-dataset")  # told by what each dataset says
 METRIC_FREE = ("surroundings",)  # about no metric
 THRESHOLDS = {claim.name: claim.threshold for claim in CLAIMS}
 LEADERS = 3
@@ -151,9 +152,9 @@ def verdict_text(first: Finding, second: Finding) -> str:
 def sentence(finding: Finding, domains: Mapping[str, str]) -> str:
     """What the finding says, with its size and how many datasets agree."""
     known = {name: part.value for name, part in finding.parts.items() if part.value is not None}
-    if not known or finding.effect.value is None:
+    if not known or (finding.effect.value is None and finding.name not in BY_PARTS):
         return f"Nothing can be said: {finding.effect.why or 'no dataset has the runs that it is about'}."
-    unit, value = COLUMNS.get(finding.metric, finding.metric), finding.effect.value
+    unit, value = COLUMNS.get(finding.metric, finding.metric), finding.effect.value or 0.0
     sure = sum(part.low is not None and part.low > 0 for part in finding.parts.values())
     agree = f"on {sum(each > 0 for each in known.values())} of {len(known)} datasets ({sure} with an interval above 0)"
     match finding.name:

@@ -101,6 +101,15 @@ def test_the_answer_comes_first_with_its_size_and_how_many_datasets_agree(text):
     assert text.index("## The answer in brief") < text.index("## The evidence") < text.index("## Which predictor")
 
 
+def test_what_single_datasets_say_is_told_even_where_all_of_them_decide_nothing(make_result):
+    natural = [run_of(result) for result in results(make_result) if result.dataset == "natural0"]
+    said = page.page(build(Collection(natural)), {})
+    assert "Projection changes AP by +0.060 on natural datasets (means); it gains on 1 of 1 datasets (1 with" in said
+    assert (
+        "Better reconstruction is not better localization. **Undecided.** Nothing can be said: n too small: 0" in said
+    )
+
+
 def test_what_was_not_confirmed_is_said_and_what_is_supported_is_not_among_it(text):
     rest = text.partition("**What was not confirmed**")[2].partition("*Supported*")[0]
     assert "An ensemble of predictors" not in rest
