@@ -101,6 +101,10 @@ class VAE(pl.LightningModule):
         """The weight of the KL term at this moment of the training."""
         return self.beta
 
+    def scheduled(self) -> float:
+        """Which share of its final value the quantity that a schedule changes has reached at this moment; 1 without one."""
+        return 1.0
+
     def penalty(self, kl: Tensor) -> Tensor:
         """What the loss of each image adds to rec at the end of the training and at evaluation: (B,) to (B,)."""
         return self.beta * kl

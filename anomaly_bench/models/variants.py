@@ -71,19 +71,18 @@ class BetaVAE(VAE):
         return self._beta
 
     def training_beta(self) -> float:
-        return self.beta if self.schedule == "capacity" else self.beta * self._grown()
+        return self.beta if self.schedule == "capacity" else self.beta * self.scheduled()
 
     def penalty(self, kl: Tensor) -> Tensor:
         return self._off_capacity(kl, 1.0) if self.schedule == "capacity" else super().penalty(kl)
 
     def training_penalty(self, kl: Tensor) -> Tensor:
-        return self._off_capacity(kl, self._grown()) if self.schedule == "capacity" else super().training_penalty(kl)
+        return self._off_capacity(kl, self.scheduled()) if self.schedule == "capacity" else super().training_penalty(kl)
 
     def _off_capacity(self, kl: Tensor, share: float) -> Tensor:
         return self.beta * (kl - share * self.capacity).abs()
 
-    def _grown(self) -> float:
-        """Which share of its final value the scheduled quantity has reached."""
+    def scheduled(self) -> float:
         if self._own is not None:
             epoch = self.trainer.global_step / self._steps(1)
             return share_at(self._own, self.schedule, epoch, int(self.trainer.max_epochs or -1))

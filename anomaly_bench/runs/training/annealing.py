@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
@@ -17,19 +18,24 @@ LAST = 0.3  # of the epochs
 class Annealing(pl.Callback):
     """Lowers the learning rate where the ELBO of normal validation images has stopped rising, at last ends the training.
 
-    Its curve is flat after `patience` epochs, and at least `patience_steps` steps, without a better one than the saver's. Then
-    training goes on from the best weights with the learning rate times `lr_factor` and an optimizer that has forgotten
-    its moments, so that an ELBO that has collapsed does not stay so; `lr_drops` times, then it ends. The drops come within the
-    last `LAST` of `max_epochs` at the latest, evenly spread, so that a training that is cut short has been annealed, too.
+    Its curve is flat after `patience` epochs, and at least `patience_steps` steps, without a better one than the saver's and
+    without a change by the model's schedule. Then training goes on from the best weights with the learning rate times
+    `lr_factor` and an optimizer that has forgotten its moments, so that an ELBO that has collapsed does not stay so;
+    `lr_drops` times, then it ends. The drops come within the last `LAST` of `max_epochs` at the latest, evenly spread, so that
+    a training that is cut short has been annealed, too.
     """
 
     def __init__(self, config: TrainerConfig, saver: Saver) -> None:
         self.config, self.saver = config, saver
         self.drops = 0
-        self.since = 0  # epoch of the last drop
+        self.since = 0  # epoch of the last drop, or of the last change by a schedule
+        self.share = 1.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch, best = trainer.current_epoch + 1, self.saver.best
+        model: Any = pl_module  # a VAE
+        if (share := model.scheduled()) != self.share:
+            self.share, self.since = share, epoch
         lost = not math.isfinite(self.saver.last)
         flat = epoch - max(self.saver.best_epoch, self.since) >= self._patience(trainer)
         if not (lost or flat or epoch == self._deadline(trainer)):
@@ -56,8 +62,8 @@ class Annealing(pl.Callback):
         left, drops, epochs = self.config.lr_drops - self.drops, self.config.lr_drops, trainer.max_epochs or 0
         return round(epochs * (1 - LAST * left / drops)) if left else None
 
-    def state_dict(self) -> dict[str, int]:
-        return {"drops": self.drops, "since": self.since}
+    def state_dict(self) -> dict[str, float]:
+        return {"drops": self.drops, "since": self.since, "share": self.share}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.drops, self.since = state_dict["drops"], state_dict["since"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.drops, self.since, self.share = (state_dict[name] for name in ("drops", "since", "share"))

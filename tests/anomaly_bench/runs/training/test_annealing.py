@@ -13,12 +13,14 @@ from anomaly_bench.runs.training.checkpoints import Saver
 class Told:
     """A training of a weight that is the number of its epoch, whose ELBOs are told; one step an epoch."""
 
-    def __init__(self, tmp_path, elbos, **config):
+    def __init__(self, tmp_path, elbos, share=lambda epoch: 1.0, **config):
+        self.share = share
         self.config = TrainerConfig(
             max_epochs=len(elbos), **{"patience": 2, "patience_steps": 0, "rise": 0.0, **config}
         )
         self.saver = Saver(tmp_path, "id", None, self.config)
         self.model = torch.nn.Linear(1, 1, bias=False)
+        self.model.scheduled = lambda: self.share(self.trainer.current_epoch)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1.0)
         self.annealing = Annealing(self.config, self.saver)
         self.rates, self.weights = [], []
@@ -56,6 +58,11 @@ def test_a_rise_too_small_is_none(tmp_path):
 def test_a_few_steps_are_no_patience(tmp_path):
     assert len(Told(tmp_path, [1, *[0] * 30], lr_drops=0).rates) == 3
     assert len(Told(tmp_path, [1, *[0] * 30], lr_drops=0, patience_steps=7).rates) == 8
+
+
+def test_while_a_schedule_changes_the_loss_nothing_is_flat(tmp_path):
+    told = Told(tmp_path, [1, *[0] * 30], lr_drops=0, share=lambda epoch: min(1, epoch / 6))
+    assert len(told.rates) == 7 + 2  # the loss is what it will be from the seventh epoch on
 
 
 def test_a_training_that_is_cut_short_is_annealed_in_time(tmp_path):
