@@ -67,7 +67,7 @@ class Projection(Difference):
     iterative: ClassVar[bool] = True
     uses_latent: ClassVar[bool] = False
 
-    iterations: int = 50
+    iterations: int = 20
     step: float = 0.005
     l1: float = 2.0
     tolerance: float = 0.01
