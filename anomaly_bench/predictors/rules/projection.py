@@ -69,7 +69,7 @@ class Projection(Difference):
 
     iterations: int = 20
     step: float = 0.005
-    l1: float = 2.0
+    l1: float = 1.0
     tolerance: float = 0.01
     stop: float | None = None
     start: str = "image"

@@ -344,3 +344,13 @@ def test_restoration_moves_the_foreground_alone():
 def test_total_variation_is_the_sum_of_the_steps_between_neighbours():
     image = torch.tensor([[[[0.0, 3.0], [-1.0, 2.0]]]])
     assert total_variation(image, 1e-6).item() == pytest.approx(3 + 3 + 1 + 1, abs=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "laplace"])
+def test_the_default_weight_of_l1_lets_images_move_under_either_likelihood(likelihood):
+    torch.manual_seed(0)
+    model = VAE((1, 16, 16), latent=4, channels=(4, 8), likelihood=likelihood, sigma=0.1, variance="fixed")
+    image = torch.rand(2, 1, 16, 16)
+    with frozen(model):
+        evidence = Evidence(model, image, torch.ones(2, 1, 16, 16, dtype=torch.bool))
+        assert (Projection(smooth=0.0)(evidence) > 0).float().mean() > 0.5
