@@ -98,7 +98,9 @@ def steps_of(dataset: DatasetConfig) -> list[str | dict[str, Any]]:
     if isinstance(dataset, PictureConfig):
         turned = "turned as its EXIF data says; what is transparent lies on black: colour times alpha"
         colour = "RGB" if dataset.color else "grey: from colour the luma of ITU-R 601-2"
-        return [turned, colour, "8 bits / 255, 16 bits of grey / 65535, so that values are in [0, 1]", *last]
+        cut = ["cut along the longer side into squares of the shorter one, of which the last ends with the picture"]
+        values = "8 bits / 255, 16 bits of grey / 65535, so that values are in [0, 1]"
+        return [turned, colour, values, *cut * dataset.squares, *last]
     assert isinstance(dataset, NiftiConfig)
     entries = [dict(entry) for entry in dataset.preprocess.values() if entry is not None]
     meant = [entry | ({"meaning": _meaning(entry["use"])} if entry["use"] in OURS else {}) for entry in entries]

@@ -236,7 +236,7 @@ def _written(applied: Applied, opened: Opened, looks: Mapping[str, Look], output
         if not bool(look.score.isfinite().all()):
             raise DataError(f"{item.first}: the map of {name} holds NaN or infinite scores; try another predictor")
         back, threshold = opened.back, applied.threshold(name)
-        raw = back(look.score)
+        raw = opened.whole(look.score)
         scores, calibrated, segmentation = (
             torch.from_numpy(raw[back.looked]),
             np.zeros_like(raw),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from anomaly_bench.config.schema import RunConfig
 from data_modules.base.batch import AnomalyBatch, Slices
-from data_modules.base.config import NiftiConfig, PictureConfig
+from data_modules.base.config import DatasetConfig, NiftiConfig, PictureConfig
 from data_modules.base.errors import DataError
 from data_modules.modules.build import build_module
 from data_modules.modules.nifti import label_of
@@ -57,6 +57,10 @@ class Opened(ABC):
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def whole(self, scores: torch.Tensor) -> Array:
+        """The map on the source's grid of the scores (n, 1, H, W) of all slices; where squares overlap, their mean."""
+        return self.back(scores)
 
     @abstractmethod
     def encoded(self, raw: Array, calibrated: Array, segmentation: Array) -> dict[str, bytes]:
@@ -192,6 +196,20 @@ class OpenedPicture(Opened):
         self.config = config
         self.back = ToPicture(slices.geometry)
 
+    def whole(self, scores: torch.Tensor) -> Array:
+        """Of a picture that was cut into squares (see PictureConfig), each of which lies back where it was cut."""
+        if not self.config.squares:
+            return super().whole(scores)
+        height, width = self.back.looked.shape
+        side, length = min(height, width), max(height, width)
+        total, times = np.zeros((2, height, width), np.float32)
+        for number, score in enumerate(scores):
+            start = min(number * side, length - side)
+            part = (slice(start, start + side), slice(0, side)) if height >= width else (slice(0, side), slice(start, start + side))
+            total[part] += ToPicture({"shape": [side, side]})(score[None])
+            times[part] += 1
+        return total / times
+
     def encoded(self, raw: Array, calibrated: Array, segmentation: Array) -> dict[str, bytes]:
         stream = io.BytesIO()
         np.save(stream, raw)
@@ -257,7 +275,7 @@ class Opener:
         """Raises DataError naming the file for whatever cannot be used."""
         dataset = self.dataset
         slices = self._read(item)
-        _check_size(item, slices, dataset.size)
+        _check_size(item, slices, dataset)
         if isinstance(dataset, NiftiConfig):
             first = item.case.root / next(iter(item.case.images.values()))
             image = as_stored(slices, dataset.storage, self._held(item, slices, dataset))
@@ -297,9 +315,11 @@ def batch_of(opened: Sequence[Opened]) -> AnomalyBatch:
     )
 
 
-def _check_size(item: Item, slices: Slices, size: list[int]) -> None:
-    box = slices.geometry.get("box")
+def _check_size(item: Item, slices: Slices, dataset: DatasetConfig) -> None:
+    box, size = slices.geometry.get("box"), dataset.size
     have = [box[2], box[2]] if box else slices.geometry["shape"]
+    if isinstance(dataset, PictureConfig) and dataset.squares:
+        have = [min(have)] * 2
     if any(side < LEAST * wanted for side, wanted in zip(have, size, strict=True)):
         what = "its brain's box" if box else "it"
         raise DataError(

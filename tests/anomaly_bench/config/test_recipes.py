@@ -27,6 +27,7 @@ RECIPES = {
     "paper": (18, BRAIN, (1, 64, 64)),
     "sigma": (18, BRAIN, (1, 64, 64)),
     "beta_sweep": (30, BRAIN, (1, 64, 64)),
+    "sigma": (18, BRAIN, (1, 64, 64)),
 }
 SMALL = [
     "trainer.max_epochs=1",

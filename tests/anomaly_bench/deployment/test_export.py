@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,8 @@ def test_what_a_sheet_says_of_pictures_and_volumes():
     assert range_of(pictures) == [0.0, 1.0]
     assert "RGB" in steps_of(pictures)
     assert any("antialias=True" in step for step in steps_of(pictures))
+    (cut,) = set(steps_of(replace(pictures, squares=True))) - set(steps_of(pictures))
+    assert cut.startswith("cut along the longer side into squares")
     assert sources_of(pictures) == [{"name": "tiles", "title": "T", "licence": "CC0", "citation": "C 2020"}]
     assert channels_of(pictures_config(None, color=False)) == ["grey"]
     assert any("luma" in step for step in steps_of(pictures_config(None, color=False)))

@@ -98,6 +98,32 @@ def test_a_picture_gets_the_map_that_the_test_saw(pictures, tmp_path):
             np.testing.assert_allclose(written, maps[name], rtol=0, atol=1e-6)
 
 
+def test_a_long_picture_gets_the_maps_of_its_squares(tmp_path):
+    root, rng = tmp_path / "Type-I RSDDs dataset", np.random.default_rng(0)
+    for folder in ("Rail surface images", "GroundTruth"):
+        (root / folder).mkdir(parents=True)
+    for rail in range(12):
+        pixels, mask = rng.integers(0, 256, (60, 24)), np.zeros((60, 24), np.uint8)
+        mask[28:34, 4:9] = 255
+        Image.fromarray(pixels.astype(np.uint8)).save(root / f"Rail surface images/rail_{rail}.png")
+        Image.fromarray(mask).save(root / f"GroundTruth/rail_{rail}.png")
+    places = [f"dataset.root={tmp_path}", f"out={tmp_path / 'runs'}", f"cache_dir={tmp_path / 'cache'}"]
+    folder, seen = finished(load_config(["dataset=rsdds", *places, *SMALL, "dataset.size=[24,24]"]), tmp_path)
+    subject = next(iter(seen))[0]
+    picture, mask = (
+        tmp_path / subject.replace("Rail surface images", kind) for kind in ("Rail surface images", "GroundTruth")
+    )
+    outcome = localize_files(folder, picture, tmp_path / "maps", predictors=["rec_l1"], mask=mask)
+    assert not outcome.problems
+    found = outcome.done[0]["predictors"]["rec_l1"]
+    first, second, last = (seen[subject, number][0]["rec_l1"].numpy() for number in range(3))  # from rows 0, 24 and 36
+    expected = np.concatenate([first, second[:12], (second[12:] + last[:12]) / 2, last[12:]])
+    np.testing.assert_allclose(np.load(found["files"]["map.npy"]), expected, rtol=0, atol=1e-6)
+    assert found["image_score"] == pytest.approx(max(np.sort(one.ravel())[-6:].mean() for one in (first, second, last)))
+    truth = np.asarray(Image.open(mask)) > 0
+    assert found["metrics"]["auroc"] == pytest.approx(roc_auc_score(truth.ravel(), expected.ravel()), abs=1e-3)
+
+
 def test_a_volume_gets_the_map_that_the_test_saw(volumes, tmp_path):
     root, folder, seen = volumes
     names = list(next(iter(seen.values()))[0])
