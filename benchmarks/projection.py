@@ -33,7 +33,7 @@ from data_modules.base.batch import AnomalyBatch
 
 STEPS, ITERATIONS = (0.005, 0.02, 0.1), (10, 20, 50)
 L1S = (0.25, 0.5, 1.0)  # from √2 on nothing moves under a Laplace likelihood, whose gradient is that large at most
-WORTH = 0.002  # of gain: less does not pay for more iterations
+WORTH = 0.001  # of gain: less does not pay for more iterations
 TOLERANCES = (1e-2, 1e-3, 1e-4)
 
 
@@ -130,7 +130,7 @@ def converged_at(energies: Tensor, tolerance: float) -> float:
 
 
 def choose(runs: Sequence[Run], smooth: float) -> tuple[Setting, dict[Setting, list[float]]]:
-    """The setting of the highest mean gain in AP over |x − x̂| on validation images, up to WORTH, and every one's in each run."""
+    """The setting of the highest mean gain in AP over |x − x̂| on validation images, up to WORTH, and each one's by run."""
     gains: dict[Setting, list[float]] = {}
     for run in runs:
         base = reconstructed(run, run.validation, smooth)[0]

@@ -205,10 +205,12 @@ class OpenedPicture(Opened):
         total, times = np.zeros((2, height, width), np.float32)
         for number, score in enumerate(scores):
             start = min(number * side, length - side)
-            part = (slice(start, start + side), slice(0, side)) if height >= width else (slice(0, side), slice(start, start + side))
+            along, across = slice(start, start + side), slice(0, side)
+            part = (along, across) if height >= width else (across, along)
             total[part] += ToPicture({"shape": [side, side]})(score[None])
             times[part] += 1
-        return total / times
+        joined: Array = total / times
+        return joined
 
     def encoded(self, raw: Array, calibrated: Array, segmentation: Array) -> dict[str, bytes]:
         stream = io.BytesIO()

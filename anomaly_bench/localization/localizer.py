@@ -175,7 +175,7 @@ class Localizer:
         Batches as `completed` takes them. anomalous, smoothing: images to choose a width on, for each predictor without
         `smooth`, among these in pixels; without them 1/32 of the image's shorter side. polarity: bright or dark, what
         anomalies are known to be, which decides the sign of `error=signed`, as anomalous images do otherwise. What has been
-        chosen before, as in a run's own localizer, stays.
+        chosen before, as in a run's own localizer, stays. Thresholds and image scores that were known are forgotten.
 
         Raises ValueError without a normal pixel, and ConfigError for a sign that nothing decides.
         """
@@ -188,8 +188,8 @@ class Localizer:
         if survey.open:
             self._count(survey, anomalous, advance)
         chosen = survey.choose()
-        self.learned.calibration = {name: one.calibration for name, one in chosen.items()}
-        self.learned.finishing = {name: one.choice for name, one in chosen.items()} | self.learned.finishing
+        finishing = {name: one.choice for name, one in chosen.items()} | self.learned.finishing
+        self.learned = Learned({name: one.calibration for name, one in chosen.items()}, finishing=finishing)
         self.suite = self.suite.finishing({name: one.variant.predictor for name, one in chosen.items()})
         self.tried = {name: [each.fresh() for each in one.tried] for name, one in chosen.items() if one.tried}
 

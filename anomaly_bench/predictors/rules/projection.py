@@ -177,7 +177,8 @@ def path(
         candidate = energy(moved, image[active], unit[active])
         better = candidate.energy < point.energy  # false for NaN
         lowered = (point.energy - candidate.energy).where(better, 0)
-        quiet = torch.where(lowered < tolerance * (first - point.energy + lowered), quiet + 1, 0)
+        small = lowered < tolerance * (first - point.energy + lowered)
+        quiet = torch.where(better, torch.where(small, quiet + 1, 0), quiet)  # a step that is taken back says nothing
         point = Point(
             *(
                 torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)

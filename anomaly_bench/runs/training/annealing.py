@@ -38,9 +38,9 @@ class Annealing(pl.Callback):
             self.share, self.since = share, epoch
         lost = not math.isfinite(self.saver.last)
         flat = epoch - max(self.saver.best_epoch, self.since) >= self._patience(trainer)
-        if not (lost or flat or epoch == self._deadline(trainer)):
+        if not (lost or flat or self._late(trainer, epoch)):
             return
-        if best is None or self.drops == self.config.lr_drops:
+        if best is None or self.drops == self._allowed(trainer):
             trainer.should_stop = True
             return
         if lost:
@@ -57,10 +57,15 @@ class Annealing(pl.Callback):
         batches = max(int(trainer.num_training_batches), 1)
         return max(self.config.patience, -(-self.config.patience_steps // batches))
 
-    def _deadline(self, trainer: pl.Trainer) -> int | None:
-        """The epoch after which the next drop comes at the latest, None if there is none to come."""
-        left, drops, epochs = self.config.lr_drops - self.drops, self.config.lr_drops, trainer.max_epochs or 0
-        return round(epochs * (1 - LAST * left / drops)) if left else None
+    def _allowed(self, trainer: pl.Trainer) -> int:
+        """How many drops there are; none beside a scheduler of a model's own."""
+        return 0 if trainer.lr_scheduler_configs else self.config.lr_drops
+
+    def _late(self, trainer: pl.Trainer, epoch: int) -> bool:
+        """Whether the next drop, if there is one to come, can wait no longer; after the last epoch it has no use."""
+        drops, epochs = self._allowed(trainer), trainer.max_epochs or 0
+        left = drops - self.drops
+        return left > 0 and int(epochs * (1 - LAST * left / drops)) <= epoch < epochs
 
     def state_dict(self) -> dict[str, float]:
         return {"drops": self.drops, "since": self.since, "share": self.share}

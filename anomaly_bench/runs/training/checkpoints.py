@@ -48,7 +48,8 @@ class Saver(pl.callbacks.Checkpoint):
     optimizer, callbacks, the state of every source of random numbers, and `metrics.csv` so far. Writing them takes up to
     `checkpoint_share` of the time: 1 is every epoch, 0 none. loader: that of the training images, whose order is drawn from it.
     best, score, best_epoch: the best weights, their ELBO and epoch, None, −inf and 0 before there is a finite one. To
-    be better, an ELBO has to exceed it by `rise` times what it has risen since the first. last: that of the last epoch.
+    be better, an ELBO has to exceed it by `rise` times what it has risen since the first, with all of a schedule's beta. last:
+    that of the last epoch.
     """
 
     def __init__(self, folder: Path, run_id: str, loader: DataLoader[AnomalyBatch], config: TrainerConfig) -> None:
@@ -70,13 +71,15 @@ class Saver(pl.callbacks.Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self.last = float(trainer.callback_metrics[MONITORED])
-            if self.best is None or self.last > self.score + self.rise * (self.score - self.first):
+            model: Any = pl_module  # a VAE
+            if self.best is None or model.scheduled() < 1:
+                self.first = self.last
+            if self.best is None or self.last > self.score + self.rise * max(0.0, self.score - self.first):
                 self._keep(pl_module, trainer.current_epoch + 1)
 
     def _keep(self, model: pl.LightningModule, epoch: int) -> None:
         if not math.isfinite(self.last):
             return
-        self.first = self.last if self.best is None else self.first
         self.score, self.best, self.best_epoch = self.last, _copied(model.state_dict()), epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -62,6 +62,7 @@ def fit(
         trainer.fit(model, saver.loader, data.val_dataloader(), ckpt_path=path)
         if saver.best is None or not math.isfinite(saver.score):
             raise RuntimeError("training diverged: no epoch had a finite ELBO; lower model.lr or raise model.sigma")
+        model.load_state_dict(saver.best)
         training = describe_training(trainer, model, saver.score, saver.best_epoch)
         saver.finish(trainer, training)
     assert saver.best is not None

@@ -34,7 +34,7 @@ class Told:
         self.trainer = SimpleNamespace(
             current_epoch=epoch, max_epochs=self.config.max_epochs, num_training_batches=1, optimizers=[self.optimizer],
             callback_metrics={"val/elbo": elbo}, state=SimpleNamespace(fn=TrainerFn.FITTING), sanity_checking=False,
-            should_stop=False,
+            should_stop=False, lr_scheduler_configs=[],
         )  # fmt: skip
         self.saver.on_validation_end(self.trainer, self.model)
         self.annealing.on_train_epoch_end(self.trainer, self.model)
@@ -70,6 +70,11 @@ def test_a_training_that_is_cut_short_is_annealed_in_time(tmp_path):
     assert rates == pytest.approx([1.0] * 13 + [0.1] * 3 + [0.01] * 4)
 
 
+@pytest.mark.parametrize(("epochs", "rates"), [(1, [1]), (2, [0.1, 0.1]), (5, [1, 1, 0.1, 0.01, 0.01])])
+def test_the_drops_of_few_epochs_are_apart_and_none_is_after_the_last(tmp_path, epochs, rates):
+    assert Told(tmp_path, list(range(epochs)), lr_factor=0.1, lr_drops=2).rates == pytest.approx(rates)
+
+
 def test_an_elbo_that_is_no_number_goes_back_to_the_best_at_once(tmp_path):
     with pytest.warns(UserWarning, match="epoch 3: the ELBO is nan; going on from epoch 2"):
         told = Told(tmp_path, [1, 2, math.nan, 3, *[0] * 20], lr_factor=0.1)
@@ -85,7 +90,7 @@ def test_a_training_without_any_elbo_ends(tmp_path):
 
 
 def test_what_it_knows_outlives_an_interruption(tmp_path):
-    told = Told(tmp_path, [1, 0, 0, 0])
+    told = Told(tmp_path, [1, 0, 0, 0, 0, 0])
     again = Annealing(told.config, told.saver)
     again.load_state_dict(told.annealing.state_dict())
-    assert (again.drops, again.since) == (1, 3)
+    assert (again.drops, again.since, again.share) == (2, 5, 1.0)
