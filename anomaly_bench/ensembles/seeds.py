@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from msgspec.structs import replace
 
@@ -26,7 +27,7 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.base.digests import digest_of_code, hash_of
 from data_modules.base.errors import DataError
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import RESULT_FILE, PredictorResult, RunResult, read_result, write_result
+from leaderboard.record import RESULT_FILE, MapChoice, PredictorResult, RunResult, read_result, write_result
 
 from .finished import FinishedRun, check_alike
 
@@ -120,7 +121,18 @@ def localize(
         count(tallies, maps(batch), batch)
         reporter.advance()
     about = dict(enumerate(data.store.subjects)), dict(enumerate(data.store.attributes)), config.resamples
-    return {row_name(name, how): tally.result(validation.measures[name], *about) for name, tally in tallies.items()}
+    return {
+        row_name(name, how): tally.result(validation.measures[name], *about, finishing=finishing_of(members, name))
+        for name, tally in tallies.items()
+    }
+
+
+def finishing_of(members: Sequence[Localizer], name: str) -> MapChoice | None:
+    """How the maps of a row are smoothed, by the median of the seeds' widths, and signed; None for an ensemble's row."""
+    choices = [member.learned.finishing[name] for member in members if name in member.learned.finishing]
+    if not choices:
+        return None
+    return replace(choices[0], smooth=float(median(choice.smooth for choice in choices)), tried=[])
 
 
 def row_name(predictor: str, how: str) -> str:

@@ -23,7 +23,7 @@ from .identity import own_code_of
 
 
 def describe_training(trainer: pl.Trainer, model: VAE, best: float, best_epoch: int) -> dict[str, float | int | None]:
-    """How the training went; ELBO, rec and KL are means over normal validation images; `best` is of the weights that were kept."""
+    """How the training went; ELBO, rec and KL are means over normal validation images; `best`: of the weights kept."""
     last = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
     return {
         "epochs": trainer.current_epoch,
