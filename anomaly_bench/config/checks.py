@@ -18,6 +18,8 @@ def check_values(configs: Iterable[RunConfig]) -> None:
     checked = set[int]()
     for config in configs:
         check_ranges(config, "", checked)
+        widths = config.localization.smoothing
+        _check("localization.smoothing", widths, len(set(widths)) == len(widths), "widths that differ")
         _check("logger", config.logger, config.logger in LOGGERS, f"one of {', '.join(LOGGERS)}")
         if isinstance(config.engine, SlurmConfig):
             _check_slurm(config, config.engine)

@@ -142,7 +142,8 @@ def find_subjects(cohort: Cohort, tree: Tree, channels: list[str], report: Repor
         )
     tried = ", ".join(f"{name} ('{layout.image[channels[0]]}')" for name, layout in layouts.items())
     raise DataError(
-        f"{tree.root}: no file fits a layout of dataset {cohort.name}; tried {tried}; see {cohort.key}.layouts"
+        f"{tree.root}: no file fits a layout of dataset {cohort.name}; tried {tried}; see {cohort.key}.layouts; "
+        f"{tree.there()}; is {cohort.key}.root right?"
     )
 
 

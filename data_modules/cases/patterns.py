@@ -1,7 +1,8 @@
 """File name patterns: from a folder to the cases of a dataset.
 
 A pattern is a path relative to the data root. `{name}` stands for a piece of a file or folder name and must be the same
-wherever it occurs in the patterns of one case; `*` matches anything inside one name, `**/` any number of folders.
+wherever it occurs in the patterns of one case; `{name=text}` takes up nothing and says
+what the name stands for; `*` matches anything inside one name, `**/` any number of folders.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from pathlib import Path
 from data_modules.base.errors import DataError
 
 _TOKEN = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
+_SAID = re.compile(r"\{(\w+)=([^{}]+)\}")
+
+
+ENTRIES = 8  # of a root, named in a message
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,18 @@ class Tree:
             raise DataError(f"{self.root}: the folder is empty; set {self.key} to the folder that holds the dataset")
         return sorted(paths)
 
+    def there(self) -> str:
+        """What lies in the root, for messages."""
+        names = sorted({path.partition("/")[0] + ("/" if "/" in path else "") for path in self.files})
+        return f"there are {', '.join(names[:ENTRIES])}{' …' if len(names) > ENTRIES else ''}"
+
     def find(self, pattern: str) -> list[tuple[str, dict[str, str]]]:
         """Files that match the pattern, each with what its `{names}` stand for; sorted by path."""
         if pattern not in self._cache:
             regex = compile_pattern(pattern)
             matches = ((path, regex.fullmatch(path)) for path in self.files)
-            self._cache[pattern] = [(path, match.groupdict()) for path, match in matches if match]
+            said = dict(_SAID.findall(pattern))
+            self._cache[pattern] = [(path, match.groupdict() | said) for path, match in matches if match]
         return self._cache[pattern]
 
     def one(self, pattern: str, names: dict[str, str]) -> str | None:
@@ -69,7 +80,9 @@ class Tree:
             self._index[pattern] = index
             for path, got in self.find(pattern):
                 index.setdefault(tuple(sorted(got.items())), []).append(path)
-        wanted = {key: names.get(key, "") for key in compile_pattern(pattern).groupindex}
+        wanted = {
+            key: names.get(key, "") for key in (*compile_pattern(pattern).groupindex, *dict(_SAID.findall(pattern)))
+        }
         return self._index[pattern].get(tuple(sorted(wanted.items())), [])
 
 
@@ -105,6 +118,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
     Raises DataError for a name that is none, such as {2}.
     """
+    pattern = _SAID.sub("", pattern)
     out, position, seen = "", 0, set()
     for token in _TOKEN.finditer(pattern):
         out += re.escape(pattern[position : token.start()])

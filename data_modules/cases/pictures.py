@@ -16,7 +16,7 @@ from .patterns import Tree
 from .picture_paths import Found, Picture, case_of, read_official_split, spells_out, subject_name
 
 CATEGORY = "category"
-ENTRIES = 8  # of a root, named in a message
+IMAGE_LEVEL = {"bmad": ("Chest", "Histopathology", "Retina_OCT2017")}  # sets with image labels alone, by dataset
 
 
 def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) -> list[Case]:
@@ -39,18 +39,17 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) ->
     search = _Search(config, Tree(folder), report)
     search.check_category()
     normal = search.normal()
+    if not normal and not (config.squares or config.empty_mask_is_normal):
+        raise search.no_normal()
     suspects = search.suspects([one.picture for one in normal])
     _report_copies(search.tree, [*(one.picture for one in normal), *suspects], report)
     masked = search.masked(suspects)
     _report_trained_masks(search.tree, {one.picture.path for one in normal}, masked, report)
     if not normal and all(one.pool == "test" for one in masked):
-        raise DataError(
-            f"{folder}: no normal picture fits dataset.normal / dataset.train_normal "
-            f"({', '.join([*config.normal, *config.train_normal])}); {search.there()}; is dataset.root right?"
-        )
+        raise search.no_normal()
     if not masked or (config.empty_mask_is_normal and all(one.normal for one in masked)):
         raise DataError(
-            f"{folder}: no anomalous picture fits dataset.anomalous={list(config.anomalous)}; {search.there()}; is "
+            f"{folder}: no anomalous picture fits dataset.anomalous={list(config.anomalous)}; {search.tree.there()}; is "
             "dataset.root right?"
         )
     subjects: dict[str, dict[str, Found]] = {}
@@ -79,6 +78,11 @@ class _Search:
         patterns = picture_patterns(config)
         if chosen is None:
             return
+        if alone := [name for name in chosen if name in IMAGE_LEVEL.get(config.name, ())]:
+            raise DataError(
+                f"dataset.category={', '.join(alone)}: this set has image labels alone, nothing to localize; see "
+                f"dataset={config.name}_image_level, or choose a set with masks"
+            )
         if not any(f"{{{CATEGORY}}}" in pattern for pattern in patterns):
             raise DataError(
                 f"dataset.category={config.category}: no pattern of {config.name} has {{{CATEGORY}}}; set it to null"
@@ -90,10 +94,12 @@ class _Search:
                 f"{did_you_mean(unknown[0], sorted(there))}"
             )
 
-    def there(self) -> str:
-        """What lies in the root, for messages."""
-        names = sorted({path.partition("/")[0] + ("/" if "/" in path else "") for path in self.tree.files})
-        return f"there are {', '.join(names[:ENTRIES])}{' …' if len(names) > ENTRIES else ''}"
+    def no_normal(self) -> DataError:
+        patterns = ", ".join([*self.config.normal, *self.config.train_normal])
+        return DataError(
+            f"{self.tree.root}: no normal picture fits dataset.normal / dataset.train_normal ({patterns}); "
+            f"{self.tree.there()}; is dataset.root right?"
+        )
 
     def normal(self) -> list[Found]:
         """Normal pictures, each with its pool."""

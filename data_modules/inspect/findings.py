@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LEVELS = (ERROR, WARNING, NOTE)
+LEFT_OUT = ": left out"  # ends what is said of a twin that dataset.duplicates=drop leaves out
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ class Findings:
     def count(self, level: str) -> int:
         """How many problems are of the level."""
         return sum(problem.level == level for problem in self.problems)
+
+    @property
+    def left_out(self) -> int:
+        """How many of the subjects a run leaves out, since they are another one's twins."""
+        return len({problem.subject for problem in self.problems if problem.what.endswith(LEFT_OUT)})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -21,7 +21,7 @@ from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.build import build_module
 from data_modules.store.build import single_threaded
 
-from .findings import ERROR, LEVELS, NOTE, WARNING, Examined, Findings, Problem
+from .findings import ERROR, LEFT_OUT, LEVELS, NOTE, WARNING, Examined, Findings, Problem
 
 FILLED = 0.85  # share of non-zero voxels above which a volume is hardly a stripped brain
 
@@ -149,9 +149,9 @@ def _duplicates(repeated: Sequence[tuple[Examined, Examined]], part_of: dict[str
             both = first.anomalous > 0 and other.anomalous > 0
             what, remedy = f"{what}, with another mask", "correct the masks, or leave one out (dataset.subjects_file)"
             if both and wanted == "drop":
-                level, what = WARNING, f"{what}: left out"
+                level, what = WARNING, f"{what}{LEFT_OUT}"
         elif wanted == "drop" and first.contents == other.contents:
-            level, what, remedy = NOTE, f"{what}: left out", "dataset.duplicates=together keeps both"
+            level, what, remedy = NOTE, f"{what}{LEFT_OUT}", "dataset.duplicates=together keeps both"
         elif wanted == "together" and parts[0] == parts[1] and parts[0]:
             level, what = NOTE, f"{what}; both in {parts[0]}"
             remedy = "remove one of them, or set dataset.duplicates=drop, if each should count once"

@@ -66,6 +66,7 @@ def print_findings(findings: Findings) -> None:
             console.print(Text(wrapped(f"and {len(members) - ALIKE} more like it (--json FILE names all)", INDENT)))
     counts = ", ".join(plural(findings.count(level), level) for level in LEVELS)
     read = f"{plural(findings.subjects, findings.unit)}, {plural(findings.files, 'file')} read"
+    read += f", {findings.left_out} of them left out as twins" if findings.left_out else ""
     if findings.unread:
         unread = f"not {', '.join(findings.unread)}: --all-modalities does"
         console.print(f"only {', '.join(findings.read)} was read, as dataset.modality says, {unread}", markup=False)

@@ -221,3 +221,8 @@ def test_a_pattern_without_inner_quotes_is_told_how_to_be_quoted():
         ConfigError, match=r"dataset\.image=\{subject\}/x\.nii: .*two kinds of quotes: 'dataset\.image=\"…\"'"
     ):
         load_config(["dataset.image={subject}/x.nii"])
+
+
+def test_a_width_of_smoothing_that_repeats_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"localization\.smoothing=\[0\.0, 0\.0, 1\.0\]: expected widths that differ"):
+        load_config(["localization.smoothing=[0,0,1]"])

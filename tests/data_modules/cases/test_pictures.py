@@ -15,6 +15,7 @@ from anomaly_bench.config.load import load_config
 from data_modules.base.config import AboutConfig, PictureConfig
 from data_modules.base.errors import DataError
 from data_modules.base.options.folders import config_dir
+from data_modules.cases.pictures import find_pictures
 from data_modules.modules.build import build_module
 from data_modules.modules.fashion_mnist import CLASSES, FILES, fashion_mnist_pictures, paste
 
@@ -634,3 +635,28 @@ def test_a_root_of_another_layout_says_what_is_there(tmp_path, cache):
         DataError, match=r"no normal picture fits .*; there are defect/, defect_masks/, good/, groups\.csv"
     ):
         module("bmad", copy.root, cache).find_cases()
+
+
+def test_tiles_of_one_type_of_rail_are_not_taken_for_the_other(tmp_path, cache):
+    copy = Copy(tmp_path)
+    for rail in range(3):
+        copy.picture(f"good/t1_rail{rail:03d}_row00.png", "any", grey=True)
+        copy.anomaly(f"defect/t1_rail{rail:03d}_row10.png", f"defect_masks/t1_rail{rail:03d}_row10.png")
+    with pytest.raises(DataError, match=r"no picture for dataset\.category=Type-II; .*Type-I"):
+        module("rsdds", tmp_path, cache, "dataset.category=Type-II").find_cases()
+    cases = module("rsdds", tmp_path, cache).find_cases()
+    assert [(case.attributes, len(case.masks)) for case in cases] == [({"category": "Type-I"}, 1)] * 3
+
+
+@pytest.mark.parametrize("category", ["Chest", "Histopathology", "Retina_OCT2017"])
+def test_a_category_with_image_labels_alone_is_named(tmp_path, cache, category):
+    with pytest.raises(DataError, match=f"{category}: this set has image labels alone.*bmad_image_level"):
+        module("bmad", tmp_path, cache, f"dataset.category={category}").find_cases()
+
+
+def test_a_wrong_root_of_busi_is_all_that_is_said(tmp_path, cache):
+    copy = kolektor_sdd_sorted(tmp_path)
+    said: list[DataError] = []
+    with pytest.raises(DataError, match=r"no normal picture fits .*is dataset\.root right"):
+        find_pictures(module("busi", copy.root, cache).config, copy.root, said.append)
+    assert said == []

@@ -296,7 +296,9 @@ def test_the_modalities_that_were_not_read_are_named_or_read(brats_root, cache):
 def test_twins_are_named_with_what_becomes_of_them(mvtec_root, cache, duplicates, level, said):
     shutil.copy(mvtec_root / "tile/train/good/003.png", mvtec_root / "tile/train/good/007.png")
     data = PictureDataModule(pictures_config(mvtec_root, duplicates=duplicates), cache_dir=cache)
-    (problem,) = [problem for problem in verify(data).problems if "same image" in problem.what]
+    found = verify(data)
+    (problem,) = [problem for problem in found.problems if "same image" in problem.what]
+    assert found.left_out == (duplicates == "drop")
     assert problem.subject == "tile/train/good/007.png"
     assert problem.what.startswith(f"the same image as tile/train/good/003.png{said}")
     assert problem.level == level
