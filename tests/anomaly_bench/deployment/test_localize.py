@@ -28,6 +28,7 @@ from anomaly_bench.runs.run import run
 from data_modules.transforms.slicing import planes
 
 pytestmark = pytest.mark.slow
+FIXED = ["predictors.members.rec_l1.smooth=1.0", "predictors.members.intensity.smooth=0.0"]
 
 
 def finished(config, root):
@@ -180,7 +181,7 @@ def test_a_blob_is_found_at_its_place_in_an_oblique_anisotropic_scan_and_the_hea
         label[40:44, 30:34, 10:14] = 1
         nib.save(nib.Nifti1Image(label, affine), f"{subject}_seg.nii.gz")
     resampled = "dataset.preprocess.spacing={use: Spacingd, pixdim: [1.0, 1.0, 1.0]}"
-    folder, _ = volumes_run(tmp_path, resampled, "dataset.size=[48,48]", "predictors.only=[intensity,rec_l1]")
+    folder, _ = volumes_run(tmp_path, resampled, "dataset.size=[48,48]", "predictors.only=[intensity,rec_l1]", *FIXED)
     centre = affine[:3, :3] @ [51.3, 24.6, 9.2] + affine[:3, 3]
     values = block(77, shape) + 300 * blob(shape, affine, centre, 5.0)
     scan = tmp_path / "scan.nii.gz"

@@ -35,7 +35,10 @@ from leaderboard.record import LOWER_IS_BETTER, METRICS, MapChoice, Measure
 pytestmark = pytest.mark.slow
 
 NAMES = ["rec_l1", "grad_elbo"]
-FAST = ["trainer.max_epochs=2", "localization.monitor_every=1", "localization.pictures=2", "localization.resamples=20"]
+FAST = [
+    "trainer.max_epochs=2", "localization.monitor_every=1", "localization.pictures=2", "localization.resamples=20",
+    "localization.bits=20",
+]  # fmt: skip
 SECRET = "b" * 40
 
 
