@@ -28,7 +28,7 @@ from anomaly_bench.models import BetaVAE
 from anomaly_bench.models.likelihoods import kl_standard_normal
 from anomaly_bench.predictors import Suite, build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
-from anomaly_bench.predictors.rules.projection import Energy, project
+from anomaly_bench.predictors.rules.projection import Energy, end_of, path
 
 BATCH = 32
 MAPS, PROJECTION, MEMORY = 1.15, 4.0, 1.1
@@ -144,13 +144,13 @@ def measure_projection(name: str, rounds: int) -> bool:
     iterations, step, l1 = 10, 0.02, 0.05
     with frozen(model):
         unit = image.new_full((len(image),), model.likelihood.sigma)
-        ended = project(Energy(model, l1), image, image, unit, iterations // 2, step)
+        ended = end_of(path(Energy(model, l1), image, image, unit, iterations // 2, step))
         level = Energy(model, l1)(ended, image, unit).rec.median().item()
     results: dict[str, Tensor] = {}
 
     def batched() -> None:
         with frozen(model):
-            results["batched"] = project(Energy(model, l1), image, image, unit, iterations, step, level=level)
+            results["batched"] = end_of(path(Energy(model, l1), image, image, unit, iterations, step, level=level))
 
     def alone() -> None:
         results["alone"] = one_at_a_time(model, image, iterations, step, l1, level)

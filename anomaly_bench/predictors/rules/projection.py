@@ -94,7 +94,7 @@ class Projection(Difference):
         energy = Energy(evidence.model, self.l1, self.masked, self.constant)
         unit, how = spread(evidence), (self.iterations, self.step, self.tolerance, level)
         name = f"projected {(self.start, *energy[1:], *how)}"  # predictors that differ in the error alone share x_T
-        projected = evidence.once(name, lambda: project(energy, evidence.image, start, unit, *how))
+        projected = evidence.once(name, lambda: end_of(path(energy, evidence.image, start, unit, *how)))
         return self.difference(evidence.image, projected)
 
 
@@ -132,18 +132,9 @@ def stop_level(model: VAE, share: float) -> float:
     return float(model.rec_levels[round(share * 100)])
 
 
-def project(
-    energy: Energy,
-    image: Tensor,
-    start: Tensor,
-    unit: Tensor,
-    iterations: int,
-    step: float,
-    tolerance: float = 0.0,
-    level: float = -math.inf,
-) -> Tensor:
-    """x_T of images (B, C, H, W): where `path` ends."""
-    *_, last = path(energy, image, start, unit, iterations, step, tolerance, level)
+def end_of(states: Iterator[State]) -> Tensor:
+    """x_T of images (B, C, H, W): where a `path` ends."""
+    *_, last = states
     return last.image
 
 

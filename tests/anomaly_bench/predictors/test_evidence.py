@@ -220,8 +220,8 @@ def test_an_autoencoder_has_no_kl_and_no_spread(image):
 
 def test_predictors_that_differ_in_the_error_alone_share_a_projection(monkeypatch):
     calls = []
-    real = projection.project
-    monkeypatch.setattr(projection, "project", lambda *given: calls.append(given) or real(*given))
+    real = projection.path
+    monkeypatch.setattr(projection, "path", lambda *given: calls.append(given) or real(*given))
     torch.manual_seed(0)
     model = VAE((1, 8, 8), latent=2, channels=(4,))
     image = torch.rand(2, 1, 8, 8)

@@ -12,7 +12,7 @@ from anomaly_bench.models import VAE, BetaVAE
 from anomaly_bench.predictors import Projection, Reconstruction, Restoration
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.predictors.filters import total_variation
-from anomaly_bench.predictors.rules.projection import Energy, path, project, spread, stop_level
+from anomaly_bench.predictors.rules.projection import Energy, end_of, path, spread, stop_level
 from anomaly_bench.predictors.rules.restoration import energy_gradient, restore
 
 
@@ -72,7 +72,7 @@ def test_the_literal_update_stops_some_images_early_and_takes_all_steps_of_other
     with frozen(model):
         unstopped = torch.cat([literal_projection(model, x[None], 6, 0.02, 0.05, -math.inf) for x in mixed])
         level = model.terms(unstopped, sample=False)[0].median().item()
-        batched = project(Energy(model, 0.05), mixed, mixed, units(mixed), 6, 0.02, level=level)
+        batched = end_of(path(Energy(model, 0.05), mixed, mixed, units(mixed), 6, 0.02, level=level))
         literal = torch.cat([literal_projection(model, x[None], 6, 0.02, 0.05, level) for x in mixed])
     assert torch.allclose(batched, literal, atol=1e-5)
     assert {(one - other).abs().max().item() > 1e-3 for one, other in zip(batched, unstopped, strict=True)} == {
@@ -85,7 +85,7 @@ def test_the_literal_update_stops_some_images_early_and_takes_all_steps_of_other
 def test_the_map_is_the_chosen_error_between_the_image_and_its_projection(error):
     model, broken = trained(), blobs(images(2))
     with frozen(model):
-        projected = project(Energy(model, 0.05), broken, broken, units(broken), 5, 0.02)
+        projected = end_of(path(Energy(model, 0.05), broken, broken, units(broken), 5, 0.02))
     expected = Reconstruction(smooth=0.0, error=error).difference(broken, projected)
     assert torch.equal(
         maps(model, broken, Projection(smooth=0.0, iterations=5, step=0.02, l1=0.05, tolerance=0, error=error)),
@@ -100,7 +100,7 @@ def test_projection_never_raises_the_energy_and_never_diverges(step, options):
     with frozen(model):
         energy = Energy(model, 0.05, **options)
         energies = [
-            energy(project(energy, broken, broken, units(broken), n, step), broken, units(broken)).energy
+            energy(end_of(path(energy, broken, broken, units(broken), n, step)), broken, units(broken)).energy
             for n in (0, 1, 2, 4, 8, 16)
         ]
     assert all(torch.isfinite(value).all() for value in energies)
@@ -132,9 +132,9 @@ def test_an_image_as_good_as_normal_ones_is_not_moved():
     with frozen(model):
         rec, _ = model.terms(normal, sample=False)
         level = rec.median().item()
-        moved = (project(Energy(model, 0.05), normal, normal, units(normal), 10, 0.5, level=level) - normal).abs().amax(
-            (1, 2, 3)
-        ) > 0
+        moved = (
+            end_of(path(Energy(model, 0.05), normal, normal, units(normal), 10, 0.5, level=level)) - normal
+        ).abs().amax((1, 2, 3)) > 0
     assert torch.equal(moved, rec > level)
 
 
@@ -144,7 +144,7 @@ def test_images_that_have_stopped_leave_the_batch():
     handle = model.encoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
     try:
         with frozen(model):
-            project(Energy(model, 0.05), mixed, mixed, units(mixed), 6, 1e-4, level=stop_level(model, 1.0) + 50)
+            end_of(path(Energy(model, 0.05), mixed, mixed, units(mixed), 6, 1e-4, level=stop_level(model, 1.0) + 50))
     finally:
         handle.remove()
     assert sizes[0] == 7
@@ -163,7 +163,7 @@ def test_an_image_with_nan_gets_a_nan_map_and_not_a_normal_one():
     model, broken = trained(), images(3)
     broken[1, 0, 5, 5] = float("nan")
     with frozen(model):
-        projected = project(Energy(model, 0.05), broken, broken, units(broken), 5, 0.1)
+        projected = end_of(path(Energy(model, 0.05), broken, broken, units(broken), 5, 0.1))
         restored = restore(model, broken, torch.ones(3, 1, 32, 32, dtype=torch.bool), units(broken), 5, 0.005, 2.2)
     assert projected.isnan().flatten(1).all(1).tolist() == [False, True, False]
     assert restored.isnan().flatten(1).any(1).tolist() == [False, True, False]
@@ -283,7 +283,7 @@ def test_an_image_without_a_finite_energy_gets_a_nan_map():
     model, image = flat_model(), torch.tensor([1.0, 1e200], dtype=torch.float64).view(2, 1, 1, 1).expand(2, 1, 8, 8)
     everything = torch.ones(2, 1, 8, 8, dtype=torch.bool)
     with frozen(model):
-        projected = project(Energy(model, 0.05), image, image, units(image), 5, 0.1)
+        projected = end_of(path(Energy(model, 0.05), image, image, units(image), 5, 0.1))
         restored = restore(model, image, everything, units(image, 1.0), 5, 0.005, 2.2)
     for found in (projected, restored):
         assert found.isnan().flatten(1).all(1).tolist() == [False, True]
