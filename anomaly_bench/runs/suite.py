@@ -16,7 +16,7 @@ def suite_of_run(config: RunConfig, model: VAE, data: AnomalyDataModule) -> tupl
     Raises ConfigError for a row that the config names and that cannot be had, and for a search without anomalous validation
     images.
     """
-    sign_known = config.dataset.polarity is not None or len(data.indices["val_anomalous"]) > 0
+    sign_known = data.polarity is not None or len(data.indices["val_anomalous"]) > 0
     suite, left_out = possible(build_suite(config.predictors), model, config.predictors.only or (), sign_known)
     check_searches(suite, data)
     return suite, left_out

@@ -1,5 +1,7 @@
 """The rows of a run are those that its model and data can have."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -8,8 +10,10 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
 from anomaly_bench.localization import Localizer
+from anomaly_bench.models import VAE
 from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
+from anomaly_bench.runs.suite import suite_of_run
 from anomaly_bench.sweep.plan import plan
 from leaderboard.record import read_result
 
@@ -64,3 +68,17 @@ def test_the_polarity_of_a_dataset_decides_the_sign_without_a_label(pictures_run
     config = load_config([*pictures_run, f"+{row}", "predictors.only=[rec_signed]", "dataset.polarity=dark"])
     choice = run(config).predictors["rec_signed"].map
     assert (choice.sign, choice.sign_by, choice.smooth, choice.smooth_by) == ("negative", "dataset", 1.0, "config")
+
+
+@pytest.mark.parametrize("polarity", ["bright", None])
+def test_a_sign_is_known_where_the_data_say_it_of_their_modalities(pictures_run, polarity):
+    config = load_config(
+        [*pictures_run, "predictors.only=[own]", "+predictors.members.own={use:reconstruction,error:signed}"]
+    )
+    data = SimpleNamespace(polarity=polarity, indices={"val_anomalous": []})  # as volumes do by dataset.polarities
+    model = VAE((3, 16, 16), latent=2, channels=(4,))
+    if polarity:
+        assert suite_of_run(config, model, data)[0].shown == ("own",)
+    else:
+        with pytest.raises(ConfigError, match=r"own says nothing here: neither dataset\.polarity"):
+            suite_of_run(config, model, data)
