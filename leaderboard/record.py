@@ -29,6 +29,13 @@ METRICS = (
     "image_f1_oracle",
 )
 LOWER_IS_BETTER = ("fpr95",)
+POOLED = (
+    "auroc",
+    "ap",
+    "dice_oracle",
+    "aupro",
+    "dice",
+)  # over pixels of many subjects; recorded without each of them, too
 RESULT_FILE = "result.json"  # in a run's folder
 PANEL = "panel"  # under which a picture of maps holds its Panel
 PIXELS = "metrics count foreground pixels only"
@@ -83,6 +90,7 @@ class SubjectRow(Record, frozen=True):
     anomalous_pixels: Count
     dice: float | None
     ap: float | None
+    auroc: float | None = None
     attributes: dict[str, str] = field(default_factory=dict)
 
 
@@ -144,12 +152,14 @@ class PredictorResult(Record, frozen=True, kw_only=True):
 
     `own_metrics`: those of a user's own, all of them on test; higher is better in each.
     `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
-    ensemble whose members were searched on validation. `map`: None of an ensemble, whose members have theirs.
+    ensemble whose members were searched on validation. `map`: None of an ensemble, whose members have theirs. `without`: by
+    metric (POOLED), for each of `subjects` its value over the pixels of all the others.
     """
 
     test: dict[str, Measure]
     validation: dict[str, Measure]
     subjects: list[SubjectRow]
+    without: dict[str, list[float | None]] = field(default_factory=dict)
     groups: dict[str, dict[str, dict[str, Measure]]] = field(default_factory=dict)
     lesions: list[LesionRow] = field(default_factory=list)
     seconds_per_image: Seconds
@@ -160,6 +170,9 @@ class PredictorResult(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _check_known(self.test, "test", self.own_metrics)
         _check_known(self.validation, "validation", self.own_metrics)
+        for metric, left in self.without.items():
+            if metric not in POOLED or len(left) != len(self.subjects):
+                raise ValueError(f"without.{metric}: expected one of {POOLED}, a value for each subject, got {len(left)}")
         for attribute, values in self.groups.items():
             for value, measures in values.items():
                 _check_known(measures, f"groups.{attribute}.{value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,36 @@ Maps = Callable[[AnomalyBatch], dict[str, TimedMap]]
 Advance = Callable[[], None]
 
 
+KEPT = 1 << 28  # bytes of maps
+
+
 def no_advance() -> None:
     """Tell nobody of a batch that is done."""
+
+
+class Kept:
+    """Unfinished maps of the first batches that came, by their pixels, as far as they take no more than `limit` bytes."""
+
+    def __init__(self, limit: int = KEPT) -> None:
+        self._maps: dict[bytes, dict[str, TimedMap]] = {}
+        self._left = limit
+
+    def get(
+        self, evidence: Evidence, names: list[str], localize: Callable[[Evidence, list[str]], dict[str, TimedMap]]
+    ) -> dict[str, TimedMap]:
+        """The maps of that name, of those kept or by `localize(evidence, names)`."""
+        key = blake2b()
+        for part in (evidence.image, evidence.foreground):
+            key.update(part.detach().cpu().numpy().tobytes())
+        known = self._maps.get(key.digest(), {})
+        if set(names) <= set(known):
+            return {name: known[name] for name in names}
+        maps = localize(evidence, names)
+        size = sum(score.nbytes for score, _ in maps.values())
+        if not known and size <= self._left:
+            self._left -= size
+            self._maps[key.digest()] = {name: (score.detach(), seconds) for name, (score, seconds) in maps.items()}
+        return maps
 
 
 class Localizer:
@@ -56,6 +85,7 @@ class Localizer:
         self.model, self.suite = model, suite_of(predictors)
         self.learned = Learned()
         self.choices: dict[str, SubsetChoice] = {}
+        self._kept: Kept | None = None
         self.tried: dict[str, list[Variant]] = {}
 
     @classmethod
@@ -109,7 +139,19 @@ class Localizer:
 
     def unfinished(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
         """What `single_maps` are before all filters, on the device of the evidence."""
-        return self.suite.unfinished(evidence, self.suite.single if names is None else names)
+        names = list(self.suite.single if names is None else names)
+        if self._kept is None:
+            return self.suite.unfinished(evidence, names)
+        return self._kept.get(evidence, names, self.suite.unfinished)
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Meanwhile images that come again are not localized again: the passes over validation images before a test."""
+        self._kept = Kept()
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def all_maps(self, evidence: Evidence, unfinished: Mapping[str, TimedMap] | None = None) -> dict[str, TimedMap]:
         """`single_maps`, of unfinished ones if they are given, and the maps of the ensembles over them."""

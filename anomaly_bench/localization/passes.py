@@ -47,9 +47,10 @@ def prepare(
     normal, anomalous: batches of validation images, gone through several times. polarity: see DatasetConfig. Afterwards the
     localizer has learned all: how maps are finished, calibration, thresholds, and the scores of normal images.
     """
-    localizer.calibrate(normal, config.bits, advance, anomalous, config.smoothing, polarity)
-    localizer.choose(chain(normal, anomalous), advance)
-    validation = validate(localizer.maps, localizer.pivots, normal, anomalous, config, advance)
+    with localizer.remembering():
+        localizer.calibrate(normal, config.bits, advance, anomalous, config.smoothing, polarity)
+        localizer.choose(chain(normal, anomalous), advance)
+        validation = validate(localizer.maps, localizer.pivots, normal, anomalous, config, advance)
     before, rows = localizer.learned, validation.learned
     localizer.learned = replace(rows, calibration=before.calibration | rows.calibration, finishing=before.finishing)
     return validation

@@ -20,7 +20,7 @@ from anomaly_bench.metrics import (
     image_f1_oracle,
     top_k_mean,
 )
-from anomaly_bench.metrics.formulas import Certified
+from anomaly_bench.metrics.formulas import Array, Certified
 from anomaly_bench.models.processes import of_all_processes
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import LesionRow, MapChoice, Measure, PredictorResult, SubjectRow, SubsetChoice
@@ -159,6 +159,7 @@ class Tally:
             test=self.measures(resamples),
             validation=validation,
             subjects=rows,
+            without={name: _rounded(values) for name, values in self.subjects.without_each().items()},
             groups=groups,
             lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
             seconds_per_image=self.seconds / max(len(self.scores), 1),
@@ -190,6 +191,11 @@ def groups_of(ids: Sequence[int], attributes: Mapping[int, Mapping[str, str]]) -
         for name, values in groups.items()
         if len(values) > 1 and (len(values) <= MAX_GROUPS or name == "category")
     }
+
+
+def _rounded(values: Array) -> list[float | None]:
+    """None for NaN; to a billionth, far less than a subject's part in any metric."""
+    return [None if value != value else round(value, 9) for value in values.tolist()]
 
 
 def _image_measures(scores: list[float], labels: list[bool]) -> dict[str, Measure]:

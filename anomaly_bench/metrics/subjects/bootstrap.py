@@ -12,7 +12,7 @@ from anomaly_bench.metrics.formulas import Array, Rows
 
 from .sparse_bins import ends, shared
 
-SHARED = 1 << 11  # about how many bins all subjects share
+SHARED = 1 << 10  # about how many bins all subjects share
 CELLS = 1 << 17  # resamples times bins that are looked at together: a temporary of them fits the cache
 
 

@@ -65,21 +65,34 @@ class SubjectHistograms:
             self._append(name, bins)
 
     def rows(self) -> list[dict[str, int | float | None]]:
-        """One row per subject, by id: subject, images, pixels, anomalous_pixels, dice, ap.
+        """One row per subject, by id: subject, images, pixels, anomalous_pixels, dice, ap, auroc.
 
-        Pixels are those of the foreground. `dice` is exact at the threshold, and None if there is none; `ap` is the
-        estimate, exact while bins hold one score each: `pooled([subject])["ap"]` gives its bounds. Both are None for a
-        subject without an anomalous pixel.
+        Pixels are those of the foreground. `dice` is exact at the threshold, and None if there is none; `ap` and `auroc`
+        are estimates, exact while bins hold one score each: `pooled([subject])` gives their bounds. All are None for a
+        subject without an anomalous pixel, and `auroc` for one without a normal pixel.
         """
         bins = self._settled()
         rows: list[dict[str, int | float | None]] = []
         for name in self.subjects:
             filled = bins.get(name, NO_BINS)[::-1]
-            ap = formulas.average_precision(filled["normal"], filled["anomalous"], ~filled["mixed"])
+            read = filled["normal"], filled["anomalous"], ~filled["mixed"]
+            ap, auroc = formulas.average_precision(*read), formulas.auroc(*read)
             counts = dict(zip(TOTALS[:3], self._totals[name][:3].tolist(), strict=True))
             dice = self._dice(self._totals[name])
-            rows.append({"subject": name} | counts | {"dice": dice and dice.value, "ap": ap and ap.value})
+            values = {"dice": dice, "ap": ap, "auroc": auroc}
+            rows.append({"subject": name} | counts | {key: value and value.value for key, value in values.items()})
         return rows
+
+    def without_each(self) -> dict[str, Array]:
+        """BOOTSTRAPPED over the pixels of all other subjects: (S,) each in the order of `subjects`, NaN where undefined.
+
+        Of these follow the jackknife's variance of a pooled metric over subjects, and of any difference of two such. They are
+        read in bins that all subjects share, as resamples are.
+        """
+        count = len(self._totals)
+        return (
+            self._resampled(1 - np.eye(count, dtype=np.int8))[0] if count else dict.fromkeys(BOOTSTRAPPED, np.zeros(0))
+        )
 
     def pooled(self, subjects: Iterable[int] | None = None) -> dict[str, Certified | None]:
         """The metrics over all pixels of some subjects (or all), each as often as it is named.
@@ -127,7 +140,7 @@ class SubjectHistograms:
     def _resampled(self, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         """BOOTSTRAPPED over all pixels of many multisets of subjects, and the widths of the certified intervals.
 
-        (resamples,) each, NaN where undefined. Values are as `pooled` estimates them, or about so: more than 2,048 filled
+        (resamples,) each, NaN where undefined. Values are as `pooled` estimates them, or about so: more than 1,024 filled
         bins become about as many of equal share that all subjects have in common.
 
         Args:

@@ -10,7 +10,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomaly_bench import BetaVAE, LocalizationCallback, LocalizationConfig, Localizer
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.localization.batches import completed
 from anomaly_bench.localization.learned import Learned
+from anomaly_bench.localization.localizer import Kept
 from anomaly_bench.localization.variants import finished_as
 from anomaly_bench.predictors import Combination, Ensemble, Intensity, Reconstruction
 
@@ -162,3 +164,25 @@ def test_what_was_chosen_is_kept_with_the_run(chosen, tmp_path):
 def test_an_intensity_map_is_smoothed_like_the_others(tmp_path):
     results = after_test(small(), {"intensity": Intensity()}, OwnData(), tmp_path).results()
     assert results["intensity"].map.smooth_by == "validation"
+
+
+def test_images_that_come_again_before_a_test_are_localized_once(monkeypatch):
+    met = []
+    unfinished = Reconstruction.unfinished
+    monkeypatch.setattr(Reconstruction, "unfinished", lambda self, given: met.append(1) or unfinished(self, given))
+    images = Pictures(6, 0, seed=1).images
+    localizer = Localizer(small(), {"rec": Reconstruction()})
+    batches = [{"image": images[:3]}, {"image": images[3:]}, {"image": images[3:], "foreground": images[3:, :1] > 0.5}]
+    with localizer.remembering():
+        localizer.calibrate(batches)
+        seen = [localizer.maps(completed(batch))["rec"][0] for batch in batches]
+    assert len(met) == 3, "the third has other pixels that count"
+    again = [localizer.maps(completed(batch))["rec"][0] for batch in batches]
+    assert len(met) == 6, "nothing is kept afterwards"
+    for one, other in zip(seen, again, strict=True):
+        assert torch.equal(one, other)
+    kept = Kept(limit=0)
+    with localizer.evidence(completed(batches[0])) as evidence:
+        for _ in range(2):
+            kept.get(evidence, ["rec"], localizer.suite.unfinished)
+    assert len(met) == 8, "what has no room is localized again"

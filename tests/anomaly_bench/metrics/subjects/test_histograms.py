@@ -112,6 +112,20 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 34 <= covered <= 40
 
 
+def test_each_subject_is_left_out_of_the_pixels_of_the_others(maps: Maps) -> None:
+    curves = counted(maps)
+    without = curves.without_each()
+    assert list(without) == list(BOOTSTRAPPED)
+    for index, name in enumerate(NAMES):
+        others = curves.pooled([other for other in NAMES if other != name])
+        for metric in BOOTSTRAPPED:
+            assert without[metric][index] == pytest.approx(others[metric].value, abs=1e-3), (name, metric)
+    one = SubjectCurves()
+    one.update(*(part[:1] for part in maps), IDS[:1], 0.25, None)
+    assert np.isnan(one.without_each()["auroc"]).all()
+    assert not len(SubjectCurves().without_each()["ap"])
+
+
 def test_weights_draw_every_subject_equally() -> None:
     weights = resampling_weights(50, 2000, 0)
     assert (weights.sum(1) == 50).all()
