@@ -36,6 +36,9 @@ POOLED = (
     "aupro",
     "dice",
 )  # over pixels of many subjects; recorded without each of them, too
+FPRS = (0.0, *(10 ** (k / 10 - 4) for k in range(41)))  # false-positive rates at which curves are recorded
+RECALLS = tuple(k / 40 for k in range(1, 41))  # and recalls
+CURVES = {"recall": FPRS, "overlap": FPRS, "precision": RECALLS}
 RESULT_FILE = "result.json"  # in a run's folder
 PANEL = "panel"  # under which a picture of maps holds its Panel
 PIXELS = "metrics count foreground pixels only"
@@ -153,13 +156,15 @@ class PredictorResult(Record, frozen=True, kw_only=True):
     `own_metrics`: those of a user's own, all of them on test; higher is better in each.
     `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
     ensemble whose members were searched on validation. `map`: None of an ensemble, whose members have theirs. `without`: by
-    metric (POOLED), for each of `subjects` its value over the pixels of all the others.
+    metric (POOLED), for each of `subjects` its value over the pixels of all the others. `curves`: of the test, `recall` and
+    mean `overlap` of regions at the false-positive rates FPRS, `precision` at the recalls RECALLS; those that are defined.
     """
 
     test: dict[str, Measure]
     validation: dict[str, Measure]
     subjects: list[SubjectRow]
     without: dict[str, list[float | None]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
     groups: dict[str, dict[str, dict[str, Measure]]] = field(default_factory=dict)
     lesions: list[LesionRow] = field(default_factory=list)
     seconds_per_image: Seconds
@@ -172,7 +177,14 @@ class PredictorResult(Record, frozen=True, kw_only=True):
         _check_known(self.validation, "validation", self.own_metrics)
         for metric, left in self.without.items():
             if metric not in POOLED or len(left) != len(self.subjects):
-                raise ValueError(f"without.{metric}: expected one of {POOLED}, a value for each subject, got {len(left)}")
+                raise ValueError(
+                    f"without.{metric}: expected one of {POOLED}, a value for each subject, got {len(left)}"
+                )
+        for name, curve in self.curves.items():
+            if len(curve) != len(CURVES.get(name, ())):
+                raise ValueError(
+                    f"curves.{name}: expected one of {list(CURVES)}, a value for each place, got {len(curve)}"
+                )
         for attribute, values in self.groups.items():
             for value, measures in values.items():
                 _check_known(measures, f"groups.{attribute}.{value}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+import numpy as np
 import torch
 from msgspec.structs import replace
 from torch import Tensor
@@ -15,6 +17,7 @@ from anomaly_bench.metrics import (
     OwnMetric,
     Regions,
     SubjectCurves,
+    formulas,
     image_ap,
     image_auroc,
     image_f1_oracle,
@@ -23,7 +26,7 @@ from anomaly_bench.metrics import (
 from anomaly_bench.metrics.formulas import Array, Certified
 from anomaly_bench.models.processes import of_all_processes
 from data_modules.base.batch import AnomalyBatch
-from leaderboard.record import LesionRow, MapChoice, Measure, PredictorResult, SubjectRow, SubsetChoice
+from leaderboard.record import FPRS, RECALLS, LesionRow, MapChoice, Measure, PredictorResult, SubjectRow, SubsetChoice
 
 # An attribute with more values than this (an age, a file's name) makes no groups; a category always does.
 MAX_GROUPS = 30
@@ -114,11 +117,10 @@ class Tally:
             total.own[name].function = metric.function
         return total
 
-    def measures(self, resamples: int = 0) -> dict[str, Measure]:
-        """Every metric of the images counted so far; an undefined one has no value.
-
-        With resamples, those that subjects were counted for get a bootstrap interval.
-        """
+    def measures(
+        self, intervals: Mapping[str, tuple[float, float] | None] = MappingProxyType({})
+    ) -> dict[str, Measure]:
+        """Every metric of the images counted so far; an undefined one has no value. intervals: over subjects, by metric."""
         threshold = self.threshold
         measures = {
             **{name: _measure(certified) for name, certified in self.curve.compute().items()},
@@ -127,7 +129,6 @@ class Tally:
             **_image_measures(self.scores, self.labels),
             **{name: metric.measure(self.curve) for name, metric in self.own.items()},
         }
-        intervals = self.subjects.bootstrap(resamples) if resamples else {}
         for name, interval in intervals.items():
             if interval is not None and measures[name].value is not None:
                 measures[name] = replace(measures[name], ci_low=interval[0], ci_high=interval[1])
@@ -147,6 +148,7 @@ class Tally:
         choice: what it was searched to be. finishing: how its maps are smoothed, and their sign.
         """
         ids = self.subjects.subjects
+        intervals, without = self.subjects.bootstrap_and_without(resamples)
         rows = []
         for row in self.subjects.rows():
             subject = int(row["subject"] or 0)
@@ -156,10 +158,11 @@ class Tally:
             for attribute, values in groups_of(ids, attributes).items()
         }
         return PredictorResult(
-            test=self.measures(resamples),
+            test=self.measures(intervals),
             validation=validation,
             subjects=rows,
-            without={name: _rounded(values) for name, values in self.subjects.without_each().items()},
+            without={name: _rounded(values) for name, values in without.items()},
+            curves=self._curves(),
             groups=groups,
             lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
             seconds_per_image=self.seconds / max(len(self.scores), 1),
@@ -167,6 +170,15 @@ class Tally:
             map=finishing,
             own_metrics=list(self.own),
         )
+
+    def _curves(self) -> dict[str, list[float]]:
+        normal, anomalous, region, _ = self.curve.descending()
+        known = {
+            "recall": formulas.at_fpr(normal, anomalous, np.array(FPRS)),
+            "overlap": formulas.at_fpr(normal, region, np.array(FPRS)),
+            "precision": formulas.at_recall(normal, anomalous, np.array(RECALLS)),
+        }
+        return {name: values.round(4).tolist() for name, values in known.items() if values is not None}
 
     def _pooled(self, members: list[int]) -> dict[str, Measure]:
         chosen = set(members)

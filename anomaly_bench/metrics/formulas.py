@@ -152,6 +152,33 @@ def sensitivity_at(normal: Array, anomalous: Array, tied: Array, specificity: fl
     return _share((before + p * (spare + 1) / (n + 1), before, before + p), positives)
 
 
+def at_fpr(normal: Array, part: Array, fpr: Array) -> Array | None:
+    """The share of `part` (anomalous pixels: recall; region weights: mean overlap) above the threshold of each fpr, alike.
+
+    Linear across a bin. None without any of `part` or without a normal pixel.
+    """
+    if not (normal.sum() and part.sum()):
+        return None
+    rates, shares = (np.append(0.0, counts.cumsum() / counts.sum()) for counts in (normal, part))
+    return np.interp(fpr, rates, shares)  # which of several shares at one rate takes the last, the highest
+
+
+def at_recall(normal: Array, anomalous: Array, recall: Array) -> Array | None:
+    """The precision at the highest threshold that reaches each recall in (0, 1], (n,); pixels of a bin come evenly mixed.
+
+    None without an anomalous pixel.
+    """
+    if not anomalous.sum():
+        return None
+    hits, false = (np.append(0, counts.cumsum()) for counts in (anomalous, normal))
+    filled = np.append(True, np.diff(hits) > 0)
+    wanted = np.ceil(recall * hits[-1] - 1e-9)
+    index = np.searchsorted(hits[filled], wanted)
+    end = np.flatnonzero(filled)[index]
+    share = (wanted - hits[end - 1]) / (hits[end] - hits[end - 1])
+    return np.asarray(wanted / (wanted + false[end - 1] + share * (false[end] - false[end - 1])))
+
+
 def auroc_rows(normal: Array, anomalous: Array, tied: Array) -> Rows:
     """`auroc` of each histogram."""
     normal, anomalous = normal.astype(np.float64), anomalous.astype(np.float64)

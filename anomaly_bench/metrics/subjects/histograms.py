@@ -83,17 +83,6 @@ class SubjectHistograms:
             rows.append({"subject": name} | counts | {key: value and value.value for key, value in values.items()})
         return rows
 
-    def without_each(self) -> dict[str, Array]:
-        """BOOTSTRAPPED over the pixels of all other subjects: (S,) each in the order of `subjects`, NaN where undefined.
-
-        Of these follow the jackknife's variance of a pooled metric over subjects, and of any difference of two such. They are
-        read in bins that all subjects share, as resamples are.
-        """
-        count = len(self._totals)
-        return (
-            self._resampled(1 - np.eye(count, dtype=np.int8))[0] if count else dict.fromkeys(BOOTSTRAPPED, np.zeros(0))
-        )
-
     def pooled(self, subjects: Iterable[int] | None = None) -> dict[str, Certified | None]:
         """The metrics over all pixels of some subjects (or all), each as often as it is named.
 
@@ -121,15 +110,27 @@ class SubjectHistograms:
         defines the metric, with fewer than two subjects, or where the bins are too coarse for these scores: where they
         leave the metric itself uncertain by more than RESOLVED.
         """
+        return self.bootstrap_and_without(resamples, seed, level)[0]
+
+    def bootstrap_and_without(
+        self, resamples: int = 1000, seed: int = 0, level: float = 0.95
+    ) -> tuple[dict[str, tuple[float, float] | None], dict[str, Array]]:
+        """`bootstrap`, and BOOTSTRAPPED over the pixels of all subjects but one: (S,) each in the order of `subjects`.
+
+        NaN where undefined. Of these follow the jackknife's variance of a pooled metric over subjects, and of any difference of
+        two such. Both are read in the same bins.
+        """
         count = len(self._totals)
         if count < 2:
-            return dict.fromkeys(BOOTSTRAPPED)
-        weights = np.concatenate([np.ones((1, count), np.int64), resampling_weights(count, resamples, seed)])
-        values, widths = self._resampled(weights)
-        resolved = {name: not widths[name][0] > RESOLVED for name in BOOTSTRAPPED}
-        return {
-            name: percentile_interval(drawn[1:], level) if resolved[name] else None for name, drawn in values.items()
-        }
+            return dict.fromkeys(BOOTSTRAPPED), dict.fromkeys(BOOTSTRAPPED, np.full(count, np.nan))
+        weights = [np.ones((1, count), np.int64), 1 - np.eye(count, dtype=np.int64)]
+        values, widths = self._resampled(np.concatenate([*weights, resampling_weights(count, resamples, seed)]))
+        intervals, without = {}, {}
+        for name, drawn in values.items():
+            resolved = not widths[name][0] > RESOLVED
+            intervals[name] = percentile_interval(drawn[1 + count :], level) if resolved else None
+            without[name] = drawn[1 : 1 + count]
+        return intervals, without
 
     def _dice(self, totals: Array) -> Certified | None:
         _, _, positives, hits, called = totals.tolist()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from orderings import weak_orderings
 from scipy.special import digamma
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from anomaly_bench.metrics import formulas
 
@@ -206,3 +206,26 @@ def test_shares_outside_the_unit_interval_are_refused() -> None:
         formulas.fpr_at_tpr(one, one, tied, 0.0)
     with pytest.raises(ValueError, match="specificity"):
         formulas.sensitivity_at(one, one, tied, 1.1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(counts=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
+def test_curves_of_tied_bins_are_scikit_learns(counts: list[tuple[int, int]]) -> None:
+    normal, anomalous = (np.array(part) for part in zip(*counts, strict=True))
+    if not (normal.sum() and anomalous.sum()):
+        assert formulas.at_fpr(normal, anomalous, np.array([0.5])) is None
+        return
+    scores = np.repeat(np.arange(len(counts), 0, -1), normal + anomalous)
+    labels = np.concatenate([[0] * n + [1] * p for n, p in counts])
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    places = np.linspace(0, 1, 8)
+    assert formulas.at_fpr(normal, anomalous, places) == pytest.approx(np.interp(places, fpr, tpr))
+    known_precision, known_recall, _ = precision_recall_curve(labels, scores)
+    for recall in np.unique(known_recall)[1:]:  # those of a threshold
+        expected = known_precision[np.isclose(known_recall, recall)].max()
+        assert formulas.at_recall(normal, anomalous, np.array([recall]))[0] == pytest.approx(expected)
+
+
+def test_there_is_no_precision_without_an_anomalous_pixel() -> None:
+    assert formulas.at_recall(np.array([3]), np.array([0]), np.array([0.5])) is None
+    assert formulas.at_fpr(np.array([0]), np.array([2]), np.array([0.5])) is None

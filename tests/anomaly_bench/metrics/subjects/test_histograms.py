@@ -114,7 +114,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 def test_each_subject_is_left_out_of_the_pixels_of_the_others(maps: Maps) -> None:
     curves = counted(maps)
-    without = curves.without_each()
+    without = curves.bootstrap_and_without(0)[1]
     assert list(without) == list(BOOTSTRAPPED)
     for index, name in enumerate(NAMES):
         others = curves.pooled([other for other in NAMES if other != name])
@@ -122,8 +122,8 @@ def test_each_subject_is_left_out_of_the_pixels_of_the_others(maps: Maps) -> Non
             assert without[metric][index] == pytest.approx(others[metric].value, abs=1e-3), (name, metric)
     one = SubjectCurves()
     one.update(*(part[:1] for part in maps), IDS[:1], 0.25, None)
-    assert np.isnan(one.without_each()["auroc"]).all()
-    assert not len(SubjectCurves().without_each()["ap"])
+    assert np.isnan(one.bootstrap_and_without()[1]["auroc"]).all()
+    assert not len(SubjectCurves().bootstrap_and_without()[1]["ap"])
 
 
 def test_weights_draw_every_subject_equally() -> None:
