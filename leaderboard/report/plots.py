@@ -13,8 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from leaderboard.board import Board
-from leaderboard.results.run_arrays import CURVES as TRAINED
-from leaderboard.results.run_arrays import Array
+from leaderboard.results.run_arrays import LOGGED, Array
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.ranking import Ranking
 from leaderboard.show.figures import LINES, MARKERS, STYLE, UNDATED, looks_of
@@ -118,7 +117,7 @@ def _training(board: Board) -> list[dict[str, Any]]:
     tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in [run for run in board.runs if "epoch" in run.curve][:TRAININGS]:
         label = labels.get((run.dataset, run.setting_id), run.model)
-        for key in TRAINED:
+        for key in LOGGED:
             points = _thinned(run.curve["epoch"], run.curve[key]) if key in run.curve else []
             if points:
                 entry = {"name": f"seed {run.seed}", "points": points, "best": run.training.get("best_epoch")}

@@ -4,7 +4,7 @@ it."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from msgspec import structs
 from leaderboard.record import best_is_last
 
 from .collect import Collection
-from .run_arrays import SMOOTHED, Array, RunArrays
+from .run_arrays import SMOOTHED, Array, RunArrays, Single
 from .setting_labels import beta_text
 
 FOLD, FOLDS = "dataset.split.fold", "dataset.split.folds"
@@ -83,7 +83,7 @@ def _join(runs: list[RunArrays], setting: str) -> RunArrays:
 
     widths = first.widths if len({run.widths for run in runs}) == 1 else ()
 
-    def mean(values: list[Array]) -> Array:
+    def mean(values: Sequence[Array | Single]) -> Array:
         return np.mean([array[..., rows, :] for array, rows in zip(values, at, strict=True)], axis=0)
 
     return replace(
@@ -100,6 +100,12 @@ def _join(runs: list[RunArrays], setting: str) -> RunArrays:
         by_subject={
             metric: np.concatenate([run.by_subject[metric][rows] for run, rows in zip(runs, at, strict=True)], axis=1)
             for metric in first.by_subject
+        },
+        influence=_joined_influence(runs, at),
+        curves={
+            name: mean([run.curves[name] for run in runs]).astype(np.float32)
+            for name in first.curves
+            if all(name in run.curves for run in runs)
         },
         maps={
             name: sum((run.maps[name] for run in runs if name in run.maps), ()) for name in names if name in first.maps
@@ -125,3 +131,20 @@ def _mean_training(trainings: list[Mapping[str, float | int | None]]) -> dict[st
     if any(map(best_is_last, trainings)):  # one fold that might have gone on is enough to say so
         means["best_epoch"] = means["epochs"]
     return means
+
+
+def _joined_influence(runs: list[RunArrays], at: list[list[int]]) -> dict[str, Single]:
+    """Of the subjects of all folds on the mean over folds, scaled so that their squares give its variance."""
+    total, folds = sum(len(run.subjects) for run in runs), len(runs)
+    scales = [
+        np.sqrt(total * (total - 1) / (len(run.subjects) * (len(run.subjects) - 1))) / folds
+        for run in runs
+        if len(run.subjects) > 1
+    ]
+    return {
+        metric: np.concatenate(
+            [scale * run.influence[metric][rows] for scale, run, rows in zip(scales, runs, at, strict=True)], axis=1
+        )
+        for metric in runs[0].influence
+        if all(metric in run.influence for run in runs)
+    }

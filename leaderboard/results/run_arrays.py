@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaderboard.json_file import ResultError
-from leaderboard.record import METRICS, MapChoice, Measure, PredictorResult, RunResult, read_result
+from leaderboard.record import CURVES, METRICS, POOLED, MapChoice, Measure, PredictorResult, RunResult, read_result
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 DIGESTS = ("data_fingerprint", "split_digest", "source_digest")
-PAIRED = ("dice", "ap")
+PAIRED = ("dice", "ap", "auroc")
 SMOOTHED = ("auroc", "ap", "dice_oracle", "aupro")  # what is measured at every width of smoothing
-CURVES = ("val/elbo", "train/loss")
+LOGGED = ("val/elbo", "train/loss")
 
 
 class MapFacts(NamedTuple):
@@ -41,12 +42,13 @@ class RunArrays:
     subjects in that of `subjects`. Undefined numbers are NaN. `facts`: the flattened config and the digests of data, split
     and code, as JSON texts.
 
-    test, validation: (P, M). seconds: (P,) per image. by_subject: for each of PAIRED (P, S). groups: by attribute and
-    value (P, METRICS), of those subjects. lesions: by smallest and largest size (P, 2), how many there are and how
-    many are detected. choices: members of an ensemble that were searched on validation, by predictor. maps: what was chosen of
-    a predictor's maps, in each fold; missing for ensembles. smoothed: (2, W, P, SMOOTHED) on validation and on test at each
-    of `widths` (pixels). curve: of the epochs `epoch` and CURVES, (E,) each, as far as they were logged. left_out: rows that
-    this model cannot have, and why.
+    test, validation: (P, M). seconds: (P,) per image. by_subject: for each of PAIRED (P, S). influence: for each of POOLED that
+    is known (P, S), what a subject adds to the pooled metric (`_influence`). curves: for each of CURVES (P, places). groups: by
+    attribute and value (P, METRICS), of those subjects. lesions: by smallest and largest size (P, 2), how many there are and
+    how many are detected. choices: members of an ensemble that were searched on validation, by predictor. maps: what was
+    chosen of a predictor's maps, in each fold; missing for ensembles. smoothed: (2, W, P, SMOOTHED) on validation and on test
+    at each of `widths` (pixels). curve: of the epochs `epoch` and LOGGED, (E,) each, as far as they were logged. left_out: rows
+    that this model cannot have, and why.
     """
 
     run_id: str
@@ -78,6 +80,8 @@ class RunArrays:
     widths: tuple[float, ...] = ()
     smoothed: Array = field(default_factory=lambda: np.zeros((2, 0, 0, len(SMOOTHED))))
     curve: Mapping[str, Array] = field(default_factory=dict)
+    influence: Mapping[str, Single] = field(default_factory=dict)
+    curves: Mapping[str, Single] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
 
@@ -140,7 +144,9 @@ def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
         maps={_shared(name): (_facts_of(row.map),) for name, row in result.predictors.items() if row.map is not None},
         widths=widths,
         smoothed=smoothed,
-        curve={key: np.array(result.curve[key], dtype=float) for key in ("epoch", *CURVES) if result.curve.get(key)},
+        curve={key: np.array(result.curve[key], dtype=float) for key in ("epoch", *LOGGED) if result.curve.get(key)},
+        influence=_influence(rows, subjects),
+        curves=_curves(rows),
         left_out=result.left_out,
         folder=folder,
     )
@@ -183,11 +189,46 @@ def _subjects(predictors: list[PredictorResult], folder: Path | None) -> tuple[t
                     f"{folder}: its predictors were scored on different subjects. Delete the result and run it again."
                 )
             rows = [by_name[name] for name in names]
-        values["dice"].append([row.dice for row in rows])
-        values["ap"].append([row.ap for row in rows])
+        for metric, known in values.items():
+            known.append([getattr(row, metric) for row in rows])
     shape = len(predictors), len(names)
     tables = {metric: np.array(rows, dtype=float).reshape(shape) for metric, rows in values.items()}
     return _shared(tuple(names)), tables
+
+
+def _influence(predictors: list[PredictorResult], subjects: tuple[str, ...]) -> dict[str, Single]:
+    """Of each of POOLED that all rows record without each subject (P, S): (S − 1) times how much less it is without it.
+
+    Centred pseudo-values of the jackknife (Efron & Stein 1981, The Annals of Statistics 9:586): they have a mean of 0, and
+    the sum of their squares over S (S − 1) estimates the variance of the pooled metric over subjects; that of the differences
+    of two rows' does so for the difference of the rows. NaN where a metric is undefined without some subject.
+    """
+    influence = {}
+    for metric in POOLED:
+        tables = [_in_order(row, row.without.get(metric, ()), subjects) for row in predictors]
+        if len(subjects) > 1 and all(len(values) for values in tables):
+            without = np.array(tables, dtype=float)
+            influence[metric] = ((len(subjects) - 1) * (without.mean(1, keepdims=True) - without)).astype(np.float32)
+    return influence
+
+
+def _in_order(
+    row: PredictorResult, values: Sequence[float | None], subjects: tuple[str, ...]
+) -> Sequence[float | None]:
+    """A value of each subject of a row in the order of `subjects`."""
+    names = tuple(one.subject for one in row.subjects)
+    if not values or names == subjects:
+        return values
+    known = dict(zip(names, values, strict=True))
+    return [known[name] for name in subjects]
+
+
+def _curves(predictors: list[PredictorResult]) -> dict[str, Single]:
+    return {
+        name: np.array([row.curves.get(name, [np.nan] * len(at)) for row in predictors], dtype=np.float32)
+        for name, at in CURVES.items()
+        if any(name in row.curves for row in predictors)
+    }
 
 
 def _groups(predictors: list[PredictorResult]) -> dict[str, dict[str, Array]]:
