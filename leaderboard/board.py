@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from leaderboard.record import MARGIN
 from leaderboard.results.collect import Collection
 from leaderboard.results.published import Reported
 from leaderboard.results.run_arrays import RunArrays, without_cycles
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.categories import CategoryRow, by_category
+from leaderboard.rows.main_table import all_settings, main_rows
 from leaderboard.rows.notes import notes_of
 from leaderboard.rows.ranking import DomainRow, Ranking, by_domain, rank
 from leaderboard.rows.row import Row
@@ -37,7 +39,8 @@ BY_CATEGORY = ("auroc", "aupro", "ap", "image_auroc")
 class Board:
     """The tables and series of a folder of runs.
 
-    rows: every predictor of every setting, with its comparison to the best of its dataset (all of METRICS). The views hold
+    main: every predictor once per dataset, at the setting that validation chooses (`main_rows`); rows: every predictor of every
+    setting; both with the comparison to the best of the dataset among them, and all of METRICS. The views hold
     the metrics SHOWN: curves over beta; chosen, the setting that validation chooses beside the oracle, with the front of
     time and quality; subjects (PAIRED metrics) with seed and subject variance; attributes and lesions; smoothing (the metrics
     SMOOTHED); categories by metric; domains (medical, natural); rankings over all datasets and per domain. reported: figures
@@ -45,6 +48,7 @@ class Board:
     failed, by run id; runs: what was read, for provenance and pictures (`Run.folder`).
     """
 
+    main: list[Row]
     rows: list[Row]
     curves: list[Curve]
     chosen: list[Chosen]
@@ -70,13 +74,17 @@ class Board:
 
 
 @without_cycles()
-def build(collection: Collection, reported: Sequence[Reported] = (), metric: str = "auroc") -> Board:
-    """The board of a collection; `metric` is the one that the claims are held against."""
-    rows = aggregate(collection)
+def build(
+    collection: Collection, reported: Sequence[Reported] = (), metric: str = "auroc", margin: float = MARGIN
+) -> Board:
+    """The board of a collection; `metric`: that the claims are held against; `margin`: up to which rows are equivalent."""
+    found = aggregate(collection)
+    rows = all_settings(found, margin)
     choices = chosen(rows, SHOWN)
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
     return Board(
+        main=main_rows(rows, margin),
         rows=rows,
         curves=curves(rows, SHOWN),
         chosen=choices,
@@ -88,7 +96,7 @@ def build(collection: Collection, reported: Sequence[Reported] = (), metric: str
         domains=by_domain(choices, SHOWN),
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
         reported=[entry for entry in reported if entry.dataset in here],
-        findings=evaluate(rows, metric),
+        findings=evaluate(found, metric),
         notes=notes_of(rows),
         damaged=list(collection.damaged),
         failed=dict(collection.failed),

@@ -29,6 +29,7 @@ METRICS = (
     "image_f1_oracle",
 )
 LOWER_IS_BETTER = ("fpr95",)
+MARGIN = 0.01  # of a metric: a difference that matters to nobody, unless the user says otherwise
 POOLED = (
     "auroc",
     "ap",

@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 SCRIPTS = ("tables.js", "plots.js", "page.js")
 PLOTLY = "plotly-basic.min.js"
 VIEWS = {
+    "settings": "All settings",
     "chosen": "Chosen on validation",
     "beta": "Over beta",
     "smoothing": "Smoothing",
@@ -100,7 +101,7 @@ def _content(board: Board) -> dict[str, Any]:
         "provenance": provenance,
         "provenance_notes": settings_notes,
         "notes": board.notes,
-        "legend": legend(board.rows, "underlined"),
+        "legend": legend(board.main, "underlined"),
         "runs": len(board.runs),
         "days": (days[0], days[-1]) if days else (),
         "predictors": len({name for run in board.runs for name in run.predictors}),

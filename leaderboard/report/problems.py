@@ -41,7 +41,7 @@ def _missing(rows: list[Row]) -> list[str]:
 def glance(board: Board) -> list[dict[str, str | int]]:
     """For each dataset how much there is, and its best predictor in each of HEADLINES."""
     lines = []
-    for dataset, rows in by_dataset(board.rows).items():
+    for dataset, rows in by_dataset(board.main).items():
         known = [row for row in rows if row.predictor != NO_RESULT]
         groups = {row.setting_id: row for row in sorted(rows, key=lambda row: row.n)}
         line: dict[str, str | int] = {
@@ -63,5 +63,5 @@ def _winner(rows: list[Row], metric: str, best: dict[str, float | None]) -> str:
     if winner is None:
         return "–"
     tied = sum(is_tied(row, metric) for row in rows)
-    others = f"; {tied} not worse" if tied else ""
+    others = f"; {tied} equivalent" if tied else ""
     return f"{winner.predictor} at beta {beta_text(winner.beta)}: {cell(winner.test[metric], winner.n)}{others}"

@@ -11,7 +11,7 @@ from leaderboard.board import Board
 from leaderboard.rows.row import Row
 from leaderboard.show.categories import category_sheets
 from leaderboard.show.sheets import VIEWS, Sheet
-from leaderboard.show.tables import by_dataset, leaderboard_sheet
+from leaderboard.show.tables import by_dataset, leaderboard_sheet, setting_sheets
 from leaderboard.show.texts import COLUMNS, UNDEFINED
 
 LEADERBOARD_ROWS = 24_000
@@ -58,7 +58,7 @@ class Table:
 def leaderboards(board: Board) -> list[Table]:
     """A table per dataset, best pixel AUROC first, with the marks of the other outputs."""
     tables = []
-    for dataset, members in by_dataset(board.rows).items():
+    for dataset, members in by_dataset(board.main).items():
         members = sorted(members, key=_auroc, reverse=True)
         tables.append(of_sheet(leaderboard_sheet(dataset, members)))
     return cut([replace(table, sort=table.header.index(COLUMNS["auroc"])) for table in tables], LEADERBOARD_ROWS)
@@ -72,6 +72,8 @@ def _auroc(row: Row) -> float:
 def view_tables(board: Board, view: str) -> list[Table]:
     """The sheets of one of VIEWS, or of the categories by metric, that have anything to show."""
     categories = (category_sheets(rows, metric) for metric, rows in board.categories.items())
+    if view == "settings":
+        return cut(list(map(of_sheet, setting_sheets(board))), LEADERBOARD_ROWS)
     sheets = chain.from_iterable(categories) if view == "categories" else VIEWS[view](board)
     return cut([of_sheet(sheet) for sheet in sheets if sheet.rows], VIEW_ROWS)
 

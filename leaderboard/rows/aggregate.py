@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from leaderboard.record import METRICS
 from leaderboard.results.collect import Collection
 from leaderboard.results.folds import join_folds
-from leaderboard.results.run_arrays import PAIRED, RunArrays, without_cycles
+from leaderboard.results.run_arrays import PAIRED, Array, RunArrays, without_cycles
 from leaderboard.results.setting_labels import Group, distinct_seeds, tell_apart, tell_ensembles_apart
 from leaderboard.statistics.samples import Statistic, statistics
 
-from .comparison import mark, mean_over_seeds
 from .row import NOTHING, Row, Samples
 
 NO_RESULT = "(no result)"
@@ -49,7 +48,7 @@ def aggregate(collection: Collection) -> list[Row]:
         group_rows = _rows(group, runs.get(group, []), len(seeds[group]), shared)
         rows += group_rows or ([_empty(group, len(seeds[group]), shared)] if seeds[group] else [])
         rows += [row for run in tell_ensembles_apart(ensembles[group]) for row in _rows(group, [run], 1, shared)]
-    return mark(sorted(rows, key=_order))
+    return sorted(rows, key=_order)
 
 
 def known_metrics(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -58,8 +57,13 @@ def known_metrics(rows: Iterable[Row]) -> tuple[str, ...]:
 
 
 def _order(row: Row) -> tuple[Any, ...]:
+    return row.dataset, row.model, row.beta, row.label, *by_auroc(row)
+
+
+def by_auroc(row: Row) -> tuple[Any, ...]:
+    """What rows are sorted by: the highest mean AUROC on test first."""
     auroc = row.test["auroc"].mean
-    return row.dataset, row.model, row.beta, row.label, auroc is None, -(auroc or 0.0), row.predictor, row.ensemble
+    return auroc is None, -(auroc or 0.0), row.predictor, row.ensemble, row.beta, row.label
 
 
 def _empty(group: Group, planned: int, shared: dict[str, Any]) -> Row:
@@ -122,7 +126,8 @@ def _samples(names: list[str], runs: list[RunArrays]) -> list[Samples]:
         held[index, place] = True
         for metric in PAIRED:
             by_subject[metric][index, place[:, None], column] = run.by_subject[metric]
-    means = {metric: mean_over_seeds(values) for metric, values in by_subject.items()}
+    means = {metric: _mean_over_seeds(values) for metric, values in by_subject.items()}
+    influence = _influence(names, runs, subjects)
     samples = []
     for index, holds in enumerate(held.T):
         keep = slice(None) if holds.all() else holds
@@ -136,10 +141,25 @@ def _samples(names: list[str], runs: list[RunArrays]) -> list[Samples]:
                 subjects=subjects,
                 by_subject={metric: values[keep, index] for metric, values in by_subject.items()},
                 means={metric: values[index] for metric, values in means.items()},
+                influence={metric: values[index] for metric, values in influence.items()},
                 runs=holders,
             )
         )
     return samples
+
+
+def _influence(names: list[str], runs: list[RunArrays], subjects: tuple[str, ...]) -> dict[str, Array]:
+    """For each metric the mean over the runs of `RunArrays.influence` (P, S); of those that all runs know for all subjects."""
+    if any(set(run.subjects) != set(subjects) for run in runs):
+        return {}
+    found = {}
+    for metric in set.intersection(*(set(run.influence) for run in runs)):
+        values = np.full((len(runs), len(names), len(subjects)), np.nan)
+        for index, run in enumerate(runs):
+            (place,), (column,) = _places(names, [run.predictors]), _places(subjects, [run.subjects])
+            values[index, place[:, None], column] = run.influence[metric]
+        found[metric] = _mean_over_seeds(values)
+    return found
 
 
 def _places(names: Sequence[str], lists: list[tuple[str, ...]]) -> list[NDArray[np.intp]]:
@@ -147,3 +167,10 @@ def _places(names: Sequence[str], lists: list[tuple[str, ...]]) -> list[NDArray[
     index = {name: place for place, name in enumerate(names)}
     places = {members: np.array([index[name] for name in members], dtype=np.intp) for members in set(lists)}
     return [places[members] for members in lists]
+
+
+def _mean_over_seeds(values: Array) -> Array:
+    """Mean of (n, S) over the seeds that have a value; NaN where none has."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)

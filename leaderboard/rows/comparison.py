@@ -1,4 +1,4 @@
-"""Which rows of a dataset's table are statistically no worse than its best one."""
+"""How each row of a dataset's table compares with its best one: worse, equivalent, or undecided."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Literal
 
 import numpy as np
 
-from leaderboard.record import LOWER_IS_BETTER, METRICS, direction
-from leaderboard.results.run_arrays import PAIRED, Array
+from leaderboard.record import LOWER_IS_BETTER, MARGIN, METRICS, direction
+from leaderboard.results.run_arrays import Array
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.statistics.paired import ALPHA, MIN_SEEDS, NO_SPREAD, Paired, over_both, over_seeds, over_subjects
+from leaderboard.statistics.versus import Versus, against
 
 from .row import Comparison, Row, Verdict
 
+MIN_SEEDS = 3  # that a row needs to be the one which others are compared with, if any row has them
 COMPARED = ("auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc", "fpr95")
 
 
-def mark(rows: list[Row]) -> list[Row]:
+def mark(rows: list[Row], margin: float = MARGIN) -> list[Row]:
     """The rows, each compared with the best of its dataset in the metrics COMPARED.
 
-    The best is sought among rows over seeds: an ensemble over seeds has one value only.
+    The best is sought among rows over seeds: an ensemble over seeds has one value only. margin: of a metric, the difference up
+    to which rows are equivalent.
     """
     versus: dict[int, dict[str, Comparison]] = {id(row): {} for row in rows}
     by_dataset: dict[str, list[Row]] = {}
     for row in rows:
-        if row.samples is not None:
+        if row.samples is not None and not row.ensemble:
             by_dataset.setdefault(row.dataset, []).append(row)
     for members in by_dataset.values():
-        test, subjects = _by_seed(members), _by_subject(members)
-        for index, metric in enumerate(METRICS):
-            if metric not in COMPARED:
-                continue
-            comparisons = _compare(members, metric, test[:, :, index], subjects.get(metric))
+        test = _by_seed(members)
+        for metric in COMPARED:
+            comparisons = _compare(members, metric, test[:, :, METRICS.index(metric)], margin)
             for row, comparison in zip(members, comparisons, strict=True):
                 if comparison is not None:
                     versus[id(row)][metric] = comparison
@@ -60,84 +60,47 @@ def reference(rows: list[Row], metric: str) -> Row | None:
     return best_of([row for row in single if row.test[metric].n >= MIN_SEEDS], metric) or best_of(single, metric)
 
 
-def mean_over_seeds(values: Array) -> Array:
-    """Mean of (n, S) over the seeds that have a value; NaN where none has."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0.0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
-
-
-def _compare(rows: list[Row], metric: str, test: Array, subjects: Array | None) -> list[Comparison | None]:
+def _compare(rows: list[Row], metric: str, test: Array, margin: float) -> list[Comparison | None]:
     best = reference(rows, metric)
     if best is None:
         return [None] * len(rows)
-    best_index = next(index for index, row in enumerate(rows) if row is best)
+    index = next(index for index, row in enumerate(rows) if row is best)
+    known = [row.test[metric].mean is not None for row in rows]
+    found = iter(
+        against(test[known], sum(known[:index]), _influence([row for row in rows if row.test[metric].n], metric))
+    )
     name = f"{best.predictor} of {best.label}, beta {beta_text(best.beta)}"
-    others = [index for index in range(len(rows)) if index != best_index]
-    of_seeds = (test - test[best_index])[others]
-    of_subjects = None if subjects is None else _differences(rows, best, metric, subjects, best_index)[others]
-    by_seed, by_subject = over_seeds(of_seeds), None if of_subjects is None else over_subjects(of_subjects)
-    joint = over_both(of_seeds, of_subjects)
-    comparisons: list[Comparison | None] = [None] * len(rows)
-    comparisons[best_index] = Comparison(name, Paired(0.0, 0.0, 0.0, best.n), None, None, "best")
-    for place, index in enumerate(others):
-        if rows[index].test[metric].mean is not None:
-            p = None if np.isnan(joint[place]) else float(joint[place])
-            verdict = _verdict(by_seed[place], p, metric)
-            comparisons[index] = Comparison(name, by_seed[place], by_subject[place] if by_subject else None, p, verdict)
+    comparisons: list[Comparison | None] = []
+    for row, has in zip(rows, known, strict=True):
+        one = next(found) if has else None
+        comparisons.append(
+            one and Comparison(name, one, "best" if row is best else _verdict(one, metric, margin), margin)
+        )
     return comparisons
 
 
-def _differences(rows: list[Row], best: Row, metric: str, subjects: Array, best_index: int) -> Array:
-    """Each row's means over seeds minus the best one's (R, S), both over their common seeds; an ensemble's minus all."""
-    differences = subjects - subjects[best_index]
-    seeds = best.samples.seeds if best.samples else ()
-    for index, row in enumerate(rows):
-        if row.samples and not row.ensemble and row.samples.seeds != seeds:
-            common = set(row.samples.seeds) & set(seeds)
-            mine, others = (_means_over(either, metric, common) for either in (row, best))
-            of_both = [value - others[name] for name, value in mine.items() if name in others]
-            differences[index] = np.nan
-            differences[index, : len(of_both)] = of_both  # which subject it is no longer matters
-    return differences
+def _verdict(one: Versus, metric: str, margin: float) -> Verdict:
+    if one.low is None or one.high is None:
+        return "undecided"
+    if -margin <= one.low and one.high <= margin:
+        return "equivalent"
+    return "worse" if better(metric, 0.0, one.high if direction(metric) > 0 else one.low) else "undecided"
 
 
-def _means_over(row: Row, metric: str, seeds: set[int]) -> dict[str, float]:
-    """Of each subject of a row the mean over these seeds."""
-    if not row.samples:
-        return {}
-    kept = [index for index, seed in enumerate(row.samples.seeds) if seed in seeds]
-    means = mean_over_seeds(row.samples.by_subject[metric][kept])
-    return dict(zip(row.samples.subjects, means.tolist(), strict=True))
-
-
-def _verdict(seeds: Paired, p: float | None, metric: str) -> Verdict:
-    if p is not None:
-        lower = seeds.difference is not None and better(metric, 0.0, seeds.difference)
-        return "worse" if p < ALPHA and lower else "not worse"
-    equal = seeds.n > 1 and seeds.difference is not None and abs(seeds.difference) <= NO_SPREAD
-    return "not worse" if equal else "undecided"
+def _influence(rows: list[Row], metric: str) -> Array | None:
+    """The mean over seeds of what each subject adds (R, S), S being all subjects of any row; None where a row lacks any."""
+    subjects = {row.samples.subjects for row in rows if row.samples}
+    if len(subjects) > 1 or any(metric not in row.samples.influence for row in rows if row.samples):
+        return None
+    return np.stack([row.samples.influence[metric] for row in rows if row.samples])
 
 
 def _by_seed(rows: list[Row]) -> Array:
-    """Test values (R, seeds, METRICS), NaN where a row lacks a seed; ensembles have none."""
+    """Test values (R, seeds, METRICS), NaN where a row lacks a seed."""
     seeds = sorted({seed for row in rows if row.samples for seed in row.samples.seeds})
     column = {seed: index for index, seed in enumerate(seeds)}
     values = np.full((len(rows), len(seeds), len(METRICS)), np.nan)
     for index, row in enumerate(rows):
-        if row.samples and not row.ensemble:
-            values[index, [column[seed] for seed in row.samples.seeds]] = row.samples.test[:, : len(METRICS)]
-    return values
-
-
-def _by_subject(rows: list[Row]) -> dict[str, Array]:
-    """For each of PAIRED the mean over seeds (R, S), S being all subjects of any row; NaN where a row lacks one."""
-    lists = dict.fromkeys(row.samples.subjects for row in rows if row.samples)
-    column = {name: index for index, name in enumerate(dict.fromkeys(name for names in lists for name in names))}
-    columns = {names: [column[name] for name in names] for names in lists}
-    values = {metric: np.full((len(rows), len(column)), np.nan) for metric in PAIRED}
-    for index, row in enumerate(rows):
         if row.samples:
-            for metric in PAIRED:
-                values[metric][index, columns[row.samples.subjects]] = row.samples.means[metric]
+            values[index, [column[seed] for seed in row.samples.seeds]] = row.samples.test[:, : len(METRICS)]
     return values

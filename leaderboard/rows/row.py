@@ -5,29 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from leaderboard.record import METRICS
+from leaderboard.record import MARGIN, METRICS
 from leaderboard.results.run_arrays import Array, MapFacts, RunArrays
-from leaderboard.statistics.paired import Paired
 from leaderboard.statistics.samples import Statistic
+from leaderboard.statistics.versus import Versus
 
-Verdict = Literal["best", "not worse", "worse", "undecided"]
+Verdict = Literal["best", "equivalent", "worse", "undecided"]
 NOTHING = Statistic(None, None, None, None, 0)
 
 
 class Comparison(NamedTuple):
-    """A row against the best one of its dataset in one metric.
+    """A row against `best`, the best one of its table, in one metric; `versus` is the row minus that one.
 
-    `subjects`: of those metrics that are recorded per subject (PAIRED), the difference of their means over the common
-    seeds; else None. `p`: corrected, over seeds and, where there are enough, subjects at once (`over_both`); None for fewer
-    than three common seeds, or a difference that is the same in all. verdict: *worse* where p < 0.05 says so, *not worse*
-    where it does not; *undecided* without p, unless the rows are equal.
+    verdict: *equivalent* where the interval lies within the margin, *worse* where it lies beyond 0 and not within, *undecided*
+    where it holds both, and without an interval. margin: up to which difference rows are equivalent.
     """
 
     best: str
-    seeds: Paired
-    subjects: Paired | None
-    p: float | None
+    versus: Versus
     verdict: Verdict
+    margin: float = MARGIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +32,8 @@ class Samples:
     """What a row is a summary of: n runs in the order of their seeds. NaN where undefined.
 
     test, validation: (n, M) in the order of the runs' `metrics`. seconds: (n,) per image. subjects: S names; by_subject:
-    for each of PAIRED (n, S), and means their means over the runs (S,). runs: the runs themselves.
+    for each of PAIRED (n, S), and means their means over the runs (S,). influence: mean over the runs of what a
+    subject adds to a metric (S,), of metrics that all have. runs: the runs themselves.
     """
 
     seeds: tuple[int, ...]
@@ -45,6 +43,7 @@ class Samples:
     subjects: tuple[str, ...]
     by_subject: dict[str, Array]
     means: dict[str, Array]
+    influence: dict[str, Array]
     runs: tuple[RunArrays, ...]
 
 
@@ -56,7 +55,8 @@ class Row:
     hold the predictor, of `planned` seeds (all that are planned or found). `test` and `validation` hold every metric of
     METRICS and the runs' own; a statistic's own n is smaller than the row's where the metric is undefined for some seeds.
     `note` has a line each for settings and folds. `ensemble`: of how many seeds this row combines the maps, 0 for a mean
-    over seeds. `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `maps`: what each run
+    over seeds. `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `any_setting`: it stands
+    for all settings, being the same in each. `maps`: what each run
     and fold chose of the maps; empty for ensembles. `versus`: per metric the comparison with the best row of the dataset.
     `samples`: None where there is no result.
     """
@@ -75,6 +75,7 @@ class Row:
     domain: str = ""
     ensemble: int = 0
     folds: int = 0
+    any_setting: bool = False
     seconds: Statistic = NOTHING
     maps: tuple[MapFacts, ...] = ()
     versus: dict[str, Comparison] = field(default_factory=dict, repr=False)

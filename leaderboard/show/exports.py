@@ -18,10 +18,11 @@ from leaderboard.rows.smoothing import smoothings
 
 from .categories import markdown_categories
 from .sheets import VIEWS, sheet_markdown, sheets
-from .tables import by_dataset, leaderboard_sheet, legend
+from .tables import by_dataset, leaderboard_sheet, legend, setting_sheets
 from .texts import csv_text, escape
 
-JSON_VERSION = 1
+JSON_VERSION = 2
+VERSUS = ("versus_best", "difference", "difference_low", "difference_high")
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -33,11 +34,11 @@ def markdown(rows: Sequence[Row]) -> str:
 def board_markdown(board: Board) -> str:
     """The tables, the categories and every view that has anything to show."""
     categories = [markdown_categories(found, metric) for metric, found in board.categories.items()]
-    views = [sheet_markdown(sheet) for sheet in sheets(board, VIEWS)]
+    views = [sheet_markdown(sheet) for sheet in (*setting_sheets(board), *sheets(board, VIEWS))]
     missing = [f"left out: {message}" for message in board.damaged]
     missing += [f"failed: {run}: {why}" for run, why in board.failed.items()]
     left = "\n".join(f"- {escape(message)}" for message in missing)
-    return "\n".join(filter(None, [markdown(board.rows), *categories, *views, left])) + "\n"
+    return "\n".join(filter(None, [markdown(board.main), *categories, *views, left])) + "\n"
 
 
 def csv(rows: Sequence[Row]) -> str:
@@ -45,7 +46,8 @@ def csv(rows: Sequence[Row]) -> str:
 
     Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
     `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
-    (best, not worse, worse, undecided), and after Holm's correction `<metric>_p`, which decides, `_p_seeds` and `_p_subjects`.
+    (best, equivalent, worse, undecided), the difference to the best `<metric>_difference` and its simultaneous 95 % interval
+    `_difference_low` and `_difference_high`.
     Then what of the maps was chosen, `smooth` (in pixels), `smooth_by`, `sign` and `sign_by`, several over seeds joined by |,
     and at each width `<metric>_smooth_<width>_mean` and `validation_<metric>_smooth_<width>_mean`. At the end the first two
     groups of columns for the metrics of a user's own.
@@ -54,7 +56,7 @@ def csv(rows: Sequence[Row]) -> str:
     header = ["dataset", "model", "label", "beta", "setting_id", "predictor", "n", "N"]
     header += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "ci_low", "ci_high", "n")]
     header += [f"validation_{metric}_mean" for metric in METRICS] + ["ensemble_of"]
-    header += [f"{metric}_{part}" for metric in COMPARED for part in ("versus_best", "p", "p_seeds", "p_subjects")]
+    header += [f"{metric}_{part}" for metric in COMPARED for part in VERSUS]
     header += MapFacts._fields
     smoothed = {
         (one.dataset, one.label, one.beta, one.predictor, one.metric, width.smooth): width
@@ -83,8 +85,7 @@ def csv(rows: Sequence[Row]) -> str:
         cells.append(row.ensemble or None)
         for metric in COMPARED:
             versus = row.versus.get(metric)
-            tested = versus.subjects.adjusted if versus and versus.subjects else None
-            cells += [versus.verdict, versus.p, versus.seeds.adjusted, tested] if versus else [None] * 4
+            cells += [versus.verdict, *versus.versus[:3]] if versus else [None] * len(VERSUS)
         cells += [_joined(getattr(one, name) for one in row.maps) for name in MapFacts._fields]
         named = (row.dataset, row.label, row.beta, row.predictor)
         widths = [None if row.ensemble else smoothed.get((*named, *one)) for one in tried]

@@ -9,7 +9,7 @@ from leaderboard.board import Board
 from leaderboard.rows.notes import notes_of
 
 from .sheets import BEST, PLAIN, TIED, VIEWS, Sheet, sheets
-from .tables import by_dataset, leaderboard_sheet, legend
+from .tables import by_dataset, leaderboard_sheet, legend, setting_sheets
 from .texts import plain
 
 PREAMBLE = r"""% Needs in the preamble:
@@ -36,15 +36,15 @@ WIDE = 30  # letters from which on a text is broken over lines
 
 
 def latex(board: Board) -> str:
-    """A booktabs table per dataset (best bold, statistically not worse underlined), then the views; long ones in parts.
+    """A booktabs table per dataset (best bold, equivalent to it underlined), then the views; long ones in parts.
 
     The first lines say, as a comment, what the preamble needs.
     """
     tables: list[str] = []
-    for dataset, members in by_dataset(board.rows).items():
+    for dataset, members in by_dataset(board.main).items():
         notes = " ".join((*notes_of(members), *legend(members, "underlined")))
         tables += _tables(leaderboard_sheet(dataset, members), notes)
-    for sheet in sheets(board, VIEWS):
+    for sheet in (*setting_sheets(board), *sheets(board, VIEWS)):
         tables += _tables(sheet, sheet.caption)
     pages = ["\n".join(tables[at : at + TABLES]) for at in range(0, len(tables), TABLES)]
     return PREAMBLE + "\\clearpage\n".join(pages)

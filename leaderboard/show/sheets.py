@@ -10,7 +10,6 @@ from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import NOTHING, Row
 from leaderboard.rows.smoothing import Smoothing
 from leaderboard.rows.views import AttributeRow, Curve, LesionSummary, SubjectSummary
-from leaderboard.statistics.paired import Paired
 
 from .texts import COLUMNS, UNDEFINED, cell, counted, escape, interval, markdown_table, number, p_text, size_text
 
@@ -22,7 +21,7 @@ SIGNS = {BEST: "**", TIED: "_", PLAIN: ""}
 class Sheet:
     """A titled table of texts, every row as long as the header.
 
-    marks: for each row a letter per column (BEST, TIED: statistically not worse, PLAIN), or none where no cell is marked.
+    marks: for each row a letter per column (BEST, TIED: equivalent to the best, PLAIN), or none where no cell is marked.
     sections: rows that are equal in so many first columns are one section.
     """
 
@@ -45,7 +44,7 @@ class Sheet:
 
 
 def sheet_markdown(sheet: Sheet) -> str:
-    """A heading, a table and a caption; the best mean of a column is bold, what is not worse italic."""
+    """A heading, a table and a caption; the best mean of a column is bold, what is equivalent italic."""
     table = markdown_table(sheet.header, sheet.rows, [[SIGNS[mark] for mark in marks] for marks in sheet.marks])
     caption = [escape(sheet.caption), ""] if sheet.caption else []
     return "\n".join([f"### {escape(sheet.title)}", "", *table, "", *caption])
@@ -158,31 +157,19 @@ def _smoothing(board: Board) -> list[Sheet]:
 
 
 def _versus(board: Board) -> list[Sheet]:
-    lines = [
-        (
-            f"{row.dataset}: {COLUMNS[metric]} against {one.best}",
-            (*_named(row), *_paired(one.seeds), *_paired(one.subjects), p_text(one.p), one.verdict),
-        )
-        for row in board.rows
-        for metric in COLUMNS
-        if (one := row.versus.get(metric)) is not None and one.verdict != "best"
-    ]
-    tests = [f"{what} ({of})" for of in ("seeds", "subjects") for what in PAIRED_HEADER]
+    lines = []
+    for row in board.main:
+        for metric in COLUMNS:
+            one = row.versus.get(metric)
+            if one is not None and one.verdict != "best":
+                versus, title = one.versus, f"{row.dataset}: {COLUMNS[metric]} against {one.best}"
+                cells = number(versus.difference), interval(versus.low, versus.high), one.verdict
+                lines.append((title, (*_named(row), *cells, str(versus.seeds), str(versus.subjects or UNDEFINED))))
     caption = (
-        "p after Holm's correction, that over both decides; effect: Cohen's dz over seeds, rank-biserial correlation over "
-        "subjects."
+        "The row minus the best, with an interval for other seeds and, where their number is given, other test subjects: 95 % "
+        "for all rows of a table at once. equivalent: within the margin (0.01, or as given); worse: beyond 0; else undecided."
     )
-    return _by_title("versus", (*NAMED, *tests, "p (both)", "verdict"), lines, caption)
-
-
-PAIRED_HEADER = ("difference", "95 % interval", "p", "effect", "n")
-
-
-def _paired(test: Paired | None) -> tuple[str, ...]:
-    if test is None:
-        return (UNDEFINED,) * len(PAIRED_HEADER)
-    bounds = interval(test.low, test.high)
-    return number(test.difference), bounds, p_text(test.adjusted), number(test.effect, 2), str(test.n)
+    return _by_title("versus", (*NAMED, "difference", "95 % interval", "verdict", "seeds", "subjects"), lines, caption)
 
 
 def _attributes(board: Board) -> list[Sheet]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
@@ -27,10 +28,15 @@ LEGEND = (
     "dice_oracle: at the best threshold for the test labels, an upper bound.",
     "n/N: seeds found of seeds planned. * fewer seeds than planned, or in a metric's cell fewer than n.",
 )
-NOT_WORSE = (
-    "{}: statistically not worse than the best (paired over seeds; AP and dice over subjects, too; Holm-corrected 5 %)."
+EQUIVALENT = "{}: equivalent to the best, no further from it than {:g} with 95 % confidence for all rows at once."
+UNDECIDED = (
+    "?: undecided, neither equivalent to the best nor worse; the view versus has intervals, over seeds and subjects."
 )
-UNTESTED = "Too few seeds to test which rows are worse than the best; more (seed=range(5)) would tell."
+UNTESTED = "Too few seeds to tell rows from the best; more (seed=range(5)) would."
+SETTING = (
+    "Each predictor is shown at the model and beta with the highest AP on validation, and compared with the best of these; the "
+    "view settings has all."
+)
 ENSEMBLES = "of k: one map made from those of k seeds."
 SMOOTHING = (
     "smooth: standard deviation of the Gaussian over a row's maps, of several seeds from the least to the most. It has the "
@@ -107,18 +113,27 @@ def is_best(row: Row, metric: str, best: dict[str, float | None]) -> bool:
 
 
 def is_tied(row: Row, metric: str) -> bool:
-    """Whether a test was made and did not find the cell worse than the best."""
-    return metric in row.versus and row.versus[metric].verdict == "not worse"
+    """Whether the cell is equivalent to the best."""
+    return metric in row.versus and row.versus[metric].verdict == "equivalent"
+
+
+def is_undecided(row: Row, metric: str) -> bool:
+    """Whether the cell was compared with the best, and is neither equivalent nor worse."""
+    one = row.versus.get(metric)
+    return one is not None and one.verdict == "undecided" and one.versus.low is not None
 
 
 def legend(rows: Sequence[Row], tied: str) -> list[str]:
-    """What the table's signs mean; `tied` names how a cell that is statistically not worse is set."""
-    verdicts = {row.versus[metric].verdict for row in rows for metric in COLUMNS if metric in row.versus}
-    lines = list(LEGEND)
-    if "not worse" in verdicts:
-        lines.insert(1, NOT_WORSE.format(tied))
-    elif verdicts and "worse" not in verdicts and "undecided" in verdicts:
-        lines.insert(1, UNTESTED)
+    """What the table's signs mean; `tied` names how a cell that is equivalent to the best is set."""
+    verdicts = [row.versus[metric].verdict for row in rows for metric in COLUMNS if metric in row.versus]
+    lines = [SETTING, *LEGEND]
+    tested = [row for row in rows if any(one.versus.low is not None for one in row.versus.values())]
+    if tested:
+        margin = next(iter(tested[0].versus.values())).margin
+        said = {"equivalent": EQUIVALENT.format(tied, margin), "undecided": UNDECIDED}
+        lines[2:2] = [text for verdict, text in said.items() if verdict in verdicts]
+    elif "undecided" in verdicts:
+        lines.insert(2, UNTESTED)
     lines += [ENSEMBLES] if any(row.ensemble for row in rows) else []
     lines += [SMOOTHING] if any(row.maps for row in rows) else []
     return lines + ([SIGNS, *knowledge(rows)] if any(map(sign_text, rows)) else [])
@@ -142,32 +157,50 @@ def sign_text(row: Row) -> str:
     return f"{sign} {', '.join(sorted({one.sign_by for one in row.maps if one.sign_by}))}".rstrip()
 
 
-def leaderboard_sheet(dataset: str, rows: Sequence[Row]) -> Sheet:
-    """The table of a dataset, a section per model and beta; `rows` are all of the dataset's, in any order."""
+def leaderboard_sheet(dataset: str, rows: Sequence[Row], sections: int = 0) -> Sheet:
+    """The table of a dataset; `rows` are all of the dataset's, in any order; sections: 2 for one per model and beta."""
     columns, best, lines, marks = columns_of(rows), best_values(rows), [], []
     about = {"smooth": smooth_text} if any(row.maps for row in rows) else {}
     about |= {"sign": lambda row: sign_text(row) or UNDEFINED} if any(map(sign_text, rows)) else {}
     for row in rows:
-        cells = (cell(row.test.get(metric, NOTHING), row.n) for metric in columns)
-        names = (row.label, beta_text(row.beta), row.predictor, *(text(row) for text in about.values()))
+        cells = (cell(row.test.get(metric, NOTHING), row.n) + "?" * is_undecided(row, metric) for metric in columns)
+        where = ("any", "any") if row.any_setting else (row.label, beta_text(row.beta))
+        names = (*where, row.predictor, *(text(row) for text in about.values()))
         lines.append((*names, *cells, row.count))
         signs = (BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in columns)
         marks.append(f"{PLAIN * len(names)}{''.join(signs)}{PLAIN}")
-    return Sheet("leaderboard", dataset, (*NAMES, *about, *columns.values(), "n/N"), lines, marks=marks, sections=2)
+    return Sheet(
+        "leaderboard", dataset, (*NAMES, *about, *columns.values(), "n/N"), lines, marks=marks, sections=sections
+    )
+
+
+def setting_sheets(board: Board) -> list[Sheet]:
+    """The view `settings`: the table of each dataset that has several, with every predictor of every setting."""
+    tables = by_dataset(board.rows).items()
+    return [
+        replace(leaderboard_sheet(dataset, rows, 2), view="settings", title=f"{dataset}: all settings")
+        for dataset, rows in tables
+        if len({row.setting_id for row in rows}) > 1
+    ]
 
 
 def print_tables(rows: Sequence[Row], console: Console) -> None:
-    """A table per dataset, a section per (model, beta), then notes and legend.
+    """A table per dataset, then notes and legend.
 
     Each table is set in the first of STYLES that fits the console: full at 120 columns with ordinary names. Where none
     does, the metrics are divided among tables below each other. A number is never cut: where even a single metric is too
     wide, lines run over the edge.
     """
     for dataset, members in by_dataset(rows).items():
-        for table in _fitting(leaderboard_sheet(dataset, members), console):
-            console.print(table, crop=False)
+        print_fitting(leaderboard_sheet(dataset, members), console)
     for text in (*notes_of(rows), *legend(rows, "underlined")):
         console.print(Text(plain(text), style="dim"))
+
+
+def print_fitting(sheet: Sheet, console: Console) -> None:
+    """The sheet as one table or, where that is too wide, as several below each other."""
+    for table in _fitting(sheet, console):
+        console.print(table, crop=False)
 
 
 def _fitting(sheet: Sheet, console: Console) -> list[Table]:

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtr
 from scipy.stats import rankdata, wilcoxon
 
-from .samples import CONFIDENCE, Array, bootstrap_intervals, listed, moments, t_quantile
+from .samples import CONFIDENCE, Array, bootstrap_intervals, listed
 
 ALPHA = 1 - CONFIDENCE
 MIN_SEEDS = 3
@@ -49,18 +48,6 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def over_seeds(differences: Array) -> list[Paired]:
-    """Paired t-test of each row of `differences` (R, seeds), which may hold NaN, corrected over the rows."""
-    mean, sd, n, p = _t_test(differences, MIN_SEEDS)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        half = t_quantile(n) * sd / np.sqrt(n)
-        effect = np.where(sd > NO_SPREAD, mean / sd, np.nan)
-    why = np.where(
-        n >= MIN_SEEDS, "the difference is the same in every seed", f"n too small: {MIN_SEEDS} common seeds are needed"
-    )
-    return _all(mean, mean - half, mean + half, n, p, effect, why)
-
-
 def over_subjects(differences: Array) -> list[Paired]:
     """Signed-rank test of each row of `differences` (R, subjects), which may hold NaN, corrected over the rows."""
     rows = len(differences)
@@ -79,35 +66,6 @@ def over_subjects(differences: Array) -> list[Paired]:
     n = known.sum(axis=1)
     why = np.where(n >= MIN_SUBJECTS, "no subject differs", f"n too small: {MIN_SUBJECTS} common subjects are needed")
     return _all(mean, low, high, n, p, effect, why)
-
-
-def over_both(seeds: Array, subjects: Array | None) -> Array:
-    """p of the row being different for other seeds and other subjects at once, after Holm's correction over the rows.
-
-    seeds, subjects: differences (R, n) and (R, S), which may hold NaN. Clark's (1973, J. Verbal Learning and Verbal Behavior
-    12:335) min F' = F1 · F2 / (F1 + F2) with the normal deviates of the two paired t-tests: the variances of the two means
-    add up, so that neither many seeds nor many subjects stand in for the other. 1 where the two disagree about the sign.
-    That of the seeds where there are too few subjects or none. NaN where there are too few seeds; a difference that is the
-    same in every seed has no variance over seeds to add.
-    """
-    mean, sd, n, p = _t_test(seeds, MIN_SEEDS)
-    if subjects is not None:
-        other_mean, _, _, other = _t_test(subjects, MIN_SUBJECTS)
-        first, second = (ndtri(np.maximum(values, SMALLEST) / 2) for values in (p, other))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            both = 2 * ndtr(-1 / np.hypot(1 / first, 1 / second))
-        same = (n >= MIN_SEEDS) & (sd <= NO_SPREAD) & (np.abs(mean) > NO_SPREAD)
-        both = np.where(np.isnan(p), np.where(same, other, np.nan), np.where(mean * other_mean > 0, both, 1.0))
-        p = np.where(np.isnan(other), p, both)
-    return holm(p)
-
-
-def _t_test(differences: Array, least: int) -> tuple[Array, Array, NDArray[np.int64], Array]:
-    """Mean, sd, n and two-sided p of each row (R, n); p is NaN for fewer than `least` values and where nothing varies."""
-    mean, sd, n = moments(differences.T)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        t = np.abs(mean) / (sd / np.sqrt(n))
-    return mean, sd, n, np.where((n >= least) & (sd > NO_SPREAD), 2 * stdtr(np.maximum(n - 1, 1), -t), np.nan)
 
 
 def _signed_ranks(values: Array) -> tuple[Array, Array]:

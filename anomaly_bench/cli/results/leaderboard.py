@@ -12,7 +12,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
 from anomaly_bench.cli.arguments import add_folder, write_text
 from anomaly_bench.cli.completers import by_tab
-from leaderboard.record import METRICS
+from leaderboard.record import MARGIN, METRICS
 from leaderboard.results.published import SHIPPED, Reported, read_reported
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ABOUT = "tables, views and figures of the results in a folder"
 EXAMPLE = "runs --view beta --html report.html"
 VIEWS = (
-    "reported", "beta", "chosen", "ranks", "domains", "smoothing", "versus",
+    "settings", "reported", "beta", "chosen", "ranks", "domains", "smoothing", "versus",
     "subjects", "attributes", "lesions", "speed", "claims",
 )  # fmt: skip
 
@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures as PNG, SVG and PDF")
     parser.add_argument("--published", type=Path, metavar="FILE", help="figures of papers besides those shipped (YAML)")
     parser.add_argument("--wandb", action="store_true", help="log it all as one W&B run (offline without a login)")
+    margin = f"the difference to the best up to which a row is equivalent, default {MARGIN:g}"
+    parser.add_argument("--margin", type=float, default=MARGIN, metavar="M", help=margin)
     add_metric(parser)
 
 
@@ -48,8 +50,14 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Tables of all runs of a folder, and what the options ask for."""
 
+    if not options.margin >= 0:
+        raise ConfigError(
+            f"--margin {options.margin:g}: expected a difference of a metric, 0 or above, such as {MARGIN:g}"
+        )
     reported = [row for path in (SHIPPED, options.published) if path is not None for row in read_reported(path)]
-    board = show(options.folder, None, reported, options.metric, VIEWS if "all" in options.view else options.view)
+    board = show(
+        options.folder, None, reported, options.metric, VIEWS if "all" in options.view else options.view, options.margin
+    )
     written = _documents(board, options)
     if options.figures:
         from leaderboard.show.figures import write_figures
@@ -93,6 +101,7 @@ def show(
     reported: Sequence[Reported] = (),
     metric: str = "auroc",
     views: Sequence[str] = (),
+    margin: float = MARGIN,
 ) -> Board:
     """Print the leaderboard of some runs (or all), and write that of the whole folder as Markdown and CSV; its board."""
     from rich.console import Console
@@ -101,27 +110,30 @@ def show(
     from leaderboard.results.collect import collect
     from leaderboard.rows.aggregate import aggregate
     from leaderboard.rows.categories import by_category
+    from leaderboard.rows.main_table import all_settings, main_rows
     from leaderboard.show.categories import print_categories
     from leaderboard.show.sheets import sheets
-    from leaderboard.show.tables import print_tables
+    from leaderboard.show.tables import print_fitting, print_tables, setting_sheets
     from leaderboard.show.terminal import print_findings, print_sheet
 
     collection = collect(folder)
     warn(collection.damaged, collection.failed if only is None else {})
-    board = build(collection, reported, checked(metric, collection))
+    board = build(collection, reported, checked(metric, collection), margin)
     console = Console()
     if only is None:
-        rows, categories = board.rows, board.categories["auroc"]
+        rows, categories = board.main, board.categories["auroc"]
     else:
         shown = collection.of(only)
-        rows, categories = aggregate(shown), by_category(shown.results, "auroc")
+        rows, categories = main_rows(all_settings(aggregate(shown)), margin), by_category(shown.results, "auroc")
     print_tables(rows, console)
     print_categories(categories, "auroc", console)
     for view in dict.fromkeys([*(["reported"] if board.reported else []), *views]):
         if view == "claims":
             print_findings(board.findings, console)
             continue
-        for sheet in sheets(board, [view]):
+        for sheet in setting_sheets(board) if view == "settings" else ():
+            print_fitting(sheet, console)
+        for sheet in sheets(board, [view]) if view != "settings" else ():
             print_sheet(sheet, console)
     _write_tables(board, folder)
     _print_places(folder, console)
@@ -142,7 +154,7 @@ def _write_tables(board: Board, folder: Path) -> None:
     from leaderboard.show.categories import csv_categories, markdown_categories
     from leaderboard.show.exports import csv, markdown
 
-    tables = [markdown(board.rows), *(markdown_categories(found, name) for name, found in board.categories.items())]
+    tables = [markdown(board.main), *(markdown_categories(found, name) for name, found in board.categories.items())]
     write_text(folder / "leaderboard.md", "\n".join(filter(None, tables)))
     write_text(folder / "leaderboard.csv", csv(board.rows))
     if board.categories["auroc"]:

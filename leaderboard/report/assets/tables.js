@@ -175,7 +175,7 @@ class TableView {
       }
       const mark = marks[column];
       if (mark === "b") cell.append(make("strong", { class: "best" }, text), make("span", { class: "hidden" }, " (best)"));
-      else if (mark === "t") cell.append(make("span", { class: "tied" }, text), make("span", { class: "hidden" }, " (not worse)"));
+      else if (mark === "t") cell.append(make("span", { class: "tied" }, text), make("span", { class: "hidden" }, " (equivalent)"));
       else cell.append(text);
       return cell;
     }));

@@ -6,6 +6,8 @@ import pytest
 from leaderboard.record import METRICS
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
+from leaderboard.rows.comparison import mark
+from leaderboard.rows.main_table import all_settings, main_rows
 from leaderboard.rows.views import attribute_rows, chosen, curves, lesion_summaries, subject_summaries
 
 NOISE = np.random.default_rng(1).normal(0, 0.01, (8, 5))
@@ -16,47 +18,79 @@ def rows_of(runs, **kwargs):
 
 
 def verdicts(rows, metric):
-    return {row.predictor: row.versus[metric].verdict for row in rows if metric in row.versus}
+    return {row.predictor: row.versus[metric].verdict for row in mark(rows) if metric in row.versus}
 
 
 def test_the_best_the_equal_and_the_worse_are_told_apart(make_run):
     levels = {"best": 0.8, "equal": 0.7999, "worse": 0.7}
     runs = [
-        make_run(seed, {name: level + NOISE[seed, at] for at, (name, level) in enumerate(levels.items())})
+        make_run(seed, {name: level + NOISE[seed, at] / 5 for at, (name, level) in enumerate(levels.items())})
         for seed in range(8)
     ]
     rows = rows_of(runs)
-    assert verdicts(rows, "auroc") == {"best": "best", "equal": "not worse", "worse": "worse"}
+    assert verdicts(rows, "auroc") == {"best": "best", "equal": "equivalent", "worse": "worse"}
     assert verdicts(rows, "fpr95") == {"worse": "best", "equal": "worse", "best": "worse"}  # lower is better
-    worse = next(row for row in rows if row.predictor == "worse").versus["auroc"]
-    assert worse.seeds.difference == pytest.approx(-0.1, abs=0.02)
-    assert worse.seeds.adjusted == pytest.approx(2 * worse.seeds.p)
-    assert (worse.seeds.n, worse.best, worse.subjects) == (8, "best of vae, beta 1", None)
+    worse = next(row for row in mark(rows) if row.predictor == "worse").versus["auroc"]
+    assert worse.versus.difference == pytest.approx(-0.1, abs=0.01)
+    assert (worse.versus.seeds, worse.versus.subjects, worse.best) == (8, 0, "best of vae, beta 1")
+    strict = {row.predictor: row.versus["auroc"].verdict for row in mark(rows, margin=1e-4)}
+    assert strict == {"best": "best", "equal": "undecided", "worse": "worse"}
 
 
-def test_two_seeds_are_never_tested_and_equal_rows_are_no_worse(make_run):
-    runs = [make_run(seed, {"a": 0.9 + seed / 50, "b": 0.5 - seed / 50, "c": 0.9 + seed / 50}) for seed in (0, 1)]
-    assert verdicts(rows_of(runs), "auroc") == {"a": "best", "b": "undecided", "c": "not worse"}
+def test_equal_rows_are_equivalent_and_one_seed_decides_nothing(make_run):
+    runs = [make_run(seed, {"a": 0.9 + seed / 50, "b": 0.88 - seed / 50, "c": 0.9 + seed / 50}) for seed in (0, 1)]
+    assert verdicts(rows_of(runs), "auroc") == {"a": "best", "b": "undecided", "c": "equivalent"}
+    assert verdicts(rows_of(runs[:1]), "auroc") == {"a": "best", "b": "undecided", "c": "undecided"}
+    (one, *_) = (row for row in mark(rows_of(runs[:1])) if row.predictor == "b")
+    assert one.versus["auroc"].versus == (pytest.approx(-0.02), None, None, 1, 0)
 
 
-def test_subjects_alone_decide_nothing_and_both_must_agree(make_run):
-    subjects = np.linspace(0.3, 0.8, 10)
-    lower, reverse = (subjects - 0.1).tolist(), subjects[::-1].tolist()
-    one = make_run(0, {"a": {"value": 0.9, "subjects": subjects.tolist()}, "b": {"value": 0.5, "subjects": lower},
-                       "c": {"value": 0.6, "subjects": reverse}})  # fmt: skip
-    assert verdicts(rows_of([one]), "ap") == {"a": "best", "b": "undecided", "c": "undecided"}
-    assert verdicts(rows_of([one]), "auroc") == {"a": "best", "b": "undecided", "c": "undecided"}
+def test_subjects_that_differ_leave_a_difference_of_seeds_undecided(make_run):
+    def runs(spread):
+        without = {
+            name: [0.9 - level + spread * (at - 4.5) for at in range(10)] for name, level in {"a": 0, "b": 0.1}.items()
+        }
+        without["b"] = without["b"][::-1]
+        fields = {"subjects": [0.5] * 10}
+        return [
+            make_run(seed, {
+                name: {"value": value + NOISE[seed, 0] / 10, "without": {"auroc": without[name]}} | fields
+                for name, value in {"a": 0.9, "b": 0.8}.items()
+            }) for seed in range(3)
+        ]  # fmt: skip
+
+    assert verdicts(rows_of(runs(1e-5)), "auroc") == {"a": "best", "b": "worse"}
+    assert verdicts(rows_of(runs(0.01)), "auroc") == {"a": "best", "b": "undecided"}
+    row = next(row for row in mark(rows_of(runs(0.01))) if row.predictor == "b")
+    assert row.versus["auroc"].versus.subjects == 10
+    assert row.versus["ap"].versus.subjects == 0
+
+
+def test_the_main_table_has_each_predictor_where_validation_is_best_and_one_row_without_a_model(make_run):
+    digests = {"data_fingerprint": "d", "split_digest": "s"}
     runs = [
         make_run(
             seed,
             {
-                "a": {"value": 0.9 + 0.02 * (seed % 2), "subjects": subjects.tolist()},
-                "b": {"value": 0.919 - 0.02 * (seed % 2), "subjects": lower},
+                "a": {"value": 0.9 - beta / 100, "validation": beta / 10},
+                "b": {"value": 0.7 + beta / 100 + seed / 1000, "validation": 0.6 - beta / 10},
+                "intensity": {"value": 0.5, "validation": 0.5},
             },
+            beta=beta,
+            setting_id=f"s{beta}",
+            provenance=digests,
         )
-        for seed in range(6)
+        for beta in (1.0, 4.0)
+        for seed in (0, 1, 2)
     ]
-    assert verdicts(rows_of(runs), "ap") == {"a": "best", "b": "not worse"}  # seeds see no difference
+    rows = all_settings(rows_of(runs))
+    assert [(row.predictor, row.beta, row.any_setting) for row in rows] == [
+        ("a", 1.0, False), ("b", 1.0, False), ("intensity", 1.0, True), ("a", 4.0, False), ("b", 4.0, False)
+    ]  # fmt: skip
+    main = main_rows(rows)
+    assert [(row.predictor, row.beta) for row in main] == [("a", 4.0), ("b", 1.0), ("intensity", 1.0)]
+    assert main[1].versus["auroc"].best == "a of vae, beta 4"
+    assert rows[1].versus["auroc"].best == "a of vae, beta 1"
 
 
 def fold_run(make_run, fold, seed=0, value=0.5, of=2, **changes):
@@ -92,7 +126,7 @@ def test_folds_without_any_complete_seed_stay_rows_of_their_own(make_run):
 def test_an_ensemble_over_seeds_is_a_row_of_its_own_and_in_no_average(make_run):
     runs = [make_run(seed, {"a": 0.5 + seed / 100}) for seed in range(3)]
     ensemble = make_run(0, {"a@seeds": 0.9}, run_id="e", ensemble_of=[run.run_id for run in runs])
-    first, second = rows_of([*runs, ensemble])
+    first, second = mark(rows_of([*runs, ensemble]))
     assert (first.predictor, first.ensemble, first.count, first.test["ap"].mean) == ("a@seeds", 3, "of 3", 0.9)
     assert (second.predictor, second.count, second.test["ap"].mean) == ("a", "3/3", pytest.approx(0.51))
     assert second.versus["ap"].verdict == "best"

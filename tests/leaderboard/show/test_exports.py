@@ -46,7 +46,7 @@ def board(make_sweep):
 
 def test_json_is_strict_and_full(board):
     document = json.loads(board_json(board), parse_constant=pytest.fail)
-    assert document["version"] == 1
+    assert document["version"] == 2
     row = next(one for one in document["rows"] if one["dataset"] == "d1" and one["predictor"] == ODD)
     source = next(one for one in board.rows if one.dataset == "d1" and one.predictor == ODD)
     assert row["test"]["auroc"] == dict(source.test["auroc"]._asdict())

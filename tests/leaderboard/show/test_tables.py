@@ -80,9 +80,9 @@ def test_at_120_columns_everything_is_shown(rows):
     header = "model beta predictor pixel AUROC AP dice dice_oracle AUPRO image AUROC n/N"
     assert header.split() in words(text)
     assert ["beta_vae", "1", "grad_kl", *["0.922", "±", "0.020"] * 6, "3/3"] in words(text)
-    assert ["reconstruction_l1", *["0.620", "±", "0.010"] * 6, "3/3"] in words(text)
+    assert ["beta_vae", "1", "reconstruction_l1", *["0.620", "±", "0.010"] * 6, "3/3"] in words(text)
     assert ["vae", "4", "grad|kl*", *["0.500"] * 6, "1/2*"] in words(text)
-    assert ["none", *["–"] * 6, "1/2*"] in words(text)
+    assert ["vae", "4", "none", *["–"] * 6, "1/2*"] in words(text)
     assert " ".join(text.split()).endswith(" ".join(LEGEND))
 
 

@@ -8,11 +8,11 @@ from scipy import stats
 
 from leaderboard.results.collect import Collection
 from leaderboard.rows.aggregate import aggregate
-from leaderboard.rows.comparison import reference
+from leaderboard.rows.comparison import mark, reference
 from leaderboard.rows.ranking import cliques, rank
 from leaderboard.rows.views import chosen
 from leaderboard.statistics.effects import correlation, dependence, difference_effect, mean_effect
-from leaderboard.statistics.paired import holm, over_both, over_seeds, over_subjects
+from leaderboard.statistics.paired import holm, over_subjects
 from leaderboard.statistics.samples import bootstrap_intervals, statistics, summarise, variance_components
 
 RANDOM = np.random.default_rng(0)
@@ -65,18 +65,6 @@ def test_holm_as_in_the_textbook():
     assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
 
 
-def test_over_seeds_is_scipys_paired_t():
-    differences = RANDOM.normal(0.3, 1, size=(3, 6))
-    differences[1, 4:] = np.nan
-    for row, found in zip(differences, over_seeds(differences), strict=True):
-        known = row[~np.isnan(row)]
-        expected = stats.ttest_1samp(known, 0)
-        assert found.p == pytest.approx(expected.pvalue)
-        assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
-        assert found.effect == pytest.approx(known.mean() / known.std(ddof=1))
-        assert found.n == len(known)
-
-
 def test_over_subjects_is_scipys_signed_rank_and_the_rank_biserial():
     differences = np.round(RANDOM.normal(0.3, 1, size=(5, 30)), 3)
     differences[1] = np.round(differences[1])  # ties and zeros
@@ -104,77 +92,24 @@ def test_ties_and_zeros_are_exact_by_brute_force(values):
     assert found.p == pytest.approx(min(1.0, 2 * np.mean(sums <= smaller)))
 
 
-def test_over_both_is_clarks_min_f_and_says_nothing_of_a_single_seed():
-    seeds, subjects = RANDOM.normal(0.1, 0.3, size=(1, 400)), RANDOM.normal(0.1, 0.5, size=(1, 500))
-    first, second = (stats.ttest_1samp(one[0], 0).statistic ** 2 for one in (seeds, subjects))
-    (p,) = over_both(seeds, subjects)
-    assert p == pytest.approx(stats.chi2.sf(first * second / (first + second), 1), rel=0.2)
-    assert over_both(seeds, None) == pytest.approx(stats.ttest_1samp(seeds[0], 0).pvalue)
-    assert over_both(seeds, subjects[:, :5]) == over_both(seeds, None)
-    assert over_both(seeds, -subjects) == 1.0
-    assert np.isnan(over_both(seeds[:, :2], subjects)).all()
-    assert over_both(np.full((1, 3), 0.1), subjects) == pytest.approx(stats.ttest_1samp(subjects[0], 0).pvalue)
-
-
-def test_over_both_keeps_its_level_where_seeds_and_subjects_vary_alike():
-    """Where a test over seeds and one over subjects must both say so, a difference of 0 passes in twice 5 % and more."""
-    random, each, both = np.random.default_rng(5), 0, 0
-    for _ in range(300):
-        table = random.normal(0, 0.1, (20, 1)) + random.normal(0, 0.1, (1, 20)) + random.normal(0, 0.1, (20, 20))
-        seeds, subjects = table.mean(axis=1)[None], table.mean(axis=0)[None]
-        each += over_seeds(seeds)[0].p < 0.05 and over_subjects(subjects)[0].p < 0.05
-        both += over_both(seeds, subjects)[0] < 0.05
-    assert each > 30
-    assert both < 23  # 15 expected at most, and two standard errors
-
-
-def paired_rows(make_run, values, subjects=None):
-    """Rows from {predictor: values over seeds}, and {predictor: AP per subject}, which every seed repeats."""
-    runs = []
-    for seed in range(max(map(len, values.values()))):
-        of_seed = {
-            name: {"value": row[seed], **({"subjects": subjects[name]} if subjects else {})}
-            for name, row in values.items()
-            if seed < len(row)
-        }
-        runs.append(make_run(seed, of_seed))
-    return aggregate(Collection(runs))
-
-
-def test_one_seed_decides_nothing_however_many_subjects(make_run):
-    subjects = {"a": [0.8 + at / 1000 for at in range(50)], "b": [0.5 + at / 999 for at in range(50)]}
-    one = {row.predictor: row.versus["ap"] for row in paired_rows(make_run, {"a": [0.8], "b": [0.5]}, subjects)}
-    assert one["b"].subjects.adjusted < 1e-6
-    assert (one["b"].p, one["b"].verdict) == (None, "undecided")
-    values = {"a": [0.8, 0.81, 0.79], "b": [0.5, 0.5, 0.52]}
-    three = {row.predictor: row.versus["ap"] for row in paired_rows(make_run, values, subjects)}
-    assert three["b"].verdict == "worse"
-    assert three["b"].seeds.p < three["b"].p < 0.05
+def rows_over_seeds(make_run, values):
+    """Rows from {predictor: values over seeds}."""
+    runs = [
+        make_run(seed, {name: row[seed] for name, row in values.items() if seed < len(row)})
+        for seed in range(max(map(len, values.values())))
+    ]
+    return mark(aggregate(Collection(runs)))
 
 
 def test_a_lucky_seed_does_not_become_the_reference(make_run):
-    rows = paired_rows(make_run, {"whole": [0.8, 0.81, 0.79], "low": [0.5, 0.5, 0.52], "lucky": [0.9]})
+    rows = rows_over_seeds(make_run, {"whole": [0.8, 0.81, 0.79], "low": [0.5, 0.5, 0.52], "lucky": [0.9]})
     assert reference(rows, "auroc").predictor == "whole"
     verdicts = {row.predictor: row.versus["auroc"].verdict for row in rows}
     assert verdicts == {"whole": "best", "low": "worse", "lucky": "undecided"}
     assert reference(rows[:1], "auroc") is rows[0]
 
 
-def test_subjects_are_compared_over_the_seeds_that_both_rows_have(make_run):
-    """Both rows have the same value in every common seed; the best one has a fourth, better seed."""
-    names = [0.5 + at / 100 for at in range(8)]
-    runs = [make_run(seed, {name: {"value": value, "subjects": names} for name, value in (("a", 0.9), ("b", 0.8))})
-            for seed in range(3)]  # fmt: skip
-    runs.append(make_run(3, {"a": {"value": 0.9, "subjects": [one + 0.3 for one in names]}}))
-    (b,) = [row for row in aggregate(Collection(runs)) if row.predictor == "b"]
-    assert b.versus["ap"].subjects.difference == pytest.approx(0.0)
-
-
 def test_too_few_pairs_and_constant_differences_get_no_p():
-    few, constant = over_seeds(np.array([[0.1, 0.2, np.nan], [0.1, 0.1, 0.1]]))
-    assert (few.p, few.n, few.difference) == (None, 2, pytest.approx(0.15))
-    assert few.why == "n too small: 3 common seeds are needed"
-    assert (constant.p, constant.why) == (None, "the difference is the same in every seed")
     five, none = over_subjects(np.array([[0.1, 0.2, 0.3, 0.4, 0.5, np.nan], [np.nan] * 6]))
     assert (five.p, five.n) == (None, 5)
     assert (none.p, none.difference, none.n) == (None, None, 0)

@@ -1,0 +1,58 @@
+"""The rows as tables have them: each predictor at the setting that validation chooses, and all settings; both compared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from leaderboard.record import MARGIN
+from leaderboard.results.run_arrays import DIGESTS
+
+from .aggregate import by_auroc
+from .comparison import mark
+from .row import Row
+from .views import chosen
+
+CHOSEN_BY = "ap"  # on validation, whichever metric is shown: a row has one setting
+
+
+def main_rows(rows: list[Row], margin: float = MARGIN) -> list[Row]:
+    """Of each dataset's predictors the rows at the setting (model and beta) that validation chooses, compared among themselves.
+
+    The highest CHOSEN_BY chooses; where no validation image is anomalous, all settings stay. An ensemble over seeds is shown at
+    its predictor's setting, and a group without any result as it is. rows: of `all_settings`.
+    """
+    settings: dict[tuple[str, str], set[str]] = {}
+    for choice in chosen(rows, (CHOSEN_BY,)):
+        if choice.row is not None:
+            settings[choice.dataset, choice.predictor] = {choice.row.setting_id}
+    kept = [row for row in rows if row.setting_id in settings.get((row.dataset, row.predictor), {row.setting_id})]
+    return mark(sorted(kept, key=lambda row: (row.dataset, row.samples is None, *by_auroc(row))), margin)
+
+
+def all_settings(rows: list[Row], margin: float = MARGIN) -> list[Row]:
+    """The rows of `aggregate`, compared with the best of their dataset over all settings.
+
+    Those of a predictor that reaches the same in several settings on the same data, as no model is in it, are one.
+    """
+    alike: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.samples is not None and not row.ensemble:
+            alike[row.dataset, row.predictor].append(row)
+    repeats = {id(row) for several in alike.values() if _equal(several) for row in several[1:]}
+    firsts = {id(several[0]) for several in alike.values() if _equal(several)}
+    kept = [replace(row, any_setting=id(row) in firsts) for row in rows if id(row) not in repeats]
+    return mark(kept, margin)
+
+
+def _equal(rows: list[Row]) -> bool:
+    first, *others = (row.samples for row in rows if row.samples)
+    data = [first.runs[0].facts.get(f"provenance.{name}") for name in DIGESTS[:2]]
+    return bool(others) and all(
+        other.seeds == first.seeds
+        and data == [other.runs[0].facts.get(f"provenance.{name}") for name in DIGESTS[:2]]
+        and np.array_equal(other.test, first.test, equal_nan=True)
+        for other in others
+    )
