@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 from leaderboard.board import Board
 from leaderboard.show.tables import legend
+from leaderboard.show.texts import scopes
 
 from .gallery import galleries
-from .plots import left_out, plot_data, rank_pictures
+from .plots import claim_pictures, left_out, plot_data, rank_pictures
 from .problems import HEADLINES, glance, problems
 from .provenance import provenance_tables
 from .table import leaderboards, view_tables
@@ -38,6 +39,7 @@ VIEWS = {
     "reported": "Reported, not run here",
     "categories": "Per category",
 }
+FRONT = "predictors"  # the view that comes first
 PLOTS = {"beta": "Over beta", "time": "Time against quality", "domains": "Medical and natural", "training": "Training"}
 # What turns the direction of the text that follows, our own too: shown as what it is not, a letter.
 LITERAL = str.maketrans(dict.fromkeys("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ufffd"))
@@ -79,14 +81,21 @@ def _content(board: Board) -> dict[str, Any]:
     """What the template shows."""
     pictures, notes = galleries(board)
     provenance, settings_notes = provenance_tables(board)
+    front = view_tables(board, FRONT)
     found = {name: view_tables(board, name) for name in VIEWS}
     views = {name: tables for name, tables in found.items() if tables}
     boards = leaderboards(board)
     plots = plot_data(board)
-    tables = {"leaderboard": boards, "provenance": provenance, **{f"view-{name}": some for name, some in views.items()}}
+    tables = {
+        "front": front,
+        "leaderboard": boards,
+        "provenance": provenance,
+        **{f"view-{name}": some for name, some in views.items()},
+    }
     days = sorted(run.created[:10] for run in board.runs)
     return {
         "blobs": {name: _json([vars(one) for one in some]) for name, some in tables.items()} | {"plots": _json(plots)},
+        "front": front,
         "boards": boards,
         "views": {name: VIEWS[name] for name in views},
         "plots": {kind: PLOTS[kind] for kind in PLOTS if plots[kind]},
@@ -95,7 +104,8 @@ def _content(board: Board) -> dict[str, Any]:
         "problems": problems(board),
         "glance": glance(board),
         "headlines": HEADLINES,
-        "findings": board.findings,
+        "findings": [(one, scopes(one)) for one in board.findings],
+        "claim_pictures": claim_pictures(board),
         "galleries": pictures,
         "gallery_notes": notes,
         "provenance": provenance,

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from leaderboard.board import Board
 from leaderboard.results.run_arrays import LOGGED, Array
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.rows.ranking import Ranking
 from leaderboard.show.figures import LINES, MARKERS, STYLE, UNDATED, looks_of
+from leaderboard.show.forest import claim_figures
 from leaderboard.show.rank_figures import DRAWN, rank_figures
-from leaderboard.show.texts import COLUMNS, number
+from leaderboard.show.texts import COLUMNS, effect_text, number
 from leaderboard.statistics.samples import Statistic
 
 SYMBOLS = dict(
@@ -141,15 +141,26 @@ def rank_pictures(board: Board) -> list[dict[str, str]]:
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         for ranking, kind, figure in rank_figures(board):
             where = f"{COLUMNS[ranking.metric]}, {ranking.domain or 'all'} datasets"
-            found.append(_picture(f"{TITLES[kind]}: {where}", figure, ranking))
+            ranks = ", ".join(f"{name} {number(value, 2)}" for name, value in ranking.ranks.items())
+            found.append(_picture(f"{TITLES[kind]}: {where}", figure, f"Average rank, best first: {ranks}."))
     return found
 
 
-def _picture(title: str, figure: Figure, ranking: Ranking) -> dict[str, str]:
+def claim_pictures(board: Board) -> dict[str, dict[str, str]]:
+    """What each dataset says of a claim, by the claim's name: as `rank_pictures`."""
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        return {
+            one.name: _picture(
+                one.part, figure, "; ".join(f"{name} {effect_text(part)}" for name, part in one.parts.items())
+            )
+            for one, figure in claim_figures(board.findings, board.runs)
+        }
+
+
+def _picture(title: str, figure: Figure, said: str) -> dict[str, str]:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a very long name, which leaves no room for the rest
         figure.savefig(stream, format="svg", bbox_inches="tight", metadata=UNDATED["svg"])
-    ranks = ", ".join(f"{name} {number(value, 2)}" for name, value in ranking.ranks.items())
     source = f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
-    return {"title": title, "source": source, "alt": f"{title}. Average rank, best first: {ranks}."}
+    return {"title": title, "source": source, "alt": f"{title}. {said}"}

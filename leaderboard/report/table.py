@@ -93,7 +93,7 @@ def of_sheet(sheet: Sheet) -> Table:
     kinds = tuple(_kind(name, {row[at] for row in rows}) for at, name in enumerate(header))
     together = sheet.view in TOGETHER
     first = header.index("mean") if sheet.view == "categories" else 1
-    shaded = header if together or sheet.view == "categories" else COLUMNS.values()
+    shaded = header if together or sheet.view in ("categories", "predictors") else COLUMNS.values()
     heat = [
         index
         for index, (name, kind) in enumerate(zip(header, kinds, strict=True))

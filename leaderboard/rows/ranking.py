@@ -10,8 +10,7 @@ import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from leaderboard.record import direction
-from leaderboard.statistics.paired import ALPHA
-from leaderboard.statistics.samples import Array, Statistic, summarise
+from leaderboard.statistics.samples import CONFIDENCE, Array, Statistic, summarise
 
 from .views import Chosen
 
@@ -106,7 +105,7 @@ def _tests(table: Array) -> tuple[float, float]:
     """Friedman's p and Nemenyi's critical difference for `table` (datasets, predictors)."""
     datasets, predictors = table.shape
     p = float(friedmanchisquare(*table.T).pvalue) if (table != table[:, :1]).any() else 1.0
-    quantile = float(studentized_range.ppf(1 - ALPHA, predictors, np.inf))
+    quantile = float(studentized_range.ppf(CONFIDENCE, predictors, np.inf))
     return p, quantile / np.sqrt(2) * float(np.sqrt(predictors * (predictors + 1) / (6 * datasets)))
 
 

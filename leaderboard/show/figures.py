@@ -1,4 +1,4 @@
-"""Figures for papers: curves over beta, time against quality, ranks by dataset, critical differences.
+"""Figures for papers: curves over beta, time against quality, claims by dataset, ranks by dataset, critical differences.
 
 Colours are those of Okabe and Ito, told apart by every kind of colour vision; markers and line styles tell apart what shares
 one.
@@ -6,12 +6,14 @@ one.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
@@ -20,10 +22,10 @@ from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.views import Chosen, Curve
 
+from .forest import COLOURS, claim_figures
 from .rank_figures import DRAWN, rank_figures
 from .texts import COLUMNS, shown
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
 FILE_NAME = 56  # of up to four bytes each
@@ -80,6 +82,8 @@ def figures(board: Board) -> Iterator[tuple[str, Figure]]:
         known = [one for one in choices if one.row is not None]
         if metric in DRAWN and len(known) > 1:
             yield f"time_{metric}_{dataset}", time_figure(known, looks)
+    for one, figure in claim_figures(board.findings, board.runs):
+        yield f"claim_{one.name}", figure
     for ranking, kind, figure in rank_figures(board):
         yield f"{kind}_{ranking.metric}{'_' * bool(ranking.domain)}{ranking.domain}", figure
 
@@ -98,7 +102,10 @@ def looks_of(board: Board) -> dict[str, dict[str, Any]]:
 
 
 def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figure:
-    """A metric over beta (log scale) for every predictor, with the 95 % interval over seeds as a band."""
+    """A metric over beta (log scale) for every predictor: the 95 % interval over seeds as a band, of two seeds both values.
+
+    An interval of two seeds, t of one degree of freedom, would fill the figure.
+    """
     figure, axes = _figure(len(members))
     members = sorted(members, key=lambda curve: -(curve.points[-1].test.mean or 0.0))
     betas = sorted({point.beta for curve in members for point in curve.points})
@@ -106,12 +113,16 @@ def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figur
         points = [(point.beta, point.test.mean) for point in curve.points if point.test.mean is not None]
         look = looks.get(curve.predictor, looks.get(curve.predictor.split(" (")[0], {}))
         axes.plot(*zip(*points, strict=True), label=_label(curve.predictor), markersize=4, linewidth=1.2, **look)
-        banded = [point for point in curve.points if point.test.low is not None]
+        banded = [point for point in curve.points if point.test.low is not None and point.test.n > 2]
         if banded:
-            lows, highs = zip(*((point.test.low, point.test.high) for point in banded), strict=True)
+            lows, highs = np.clip([(point.test.low, point.test.high) for point in banded], 0, 1).T
             axes.fill_between(
                 [point.beta for point in banded], lows, highs, color=look.get("color"), alpha=0.12, linewidth=0
             )
+        for point in curve.points:
+            if point.test.n == 2 and point.test.mean is not None and point.test.sd is not None:
+                both = point.test.mean + point.test.sd / math.sqrt(2) * np.array([-1, 1])
+                axes.plot([point.beta] * 2, both, ".", color=look.get("color"), markersize=4, alpha=0.6)
     if min(betas) > 0:
         axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(betas))
@@ -134,13 +145,16 @@ def time_figure(choices: list[Chosen], looks: dict[str, dict[str, Any]]) -> Figu
     for one in choices:
         time, value = points[one.predictor]
         mean, look = value.mean or 0.0, {key: looks[one.predictor][key] for key in ("color", "marker")}
-        error = None if value.low is None or value.high is None else [[mean - value.low], [value.high - mean]]
+        error = None
+        if value.low is not None and value.high is not None and value.n > 2:
+            error = [[mean - max(value.low, 0.0)], [min(value.high, 1.0) - mean]]
         axes.errorbar(
             time, mean, yerr=error, linestyle="none", markersize=6, elinewidth=1, label=_label(one.predictor), **look
         )
     if all(time > 0 for time, _ in points.values()):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        decades = math.log10(max(times := [time for time, _ in points.values()]) / min(times))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
     _finish(

@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from leaderboard.board import Board
+from leaderboard.record import direction
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import NOTHING, Row
 from leaderboard.rows.smoothing import Smoothing
 from leaderboard.rows.views import AttributeRow, Curve, LesionSummary, SubjectSummary
+from leaderboard.statistics.samples import Statistic
 
-from .texts import COLUMNS, UNDEFINED, cell, counted, escape, interval, markdown_table, number, p_text, size_text
+from .texts import (
+    COLUMNS,
+    UNDEFINED,
+    cell,
+    counted,
+    escape,
+    interval,
+    markdown_table,
+    number,
+    p_text,
+    scopes,
+    size_text,
+)
 
 BEST, TIED, PLAIN = "bt "
 SIGNS = {BEST: "**", TIED: "_", PLAIN: ""}
@@ -203,6 +219,57 @@ def _domains(board: Board) -> list[Sheet]:
     return _by_title("domains", ("predictor", *names), lines, caption) if len(names) > 1 else []
 
 
+def _predictors(board: Board) -> list[Sheet]:
+    """The usual table of a paper: predictor by dataset, by falling mean; then what choosing on the test itself would give."""
+    found: list[Sheet] = []
+    for oracle in (False, True):
+        for metric in board.metrics:
+            rows = {
+                (one.predictor, one.dataset): one.oracle if oracle else one.row
+                for one in board.chosen
+                if one.metric == metric
+            }
+            known = {place: row.test[metric] for place, row in rows.items() if row is not None}
+            if len({dataset for _, dataset in known}) > 1:
+                found.append(_paper_table(metric, known, oracle))
+    return found
+
+
+def _paper_table(metric: str, known: dict[tuple[str, str], Statistic], oracle: bool) -> Sheet:
+    names, datasets = ({place[part]: None for place in known} for part in (0, 1))
+    means = {name: [known[name, data].mean for data in datasets if (name, data) in known] for name in names}
+    overall = {name: float(np.mean([one for one in of if one is not None])) for name, of in means.items()}
+    whole = {name: len(of) == len(datasets) for name, of in means.items()}
+    order = sorted(names, key=lambda name: (not whole[name], -direction(metric) * overall[name]))
+    best = {
+        data: max((round(one.mean or 0.0, 3) for (_, where), one in known.items() if where == data))
+        for data in datasets
+    }
+    lines, marks = [], []
+    for name in order:
+        cells = [known.get((name, data), NOTHING) for data in datasets]
+        lines.append((name, *(cell(one, one.n) for one in cells), number(overall[name]) if whole[name] else UNDEFINED))
+        signs = (
+            BEST if one.mean is not None and round(one.mean, 3) == best[data] else PLAIN
+            for one, data in zip(cells, datasets, strict=True)
+        )
+        marks.append(f"{PLAIN}{''.join(signs)}{PLAIN}")
+    chosen = (
+        "chosen on the test itself: an upper bound, no result"
+        if oracle
+        else "each at the setting with the best of it on validation"
+    )
+    title = f"{COLUMNS[metric]} of predictors over datasets{' (oracle)' if oracle else ''}"
+    return Sheet(
+        "predictors",
+        title,
+        ("predictor", *datasets, "mean"),
+        lines,
+        f"Mean ± sd over seeds, {chosen}; bold is a column's best.",
+        marks,
+    )
+
+
 def _ranks(board: Board) -> list[Sheet]:
     found = []
     for one in board.rankings:
@@ -229,15 +296,26 @@ def _reported(board: Board) -> list[Sheet]:
 
 
 def _claims(board: Board) -> list[Sheet]:
-    header = ("claim", "verdict", "effect", "95 % interval", "n", "what the effect is", "what would decide it")
-    rows = []
-    for one in board.findings:
-        size = (number(one.effect.value), interval(one.effect.low, one.effect.high), f"{one.effect.n} {one.units}")
-        rows.append((one.statement, one.verdict, *size, one.meaning, one.decide))
-    return [Sheet("claims", "Claims", header, rows)]
+    header = ("claim", "of", "verdict", "effect", "95 % interval", "n", "what the effect is", "what would decide it")
+    rows = [
+        (one.statement, where, verdict, number(effect.value), interval(effect.low, effect.high), count,
+         one.meaning, decide)
+        for one in board.findings
+        for where, verdict, effect, count, decide in scopes(one)
+    ]  # fmt: skip
+    parts = [
+        (one.statement, name, number(effect.value), interval(effect.low, effect.high), one.part)
+        for one in board.findings
+        for name, effect in one.parts.items()
+    ]
+    by_dataset = Sheet(
+        "claims", "Claims by dataset", ("claim", "dataset", "effect", "95 % interval", "which is"), parts
+    )
+    return [Sheet("claims", "Claims", header, rows), by_dataset]
 
 
 VIEWS: dict[str, Callable[[Board], list[Sheet]]] = {
+    "predictors": _predictors,
     "reported": _reported,
     "beta": _beta,
     "chosen": _chosen,

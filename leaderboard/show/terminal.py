@@ -12,7 +12,7 @@ from rich.text import Text
 from leaderboard.verdicts.claim import Finding
 
 from .sheets import Sheet
-from .texts import plain
+from .texts import effect_text, plain, scopes
 
 
 def bare_table(header: Iterable[str], fold: Collection[str] = (), title: str = "", gap: int = 1) -> Table:
@@ -43,12 +43,14 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """A paragraph per claim: verdict, effect with interval and n, and what would decide it."""
+    """A paragraph per claim: what holds of these datasets and of others like them, what would decide it, each dataset."""
     for one in findings:
-        effect = one.effect
-        console.print(f"{one.verdict.upper()}: {one.statement}", style="bold", highlight=False, markup=False)
-        value = "–" if effect.value is None else f"{effect.value:+.3f}"
-        bounds = "no interval" if effect.low is None else f"95 % interval {effect.low:+.3f} to {effect.high:+.3f}"
-        lines = [f"  {value} ({bounds}), {effect.n} {one.units}, {one.metric}", f"  effect: {one.meaning}"]
-        lines += [f"  would decide it: {one.decide}"] if one.decide else []
+        console.print(one.statement, style="bold", highlight=False, markup=False)
+        lines = [f"  effect: {one.meaning}; by {one.metric}"]
+        for where, verdict, effect, count, decide in scopes(one):
+            lines.append(f"  {where}: {verdict.upper()}, {effect_text(effect)}, {count}")
+            lines += [f"    would decide it: {decide}"] if decide else []
+        if one.parts:
+            parts = "; ".join(f"{plain(name)} {effect_text(effect)}" for name, effect in one.parts.items())
+            lines.append(f"  by dataset, {one.part}: {parts}")
         console.print("\n".join(lines), highlight=False, markup=False)

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from leaderboard.statistics.effects import Effect
 from leaderboard.statistics.samples import Statistic
+from leaderboard.verdicts.claim import BEYOND, HERE, Finding
 
 COLUMNS = {
     "auroc": "pixel AUROC",
@@ -46,6 +48,22 @@ def p_text(p: float | None) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """`low to high`, – where undefined."""
     return UNDEFINED if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def effect_text(effect: Effect) -> str:
+    """An effect with its sign and, where it has one, its interval."""
+    if effect.value is None:
+        return UNDEFINED
+    return f"{effect.value:+.3f}" + ("" if effect.low is None else f" [{effect.low:.3f}, {effect.high:.3f}]")
+
+
+def scopes(finding: Finding) -> list[tuple[str, str, Effect, str, str]]:
+    """The two answers of a finding: of what, the verdict, the effect, over how many units, and what would decide it."""
+    here, beyond = finding.effect, finding.beyond
+    return [
+        (HERE, finding.verdict, here, f"{here.n} {finding.units}", finding.decide),
+        (BEYOND, finding.beyond_verdict, beyond, f"{beyond.n} datasets", finding.beyond_decide),
+    ]
 
 
 def counted(statistic: Statistic, planned: int) -> str:

@@ -91,7 +91,7 @@ def moderated(values: Array) -> Variances | None:
     overall = float(sums.sum() / freedom)
     several = n > 1
     own = sums[several] / (n[several] - 1)
-    prior, scale = _prior(own[own > 0], (n[several] - 1)[own > 0])
+    prior, scale = variance_prior(own[own > 0], (n[several] - 1)[own > 0])
     if rows < 3 or math.isinf(prior):
         return Variances(np.full(len(n), overall), np.full(len(n), float(freedom)), True)
     weights = np.maximum(n - 1, 0)
@@ -115,7 +115,7 @@ def _mean(values: Array, known: NDArray[np.bool_], axis: int) -> Array:
     return np.asarray(values.sum(axis) / np.maximum(known.sum(axis), 1))
 
 
-def _prior(variances: Array, freedom: NDArray[np.int64]) -> tuple[float, float]:
+def variance_prior(variances: Array, freedom: NDArray[np.int64]) -> tuple[float, float]:
     """Degrees of freedom and scale of the inverse chi-squared that variances come from (Smyth 2004, section 6.2)."""
     if len(variances) < 2:
         return math.inf, 0.0

@@ -15,17 +15,22 @@ from leaderboard.record import LOWER_IS_BETTER, direction
 from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.comparison import better
 from leaderboard.rows.row import Row
-from leaderboard.statistics.effects import Effect, mean_effect
+from leaderboard.statistics.effects import Effect, Estimate, estimates, units_needed
 
 Verdict = Literal["supported", "contradicted", "undecided"]
+HERE, BEYOND = "these datasets", "datasets like these"  # the two scopes of a finding
+NO_SPREAD = 1e-12
+MOST = 1000  # datasets that a remedy names
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the runs say about a claim: `effect` (its `meaning` in words) over `effect.n` `units`, and the verdict.
+    """What the runs say about a claim, in two scopes: of the datasets at hand, and of other datasets like them.
 
-    `decide`: the data that would decide an undecided claim, empty for a decided one. `parts`: what each dataset says by
-    itself, which `part` says in words; their intervals are over seeds.
+    effect (its `meaning` in words) over `effect.n` `units`, with an interval for other seeds and test subjects of these
+    datasets, the verdict from it, and `decide`: the data that would decide it, empty for a decided one. beyond, beyond_verdict,
+    beyond_decide: the same of datasets like these, the categories of a benchmark being one. parts: what each dataset says by
+    itself, which `part` says in words; their intervals are those of the first scope.
     """
 
     name: str
@@ -36,6 +41,9 @@ class Finding:
     effect: Effect
     verdict: Verdict
     decide: str
+    beyond: Effect
+    beyond_verdict: Verdict
+    beyond_decide: str
     part: str = ""
     parts: dict[str, Effect] = field(default_factory=dict)
 
@@ -53,7 +61,11 @@ class Claim(ABC):
 
     @abstractmethod
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        """The effect that decides, oriented so that more of it speaks for the claim."""
+        """The effect on the datasets at hand, oriented so that more of it speaks for the claim."""
+
+    @abstractmethod
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
+        """The effect on datasets of which those at hand are a sample."""
 
     @abstractmethod
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
@@ -62,16 +74,56 @@ class Claim(ABC):
     def evaluate(self, rows: list[Row], metric: str = "auroc") -> Finding:
         """The finding on these rows; rows without results and ensembles over seeds are left out."""
         rows = [row for row in rows if row.samples is not None and not row.ensemble]
-        effect = self.effect(rows, metric)
-        verdict: Verdict = "undecided"
+        here, beyond = self.effect(rows, metric), self.beyond(rows, metric)
+        verdict, beyond_verdict = self._verdict(here), self._verdict(beyond)
+        return Finding(
+            name=self.name,
+            statement=self.statement,
+            metric=metric,
+            meaning=self.meaning,
+            units=self.units,
+            effect=here,
+            verdict=verdict,
+            decide=self._here_needs(here) if verdict == "undecided" else "",
+            beyond=beyond,
+            beyond_verdict=beyond_verdict,
+            beyond_decide=self._beyond_needs(beyond) if beyond_verdict == "undecided" else "",
+            part=self.part,
+            parts=self.parts(rows, metric),
+        )
+
+    def _verdict(self, effect: Effect) -> Verdict:
         if effect.low is not None and effect.low > self.threshold:
-            verdict = "supported"
-        elif effect.high is not None and effect.high < self.threshold:
-            verdict = "contradicted"
+            return "supported"
+        return "contradicted" if effect.high is not None and effect.high < self.threshold else "undecided"
+
+    def _here_needs(self, effect: Effect) -> str:
+        if effect.value is None or effect.low is None or effect.high is None:
+            return f"{self.needs}{f' ({effect.why})' if effect.why else ''}"
+        half, distance = (effect.high - effect.low) / 2, abs(effect.value - self.threshold)
+        more = "more seeds"
+        if effect.subjects is not None:
+            more = (
+                f"more {'test subjects' if effect.subjects > 0.5 else 'seeds'}, which make up most of its uncertainty"
+            )
+        return f"{more}: the interval is ±{half:.3f}, and {distance:.3f} away from {self.threshold:g}"
+
+    def _beyond_needs(self, effect: Effect) -> str:
         why = f" ({effect.why})" if effect.why else ""
-        decide = "" if verdict != "undecided" else f"{self.needs}{why}"
-        said = (self.name, self.statement, metric, self.meaning, self.units)
-        return Finding(*said, effect, verdict, decide, self.part, self.parts(rows, metric))
+        if effect.value is None or not effect.spread or (distance := abs(effect.value - self.threshold)) < NO_SPREAD:
+            return f"{self.needs}{why}"
+        units = units_needed(distance, effect.spread)
+        count = f"about {units}" if units <= MOST else f"more than {MOST:,}"
+        each = " of each kind" if " of each" in why or "minus mean over" in self.meaning else ""
+        own = (
+            ""
+            if effect.own is None
+            else f", of which their own uncertainty explains {min(effect.own, effect.spread):.3f}"
+        )
+        return (
+            f"{count} datasets{each}, if the effect is of this size (found in four cases of five), as it varies between them "
+            f"with an sd of {effect.spread:.3f}{own}{why}"
+        )
 
 
 def runs_of(rows: list[Row]) -> list[RunArrays]:
@@ -115,17 +167,75 @@ def standing(run: RunArrays, predictor: str, rivals: Collection[str], metric: st
     return sum(1.0 if better(metric, value, own) else 0.5 * (value == own) for value in values) / len(values)
 
 
-def over_seeds(runs: Iterable[RunArrays], value: Callable[[RunArrays], float | None]) -> dict[str, Effect]:
-    """The mean of a run's value on each dataset, over its settings first, with the t interval over its seeds."""
-    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+def by_dataset(
+    runs: Iterable[RunArrays],
+    value: Callable[[RunArrays], float | None],
+    influence: Callable[[RunArrays], Array | None] = lambda run: None,
+) -> dict[str, Estimate]:
+    """The mean of a run's value on each dataset: over the settings that all its seeds have, for each seed, then over seeds.
+
+    influence: what each test subject adds to a run's value, (S,) in the order of its `subjects`; None if that is not known.
+    """
+    found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    used: dict[str, list[RunArrays]] = defaultdict(list)
     for run in runs:
-        found = value(run)
-        if found is not None:
-            values[run.family][run.seed].append(found)
-    return {
-        family: mean_effect([float(np.mean(of_seed)) for of_seed in by_seed.values()], 2, "seeds")
-        for family, by_seed in sorted(values.items())
-    }
+        if (known := value(run)) is not None:
+            found[run.dataset][run.setting_id][run.seed] = known
+            used[run.dataset].append(run)
+    values, parts = {}, {}
+    for dataset, settings in sorted(found.items()):
+        seeds = set.union(*(set(of) for of in settings.values()))
+        whole = [of for of in settings.values() if set(of) == seeds] or list(settings.values())
+        values[dataset] = np.array(
+            [
+                np.mean([of[seed] for of in whole if seed in of])
+                for seed in sorted(seeds)
+                if any(seed in of for of in whole)
+            ]
+        )
+        if (part := _mean_influence(used[dataset], influence)) is not None:
+            parts[dataset] = part
+    return estimates(values, parts)
+
+
+def _mean_influence(runs: list[RunArrays], influence: Callable[[RunArrays], Array | None]) -> Array | None:
+    """The mean over runs of what each subject adds, None where a run does not know it or has other subjects."""
+    parts = []
+    for run in runs:
+        part = influence(run)
+        if part is None or set(run.subjects) != set(runs[0].subjects):
+            return None
+        parts.append(part[np.argsort(np.array(run.subjects))])
+    return np.asarray(np.mean(parts, axis=0)) if parts else None
+
+
+def by_family(runs: Iterable[RunArrays], found: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """The datasets' estimates by benchmark: the mean over its categories, their variances as of independent ones."""
+    families: dict[str, dict[str, None]] = defaultdict(dict)
+    for run in runs:
+        if run.dataset in found:
+            families[run.family][run.dataset] = None
+    joined = {}
+    for family, datasets in sorted(families.items()):
+        members = [found[name] for name in datasets]
+        count = len(members)
+        joined[family] = Estimate(
+            value=sum(one.value for one in members) / count,
+            seeds=min(one.seeds for one in members),
+            over_seeds=sum(one.over_seeds for one in members) / count**2,
+            freedom=sum(one.freedom for one in members),
+            subjects=sum(one.subjects for one in members),
+            over_subjects=sum(one.over_subjects for one in members) / count**2,
+        )
+    return joined
+
+
+def gain_influence(run: RunArrays, predictor: str, over: str, metric: str) -> Array | None:
+    """What each test subject adds to `gain`; None for a metric of which that is not recorded."""
+    if metric not in run.influence:
+        return None
+    table = run.influence[metric].astype(float)
+    return np.asarray(direction(metric) * (table[run.index[predictor]] - table[run.index[over]]))
 
 
 def crossed(table: Mapping[Any, Mapping[int, list[float]]]) -> Array:

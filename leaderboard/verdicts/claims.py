@@ -1,15 +1,17 @@
 """The paper's statements, held against whatever runs are there.
 
-Each claim is a class: what it states, what it needs, and how its effect is computed. A verdict follows from the 95 %
-interval of the effect alone: *supported* where all of it lies above the claim's threshold, *contradicted* where all of it lies
-below, *undecided* otherwise and where there is no interval. A spread is never exactly 0, so that the threshold of a claim
-about one is the smallest that matters.
+Each claim is a class: what it states, what it needs, and how its effect is computed, on the datasets at hand and on others
+like them. A verdict follows from the 95 % interval of the effect alone: *supported* where all of it lies above the claim's
+threshold, *contradicted* where all of it lies below, *undecided* otherwise and where there is no interval. A spread is never
+exactly 0, so that the threshold of a claim about one is the smallest that matters.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,16 +20,28 @@ from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.aggregate import known_metrics
 from leaderboard.rows.row import Row
 from leaderboard.rows.views import OWN_BETA
-from leaderboard.statistics.effects import Effect, correlation, dependence, difference_effect, mean_effect
+from leaderboard.statistics.effects import (
+    Effect,
+    Estimate,
+    contrast,
+    correlation,
+    dependence,
+    difference_effect,
+    mean_effect,
+    random_dependence,
+    spread_of,
+)
 
 from .claim import (
     Claim,
     Finding,
+    by_dataset,
+    by_family,
     chosen_on_validation,
     crossed,
     defined,
     gain,
-    over_seeds,
+    gain_influence,
     runs_of,
     standing,
     test_value,
@@ -54,16 +68,34 @@ class ProjectionHelpsNaturalMore(Claim):
     part = f"gain of {PROJECTION} over {START}"
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        gains: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for run in runs_of(rows):
-            gained = gain(run, PROJECTION, START, metric)
-            if gained is not None:
-                gains[run.domain][run.family].append(gained)
-        natural, medical = ([float(np.mean(v)) for v in gains[domain].values()] for domain in ("natural", "medical"))
+        runs = runs_of(rows)
+        domains = {run.dataset: run.domain for run in runs}
+        natural, medical = (
+            [one for name, one in self._gains(runs, metric).items() if domains[name] == domain]
+            for domain in ("natural", "medical")
+        )
+        if not (natural and medical):
+            why = f"n too small: {len(natural)} natural and {len(medical)} medical datasets, one of each is needed"
+            return Effect(None, None, None, len(natural) + len(medical), why)
+        return contrast([(1 / len(natural), one) for one in natural] + [(-1 / len(medical), one) for one in medical])
+
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
+        runs = runs_of(rows)
+        domains, gains = {run.family: run.domain for run in runs}, by_family(runs, self._gains(runs, metric))
+        natural, medical = (
+            [one.value for name, one in gains.items() if domains[name] == domain] for domain in ("natural", "medical")
+        )
         return difference_effect(natural, medical, MIN_PER_DOMAIN, "natural and medical datasets")
 
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
-        return over_seeds(runs_of(rows), lambda run: gain(run, PROJECTION, START, metric))
+        return {name: contrast([(1.0, one)]) for name, one in self._gains(runs_of(rows), metric).items()}
+
+    def _gains(self, runs: list[RunArrays], metric: str) -> dict[str, Estimate]:
+        return by_dataset(
+            runs,
+            lambda run: gain(run, PROJECTION, START, metric),
+            lambda run: gain_influence(run, PROJECTION, START, metric),
+        )
 
 
 class KLGradientDependsOnDataset(Claim):
@@ -79,17 +111,27 @@ class KLGradientDependsOnDataset(Claim):
     threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
+        block, rivals = self._standings(rows, metric)
+        return dependence([block], self.units, 1 / max(rivals, 1))
+
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
+        block, rivals = self._standings(rows, metric)
+        return random_dependence(block, self.units, 1 / max(rivals, 1))
+
+    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
+        runs, rivals = self._comparable(rows, metric)
+        found = by_dataset(runs, lambda run: standing(run, KL, rivals, metric))
+        return {name: contrast([(1.0, one)]) for name, one in found.items()}
+
+    def _standings(self, rows: list[Row], metric: str) -> tuple[Array, int]:
+        """The standing by benchmark and seed (datasets, seeds), and among how many rivals."""
         runs, rivals = self._comparable(rows, metric)
         standings: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for run in runs:
             place = standing(run, KL, rivals, metric)
             if place is not None:
                 standings[run.family][run.seed].append(place)
-        return dependence([crossed(standings)], self.units, 1 / max(len(rivals), 1))
-
-    def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
-        runs, rivals = self._comparable(rows, metric)
-        return over_seeds(runs, lambda run: standing(run, KL, rivals, metric))
+        return crossed(standings), len(rivals)
 
     def _comparable(self, rows: list[Row], metric: str) -> tuple[list[RunArrays], list[str]]:
         """The runs at the models and betas that all datasets have, and the rivals."""
@@ -117,6 +159,10 @@ class KLGradientDependsOnSetting(Claim):
     def effect(self, rows: list[Row], metric: str) -> Effect:
         blocks, rivals = self._blocks(rows, metric)
         return dependence(list(blocks.values()), self.units, 1 / max(rivals, 1))
+
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
+        blocks, rivals = self._blocks(rows, metric)
+        return mean_spread({name: [block] for name, block in blocks.items()}, 1 / max(rivals, 1))
 
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
         blocks, rivals = self._blocks(rows, metric)
@@ -159,6 +205,9 @@ class LocalizationDependsOnBeta(Claim):
     def effect(self, rows: list[Row], metric: str) -> Effect:
         return dependence([block for blocks in self._blocks(rows, metric).values() for block in blocks], self.units)
 
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
+        return mean_spread(self._blocks(rows, metric))
+
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
         return {name: dependence(blocks, self.units) for name, blocks in sorted(self._blocks(rows, metric).items())}
 
@@ -190,19 +239,27 @@ class EnsembleBeatsBestMember(Claim):
     part = f"gain of {ENSEMBLE} over the member that validation chooses"
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        gains: dict[str, list[float]] = defaultdict(list)
-        for run in runs_of(rows):
-            gained = self._gain(run, metric)
-            if gained is not None:
-                gains[run.family].append(gained)
-        return mean_effect([float(np.mean(values)) for values in gains.values()], MIN_DATASETS, self.units)
+        return mean_of(self._gains(runs_of(rows), metric))
+
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
+        runs = runs_of(rows)
+        return mean_of_families(by_family(runs, self._gains(runs, metric)))
 
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
-        return over_seeds(runs_of(rows), lambda run: self._gain(run, metric))
+        return {name: contrast([(1.0, one)]) for name, one in self._gains(runs_of(rows), metric).items()}
 
-    def _gain(self, run: RunArrays, metric: str) -> float | None:
-        best = best_member(run, metric)
-        return None if best is None else gain(run, ENSEMBLE, best, metric)
+    def _gains(self, runs: list[RunArrays], metric: str) -> dict[str, Estimate]:
+        members = {run.run_id: best_member(run, metric) for run in runs}
+
+        def value(run: RunArrays) -> float | None:
+            best = members[run.run_id]
+            return None if best is None else gain(run, ENSEMBLE, best, metric)
+
+        def influence(run: RunArrays) -> Array | None:
+            best = members[run.run_id]
+            return None if best is None else gain_influence(run, ENSEMBLE, best, metric)
+
+        return by_dataset(runs, value, influence)
 
 
 def best_member(run: RunArrays, metric: str) -> str | None:
@@ -224,16 +281,16 @@ class AnomalyDegradesSurroundings(Claim):
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
         del metric
-        ratios: dict[str, list[float]] = defaultdict(list)
-        for run in runs_of(rows):
-            ratio = self._ratio(run)
-            if ratio is not None:
-                ratios[run.family].append(ratio)
-        return mean_effect([float(np.mean(values)) for values in ratios.values()], MIN_DATASETS, self.units)
+        return mean_of(by_dataset(runs_of(rows), self._ratio))
+
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
+        del metric
+        runs = runs_of(rows)
+        return mean_of_families(by_family(runs, by_dataset(runs, self._ratio)))
 
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
         del metric
-        return over_seeds(runs_of(rows), self._ratio)
+        return {name: contrast([(1.0, one)]) for name, one in by_dataset(runs_of(rows), self._ratio).items()}
 
     def _ratio(self, run: RunArrays) -> float | None:
         near, far = (run.training.get(f"normal_error_{where}") for where in ("near", "far"))
@@ -260,6 +317,11 @@ class ReconstructionIsNotLocalization(Claim):
     threshold = -CORRELATION_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
+        found = self.beyond(rows, metric)
+        why = found.why or "a correlation over a few betas has no interval of its own; over datasets it has"
+        return Effect(found.value, None, None, found.n, why)
+
+    def beyond(self, rows: list[Row], metric: str) -> Effect:
         rhos = self._rhos(rows, metric)
         return mean_effect([float(np.mean(values)) for values in rhos.values()], MIN_CURVES, self.units)
 
@@ -287,6 +349,30 @@ class ReconstructionIsNotLocalization(Claim):
             if rho is not None:
                 rhos[family].append(rho)
         return rhos
+
+
+def mean_of(found: Mapping[str, Estimate]) -> Effect:
+    """The mean over these datasets, each with the same weight."""
+    return contrast([(1 / len(found), one) for one in found.values()])
+
+
+def mean_of_families(found: Mapping[str, Estimate]) -> Effect:
+    """The mean over datasets like these, with the t interval over benchmarks (each a dataset or the mean of its categories)."""
+    values = list(found.values())
+    return mean_effect([one.value for one in values], MIN_DATASETS, "datasets", [one.variance for one in values])
+
+
+def mean_spread(blocks: Mapping[str, list[Array]], resolution: float = 0.0) -> Effect:
+    """The standard deviation between groups on datasets like these: the root of the mean over datasets of unbiased variances.
+
+    The interval is that of the mean variance, t over datasets; bounds below 0 are 0.
+    """
+    spreads = (spread_of(of, resolution) for of in blocks.values())
+    found = mean_effect([one.variance for one in spreads if one is not None], MIN_DATASETS, "datasets")
+    value, low, high = (
+        None if one is None else math.sqrt(max(one, 0.0)) for one in (found.value, found.low, found.high)
+    )
+    return Effect(value, low, high, found.n, found.why)
 
 
 CLAIMS: tuple[Claim, ...] = (

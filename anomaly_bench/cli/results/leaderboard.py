@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ABOUT = "tables, views and figures of the results in a folder"
 EXAMPLE = "runs --view beta --html report.html"
 VIEWS = (
-    "settings", "reported", "beta", "chosen", "ranks", "domains", "smoothing", "versus",
+    "settings", "predictors", "reported", "beta", "chosen", "ranks", "domains", "smoothing", "versus",
     "subjects", "attributes", "lesions", "speed", "claims",
 )  # fmt: skip
 

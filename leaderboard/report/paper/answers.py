@@ -12,20 +12,10 @@ from leaderboard.rows.row import Row
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, interval, number
 from leaderboard.statistics.effects import Effect, mean_effect
 from leaderboard.verdicts.claim import Finding
-from leaderboard.verdicts.claims import CLAIMS
 
 FIRST, SECOND = "ap", "auroc"  # the metric that leads, as anomalous pixels are rare, and the one beside it
 BASELINES = ("intensity", "intensity_equalised", "local_contrast", "local_contrast_wide")
-SHARED = (
-    "kl-gradient-setting",
-    "beta",
-    "ensemble",
-    "surroundings",
-    "reconstruction",
-)  # parts are on the effect's scale
 BY_PARTS = ("projection", "kl-gradient-dataset")  # told by what each dataset says
-METRIC_FREE = ("surroundings",)  # about no metric
-THRESHOLDS = {claim.name: claim.threshold for claim in CLAIMS}
 LEADERS = 3
 NAMED = 12  # runs
 
@@ -79,14 +69,6 @@ def listed(names: Iterable[str]) -> str:
     """The names, the first NAMED of them."""
     names = list(names)
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-def domains_of(runs: Iterable[RunArrays]) -> dict[str, str]:
-    """medical, natural or "", by the names that parts of findings have: of datasets and of benchmarks."""
-    found: dict[str, str] = {}
-    for run in runs:
-        found |= {run.dataset: run.domain, run.family: run.domain}
-    return found
 
 
 def baselines(board: Board) -> list[Baseline]:

@@ -11,14 +11,13 @@ from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.notes import knowledge, left_out
 from leaderboard.rows.row import Row
+from leaderboard.show.forest import METRIC_FREE, domains_of
 from leaderboard.show.tables import smooth_text
-from leaderboard.show.texts import COLUMNS, UNDEFINED, cell, escape, interval, markdown_table, number
+from leaderboard.show.texts import COLUMNS, UNDEFINED, cell, escape, interval, markdown_table, number, scopes
 from leaderboard.statistics.effects import Effect
-from leaderboard.statistics.paired import Paired, over_subjects
 from leaderboard.verdicts.claim import Finding
-from leaderboard.verdicts.claims import ENSEMBLE, PROJECTION, START, best_member
 
-from .answers import BASELINES, FIRST, METRIC_FREE, SECOND, Baseline, domains_of, signed, verdict_text
+from .answers import BASELINES, FIRST, SECOND, Baseline, signed, verdict_text
 
 NOTHING = Effect(None, None, None, 0)
 
@@ -31,8 +30,9 @@ def statement(first: Finding, second: Finding, runs: Sequence[RunArrays], pictur
     yield ""
     for one in (first,) if first.name in METRIC_FREE else (first, second):
         name = "" if first.name in METRIC_FREE else f"{COLUMNS[one.metric]}: "
-        need = f". What would decide it: {escape(one.decide)}" if one.decide else ""
-        yield f"- {name}{escape(signed(one.effect))}, over {one.effect.n} {one.units}: {one.verdict}{need}."
+        for where, verdict, effect, count, decide in scopes(one):
+            need = f". What would decide it: {escape(decide)}" if decide else ""
+            yield f"- {name}of {where}: {verdict}, {escape(signed(effect))}, over {count}{need}."
     yield ""
     if picture:
         yield f"![{escape(first.part)}, by dataset]({picture})"
@@ -48,42 +48,28 @@ def _by_dataset(first: Finding, second: Finding, runs: Sequence[RunArrays]) -> l
     """The table of what each dataset says; columns that no dataset fills are left out."""
     alone = first.name in METRIC_FREE
     domains = domains_of(runs)
-    header = ["dataset", "domain", "effect" if alone else COLUMNS[FIRST], "95 % over seeds", "95 % over subjects (n)"]
-    header += [COLUMNS[SECOND], "95 % over seeds", "runs"]
+    header = [
+        "dataset",
+        "domain",
+        "effect" if alone else COLUMNS[FIRST],
+        "95 % interval",
+        COLUMNS[SECOND],
+        "95 % interval",
+        "runs",
+    ]
     lines = []
     for name, part in first.parts.items():
         other = second.parts.get(name, NOTHING)
         members = [run for run in runs if name in (run.family, run.dataset)]
-        paired = subject_gain(first.name, members)
         cells = (
             number(part.value),
             interval(part.low, part.high),
-            "" if paired is None else f"{interval(paired.low, paired.high)} ({paired.n})",
             "" if alone else number(other.value),
             "" if alone else interval(other.low, other.high),
         )
         lines.append((name, domains.get(name, ""), *cells, str(len(members))))
     kept = [at for at, _ in enumerate(header) if any(line[at] for line in lines)]
     return markdown_table([header[at] for at in kept], [[line[at] for at in kept] for line in lines])
-
-
-def subject_gain(claim: str, runs: Sequence[RunArrays]) -> Paired | None:
-    """The gain that a claim is about over subjects, in AP of each, mean over the runs; None for claims about no gain."""
-    pairs = []
-    for run in runs:
-        if claim == "projection":
-            pairs.append((run, PROJECTION, START))
-        elif claim == "ensemble" and (best := best_member(run, FIRST)):
-            pairs.append((run, ENSEMBLE, best))
-    pairs = [(run, better, over) for run, better, over in pairs if better in run.index and over in run.index]
-    if not pairs or len({frozenset(run.subjects) for run, *_ in pairs}) > 1:
-        return None
-    gains = []
-    for run, better, over in pairs:
-        values = run.by_subject[FIRST]
-        gains.append((values[run.index[better]] - values[run.index[over]])[np.argsort(np.array(run.subjects))])
-    mean = np.mean(gains, axis=0)
-    return None if np.isnan(mean).all() else over_subjects(mean[None])[0]
 
 
 def beside_intensity(plain: Sequence[Baseline]) -> Iterator[str]:

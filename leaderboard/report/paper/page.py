@@ -9,20 +9,18 @@ from leaderboard.board import Board
 from leaderboard.record import best_is_last
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
+from leaderboard.show.forest import METRIC_FREE, THRESHOLDS, domains_of
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, markdown_table, number
 from leaderboard.verdicts.claim import Finding
 from leaderboard.verdicts.claims import evaluate
 
 from .answers import (
     FIRST,
-    METRIC_FREE,
     SECOND,
-    THRESHOLDS,
     Baseline,
     about_baselines,
     about_ranks,
     baselines,
-    domains_of,
     incomplete,
     listed,
     sentence,
@@ -112,8 +110,10 @@ def _answer(board: Board, pairs: Sequence[tuple[Finding, Finding]], plain: Seque
         yield "- Nothing: every statement is supported by both metrics."
     yield ""
     yield (
-        "*Supported*: the whole 95 % interval of the effect lies above what matters; *contradicted*: all of it lies below; "
-        "*undecided*: neither, or there are too few datasets, seeds or settings. Undecided is not refuted."
+        "*Supported*: the whole 95 % interval of the effect lies above what matters; *contradicted*: all of it lies "
+        "below; *undecided*: neither, or there are too few datasets, seeds or settings. Undecided is not refuted. These verdicts "
+        "are of these datasets, for other seeds and other test images of them; beside the evidence stands what follows for *other "
+        "datasets like these*."
     )
     yield ""
 

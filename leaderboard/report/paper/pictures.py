@@ -11,17 +11,16 @@ from PIL import Image
 
 from leaderboard.board import Board
 from leaderboard.show.figures import beta_figure, looks_of, save_figures
-from leaderboard.show.forest import forest_figure
+from leaderboard.show.forest import claim_figures
 from leaderboard.verdicts.claims import evaluate
 
-from .answers import FIRST, SHARED, THRESHOLDS, domains_of, single_runs
+from .answers import FIRST, single_runs
 
 CURVES = ("rec_l1", "rec_ssim", "grad_kl", "grad_elbo", "combination", "projection", "ensemble_probit", "intensity")
 SHOWABLE = ("tiny_brain", "tiny_texture", "open_ms")  # made here, or CC BY
 LARGEST = 150_000  # bytes of a copied picture
 WIDTH = 1700  # of a copied picture, in pixels
 DPI = 110
-LABEL = 70  # letters below an axis
 
 
 def write_pictures(board: Board, folder: Path) -> list[Path]:
@@ -38,13 +37,8 @@ def write_pictures(board: Board, folder: Path) -> list[Path]:
 
 
 def _figures(board: Board) -> Iterator[tuple[str, Figure]]:
-    domains = domains_of(board.runs)
-    for finding in evaluate(board.rows, FIRST):
-        if any(part.value is not None for part in finding.parts.values()):
-            overall = finding.effect if finding.name in SHARED else None
-            threshold = None if finding.name == "kl-gradient-dataset" else THRESHOLDS[finding.name]
-            label = f"{finding.part[:LABEL]}{'…' * (len(finding.part) > LABEL)}"
-            yield f"effect_{finding.name}", forest_figure(finding.parts, domains, label, threshold, overall)
+    for finding, figure in claim_figures(evaluate(board.rows, FIRST), board.runs):
+        yield f"effect_{finding.name}", figure
     looks = looks_of(board)
     for dataset in board.datasets:
         members = [

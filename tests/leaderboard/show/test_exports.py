@@ -99,6 +99,21 @@ def test_ranks_and_domains_say_how_many_datasets(board):
     assert domains.rows[0][1].endswith("(3/3)")
 
 
+def test_predictors_over_datasets_are_those_that_validation_chooses_and_the_oracle_is_said(board):
+    found = [sheet for sheet in sheets(board, ["predictors"]) if sheet.title.startswith("AP ")]
+    chosen, oracle = found
+    assert oracle.title.endswith("(oracle)")
+    assert "upper bound" in oracle.caption
+    assert chosen.header == ("predictor", *board.datasets, "mean")
+    for line in chosen.rows:
+        for dataset, text in zip(board.datasets, line[1:-1], strict=True):
+            (one,) = [x for x in board.chosen if (x.dataset, x.predictor, x.metric) == (dataset, line[0], "ap")]
+            assert text.startswith(f"{one.row.test['ap'].mean:.3f}")
+    means = [float(line[-1]) for line in chosen.rows]
+    assert means == sorted(means, reverse=True)
+    assert len(board.datasets) > 1
+
+
 def test_latex_escapes_and_balances(board):
     text = latex(board)
     assert text.startswith("% Needs in the preamble:")
@@ -151,7 +166,8 @@ def test_latex_compiles(board, tmp_path):
 def test_figures_are_written_whole_named_safely_and_the_same_twice(board, tmp_path):
     names = {name for name, _ in figures(board)}
     assert {"beta_auroc_open_ms_vae", "time_ap_d1", "critical_difference_dice_medical", "ranks_auroc"} <= names
-    ranked = replace(board, curves=[], chosen=[], rankings=board.rankings[:1])
+    assert any(name.startswith("claim_") for name in names)
+    ranked = replace(board, curves=[], chosen=[], findings=[], rankings=board.rankings[:1])
     paths, again = (write_figures(ranked, tmp_path / folder, ["svg"]) for folder in ("one", "two"))
     assert [path.name for path in paths] == ["critical_difference_auroc.svg"]
     assert paths[0].read_bytes() == again[0].read_bytes()
@@ -164,7 +180,7 @@ def test_figures_are_written_whole_named_safely_and_the_same_twice(board, tmp_pa
 def test_long_and_equal_names_of_figures_do_not_collide(board, tmp_path):
     names = ["x" * 300, "x" * 300 + "?", "a b", "A/b"]
     curves = [replace(board.curves[0], dataset=name, label="") for name in names]
-    paths = write_figures(replace(board, curves=curves, chosen=[], rankings=[]), tmp_path, ["svg"])
+    paths = write_figures(replace(board, curves=curves, chosen=[], findings=[], rankings=[]), tmp_path, ["svg"])
     assert len({path.name.lower() for path in paths}) == len(paths) == len(names)
     assert all(len(path.name.encode()) < 255 and path.exists() for path in paths)
 
@@ -187,7 +203,7 @@ def test_axes_show_the_means_and_plain_numbers_and_legends_every_name(board):
 
 
 def test_every_format_of_a_figure_opens(board, tmp_path):
-    paths = write_figures(replace(board, chosen=[], rankings=[], curves=board.curves[:18:6]), tmp_path)
+    paths = write_figures(replace(board, chosen=[], findings=[], rankings=[], curves=board.curves[:18:6]), tmp_path)
     assert {path.stem for path in paths} == {"beta_auroc_d1_vae"}
     starts = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
     assert {path.suffix for path in paths} == set(starts)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leaderboard.statistics.versus import _prior, against, moderated
+from leaderboard.statistics.versus import against, moderated, variance_prior
 
 
 def table(random, rows, seeds, spread=0.0):
@@ -43,12 +43,12 @@ def test_one_variance_for_all_gives_tukeys_studentized_range():
     assert variances.values == pytest.approx(np.full(6, mean_square), rel=0.5)
 
 
-def test_the_prior_of_variances_is_recovered():
+def test_thevariance_prior_of_variances_is_recovered():
     random = np.random.default_rng(0)
     true = 4e-4 * 6 / random.chisquare(6, 4000)
-    freedom, scale = _prior(true * random.chisquare(3, 4000) / 3, np.full(4000, 3))
+    freedom, scale = variance_prior(true * random.chisquare(3, 4000) / 3, np.full(4000, 3))
     assert (freedom, scale) == pytest.approx((6, 4e-4), rel=0.1)
-    assert _prior(4e-4 * random.chisquare(3, 4000) / 3, np.full(4000, 3))[0] > 30
+    assert variance_prior(4e-4 * random.chisquare(3, 4000) / 3, np.full(4000, 3))[0] > 30
 
 
 def test_equal_rows_have_no_interval_to_speak_of_and_one_seed_has_none():
@@ -110,10 +110,10 @@ def test_a_true_difference_is_found_with_three_seeds(rows, difference):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("subjects", [8, 14, 100])
+@pytest.mark.parametrize("subjects", [8, 40])
 def test_few_subjects_do_not_make_equal_rows_worse(subjects):
     random, calls = np.random.default_rng(subjects), []
-    for _ in range(300):
+    for _ in range(200):
         parts = 0.1 * (random.normal(size=subjects) + random.normal(size=(12, subjects)) / 2)
         values = table(random, 12, 3) + parts.mean(1, keepdims=True)
         calls.append(called(values, parts - parts.mean(1, keepdims=True)).any())

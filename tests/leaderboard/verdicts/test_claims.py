@@ -1,6 +1,7 @@
 """Each claim on results made to support it, to contradict it, and to leave it open."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,12 +61,40 @@ def test_projection(runs, natural, medical, datasets, verdict):
         return {"rec_l1": 0.5, "projection": 0.5 + gain}, {}
 
     found = finding("projection", runs(values, datasets))
-    assert found.verdict == verdict
-    assert bool(found.decide) == (verdict == "undecided")
+    assert found.beyond_verdict == verdict
+    assert bool(found.beyond_decide) == (verdict == "undecided")
+    assert found.effect.value == pytest.approx(found.beyond.value)
     if datasets == 6:
         assert found.effect.value == pytest.approx(natural - medical, abs=0.02)
     else:
-        assert "n too small: 3 and 1 natural and medical datasets" in found.decide
+        assert "n too small: 3 and 1 natural and medical datasets" in found.beyond_decide
+
+
+def with_subjects(spread):
+    """What 20 subjects add to a difference of two rows whose first is at 0.5."""
+    return {"subjects": [0.5] * 20, "without": {"auroc": [0.5 + spread * (at - 9.5) for at in range(20)]}}
+
+
+@pytest.mark.parametrize(("spread", "verdict", "who"), [(0.0, "supported", ""), (1e-3, "undecided", "test subjects")])
+def test_projection_on_these_datasets_is_over_seeds_and_subjects(runs, spread, verdict, who):
+    """Gains that differ between datasets by chance decide nothing of others like them, but of these they are known."""
+
+    def values(at, beta, seed):
+        gain = 0.03 * (at < 2) + (0.1 if at in (0, 5) else 0) + noise(at, beta, seed) / 10
+        return {
+            "rec_l1": {"value": 0.5} | with_subjects(0.0),
+            "projection": {"value": 0.5 + gain} | with_subjects(spread),
+        }, {}
+
+    found = finding("projection", runs(values, 6, (1.0, 4.0)))
+    assert (found.verdict, found.beyond_verdict) == (verdict, "undecided")
+    assert who in found.decide
+    assert "datasets of each kind" in found.beyond_decide
+    assert list(found.parts) == [f"d{at}" for at in range(6)]
+    assert found.parts["d0"].value == pytest.approx(0.13, abs=0.003)
+    assert found.parts["d0"].low < found.parts["d0"].value < found.parts["d0"].high
+    two = finding("projection", runs(values, 6, (1.0, 4.0), 2))
+    assert (two.verdict, two.decide.count("2 seeds, at least 3 are needed")) == ("undecided", 1)
 
 
 def standings(place):
@@ -74,23 +103,23 @@ def standings(place):
 
 
 @pytest.mark.parametrize(
-    ("spread", "seeds", "verdict"), [(3, 4, "supported"), (0, 6, "contradicted"), (3, 1, "undecided")]
+    ("spread", "seeds", "verdict"), [(5, 4, "supported"), (0, 6, "contradicted"), (5, 1, "undecided")]
 )
 def test_kl_gradient_over_datasets(runs, spread, seeds, verdict):
     found = finding(
         "kl-gradient-dataset",
-        runs(lambda at, beta, seed: (standings(5 + spread * (at % 2) + (seed % 2)), {}), seeds=seeds),
+        runs(lambda at, beta, seed: (standings(3 + spread * (at % 2) + (seed % 2)), {}), seeds=seeds),
     )
     assert found.verdict == verdict
     assert (found.effect.n > 0) == (seeds > 1)
 
 
 @pytest.mark.parametrize(
-    ("spread", "seeds", "verdict"), [(3, 4, "supported"), (0, 6, "contradicted"), (3, 1, "undecided")]
+    ("spread", "seeds", "verdict"), [(5, 4, "supported"), (0, 6, "contradicted"), (5, 1, "undecided")]
 )
 def test_kl_gradient_over_settings(runs, spread, seeds, verdict):
     def values(at, beta, seed):
-        return standings(5 + spread * (beta > 1) + (seed % 2) - (at % 3)), {}
+        return standings(3 + spread * (beta > 1) + (seed % 2) - (at % 3)), {}
 
     found = finding("kl-gradient-setting", runs(values, 3, (1.0, 4.0), seeds))
     assert found.verdict == verdict
@@ -158,7 +187,7 @@ def test_ensemble(runs, gain, datasets, verdict):
         return {**members, "ensemble_probit": 0.5 + gain + (gain == 0) * 0.02 * (-1) ** at + noise(at, seed)}, {}
 
     found = finding("ensemble", runs(values, datasets))
-    assert found.verdict == verdict
+    assert found.beyond_verdict == verdict
     assert found.effect.value == pytest.approx(gain, abs=0.01)  # against the member that validation chose, not the best
 
 
@@ -167,7 +196,7 @@ def test_surroundings(runs, ratio, verdict):
     def values(at, beta, seed):
         return {"a": 0.5}, {"normal_error_far": 0.1, "normal_error_near": ratio and 0.1 * ratio + noise(at)}
 
-    assert finding("surroundings", runs(values)).verdict == verdict
+    assert finding("surroundings", runs(values)).beyond_verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -187,9 +216,9 @@ def test_reconstruction(runs, slope, betas, datasets, verdict):
         return {"rec_l1": 0.5 + slope * np.log2(beta) + noise(at, beta, seed) / 4}, {"last_rec": 100 + beta}
 
     found = finding("reconstruction", runs(values, datasets, [2.0**at for at in range(betas)]))
-    assert found.verdict == verdict
+    assert (found.verdict, found.beyond_verdict) == ("undecided", verdict)
     if datasets < 5:
-        assert "n too small: 3 datasets, at least 5 are needed" in found.decide
+        assert "n too small: 3 datasets, at least 5 are needed" in found.beyond_decide
 
 
 def test_smooth_curves_over_beta_that_have_nothing_to_do_with_reconstruction_decide_nothing(runs):
@@ -199,13 +228,38 @@ def test_smooth_curves_over_beta_that_have_nothing_to_do_with_reconstruction_dec
         return {"rec_l1": 0.5 + (-1) ** at * 0.01 * np.log2(beta)}, {"last_rec": 100 + beta}
 
     found = finding("reconstruction", runs(values, 6, [2.0**at for at in range(6)]))
-    assert (found.verdict, found.effect.value, found.effect.n) == ("undecided", 0.0, 6)
+    assert (found.beyond_verdict, found.effect.value, found.effect.n) == ("undecided", 0.0, 6)
 
 
 def test_without_fitting_runs_every_claim_is_undecided_and_says_what_is_needed(make_run):
     found = evaluate(aggregate(Collection([make_run(0)])))
     assert [one.name for one in found] == [claim.name for claim in CLAIMS]
     assert all(one.verdict == "undecided" and one.decide and one.effect.low is None for one in found)
+    assert all(one.beyond_verdict == "undecided" and one.beyond_decide for one in found)
     assert json.loads(json.dumps([one.effect.n for one in found])) == [0] * len(CLAIMS)
     with pytest.raises(ValueError, match="unknown metric 'f1'"):
         evaluate([], "f1")
+
+
+def test_two_betas_of_two_seeds_decide_no_claim(runs):
+    def values(at, beta, seed):
+        place = {"rec_l1": 0.5, "rival": 0.4, "ensemble_probit": 0.6 + 0.1 * (beta > 1)}
+        far = place | {"projection": 0.5 + 0.1 * (at < 3), "grad_kl": 0.3 if beta > 1 else 0.9}
+        return {
+            name: {"value": value + noise(at, beta, seed, name) / 100, "validation": value}
+            for name, value in far.items()
+        }, {"normal_error_far": 0.1, "normal_error_near": 0.2 + noise(seed) / 100, "last_rec": beta}
+
+    for one in evaluate(aggregate(Collection(runs(values, 6, (1.0, 4.0), 2)))):
+        assert (one.name, one.verdict) == (one.name, "undecided")
+
+
+def test_the_categories_of_a_benchmark_are_datasets_here_and_one_beyond(runs):
+    def values(at, beta, seed):
+        return {"rec_l1": 0.5, "projection": 0.5 + (0.1 if at < 3 else 0.0) + 0.01 * at + noise(at, seed) / 10}, {}
+
+    nested = [replace(run, family="all" if run.domain == "natural" else run.family) for run in runs(values, 6)]
+    found = finding("projection", nested)
+    assert (found.effect.n, found.beyond.n) == (6, 4)
+    assert found.verdict == "supported"
+    assert "1 and 3 natural and medical datasets" in found.beyond_decide
