@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from leaderboard.record import MARGIN
 from leaderboard.results.collect import Collection
+from leaderboard.results.folds import join_folds
+from leaderboard.results.long import Part, long_table
 from leaderboard.results.published import Reported
 from leaderboard.results.run_arrays import RunArrays, without_cycles
 from leaderboard.rows.aggregate import aggregate
@@ -30,6 +33,9 @@ from leaderboard.rows.views import (
 )
 from leaderboard.verdicts.claim import Finding
 from leaderboard.verdicts.claims import evaluate
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SHOWN = ("auroc", "ap", "dice", "dice_oracle", "aupro", "image_auroc")
 BY_CATEGORY = ("auroc", "aupro", "ap", "image_auroc")
@@ -67,6 +73,10 @@ class Board:
     runs: list[RunArrays] = field(default_factory=list, repr=False)
     metrics: tuple[str, ...] = SHOWN
 
+    def to_pandas(self, part: Part = "runs") -> DataFrame:
+        """All values of all runs as a long table, or those of each test subject: see `long.long_table`."""
+        return long_table(self.runs, part)
+
     @property
     def datasets(self) -> list[str]:
         """Names, in the order of the rows."""
@@ -78,7 +88,7 @@ def build(
     collection: Collection, reported: Sequence[Reported] = (), metric: str = "auroc", margin: float = MARGIN
 ) -> Board:
     """The board of a collection; `metric`: that the claims are held against; `margin`: up to which rows are equivalent."""
-    found = aggregate(collection)
+    found, joined = aggregate(collection), join_folds(collection).collection.results
     rows = all_settings(found, margin)
     choices = chosen(rows, SHOWN)
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
@@ -92,7 +102,7 @@ def build(
         attributes=attribute_rows(rows, SHOWN),
         lesions=lesion_summaries(rows),
         smoothing=smoothings(rows),
-        categories={name: by_category(collection.results, name) for name in BY_CATEGORY},
+        categories={name: by_category(joined, name) for name in BY_CATEGORY},
         domains=by_domain(choices, SHOWN),
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
         reported=[entry for entry in reported if entry.dataset in here],

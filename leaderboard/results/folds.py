@@ -113,7 +113,7 @@ def _join(runs: list[RunArrays], setting: str) -> RunArrays:
         widths=widths,
         smoothed=mean([run.smoothed for run in runs]) if widths else np.zeros((2, 0, len(names), len(SMOOTHED))),
         curve={},
-        groups={},
+        groups={"category": categories} if (categories := _joined_categories(runs, at)) else {},
         lesions={
             size: np.sum(
                 [run.lesions[size][rows] for run, rows in zip(runs, at, strict=True) if size in run.lesions], axis=0
@@ -131,6 +131,16 @@ def _mean_training(trainings: list[Mapping[str, float | int | None]]) -> dict[st
     if any(map(best_is_last, trainings)):  # one fold that might have gone on is enough to say so
         means["best_epoch"] = means["epochs"]
     return means
+
+
+def _joined_categories(runs: list[RunArrays], at: list[list[int]]) -> dict[str, Array]:
+    """The means over folds of the categories that every fold tests."""
+    found = [run.groups.get("category", {}) for run in runs]
+    return {
+        name: np.mean([of[name][rows] for of, rows in zip(found, at, strict=True)], axis=0)
+        for name in found[0]
+        if all(name in of for of in found)
+    }
 
 
 def _joined_influence(runs: list[RunArrays], at: list[list[int]]) -> dict[str, Single]:

@@ -8,6 +8,7 @@ import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from hashlib import sha256
 
 from leaderboard.record import METRICS
 from leaderboard.results.run_arrays import RunArrays
@@ -26,12 +27,14 @@ OF_CATEGORY = (  # facts that differ between the runs of one setting
 class CategoryRow:
     """One predictor of one setting over the categories of a family.
 
-    `categories`: the metric by category, over seeds; `mean`: over those seeds that have every category, of the mean over
-    the categories (each counts the same); `joint`: whether one model was trained on all of them.
+    label: the model, with `#` and letters where settings of the family share model and beta. categories: the metric by
+    category, over seeds; mean: over those seeds that have every category, of the mean over the categories (each counts the
+    same); joint: whether one model was trained on all of them.
     """
 
     family: str
     model: str
+    label: str
     beta: float
     setting: str
     joint: bool
@@ -41,7 +44,10 @@ class CategoryRow:
 
 
 def by_category(results: list[RunArrays], metric: str) -> list[CategoryRow]:
-    """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more."""
+    """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more.
+
+    results: of a collection whose folds are joined.
+    """
     values: dict[tuple[str, str, float, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
     for run in results:
         entries = [] if run.ensemble_of else _values(run, metric)
@@ -49,10 +55,28 @@ def by_category(results: list[RunArrays], metric: str) -> list[CategoryRow]:
         for predictor, category, joint, value in entries:
             key = (run.family, run.model, run.beta, setting, joint, predictor)
             values[key].setdefault(category, {})[run.seed] = value
-    rows = [_row(*key, by_seed) for key, by_seed in values.items() if len(by_seed) > 1]
+    kept = {key: by_seed for key, by_seed in values.items() if len(by_seed) > 1}
+    labels = _labels({(family, joint, model, beta, setting) for family, model, beta, setting, joint, _ in kept})
+    rows = [_row(*key, labels[key[3]], by_seed) for key, by_seed in kept.items()]
     return sorted(
         rows, key=lambda row: (row.family, row.model, row.beta, row.setting, -(row.mean.mean or 0.0), row.predictor)
     )
+
+
+def _labels(settings: set[tuple[str, bool, str, float, str]]) -> dict[str, str]:
+    """By setting its label, of each (family, joint): where several have one model and beta, each says which it is."""
+    alike: dict[tuple[str, bool, str, float], list[str]] = defaultdict(list)
+    for *shared, setting in sorted(settings):
+        alike[tuple(shared)].append(setting)  # type: ignore[index]
+    labels: dict[str, str] = {}
+    for (_, _, model, _), members in alike.items():
+        names = [f"#{sha256(setting.encode()).hexdigest()}" for setting in members]
+        size = next(size for size in range(5, 66) if len({name[:size] for name in names}) == len(names))
+        labels |= {
+            setting: f"{model}{name[:size]}" if len(members) > 1 else model
+            for setting, name in zip(members, names, strict=True)
+        }
+    return labels
 
 
 def _values(run: RunArrays, metric: str) -> list[tuple[str, str, bool, float]]:
@@ -77,9 +101,16 @@ def _setting(run: RunArrays) -> str:
 
 
 def _row(
-    family: str, model: str, beta: float, setting: str, joint: bool, predictor: str, values: dict[str, dict[int, float]]
+    family: str,
+    model: str,
+    beta: float,
+    setting: str,
+    joint: bool,
+    predictor: str,
+    label: str,
+    values: dict[str, dict[int, float]],
 ) -> CategoryRow:
     categories = {name: summarise(list(values[name].values())) for name in sorted(values)}
     complete = set.intersection(*(set(seeds) for seeds in values.values()))
     means = [sum(seeds[seed] for seeds in values.values()) / len(values) for seed in sorted(complete)]
-    return CategoryRow(family, model, beta, setting, joint, predictor, categories, summarise(means))
+    return CategoryRow(family, model, label, beta, setting, joint, predictor, categories, summarise(means))

@@ -24,7 +24,7 @@ def category_sheets(rows: Sequence[CategoryRow], metric: str) -> list[Sheet]:
         for row in members:
             values = (row.mean, *(row.categories.get(name) for name in names))
             cells = (UNDEFINED if value is None else cell(value, value.n) for value in values)
-            lines.append((row.model, beta_text(row.beta), row.predictor, *cells))
+            lines.append((row.label, beta_text(row.beta), row.predictor, *cells))
         header = ("model", "beta", "predictor", "mean", *names)
         found.append(Sheet("categories", f"{title}: {COLUMNS[metric]}", header, lines))
     return found
@@ -44,7 +44,7 @@ def print_categories(rows: Sequence[CategoryRow], metric: str, console: Console)
             means = {name: value.mean for name, value in row.categories.items() if value.mean is not None}
             low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
             extremes = [f"{means[name]:.3f} {name}" for name in (low, high)]
-            cells = [row.model, beta_text(row.beta), row.predictor, cell(row.mean, row.mean.n), *extremes]
+            cells = [row.label, beta_text(row.beta), row.predictor, cell(row.mean, row.mean.n), *extremes]
             table.add_row(*map(Text, cells))
         console.print(table, crop=False)
 
@@ -55,6 +55,7 @@ def csv_categories(tables: Mapping[str, Sequence[CategoryRow]]) -> str:
         "family",
         "joint",
         "model",
+        "label",
         "beta",
         "predictor",
         "metric",
@@ -66,7 +67,7 @@ def csv_categories(tables: Mapping[str, Sequence[CategoryRow]]) -> str:
         "n",
     ]
     lines = [
-        (row.family, row.joint, row.model, row.beta, row.predictor, metric, name, *value)
+        (row.family, row.joint, row.model, row.label, row.beta, row.predictor, metric, name, *value)
         for metric, rows in tables.items()
         for row in rows
         for name, value in {**row.categories, "mean": row.mean}.items()

@@ -22,12 +22,12 @@ from .texts import COLUMNS, UNDEFINED, cell, plain
 
 NAMES = ("model", "beta", "predictor")  # before smooth, sign and the metrics in a header; n/N comes after them
 LEGEND = (
-    "All metrics count foreground pixels only; mean ± sd over seeds (no ± for a single seed, – where undefined); "
-    "bold is a column's best mean.",
+    "All metrics count foreground pixels only; mean ± sd over seeds (no ± for a single seed, – where undefined).",
     "dice: at the threshold that a false-positive rate on normal validation pixels sets. "
     "dice_oracle: at the best threshold for the test labels, an upper bound.",
     "n/N: seeds found of seeds planned. * fewer seeds than planned, or in a metric's cell fewer than n.",
 )
+BOLD = "Bold is a column's best mean."
 EQUIVALENT = "{}: equivalent to the best, no further from it than {:g} with 95 % confidence for all rows at once."
 UNDECIDED = (
     "?: undecided, neither equivalent to the best nor worse; the view versus has intervals, over seeds and subjects."
@@ -124,14 +124,16 @@ def is_undecided(row: Row, metric: str) -> bool:
 
 
 def legend(rows: Sequence[Row], tied: str) -> list[str]:
-    """What the table's signs mean; `tied` names how a cell that is equivalent to the best is set."""
+    """What the table's signs mean; `tied` names how a cell that is equivalent to the best is set, "" if marks are not shown."""
     verdicts = [row.versus[metric].verdict for row in rows for metric in COLUMNS if metric in row.versus]
-    lines = [SETTING, *LEGEND]
+    lines = [SETTING, f"{LEGEND[0]} {BOLD}" if tied else LEGEND[0], *LEGEND[1:]]
     tested = [row for row in rows if any(one.versus.low is not None for one in row.versus.values())]
     if tested:
         margin = next(iter(tested[0].versus.values())).margin
         said = {"equivalent": EQUIVALENT.format(tied, margin), "undecided": UNDECIDED}
-        lines[2:2] = [text for verdict, text in said.items() if verdict in verdicts]
+        lines[2:2] = [
+            text for verdict, text in said.items() if verdict in verdicts and (tied or verdict != "equivalent")
+        ]
     elif "undecided" in verdicts:
         lines.insert(2, UNTESTED)
     lines += [ENSEMBLES] if any(row.ensemble for row in rows) else []
@@ -193,7 +195,7 @@ def print_tables(rows: Sequence[Row], console: Console) -> None:
     """
     for dataset, members in by_dataset(rows).items():
         print_fitting(leaderboard_sheet(dataset, members), console)
-    for text in (*notes_of(rows), *legend(rows, "underlined")):
+    for text in (*notes_of(rows), *legend(rows, "underlined" if console.is_terminal else "")):
         console.print(Text(plain(text), style="dim"))
 
 

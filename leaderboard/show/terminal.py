@@ -14,6 +14,8 @@ from leaderboard.verdicts.claim import Finding
 from .sheets import Sheet
 from .texts import effect_text, plain, scopes
 
+ROWS = 150  # of a view on a terminal, and at least its first table
+
 
 def bare_table(header: Iterable[str], fold: Collection[str] = (), title: str = "", gap: int = 1) -> Table:
     """An empty table without edges; the columns `fold` fold, no other does; `gap` blanks between columns beyond one."""
@@ -30,8 +32,25 @@ def natural_width(table: Table, console: Console) -> int:
     return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
+def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
+    """The tables of a view; on a terminal only as many as can be read there, and where the others are."""
+    shown: list[Sheet] = []
+    rows = 0
+    for sheet in sheets:
+        if shown and console.is_terminal and rows + len(sheet.rows) > ROWS:
+            break
+        rows += len(sheet.rows)
+        shown.append(sheet)
+    for sheet in shown:
+        print_sheet(sheet, console)
+    if len(shown) < len(sheets):
+        left = len(sheets) - len(shown)
+        text = f"… and {left} more {'table' if left == 1 else 'tables'} of this view: --markdown FILE or --html FILE has all."
+        console.print(Text(text, style="yellow"))
+
+
 def print_sheet(sheet: Sheet, console: Console) -> None:
-    """A table whose lines run over the edge where the terminal is narrow; nothing is cut or left out."""
+    """A table whose lines run over the edge where the terminal is narrow; no line is cut or left out."""
     console.print(Text(plain(sheet.title), style="bold"))
     table = bare_table(map(plain, sheet.header))
     for row in sheet.rows:

@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("markdown", "csv", "json", "latex", "html"):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write everything as {name}")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures as PNG, SVG and PDF")
+    parser.add_argument(
+        "--long", type=Path, metavar="DIR", help="write every value of runs and of subjects as CSV and Parquet"
+    )
     parser.add_argument("--published", type=Path, metavar="FILE", help="figures of papers besides those shipped (YAML)")
     parser.add_argument("--wandb", action="store_true", help="log it all as one W&B run (offline without a login)")
     margin = f"the difference to the best up to which a row is equivalent, default {MARGIN:g}"
@@ -65,6 +68,11 @@ def call(options: argparse.Namespace) -> int:
         with explained(options.figures, "choose another folder for --figures"):
             drawn = write_figures(board, options.figures)
         print(f"wrote     {len(drawn)} figures to {options.figures}")
+    if options.long:
+        from leaderboard.results.long import write_long
+
+        with explained(options.long, "choose another folder for --long"):
+            written += write_long(board.runs, options.long)
     for path in written:
         print(f"wrote     {path}")
     if options.wandb:
@@ -108,13 +116,14 @@ def show(
 
     from leaderboard.board import build
     from leaderboard.results.collect import collect
+    from leaderboard.results.folds import join_folds
     from leaderboard.rows.aggregate import aggregate
     from leaderboard.rows.categories import by_category
     from leaderboard.rows.main_table import all_settings, main_rows
     from leaderboard.show.categories import print_categories
     from leaderboard.show.sheets import sheets
     from leaderboard.show.tables import print_fitting, print_tables, setting_sheets
-    from leaderboard.show.terminal import print_findings, print_sheet
+    from leaderboard.show.terminal import print_findings, print_sheets
 
     collection = collect(folder)
     warn(collection.damaged, collection.failed if only is None else {})
@@ -124,7 +133,10 @@ def show(
         rows, categories = board.main, board.categories["auroc"]
     else:
         shown = collection.of(only)
-        rows, categories = main_rows(all_settings(aggregate(shown)), margin), by_category(shown.results, "auroc")
+        rows, categories = (
+            main_rows(all_settings(aggregate(shown)), margin),
+            by_category(join_folds(shown).collection.results, "auroc"),
+        )
     print_tables(rows, console)
     print_categories(categories, "auroc", console)
     for view in dict.fromkeys([*(["reported"] if board.reported else []), *views]):
@@ -133,8 +145,7 @@ def show(
             continue
         for sheet in setting_sheets(board) if view == "settings" else ():
             print_fitting(sheet, console)
-        for sheet in sheets(board, [view]) if view != "settings" else ():
-            print_sheet(sheet, console)
+        print_sheets(sheets(board, [view]) if view != "settings" else [], console)
     _write_tables(board, folder)
     _print_places(folder, console)
     return board

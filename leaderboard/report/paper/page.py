@@ -111,9 +111,9 @@ def _answer(board: Board, pairs: Sequence[tuple[Finding, Finding]], plain: Seque
     yield ""
     yield (
         "*Supported*: the whole 95 % interval of the effect lies above what matters; *contradicted*: all of it lies "
-        "below; *undecided*: neither, or there are too few datasets, seeds or settings. Undecided is not refuted. These verdicts "
-        "are of these datasets, for other seeds and other test images of them; beside the evidence stands what follows for *other "
-        "datasets like these*."
+        "below; *undecided*: neither, or there are too few datasets, seeds or settings. Undecided is not refuted. These "
+        "verdicts are of these datasets, for other seeds and test images of them; beside the evidence stands what follows for "
+        "*other datasets like these*."
     )
     yield ""
 

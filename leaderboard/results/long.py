@@ -1,0 +1,83 @@
+"""Everything that was measured, one value per line, for the statistics of others: of each run, and of each test subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .folds import FOLD
+from .run_arrays import RunArrays
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+NAMED = ("dataset", "family", "domain", "model", "beta", "setting", "run", "seed", "fold", "predictor")
+CATEGORIES = (*(name for name in NAMED if name not in ("beta", "seed", "fold")), "part", "subject", "metric")
+Part = Literal["runs", "subjects"]
+
+
+def long_table(runs: Iterable[RunArrays], part: Part = "runs") -> DataFrame:
+    """A line per run, predictor and metric that is defined.
+
+    Columns: dataset, family, domain, model, beta, setting and run (ids), seed, fold (NA without folds), predictor; of `runs`:
+    part (test or validation), metric, value; of `subjects`: subject, metric (ap, auroc, dice), value, on test. An image that
+    is a subject of its own, as in most sets of pictures, has its own line there. An ensemble over seeds has the seed of its
+    first member, and its predictor's name says @seeds. A fold is a run; nothing is averaged.
+    """
+    import pandas as pd
+
+    columns: dict[str, list[Any]] = {}
+    for run in runs:
+        values = _of_subjects(run) if part == "subjects" else _of_runs(run)
+        known = ~np.isnan(values["value"])
+        count = int(known.sum())
+        about = (run.dataset, run.family, run.domain, run.model, run.beta, run.setting_id, run.run_id, run.seed)
+        fold = int(run.facts[FOLD]) if run.facts.get(FOLD, "null") != "null" else None
+        for name, value in zip(NAMED, (*about, fold), strict=False):
+            columns.setdefault(name, []).append(np.repeat(np.array([value], dtype=object), count))
+        for name, of in values.items():
+            columns.setdefault(name, []).append(of[known])
+    frame = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+    kinds = {"beta": "float64", "seed": "int64", "fold": "Int64", "value": "float64"}
+    kinds |= {name: "category" for name in CATEGORIES if name in frame}
+    return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
+
+
+def write_long(runs: Iterable[RunArrays], folder: Path) -> list[Path]:
+    """Write both parts as CSV and as Parquet below `folder`; the paths. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs, paths = list(runs), []
+    for part in ("runs", "subjects"):
+        frame = long_table(runs, part)
+        paths += [folder / f"{part}.csv", folder / f"{part}.parquet"]
+        frame.to_csv(paths[-2], index=False)
+        frame.to_parquet(paths[-1], index=False)
+    return paths
+
+
+def _of_runs(run: RunArrays) -> dict[str, Any]:
+    """Flat columns over (part, predictor, metric)."""
+    values = np.stack([run.test, run.validation])
+    places = np.indices(values.shape).reshape(3, -1)
+    return {
+        "predictor": np.array(run.predictors, dtype=object)[places[1]],
+        "part": np.array(["test", "validation"], dtype=object)[places[0]],
+        "metric": np.array(run.metrics, dtype=object)[places[2]],
+        "value": values.ravel(),
+    }
+
+
+def _of_subjects(run: RunArrays) -> dict[str, Any]:
+    """Flat columns over (metric, predictor, subject)."""
+    metrics = sorted(run.by_subject)
+    values = np.stack([run.by_subject[metric] for metric in metrics])
+    places = np.indices(values.shape).reshape(3, -1)
+    return {
+        "predictor": np.array(run.predictors, dtype=object)[places[1]],
+        "subject": np.array(run.subjects, dtype=object)[places[2]],
+        "metric": np.array(metrics, dtype=object)[places[0]],
+        "value": values.ravel(),
+    }
