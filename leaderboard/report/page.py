@@ -40,7 +40,13 @@ VIEWS = {
     "categories": "Per category",
 }
 FRONT = "predictors"  # the view that comes first
-PLOTS = {"beta": "Over beta", "time": "Time against quality", "domains": "Medical and natural", "training": "Training"}
+PLOTS = {
+    "operating": "ROC, per-region overlap and precision-recall",
+    "beta": "Over beta",
+    "time": "Time against quality",
+    "domains": "Medical and natural",
+    "training": "Training",
+}
 # What turns the direction of the text that follows, our own too: shown as what it is not, a letter.
 LITERAL = str.maketrans(dict.fromkeys("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "\ufffd"))
 ESCAPES = LITERAL | str.maketrans(

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from leaderboard.board import Board
+from leaderboard.record import CURVES as RECORDED
 from leaderboard.results.run_arrays import LOGGED, Array
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.show.figures import LINES, MARKERS, STYLE, UNDATED, looks_of
@@ -25,6 +26,12 @@ SYMBOLS = dict(
     zip(MARKERS, ["circle", "square", "diamond", "triangle-down", "cross", "x", "star", "hexagon"], strict=True)
 )
 DASHES = dict(zip(LINES, ["solid", "dash", "dot", "dashdot"], strict=True))
+OPERATING = 40  # rows of a dataset whose curves are drawn
+OPERATING_TITLES = {
+    "recall": ("ROC", "false-positive rate", "recall"),
+    "overlap": ("PRO", "false-positive rate", "mean overlap of regions"),
+    "precision": ("precision-recall", "recall", "precision"),
+}
 TITLES = {"critical_difference": "Average ranks", "ranks": "Rank by dataset"}
 CURVES = 3_000
 TRAININGS, EPOCHS = 300, 60  # runs whose training is drawn, and points of a curve
@@ -33,7 +40,7 @@ DIGITS = 4
 
 def plot_data(board: Board) -> dict[str, Any]:
     """Per kind of plot a list of {where, metric, …}, and how each predictor is drawn in all of them."""
-    kinds = {"beta": _beta, "time": _time, "domains": _domains, "training": _training}
+    kinds = {"operating": _operating, "beta": _beta, "time": _time, "domains": _domains, "training": _training}
     return {"looks": _looks(board), **{kind: data(board) for kind, data in kinds.items()}}
 
 
@@ -73,6 +80,24 @@ def _beta(board: Board) -> list[dict[str, Any]]:
         ]
         if curves:
             found.append({"where": f"{dataset}, {label}", "metric": COLUMNS[metric], "curves": curves})
+    return found
+
+
+def _operating(board: Board) -> list[dict[str, Any]]:
+    """Per dataset the recorded curves of the main table's rows, each the mean over seeds at fixed places."""
+    found = []
+    for dataset, rows in groupby(board.main, key=lambda row: row.dataset):
+        members = [row for row in rows if row.samples is not None and not row.ensemble][:OPERATING]
+        for name, (title, x, y) in OPERATING_TITLES.items():
+            curves = []
+            for row in members:
+                runs = row.samples.runs if row.samples else ()
+                known = [run.curves[name][run.index[row.predictor]] for run in runs if name in run.curves]
+                if known and not np.isnan(known).any():
+                    curves.append({"name": row.predictor, "y": np.mean(known, axis=0).round(3).tolist()})
+            if curves:
+                places = [float(f"{place:.4g}") for place in RECORDED[name]]
+                found.append({"where": dataset, "metric": title, "axes": [x, y], "x": places, "curves": curves})
     return found
 
 

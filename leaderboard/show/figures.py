@@ -177,11 +177,11 @@ def _figure(names: int) -> tuple[Figure, Axes]:
 def _finish(figure: Figure, axes: Axes, x: str, y: str, title: str, means: list[float]) -> None:
     """Name the axes and what is drawn.
 
-    y is what the means need: an interval of few seeds is often so wide that nothing else could be seen.
+    y is what the means need within [0, 1]: an interval of few seeds is often so wide that nothing else could be seen.
     """
     low, high = min(means), max(means)
     room = 0.3 * (high - low) or 0.05
-    axes.set(xlabel=x, ylabel=y, ylim=(low - room, high + room))
+    axes.set(xlabel=x, ylabel=y, ylim=(max(low - room, min(low, -0.01)), min(high + room, max(high, 1.01))))
     axes.set_title(title, fontsize=9)
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -26,8 +26,17 @@ function last(curve) {
   return curve.points.at(-1)[1] ?? -1;
 }
 
+function ranked(entry) {
+  return [...entry.curves].sort((a, b) => last(b) - last(a));
+}
+
+/** Those that are not hidden at first, and so make the axis. */
+function firstShown(entry) {
+  return ranked(entry).slice(0, FIRST_SHOWN);
+}
+
 function betaTraces(entry, colours) {
-  const curves = [...entry.curves].sort((a, b) => last(b) - last(a));
+  const curves = ranked(entry);
   const opacity = Math.max(0.05, 0.16 - 0.015 * curves.length); // many bands on one another hide what is below
   return curves.flatMap((curve, at) => {
     const look = lookOf(curve.name, colours.ink);
@@ -51,7 +60,23 @@ function betaTraces(entry, colours) {
 function betaLayout(entry) {
   const betas = [...new Set(entry.curves.flatMap((curve) => curve.points.map((point) => point[0])))].sort((a, b) => a - b);
   const type = betas[0] > 0 ? "log" : "linear";
-  return { xaxis: { title: { text: "beta" }, type, tickvals: betas, ticktext: betas.map(String) }, yaxis: { title: { text: entry.metric }, range: around(entry.curves.flatMap((curve) => curve.points.map((point) => point[1]))) } };
+  return { xaxis: { title: { text: "beta" }, type, tickvals: betas, ticktext: betas.map(String) }, yaxis: { title: { text: entry.metric }, range: around(firstShown(entry).flatMap((curve) => curve.points.map((point) => point[1]))) } };
+}
+
+function operatingTraces(entry, colours) {
+  return entry.curves.map((curve, at) => {
+    const look = lookOf(curve.name, colours.ink);
+    return {
+      name: literal(curve.name), x: entry.x, y: curve.y, mode: "lines", line: { color: look.color, dash: look.dash, width: 2 },
+      visible: at < FIRST_SHOWN ? true : "legendonly", hovertemplate: `${entry.axes[1]} %{y:.3f} at %{x:.3g}<extra>%{fullData.name}</extra>`,
+    };
+  });
+}
+
+function operatingLayout(entry) {
+  const [x, y] = entry.axes;
+  const log = x === "false-positive rate"; // what matters lies below a hundredth
+  return { xaxis: { title: { text: x }, type: log ? "log" : "linear", range: log ? [-4, 0] : [0, 1], tickformat: "~g" }, yaxis: { title: { text: y }, range: [0, 1.01] } };
 }
 
 function timeTraces(entry, colours) {
@@ -145,6 +170,7 @@ function trainingLayout(entry) {
 }
 
 const KINDS = {
+  operating: { traces: operatingTraces, layout: operatingLayout, says: "Each predictor at the setting chosen on validation, the mean over seeds. Click a name to hide or show it." },
   beta: { traces: betaTraces, layout: betaLayout, says: "A line per predictor, best first; bands are 95 % intervals over seeds. Click a name to hide or show it, double-click the plot to see it all." },
   time: { traces: timeTraces, layout: timeLayout, says: "Each predictor at the setting chosen on validation; bars are 95 % intervals over seeds. Up and left is better." },
   domains: { traces: domainTraces, layout: domainLayout, says: "Mean ± sd over datasets, each at the setting chosen on validation; n/N datasets on hovering." },
@@ -186,7 +212,7 @@ function mountPlot(host) {
     place.hidden = !entry;
     empty.hidden = Boolean(entry);
     if (!entry) return;
-    place.setAttribute("aria-label", `${title}: ${entry.metric} ${entry.where}.${kind === "training" ? "" : " The table of the same name under Views has its numbers."}`);
+    place.setAttribute("aria-label", `${title}: ${entry.metric} ${entry.where}.${["training", "operating"].includes(kind) ? "" : " The table of the same name under Views has its numbers."}`);
     drawPlot(place, kind, entry);
   };
   const choose = (key, texts) => (at) => {

@@ -74,8 +74,24 @@ class TableView {
       values.sort((a, b) => numberOf(a) - numberOf(b) || a.localeCompare(b));
       return [picker(name, ["all", ...values], (at) => this.choose(column, at ? values[at - 1] : null))];
     });
-    if (this.table.rows.length <= SHORT) return make("div", { class: "hidden" }, this.status);
-    return make("div", { class: "toolbar" }, search, ...pickers, this.status);
+    const save = make("button", { type: "button", class: "save", onclick: () => this.download() }, "CSV");
+    save.setAttribute("aria-label", `Download the rows of ${this.table.title} that are shown as CSV`);
+    if (this.table.rows.length <= SHORT) return make("div", { class: "toolbar" }, make("span", { class: "hidden" }, this.status), save);
+    return make("div", { class: "toolbar" }, search, ...pickers, this.status, save);
+  }
+
+  /** All rows that pass the filters, in their order, as the cells say them. */
+  csv() {
+    const cells = [this.table.header, ...this.found().map((at) => this.table.rows[at])];
+    const quoted = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    return cells.map((row) => row.map(quoted).join(",")).join("\r\n") + "\r\n";
+  }
+
+  download() {
+    const link = make("a", { href: URL.createObjectURL(new Blob([this.csv()], { type: "text/csv" })) });
+    link.download = `${this.table.title.replace(/[^\w.-]+/g, "_").slice(0, 60)}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
   }
 
   heatRanges() {

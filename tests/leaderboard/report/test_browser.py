@@ -215,3 +215,17 @@ def test_long_names_leave_the_plots_their_room(browser, report):
         "return [...document.querySelectorAll('.plot .drawn')].map((one) => one._fullLayout._size.w / one.clientWidth)"
     )
     assert min(browser.execute_script(widths)) > 0.5
+
+
+def test_what_a_table_shows_is_saved_as_csv(browser, report):
+    mounted(browser, report)
+    script = """
+      const table = { title: 'x', header: ['a', 'b,"c"'], rows: [['one', '2.0'], ['two', '1.0'], ['no', '']],
+                      kinds: ['text', 'number'], caption: '', heat: [], together: false, marks: [], sort: 1, note: '' };
+      const view = new TableView(document.createElement('div'), table, 10);
+      view.filterBy('o'); view.sortBy(1);
+      return view.csv();
+    """
+    assert browser.execute_script(script) == 'a,"b,""c"""\r\ntwo,1.0\r\none,2.0\r\nno,\r\n'
+    buttons = "return document.querySelectorAll('#leaderboard .save').length"
+    assert browser.execute_script(buttons) == 6

@@ -112,6 +112,19 @@ def test_the_leaderboard_keeps_numbers_marks_counts_and_order(board):
     assert first.header[first.heat[0]] == "pixel AUROC"
 
 
+def test_operating_curves_are_means_over_seeds_of_the_main_rows(make_run):
+    recall = [[0.1 * seed + place / 100 for place in range(42)] for seed in range(3)]
+    runs = [
+        make_run(seed, {"a": {"value": 0.5 + seed / 100, "curves": {"recall": recall[seed]}}, "b": 0.4})
+        for seed in range(3)
+    ]
+    (entry,) = plot_data(build(Collection(runs)))["operating"]
+    assert (entry["metric"], entry["axes"], entry["x"][:2]) == ("ROC", ["false-positive rate", "recall"], [0.0, 1e-4])
+    (curve,) = entry["curves"]
+    assert curve["name"] == "a"
+    assert curve["y"][10] == pytest.approx(0.2)
+
+
 def test_every_view_with_rows_is_in_the_page(board, text):
     shown = {view for view in VIEWS if view != "claims" and any(sheet.rows for sheet in VIEWS[view](board))}
     assert (shown | {"settings"}) - {page.FRONT} == {name for name in page.VIEWS if f'id="data-view-{name}"' in text}
