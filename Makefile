@@ -26,7 +26,7 @@ help:  ## list every target
 	@echo 'make bench takes  DATASET=$(DATASET)   (brats, open_ms, magnetic_tile, mvtec_ad, …)'
 	@echo '                  DATA_ROOT=FOLDER     where the dataset lies; the embedded ones need none'
 	@echo '                  BETAS=$(BETAS) SEEDS=$(SEEDS) PREDICTORS=rec_l1,grad_kl EPOCHS=50 JOBS=$(JOBS) OUT=$(OUT)'
-	@echo '                  TRAINER=short        at most 60 epochs; default: until the validation ELBO is flat, for all but the embedded data'
+	@echo '                  TRAINER=short        at most 45 epochs; default: until the validation ELBO is flat, for all but the embedded data'
 	@echo '                  DATA=FOLDER          of make paper: where datasets lie, each under its name'
 	@echo '                  LOGGER=wandb         and in ARGS= any other override, e.g. ARGS="model.latent=128"'
 

@@ -368,6 +368,13 @@ def table_of_a_test(devices: int, folder: Path) -> None:
     trainer.test(model, OwnData(), verbose=False)
     assert callback.table().equals(callback.table())
     table = callback.table().assign(**looks, surroundings=callback.surroundings.means()["normal_error_near"])
+    results = callback.results()
+    table["without_first"] = [result.without["auroc"][0] for result in results.values()]
+    for at, width in enumerate(looking().smoothing):  # every width of smoothing, of rows that have a choice
+        known = {
+            name: result.map.tried[at].test["ap"] for name, result in results.items() if result.map and result.map.tried
+        }
+        table[f"tried_{width:g}"] = pd.Series(known)
     table.to_csv(folder / f"table_{devices}_{trainer.global_rank}.csv")
 
 
@@ -378,6 +385,7 @@ def test_two_processes_reach_the_numbers_of_one(tmp_path: Path) -> None:
     table_of_a_test(1, tmp_path)
     alone, *both = (pd.read_csv(tmp_path / f"table_{name}.csv", index_col=0) for name in ("1_0", "2_0", "2_1"))
     assert set(OWN) < set(alone)
+    assert alone.loc["rec_l1", "tried_2"] > 0
     for table in both:
         pd.testing.assert_frame_equal(table.filter(regex="^[^/]*$"), alone.filter(regex="^[^/]*$"), rtol=1e-5)
         pd.testing.assert_frame_equal(table.filter(like="/"), alone.filter(like="/"), atol=5e-3)  # the pivot is another
