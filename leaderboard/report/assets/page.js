@@ -25,7 +25,7 @@ const watcher = new IntersectionObserver((entries) => {
 }, { rootMargin: "600px" });
 hosts.forEach((host) => watcher.observe(host));
 document.querySelectorAll("nav a").forEach((link) => link.addEventListener("click", mountAll));
-if (location.hash) {
+if (location.hash && !location.hash.startsWith(VIEW)) {
   mountAll();
   document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }

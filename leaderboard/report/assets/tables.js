@@ -34,16 +34,38 @@ function numberOf(text) {
 }
 
 /** A labelled <select> of texts; `choose` gets the index of the chosen one. */
-function picker(label, texts, choose) {
+function picker(label, texts, choose, at = 0) {
   const select = make("select", { onchange: () => choose(select.selectedIndex) }, ...texts.map((text) => make("option", {}, text)));
+  select.selectedIndex = at;
   return make("label", { class: "pick" }, make("span", {}, label), select);
+}
+
+const VIEW = "#view="; // before what the address says of tables: a link that brings it back
+const views = readViews();
+
+/** What the address says of each table, by its name: words, choices, sorting, and which of several tables is shown. */
+function readViews() {
+  if (!location.hash.startsWith(VIEW)) return {};
+  try {
+    return JSON.parse(decodeURIComponent(location.hash.slice(VIEW.length)));
+  } catch {
+    return {}; // a link that was cut
+  }
+}
+
+/** Say in the address what a table shows now; nothing of one that shows what it did at first. */
+function keepView(name, view) {
+  if (view) views[name] = view;
+  else delete views[name];
+  location.replace(Object.keys(views).length ? VIEW + encodeURIComponent(JSON.stringify(views)) : "#");
 }
 
 /** One table: what it shows is decided by its sorting, its filters and how many rows are asked for. */
 class TableView {
-  constructor(host, table, rows) {
-    Object.assign(this, { table, page: rows, shown: rows, words: [], chosen: new Map() });
-    this.sorting = table.sort === null ? null : { column: table.sort, direction: -1 };
+  constructor(host, table, rows, name = "") {
+    const { words = [], chosen = [], sorting } = views[name] ?? {};
+    Object.assign(this, { table, name, page: rows, shown: rows, words, chosen: new Map(chosen) });
+    this.sorting = sorting ?? (table.sort === null ? null : { column: table.sort, direction: -1 });
     this.ranges = this.heatRanges();
     this.body = make("tbody");
     this.status = make("p", { class: "status", role: "status" });
@@ -66,13 +88,14 @@ class TableView {
   toolbar() {
     const search = make("input", {
       type: "search", placeholder: "Filter rows", "aria-label": `Filter the rows of ${this.table.title}`,
-      oninput: () => this.filterBy(search.value),
+      oninput: () => this.filterBy(search.value), value: this.words.join(" "),
     });
     const pickers = this.table.header.flatMap((name, column) => {
       if (this.table.kinds[column] !== "choice") return [];
       const values = [...new Set(this.table.rows.map((row) => row[column]))];
       values.sort((a, b) => numberOf(a) - numberOf(b) || a.localeCompare(b));
-      return [picker(name, ["all", ...values], (at) => this.choose(column, at ? values[at - 1] : null))];
+      const at = this.chosen.has(column) ? values.indexOf(this.chosen.get(column)) + 1 : 0;
+      return [picker(name, ["all", ...values], (chosen) => this.choose(column, chosen ? values[chosen - 1] : null), at)];
     });
     const save = make("button", { type: "button", class: "save", onclick: () => this.download() }, "CSV");
     save.setAttribute("aria-label", `Download the rows of ${this.table.title} that are shown as CSV`);
@@ -115,6 +138,7 @@ class TableView {
     const again = this.sorting?.column === column;
     const first = this.table.kinds[column] === "number" ? -1 : 1;
     this.sorting = { column, direction: again ? -this.sorting.direction : first };
+    this.keep();
     this.draw();
   }
 
@@ -129,7 +153,14 @@ class TableView {
     this.restart();
   }
 
+  keep() {
+    if (!this.name) return;
+    const { words, chosen, sorting } = this;
+    keepView(this.name, { ...views[this.name], words, chosen: [...chosen], sorting });
+  }
+
   restart() {
+    this.keep();
     this.shown = this.page;
     this.draw();
   }
@@ -200,14 +231,21 @@ class TableView {
 
 /** Draw a place for tables: one of them, or a choice among several. */
 function mountTables(host) {
-  const tables = dataOf(host.dataset.source);
+  const { source } = host.dataset;
+  const tables = dataOf(source);
   const rows = Number(host.dataset.rows);
   if (host.dataset.at !== undefined || tables.length === 1) {
-    new TableView(host, tables[Number(host.dataset.at ?? 0)], rows);
+    const at = Number(host.dataset.at ?? 0);
+    new TableView(host, tables[at], rows, `${source}/${at}`);
     return;
   }
   const place = make("div");
-  const show = (at) => new TableView(place, tables[at], rows);
-  host.replaceChildren(picker("Table", tables.map((table) => table.title), show), place);
-  show(0);
+  const show = (at) => new TableView(place, tables[at], rows, `${source}/${at}`);
+  const choose = (at) => {
+    keepView(source, at ? { at } : null);
+    show(at);
+  };
+  const at = Math.min(views[source]?.at ?? 0, tables.length - 1);
+  host.replaceChildren(picker("Table", tables.map((table) => table.title), choose, at), place);
+  show(at);
 }

@@ -229,3 +229,26 @@ def test_what_a_table_shows_is_saved_as_csv(browser, report):
     assert browser.execute_script(script) == 'a,"b,""c"""\r\ntwo,1.0\r\none,2.0\r\nno,\r\n'
     buttons = "return document.querySelectorAll('#leaderboard .save').length"
     assert browser.execute_script(buttons) == 6
+
+
+def test_a_link_brings_back_what_tables_showed(browser, report):
+    mounted(browser, report)
+    script = """
+      const box = document.querySelector('#leaderboard .tableview input');
+      box.value = 'rec_1'; box.dispatchEvent(new Event('input'));
+      document.querySelector('#leaderboard .tableview th button').click();
+      const pick = document.querySelector('#front select');
+      pick.selectedIndex = 1; pick.dispatchEvent(new Event('change'));
+      return location.href;
+    """
+    link = browser.execute_script(script)
+    shown = column(browser, 0, 0)
+    assert shown == sorted(f"rec_{at}" for at in (1, *range(10, 20)))
+    browser.get("about:blank")
+    browser.get(link)
+    browser.execute_script("hosts.forEach(mount)")
+    assert column(browser, 0, 0) == shown
+    assert browser.execute_script("return document.querySelector('#front select').selectedIndex") == 1
+    assert browser.execute_script("return document.querySelector('#leaderboard .tableview input').value") == "rec_1"
+    browser.get(link[:-9])  # cut by a mail program
+    assert browser.execute_script("hosts.forEach(mount); return document.querySelectorAll('#leaderboard tbody tr').length") > 11
