@@ -15,6 +15,7 @@ from leaderboard.board import Board
 from leaderboard.show.tables import legend
 from leaderboard.show.texts import scopes
 
+from .compare import comparisons
 from .gallery import galleries
 from .plots import claim_pictures, left_out, plot_data, rank_pictures
 from .problems import HEADLINES, glance, problems
@@ -22,7 +23,7 @@ from .provenance import provenance_tables
 from .table import leaderboards, view_tables
 
 HERE = Path(__file__).parent
-SCRIPTS = ("tables.js", "plots.js", "page.js")
+SCRIPTS = ("tables.js", "plots.js", "compare.js", "page.js")
 PLOTLY = "plotly-basic.min.js"
 VIEWS = {
     "settings": "All settings",
@@ -91,7 +92,7 @@ def _content(board: Board) -> dict[str, Any]:
     found = {name: view_tables(board, name) for name in VIEWS}
     views = {name: tables for name, tables in found.items() if tables}
     boards = leaderboards(board)
-    plots = plot_data(board)
+    plots, compared = plot_data(board), comparisons(board)
     tables = {
         "front": front,
         "leaderboard": boards,
@@ -100,13 +101,15 @@ def _content(board: Board) -> dict[str, Any]:
     }
     days = sorted(run.created[:10] for run in board.runs)
     return {
-        "blobs": {name: _json([vars(one) for one in some]) for name, some in tables.items()} | {"plots": _json(plots)},
+        "blobs": {name: _json([vars(one) for one in some]) for name, some in tables.items()}
+        | {"plots": _json(plots), "compare": _json(compared)},
         "front": front,
         "boards": boards,
         "views": {name: VIEWS[name] for name in views},
         "plots": {kind: PLOTS[kind] for kind in PLOTS if plots[kind]},
         "ranks": rank_pictures(board),
         "plots_note": left_out(board),
+        "compared": bool(compared),
         "problems": problems(board),
         "glance": glance(board),
         "headlines": HEADLINES,

@@ -4,6 +4,7 @@ function mount(host) {
   if (host.dataset.mounted) return;
   host.dataset.mounted = "yes";
   if (host.classList.contains("plot")) redraws.push(mountPlot(host));
+  else if (host.classList.contains("compare")) redraws.push(mountCompare(host));
   else mountTables(host);
 }
 
@@ -14,7 +15,7 @@ function mountAll() {
   });
 }
 
-const hosts = document.querySelectorAll(".tableview, .plot");
+const hosts = document.querySelectorAll(".tableview, .plot, .compare");
 const watcher = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (entry.isIntersecting) {

@@ -251,4 +251,22 @@ def test_a_link_brings_back_what_tables_showed(browser, report):
     assert browser.execute_script("return document.querySelector('#front select').selectedIndex") == 1
     assert browser.execute_script("return document.querySelector('#leaderboard .tableview input').value") == "rec_1"
     browser.get(link[:-9])  # cut by a mail program
-    assert browser.execute_script("hosts.forEach(mount); return document.querySelectorAll('#leaderboard tbody tr').length") > 11
+    assert (
+        browser.execute_script("hosts.forEach(mount); return document.querySelectorAll('#leaderboard tbody tr').length")
+        > 11
+    )
+
+
+def test_two_rows_are_compared_on_each_subject(browser, report):
+    mounted(browser, report)
+    script = "return document.querySelector('#compare [role=status]').textContent"
+    assert "is higher on" in browser.execute_script(script)
+    pick = """const one = document.querySelectorAll('#compare select')[arguments[0]];
+      one.selectedIndex = arguments[1]; one.dispatchEvent(new Event('change'));"""
+    browser.execute_script(pick, 1, 3)
+    browser.execute_script(pick, 2, 3)
+    assert "is higher on 0 subjects, lower on 0 and equal on" in browser.execute_script(script)
+    browser.execute_script(pick, 0, 1)
+    heads = "return [...document.querySelectorAll('#compare thead th')].map((one) => one.textContent)"
+    assert browser.execute_script(heads)[0] == "subject"
+    assert browser.execute_script("return document.querySelectorAll('#compare .scatterlayer .point').length") > 1
