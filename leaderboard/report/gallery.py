@@ -23,7 +23,7 @@ from leaderboard.show.tables import by_dataset
 DATASETS = 6
 PREDICTORS = 40
 COLUMNS = ("image", "mask", "reconstruction")  # of every predictor's picture; the last one is its map
-SHOWN, GAP, QUALITY = 96, 6, 75  # height of a tile as it is shown
+SHOWN, GAP, QUALITY = 128, 6, 75  # height of a tile as it is shown
 SCALE = (300, 14)
 WORST_AND_BEST = 3
 
@@ -73,6 +73,11 @@ class Gallery:
     def height(self) -> int:
         """Of a picture in pixels."""
         return SHOWN
+
+    @property
+    def gap(self) -> int:
+        """Between two pictures of a strip in pixels."""
+        return GAP
 
     @property
     def width(self) -> int:

@@ -23,7 +23,7 @@ from .provenance import provenance_tables
 from .table import leaderboards, view_tables
 
 HERE = Path(__file__).parent
-SCRIPTS = ("tables.js", "plots.js", "compare.js", "page.js")
+SCRIPTS = ("tables.js", "plots.js", "compare.js", "gallery.js", "page.js")
 PLOTLY = "plotly-basic.min.js"
 VIEWS = {
     "settings": "All settings",

@@ -143,9 +143,10 @@ def _training(board: Board) -> list[dict[str, Any]]:
     for run in [run for run in board.runs if "epoch" in run.curve][:TRAININGS]:
         label = labels.get((run.dataset, run.setting_id), run.model)
         for key in LOGGED:
-            points = _thinned(run.curve["epoch"], run.curve[key]) if key in run.curve else []
+            best = run.training.get("best_epoch")
+            points = _thinned(run.curve["epoch"], run.curve[key], best) if key in run.curve else []
             if points:
-                entry = {"name": f"seed {run.seed}", "points": points, "best": run.training.get("best_epoch")}
+                entry = {"name": f"seed {run.seed}", "points": points, "best": best}
                 tables.setdefault((f"{run.dataset}, {label}, beta {beta_text(run.beta)}", key), []).append(entry)
     return [
         {"where": where, "metric": key, "curves": sorted(curves, key=lambda curve: curve["name"])}
@@ -153,10 +154,11 @@ def _training(board: Board) -> list[dict[str, Any]]:
     ]
 
 
-def _thinned(epochs: Array, values: Array) -> list[list[float]]:
-    """At most EPOCHS [epoch, value] pairs of what is known, evenly, with the first and the last."""
+def _thinned(epochs: Array, values: Array, best: float | None) -> list[list[float]]:
+    """At most EPOCHS [epoch, value] pairs of what is known, evenly, with the first and the last, and the best."""
     known = np.flatnonzero(np.isfinite(values))
-    at = known[np.unique(np.linspace(0, len(known) - 1, min(EPOCHS, len(known))).round().astype(int))]
+    even = known[np.linspace(0, len(known) - 1, min(EPOCHS, len(known))).round().astype(int)]
+    at = np.union1d(even, known[epochs[known] == best])
     return [[float(epoch), float(f"{value:.6g}")] for epoch, value in zip(epochs[at], values[at], strict=True)]
 
 

@@ -270,3 +270,29 @@ def test_two_rows_are_compared_on_each_subject(browser, report):
     heads = "return [...document.querySelectorAll('#compare thead th')].map((one) => one.textContent)"
     assert browser.execute_script(heads)[0] == "subject"
     assert browser.execute_script("return document.querySelectorAll('#compare .scatterlayer .point').length") > 1
+
+
+def test_a_case_of_the_gallery_is_seen_closer_with_a_map_over_it(browser, report):
+    mounted(browser, report)
+    script = """
+      const pixel = 'data:image/gif;base64,R0lGODlhAQABAAAAACw=';
+      const strip = (name) => `<tr><th>${name}</th><td><img width="62" height="40" src="${pixel}"></td></tr>`;
+      const gallery = document.createElement('div');
+      const strips = ['image', 'mask', 'rec_l1'].map(strip).join('');
+      gallery.innerHTML = `<ol class="cases"><li>first</li><li>second</li></ol><table>${strips}</table>`;
+      Object.assign(gallery.dataset, { tile: 28, gap: 6, height: 40 });
+      document.body.append(gallery);
+      lookCloser(gallery, 1, 2);
+      const dialog = document.querySelector('dialog');
+      const slider = dialog.querySelector('input[type=range]');
+      slider.value = 25; slider.dispatchEvent(new Event('input'));
+      const [below, over] = dialog.querySelectorAll('.layer');
+      const label = dialog.querySelector('.stage').getAttribute('aria-label');
+      const found = [dialog.open, below.style.backgroundPosition, over.style.opacity, label];
+      dialog.querySelector('button').click();
+      return [...found, document.querySelectorAll('dialog[open]').length];
+    """
+    is_open, place, opacity, label, left = browser.execute_script(script)
+    assert (is_open, opacity, left) == (True, "0.25", 0)
+    assert float(place.split("px")[0]) == pytest.approx(-34 * 3.5)
+    assert label == "second: rec_l1 over the image at 25 %"
