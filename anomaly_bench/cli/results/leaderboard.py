@@ -164,8 +164,11 @@ def _write_tables(board: Board, folder: Path) -> None:
     """leaderboard.md, leaderboard.csv and categories.csv in the runs folder; nothing in them depends on the clock."""
     from leaderboard.show.categories import csv_categories, markdown_categories
     from leaderboard.show.exports import csv, markdown
+    from leaderboard.show.sheets import sheet_markdown
+    from leaderboard.show.tables import setting_sheets
 
-    tables = [markdown(board.main), *(markdown_categories(found, name) for name, found in board.categories.items())]
+    tables = [markdown(board.main), *map(sheet_markdown, setting_sheets(board))]
+    tables += [markdown_categories(found, name) for name, found in board.categories.items()]
     write_text(folder / "leaderboard.md", "\n".join(filter(None, tables)))
     write_text(folder / "leaderboard.csv", csv(board.rows))
     if board.categories["auroc"]:
