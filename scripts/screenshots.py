@@ -20,6 +20,8 @@ WIDTH = 1100  # pixels
 SHOTS = {  # of each element its top, this many pixels high
     "glance": ("#glance", 400),
     "leaderboard": ("#leaderboard", 780),
+    "compare": ("#compare", 640),
+    "claims": ("#claims", 620),
     "beta": ("figure[data-plot=beta]", 600),
     "gallery": ("#gallery", 660),
 }
