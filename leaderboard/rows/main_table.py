@@ -28,7 +28,12 @@ def main_rows(rows: list[Row], margin: float = MARGIN) -> list[Row]:
     for choice in chosen(rows, (CHOSEN_BY,)):
         if choice.row is not None:
             settings[choice.dataset, choice.predictor] = {choice.row.setting_id}
-    kept = [row for row in rows if row.setting_id in settings.get((row.dataset, row.predictor), {row.setting_id})]
+
+    def shown(row: Row) -> bool:
+        name = row.predictor.partition("@")[0] if row.ensemble else row.predictor
+        return row.setting_id in settings.get((row.dataset, name), {row.setting_id})
+
+    kept = [row for row in rows if shown(row)]
     return mark(sorted(kept, key=lambda row: (row.dataset, row.samples is None, *by_auroc(row))), margin)
 
 
