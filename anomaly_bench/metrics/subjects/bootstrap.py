@@ -39,20 +39,39 @@ class SharedBins:
 
     def read(self, weights: Array) -> Iterator[tuple[Array, dict[str, Rows]]]:
         """The rows of weights (resamples, subjects), some at a time, with the metrics of these."""
+        for rows in self._some_of(len(weights)):
+            drawn = weights[rows].astype(np.float64)
+            yield drawn, self._metrics(*(drawn @ part for part in self._parts))
+
+    def without_each(self) -> Iterator[dict[str, Rows]]:
+        """The metrics of all subjects but one, for each in turn, some at a time."""
+        totals = [part.sum(-2, keepdims=True) for part in self._parts]
+        for rows in self._some_of(self.counts.shape[1]):
+            left = (total - part[..., rows, :] for total, part in zip(totals, self._parts, strict=True))
+            yield self._metrics(*left)
+
+    @property
+    def _parts(self) -> tuple[Array, Array, Array, Array]:
+        """What adds up over subjects, the last axis but one."""
+        return self.counts, self._filled, self._rank, self._square
+
+    def _some_of(self, rows: int) -> Iterator[slice]:
         each = max(CELLS // max(self.counts.shape[2], 1), 1)
-        for start in range(0, len(weights), each):
-            drawn = weights[start : start + each].astype(np.float64)
-            normal, anomalous, region = drawn @ self.counts
-            tied = self._tied(drawn)
-            yield (
-                drawn,
-                {
-                    "auroc": formulas.auroc_rows(normal, anomalous, tied),
-                    "ap": formulas.average_precision_rows(normal, anomalous, tied),
-                    "dice_oracle": formulas.dice_oracle_rows(normal, anomalous, tied),
-                    "aupro": formulas.aupro_rows(normal, region, tied),
-                },
-            )
+        return (slice(start, start + each) for start in range(0, rows, each))
+
+    def _metrics(self, counts: Array, filled: Array, rank: Array, square: Array) -> dict[str, Rows]:
+        """Of sums over subjects, (3, rows, bins) and (rows, bins that are tied for some subjects) each."""
+        normal, anomalous, region = counts
+        region = np.where(anomalous > 0, region, 0.0)  # weights are fractions, which a difference leaves traces of
+        tied = np.broadcast_to(self._always, (len(normal), len(self._always))).copy()
+        # Whole numbers: the mean square is the square of the mean only where all are equal.
+        tied[:, self._sometimes] = filled * square == rank**2
+        return {
+            "auroc": formulas.auroc_rows(normal, anomalous, tied),
+            "ap": formulas.average_precision_rows(normal, anomalous, tied),
+            "dice_oracle": formulas.dice_oracle_rows(normal, anomalous, tied),
+            "aupro": formulas.aupro_rows(normal, region, tied),
+        }
 
     def _set_ties(self, patterns: Array, fills: Array) -> None:
         """Which bins hold one single score, whoever is drawn; of the others, small numbers that tell scores apart."""
@@ -69,14 +88,6 @@ class SharedBins:
         self._filled = filled[:, self._sometimes].astype(np.float64)
         mixed = fills[:, self._sometimes] > 1
         self._rank, self._square = rank * self._filled, (rank**2 + mixed) * self._filled
-
-    def _tied(self, drawn: Array) -> Array:
-        """Whether a bin holds one single score of the drawn subjects: (resamples, bins)."""
-        tied = np.broadcast_to(self._always, (len(drawn), len(self._always))).copy()
-        # Whole numbers: the mean square is the square of the mean only where all are equal.
-        times, first, second = (drawn @ part for part in (self._filled, self._rank, self._square))
-        tied[:, self._sometimes] = times * second == first**2
-        return tied
 
 
 def resampling_weights(subjects: int, resamples: int, seed: int) -> Array:

@@ -123,14 +123,17 @@ class SubjectHistograms:
         count = len(self._totals)
         if count < 2:
             return dict.fromkeys(BOOTSTRAPPED), dict.fromkeys(BOOTSTRAPPED, np.full(count, np.nan))
-        weights = [np.ones((1, count), np.int64), 1 - np.eye(count, dtype=np.int64)]
-        values, widths = self._resampled(np.concatenate([*weights, resampling_weights(count, resamples, seed)]))
-        intervals, without = {}, {}
-        for name, drawn in values.items():
-            resolved = not widths[name][0] > RESOLVED
-            intervals[name] = percentile_interval(drawn[1 + count :], level) if resolved else None
-            without[name] = drawn[1 : 1 + count]
-        return intervals, without
+        shared = self._in_shared_bins()
+        weights = np.concatenate([np.ones((1, count), np.int64), resampling_weights(count, resamples, seed)])
+        values, widths = self._resampled(weights, shared)
+        resolved = {name: not widths[name][0] > RESOLVED for name in BOOTSTRAPPED}
+        intervals = {
+            name: percentile_interval(drawn[1:], level) if resolved[name] else None for name, drawn in values.items()
+        }
+        parts = list(shared.without_each())
+        without = {name: np.concatenate([part[name][0] for part in parts]) for name in parts[0]}
+        totals = self._all_totals()
+        return intervals, without | {"dice": self._dices(totals.sum(0) - totals)}
 
     def _dice(self, totals: Array) -> Certified | None:
         _, _, positives, hits, called = totals.tolist()
@@ -138,30 +141,41 @@ class SubjectHistograms:
             return None
         return Certified(*(3 * (2 * hits / (called + positives),)))
 
-    def _resampled(self, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    def _all_totals(self) -> Array:
+        """(subjects, TOTALS), in the order of `subjects`."""
+        return np.array([self._totals[name] for name in self.subjects], dtype=np.float64)
+
+    def _dices(self, totals: Array) -> Array:
+        """Dice at the threshold of sums (rows, TOTALS), (rows,), NaN without a threshold or an anomalous pixel."""
+        _, _, positives, hits, called = totals.T
+        if self._rule is None or self._rule[1] is None:
+            return np.full(len(totals), np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(positives > 0, 2 * hits / (called + positives), np.nan)
+
+    def _in_shared_bins(self) -> SharedBins:
+        bins = self._settled()
+        return SharedBins([bins.get(name, NO_BINS) for name in self.subjects], self._bits)
+
+    def _resampled(self, weights: Array, shared: SharedBins) -> tuple[dict[str, Array], dict[str, Array]]:
         """BOOTSTRAPPED over all pixels of many multisets of subjects, and the widths of the certified intervals.
 
         (resamples,) each, NaN where undefined. Values are as `pooled` estimates them, or about so: more than 1,024 filled
         bins become about as many of equal share that all subjects have in common.
 
         Args:
-            weights: (resamples, subjects), how often each of `subjects` is drawn.
+            weights: (resamples, subjects), how often each of `subjects` is drawn. shared: of `_in_shared_bins`.
         """
         if weights.ndim != 2 or weights.shape[1] != len(self._totals):
             raise ValueError(f"expected weights (resamples, {len(self._totals)}), got shape {weights.shape}")
-        bins = self._settled()
         values = {name: np.full(len(weights), np.nan) for name in BOOTSTRAPPED}
         widths = {name: np.zeros(len(weights)) for name in BOOTSTRAPPED}
         start = 0
-        for drawn, read in SharedBins([bins.get(name, NO_BINS) for name in self.subjects], self._bits).read(weights):
+        for drawn, read in shared.read(weights):
             rows = slice(start, start := start + len(drawn))
             for name, (value, low, high) in read.items():
                 values[name][rows], widths[name][rows] = value, high - low
-        if self._rule is not None and self._rule[1] is not None:
-            totals = weights @ np.array([self._totals[name] for name in self.subjects], dtype=np.float64)
-            _, _, positives, hits, called = totals.T
-            with np.errstate(invalid="ignore", divide="ignore"):
-                values["dice"] = np.where(positives > 0, 2 * hits / (called + positives), np.nan)
+        values["dice"] = self._dices(weights @ self._all_totals())
         return values, widths
 
     def _append(self, name: int, block: Array) -> None:

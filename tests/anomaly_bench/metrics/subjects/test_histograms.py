@@ -69,7 +69,7 @@ def test_a_group_without_a_class_is_undefined(maps: Maps) -> None:
 def test_resamples_equal_curves_over_the_drawn_pixels(maps: Maps) -> None:
     curves = counted(maps)
     weights = np.array([[1, 1, 1, 1], [0, 2, 0, 2], [0, 4, 0, 0], [3, 0, 1, 0]])
-    values, _ = curves._resampled(weights)
+    values, _ = curves._resampled(weights, curves._in_shared_bins())
     assert list(values) == list(BOOTSTRAPPED)
     for row, times in enumerate(weights):
         drawn = [name for name, count in zip(NAMES, times, strict=True) for _ in range(count)]
@@ -81,13 +81,13 @@ def test_resamples_equal_curves_over_the_drawn_pixels(maps: Maps) -> None:
                 tolerance = 1e-12 if len(maps[0].unique()) < 100 else 1e-3
                 assert values[name][row] == pytest.approx(expected[name].value, abs=tolerance), name
     with pytest.raises(ValueError, match=r"\(resamples, 4\)"):
-        curves._resampled(weights[:, :3])
+        curves._resampled(weights[:, :3], curves._in_shared_bins())
 
 
 def test_intervals_are_percentiles_of_the_resamples(maps: Maps) -> None:
     curves = counted(maps)
     got = curves.bootstrap(200, seed=3, level=0.9)
-    values, _ = curves._resampled(resampling_weights(4, 200, 3))
+    values, _ = curves._resampled(resampling_weights(4, 200, 3), curves._in_shared_bins())
     for name in BOOTSTRAPPED:
         assert got[name] == pytest.approx(np.nanquantile(values[name], [0.05, 0.95]))
     assert got == curves.bootstrap(200, seed=3, level=0.9)
@@ -120,6 +120,10 @@ def test_each_subject_is_left_out_of_the_pixels_of_the_others(maps: Maps) -> Non
         others = curves.pooled([other for other in NAMES if other != name])
         for metric in BOOTSTRAPPED:
             assert without[metric][index] == pytest.approx(others[metric].value, abs=1e-3), (name, metric)
+    single = SubjectCurves()  # without the only subject that has an anomaly nothing is defined, not even by rounding
+    single.update(maps[0], maps[1] & (IDS == 7).view(-1, 1, 1, 1), maps[2], IDS, 0.25, threshold())
+    left = single.bootstrap_and_without(0)[1]
+    assert all(np.isnan(values[NAMES.index(7)]) and not np.isnan(values[0]) for values in left.values())
     one = SubjectCurves()
     one.update(*(part[:1] for part in maps), IDS[:1], 0.25, None)
     assert np.isnan(one.bootstrap_and_without()[1]["auroc"]).all()
@@ -229,7 +233,7 @@ def test_shared_bins_read_as_the_bins_do(crowded: Maps) -> None:
     subjects = SubjectCurves()
     subjects.update(scores, mask, None, subject, 0.0, None)
     weights = resampling_weights(8, 5, 0)
-    values, _ = subjects._resampled(weights)
+    values, _ = subjects._resampled(weights, subjects._in_shared_bins())
     for row, times in enumerate(weights):
         pooled = subjects.pooled(np.repeat(np.arange(8), times).tolist())
         for name in BOOTSTRAPPED[:4]:
@@ -243,7 +247,7 @@ def test_scores_tie_within_the_drawn_subjects_alone() -> None:
     for name, score in enumerate((0.9, 0.9001, 0.9)):
         subjects.update(torch.full((1, 4, 4), score), mask, None, torch.tensor([name]), 0.0, None)
     weights = np.array([[2, 0, 0], [0, 1, 0], [1, 0, 2], [1, 1, 0]])
-    values = subjects._resampled(weights)[0]["ap"]
+    values = subjects._resampled(weights, subjects._in_shared_bins())[0]["ap"]
     assert values[:3] == pytest.approx([0.125] * 3)
     assert values[3] == subjects.pooled([0, 1])["ap"].value != 0.125
 
