@@ -94,7 +94,7 @@ def build(
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
     return Board(
-        main=main_rows(rows, margin),
+        main=main_rows(rows, choices, margin),
         rows=rows,
         curves=curves(rows, SHOWN),
         chosen=choices,

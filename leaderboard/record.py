@@ -30,13 +30,8 @@ METRICS = (
 )
 LOWER_IS_BETTER = ("fpr95",)
 MARGIN = 0.01  # of a metric: a difference that matters to nobody, unless the user says otherwise
-POOLED = (
-    "auroc",
-    "ap",
-    "dice_oracle",
-    "aupro",
-    "dice",
-)  # over pixels of many subjects; recorded without each of them, too
+# Over pixels of many subjects; recorded without each of them, too.
+POOLED = ("auroc", "ap", "dice_oracle", "aupro", "dice")
 FPRS = (0.0, *(10 ** (k / 10 - 4) for k in range(41)))  # false-positive rates at which curves are recorded
 RECALLS = tuple(k / 40 for k in range(1, 41))  # and recalls
 CURVES = {"recall": FPRS, "overlap": FPRS, "precision": RECALLS}

@@ -40,6 +40,7 @@ VIEWS = {
     "reported": "Reported, not run here",
     "categories": "Per category",
 }
+NOTES = 12  # of what is not compared
 FRONT = "predictors"  # the view that comes first
 PLOTS = {
     "operating": "ROC, per-region overlap and precision-recall",
@@ -92,7 +93,7 @@ def _content(board: Board) -> dict[str, Any]:
     found = {name: view_tables(board, name) for name in VIEWS}
     views = {name: tables for name, tables in found.items() if tables}
     boards = leaderboards(board)
-    plots, compared = plot_data(board), comparisons(board)
+    plots, (compared, uncompared) = plot_data(board), comparisons(board)
     tables = {
         "front": front,
         "leaderboard": boards,
@@ -110,6 +111,7 @@ def _content(board: Board) -> dict[str, Any]:
         "ranks": rank_pictures(board),
         "plots_note": left_out(board),
         "compared": bool(compared),
+        "uncompared": uncompared[:NOTES],
         "problems": problems(board),
         "glance": glance(board),
         "headlines": HEADLINES,

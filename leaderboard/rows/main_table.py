@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -13,20 +14,21 @@ from leaderboard.results.run_arrays import DIGESTS
 from .aggregate import by_auroc
 from .comparison import mark
 from .row import Row
-from .views import chosen
+from .views import Chosen
 
 CHOSEN_BY = "ap"  # on validation, whichever metric is shown: a row has one setting
 
 
-def main_rows(rows: list[Row], margin: float = MARGIN) -> list[Row]:
+def main_rows(rows: list[Row], choices: Iterable[Chosen], margin: float = MARGIN) -> list[Row]:
     """Of each dataset's predictors the rows at the setting (model and beta) that validation chooses, compared among themselves.
 
     The highest CHOSEN_BY chooses; where no validation image is anomalous, all settings stay. An ensemble over seeds is shown at
-    its predictor's setting, and a group without any result as it is. rows: of `all_settings`.
+    its predictor's setting, and a group without any result as it is. rows: of `all_settings`; choices:
+    of `chosen`, CHOSEN_BY among their metrics.
     """
     settings: dict[tuple[str, str], set[str]] = {}
-    for choice in chosen(rows, (CHOSEN_BY,)):
-        if choice.row is not None:
+    for choice in choices:
+        if choice.metric == CHOSEN_BY and choice.row is not None:
             settings[choice.dataset, choice.predictor] = {choice.row.setting_id}
 
     def shown(row: Row) -> bool:

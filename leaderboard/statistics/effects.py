@@ -67,16 +67,20 @@ def estimates(values: Mapping[str, Array], influence: Mapping[str, Array]) -> di
     n = np.array([len(of) - 1 for of in several.values()])
     varies = own > NO_SPREAD
     prior, scale = variance_prior(own[varies], n[varies]) if varies.sum() > 2 else (0.0, 0.0)
-    if math.isinf(prior):  # as if they were one
-        prior, scale = float(n[varies].sum()), float((own * n)[varies].sum() / n[varies].sum())
+    pooled = math.isinf(prior)  # as alike as if they were one
+    together = int(n[varies].sum())
     found = {}
     for name, of in values.items():
         freedom = len(of) - 1
-        variance = (prior * scale + freedom * float(of.var(ddof=1))) / (prior + freedom) if freedom else math.nan
+        if pooled:
+            variance, known = float((own * n)[varies].sum() / together), float(together)
+        else:
+            alone = freedom * float(of.var(ddof=1)) if freedom else math.nan
+            variance, known = (prior * scale + alone) / max(prior + freedom, 1), prior + freedom
         part = influence.get(name)
         subjects = 0 if part is None or len(part) < 2 or np.isnan(part).any() else len(part)
         over = float((np.asarray(part) ** 2).sum() / (subjects * (subjects - 1))) if subjects else 0.0
-        found[name] = Estimate(float(of.mean()), len(of), variance / len(of), prior + freedom, subjects, over)
+        found[name] = Estimate(float(of.mean()), len(of), variance / len(of), known, subjects, over)
     return found
 
 

@@ -19,6 +19,7 @@ from scipy.special import digamma, polygamma
 from .samples import CONFIDENCE, Array
 
 DRAWS = 2000
+CELLS = 1 << 19  # of draws and rows together, so that a table of thousands of rows takes no longer
 SWEEPS = 50  # of rows and seeds in turn, where some values are missing
 NO_SPREAD = 1e-12
 
@@ -147,24 +148,21 @@ def _critical(variances: Variances, n: NDArray[np.int64], influence: Array | Non
     """
     random, some = np.random.default_rng(0), n > 0
     values, freedom, n = variances.values[some], variances.freedom[some], n[some]
-    chi = random.chisquare(freedom[:1] if variances.shared else freedom, (DRAWS, 1 if variances.shared else len(n)))
-    means = random.standard_normal((DRAWS, len(n))) * np.sqrt(values / n * freedom / chi)
-    errors = np.broadcast_to(values / n, means.shape).copy()
-    if influence is None:
-        best = means.argmax(1)
-        errors += (values / n)[best][:, None]
-    else:
+    draws = max(min(DRAWS, CELLS // len(n)), 200)
+    chi = random.chisquare(freedom[:1] if variances.shared else freedom, (draws, 1 if variances.shared else len(n)))
+    means = random.standard_normal((draws, len(n))) * np.sqrt(values / n * freedom / chi)
+    if influence is not None:
         parts, count = influence[some], influence.shape[1]
-        drawn = random.multinomial(count, np.full(count, 1 / count), DRAWS).astype(np.float64)
+        drawn = random.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)
         shifts = drawn @ parts.T / count
         means += shifts * math.sqrt(count / (count - 1))
-        best = means.argmax(1)
-        errors += (values / n)[best][:, None]
-        for index in np.unique(best):
-            mine = best == index
-            squares = drawn[mine] @ ((parts - parts[index]) ** 2).T / count
-            errors[mine] += np.maximum(squares - (shifts[mine] - shifts[mine, index, None]) ** 2, 0.0) / (count - 1)
-    place = np.arange(DRAWS), best
+    best = means.argmax(1)
+    place = np.arange(draws), best
+    errors = values / n + (values / n)[best][:, None]
+    if influence is not None:
+        squares, across = drawn @ (parts**2).T, (drawn * parts[best]) @ parts.T
+        spread = (squares + squares[place][:, None] - 2 * across) / count - (shifts - shifts[place][:, None]) ** 2
+        errors += np.maximum(spread, 0.0) / (count - 1)
     behind = means[place][:, None] - means
     errors[place] = np.inf
     return float(np.quantile((behind / np.sqrt(np.maximum(errors, NO_SPREAD**2))).max(1), CONFIDENCE))

@@ -177,23 +177,19 @@ def by_dataset(
     influence: what each test subject adds to a run's value, (S,) in the order of its `subjects`; None if that is not known.
     """
     found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    used: dict[str, list[RunArrays]] = defaultdict(list)
+    used: dict[tuple[str, str], list[RunArrays]] = defaultdict(list)
     for run in runs:
         if (known := value(run)) is not None:
             found[run.dataset][run.setting_id][run.seed] = known
-            used[run.dataset].append(run)
+            used[run.dataset, run.setting_id].append(run)
     values, parts = {}, {}
     for dataset, settings in sorted(found.items()):
         seeds = set.union(*(set(of) for of in settings.values()))
-        whole = [of for of in settings.values() if set(of) == seeds] or list(settings.values())
-        values[dataset] = np.array(
-            [
-                np.mean([of[seed] for of in whole if seed in of])
-                for seed in sorted(seeds)
-                if any(seed in of for of in whole)
-            ]
-        )
-        if (part := _mean_influence(used[dataset], influence)) is not None:
+        whole = [name for name, of in settings.items() if set(of) == seeds] or list(settings)
+        by_seed = [[settings[name][seed] for name in whole if seed in settings[name]] for seed in sorted(seeds)]
+        values[dataset] = np.array([np.mean(of) for of in by_seed if of])
+        part = _mean_influence([run for name in whole for run in used[dataset, name]], influence)
+        if part is not None:
             parts[dataset] = part
     return estimates(values, parts)
 

@@ -116,10 +116,6 @@ def show(
 
     from leaderboard.board import build
     from leaderboard.results.collect import collect
-    from leaderboard.results.folds import join_folds
-    from leaderboard.rows.aggregate import aggregate
-    from leaderboard.rows.categories import by_category
-    from leaderboard.rows.main_table import all_settings, main_rows
     from leaderboard.show.categories import print_categories
     from leaderboard.show.sheets import sheets
     from leaderboard.show.tables import print_fitting, print_tables, setting_sheets
@@ -132,11 +128,8 @@ def show(
     if only is None:
         rows, categories = board.main, board.categories["auroc"]
     else:
-        shown = collection.of(only)
-        rows, categories = (
-            main_rows(all_settings(aggregate(shown)), margin),
-            by_category(join_folds(shown).collection.results, "auroc"),
-        )
+        some = build(collection.of(only), margin=margin)
+        rows, categories = some.main, some.categories["auroc"]
     print_tables(rows, console)
     print_categories(categories, "auroc", console)
     for view in dict.fromkeys([*(["reported"] if board.reported else []), *views]):

@@ -23,8 +23,7 @@ function mountCompare(host) {
     const won = pairs.filter((one) => one.gain > 0).length;
     const lost = pairs.filter((one) => one.gain < 0).length;
     const mean = pairs.reduce((sum, one) => sum + one.gain, 0) / Math.max(pairs.length, 1);
-    const left = entry.left ? ` ${entry.left} more subjects are not shown.` : "";
-    says.textContent = `${metric} of ${first} is higher on ${won} subjects, lower on ${lost} and equal on ${pairs.length - won - lost}; mean difference ${mean.toFixed(3)}.${left}`;
+    says.textContent = `${metric} of ${first} is higher on ${won} subjects, lower on ${lost} and equal on ${pairs.length - won - lost}; mean difference ${mean.toFixed(3)}.`;
     place.setAttribute("aria-label", `${metric} of ${first} against ${second} by subject. ${says.textContent}`);
     const colours = themeColours();
     const axis = { gridcolor: colours.line, linecolor: colours.muted, zeroline: false, automargin: true, range: [-0.02, 1.02] };

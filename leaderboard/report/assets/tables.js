@@ -53,11 +53,10 @@ function readViews() {
   }
 }
 
-/** Say in the address what a table shows now; nothing of one that shows what it did at first. */
+/** Say in the address what a table shows now. */
 function keepView(name, view) {
-  if (view) views[name] = view;
-  else delete views[name];
-  location.replace(Object.keys(views).length ? VIEW + encodeURIComponent(JSON.stringify(views)) : "#");
+  views[name] = view;
+  location.replace(VIEW + encodeURIComponent(JSON.stringify(views)));
 }
 
 /** One table: what it shows is decided by its sorting, its filters and how many rows are asked for. */
@@ -156,7 +155,7 @@ class TableView {
   keep() {
     if (!this.name) return;
     const { words, chosen, sorting } = this;
-    keepView(this.name, { ...views[this.name], words, chosen: [...chosen], sorting });
+    keepView(this.name, { words, chosen: [...chosen], sorting });
   }
 
   restart() {
@@ -242,7 +241,7 @@ function mountTables(host) {
   const place = make("div");
   const show = (at) => new TableView(place, tables[at], rows, `${source}/${at}`);
   const choose = (at) => {
-    keepView(source, at ? { at } : null);
+    keepView(source, { at });
     show(at);
   };
   const at = Math.min(views[source]?.at ?? 0, tables.length - 1);

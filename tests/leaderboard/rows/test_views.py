@@ -87,13 +87,14 @@ def test_the_main_table_has_each_predictor_where_validation_is_best_and_one_row_
     assert [(row.predictor, row.beta, row.any_setting) for row in rows] == [
         ("a", 1.0, False), ("b", 1.0, False), ("intensity", 1.0, True), ("a", 4.0, False), ("b", 4.0, False)
     ]  # fmt: skip
-    main = main_rows(rows)
+    main = main_rows(rows, chosen(rows, ["ap"]))
     assert [(row.predictor, row.beta) for row in main] == [("a", 4.0), ("b", 1.0), ("intensity", 1.0)]
     over_seeds = [
         make_run(0, {"b@seeds": 0.75}, beta=beta, setting_id=f"s{beta}", run_id=f"e{beta}", ensemble_of=["x", "y"])
         for beta in (1.0, 4.0)
     ]
-    both = main_rows(all_settings(rows_of([*runs, *over_seeds])))
+    more = all_settings(rows_of([*runs, *over_seeds]))
+    both = main_rows(more, chosen(more, ["ap"]))
     assert [row.beta for row in both if row.ensemble] == [1.0], "at the setting of b"
     assert main[1].versus["auroc"].best == "a of vae, beta 4"
     assert rows[1].versus["auroc"].best == "a of vae, beta 1"

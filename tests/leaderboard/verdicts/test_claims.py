@@ -246,8 +246,8 @@ def test_two_betas_of_two_seeds_decide_no_claim(runs):
         place = {"rec_l1": 0.5, "rival": 0.4, "ensemble_probit": 0.6 + 0.1 * (beta > 1)}
         far = place | {"projection": 0.5 + 0.1 * (at < 3), "grad_kl": 0.3 if beta > 1 else 0.9}
         return {
-            name: {"value": value + noise(at, beta, seed, name) / 100, "validation": value}
-            for name, value in far.items()
+            name: {"value": value + noise(at, beta, seed, k) / 100, "validation": value}
+            for k, (name, value) in enumerate(far.items())
         }, {"normal_error_far": 0.1, "normal_error_near": 0.2 + noise(seed) / 100, "last_rec": beta}
 
     for one in evaluate(aggregate(Collection(runs(values, 6, (1.0, 4.0), 2)))):
