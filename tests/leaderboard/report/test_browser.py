@@ -296,3 +296,16 @@ def test_a_case_of_the_gallery_is_seen_closer_with_a_map_over_it(browser, report
     assert (is_open, opacity, left) == (True, "0.25", 0)
     assert float(place.split("px")[0]) == pytest.approx(-34 * 3.5)
     assert label == "second: rec_l1 over the image at 25 %"
+
+
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_an_ordinary_name_of_a_dataset_stays_on_one_line_at_a_glance(browser, report, width):
+    mounted(browser, report, width)
+    script = """
+      const cell = [...document.querySelectorAll('#glance tbody th')].at(-1);
+      cell.textContent = 'tiny_texture';
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      return range.getClientRects().length;
+    """
+    assert browser.execute_script(script) == 1
