@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
@@ -46,10 +47,10 @@ def command(tmp_path, monkeypatch):
 @pytest.fixture
 def started(tmp_path):
     """Starts a command in a process that can be killed: forked from this one, which is warm."""
-    processes.warm_up()
     pids = []
 
     def start(arguments):
+        processes.warm_up()  # again: a forkserver dies with a client that is killed while it asks for a process
         pid = os.fork()
         if pid == 0:
             try:
@@ -57,6 +58,7 @@ def started(tmp_path):
                 sys.stdout = sys.stderr = (tmp_path / "output").open("a", buffering=1)
                 code = main(arguments)
             except BaseException:
+                traceback.print_exc()
                 code = 99
             os._exit(code)
         pids.append(pid)
