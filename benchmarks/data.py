@@ -111,7 +111,8 @@ def measure_preparing(config: RunConfig, cache: Path, rounds: int, monai: bool) 
         for name, (module, decode) in DECODERS.items():
             try:
                 decoder = importlib.import_module(module)
-            except ImportError:
+            except ImportError as error:
+                print(f"{name}: left out ({error})")
                 continue
             tasks[name] = lambda decoder=decoder, decode=decode: decompress(packed, decoder, decode)
     if monai:

@@ -40,11 +40,14 @@ D = TypeVar("D", bound=Document)
 def parse_document(data: bytes, kind: type[D], path: Path, remedy: str) -> D:
     """The document of type `kind` that `data` holds; ResultError names `path`, what is wrong, and `remedy`."""
     try:
-        document = _decoder(kind).decode(data)
-    except ValueError as error:
-        _explain(data, str(error), kind, path, remedy)
-    if not isinstance(document, kind):
-        _explain(data, "another version", kind, path, remedy)
+        try:
+            document = _decoder(kind).decode(data)
+        except ValueError as error:
+            _explain(data, str(error), kind, path, remedy)
+        if not isinstance(document, kind) or _repeats_a_key(data):
+            _explain(data, "another version", kind, path, remedy)
+    except RecursionError:
+        raise ResultError(f"{path}: damaged JSON (nested too deeply). {remedy}") from None
     return document
 
 
@@ -89,10 +92,15 @@ def _decoder(kind: type[Document]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind | _OtherVersion)
 
 
+def _repeats_a_key(data: bytes) -> bool:
+    """Whether something is lost by reading valid JSON, which keeps the last of two entries of a key: quotation marks."""
+    return data.count(b'"') != msgspec.json.encode(msgspec.json.decode(data)).count(b'"')
+
+
 def _explain(data: bytes, fault: str, kind: type[Document], path: Path, remedy: str) -> NoReturn:
     """Raise the ResultError of data that is no document of type `kind`: damaged, of another version, or not valid."""
     try:
-        content = json.loads(data.decode(), parse_constant=_refuse_constant)
+        content = json.loads(data.decode(), parse_constant=_refuse_constant, object_pairs_hook=_each_once)
     except ValueError as error:
         raise ResultError(f"{path}: damaged JSON ({error}). {remedy}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -105,6 +113,14 @@ def _explain(data: bytes, fault: str, kind: type[Document], path: Path, remedy: 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not strict JSON")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!a} is there twice")
+    return entries
 
 
 def _placed(fault: str, content: Any, kind: type[Document]) -> str:

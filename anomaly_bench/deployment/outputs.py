@@ -15,6 +15,7 @@ from typing import Any
 from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import explained
 from data_modules.base.atomic import write_atomic
+from data_modules.base.strict_json import loads
 
 from .inputs import Item
 
@@ -78,7 +79,7 @@ class Outputs:
     def _earlier(self, item: Item) -> set[str]:
         """The names of the files that the input's JSON file, if there is one, lists."""
         try:
-            found = json.loads((self.folder / f"{item.name}.json").read_bytes())["predictors"].values()
+            found = loads((self.folder / f"{item.name}.json").read_bytes())["predictors"].values()
             listed = [Path(path).name for one in found for path in one["files"].values()]
         except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or a file of somebody else
             return set()

@@ -6,21 +6,32 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from msgspec import convert, to_builtins
+from msgspec import Meta, Struct, convert, to_builtins
 from msgspec.structs import replace
 from torch import Tensor
 
 from anomaly_bench.metrics import Calibration
 from data_modules.base.atomic import write_atomic
+from data_modules.base.strict_json import loads
 from leaderboard.record import MapChoice, ResultError
 
 LEARNED_FILE = "calibration.npz"
 FORMAT = 2
 REMEDY = "repeat the run: move its folder away and start the same command again"
+
+
+class _Row(Struct):
+    """What the file says of a row beside its arrays."""
+
+    name: str
+    pivot: float
+    bits: Annotated[int, Meta(ge=1, le=32)]
+    threshold: int | None
+    finishing: MapChoice | None
 
 
 @dataclass
@@ -64,11 +75,11 @@ class Learned:
             raise ResultError(f"{path}: expected what the run has learned of normal images, got no file; {REMEDY}")
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                about = json.loads(bytes(arrays["about"]))
+                about = loads(bytes(arrays["about"]))
                 if about["format"] != FORMAT:
                     raise ResultError(f"{path}: it has format {about['format']}, this version reads {FORMAT}; {REMEDY}")
-                learned = cls(image_share=about["image_share"])
-                for number, row in enumerate(about["rows"]):
+                learned = cls(image_share=convert(about["image_share"], float))
+                for number, row in enumerate(convert(about["rows"], list[_Row])):
                     learned._add(row, *(arrays[f"{part}_{number}"] for part in ("filled", "pixels", "images")))
         except ResultError:
             raise
@@ -76,11 +87,12 @@ class Learned:
             raise ResultError(f"{path}: cannot be read, it is damaged; {REMEDY}") from error
         return learned
 
-    def _add(self, row: dict[str, Any], steps: Any, pixels: Any, images: Any) -> None:
+    def _add(self, row: _Row, steps: Any, pixels: Any, images: Any) -> None:
         filled = torch.from_numpy(steps.astype(np.int64).cumsum())
-        name = row["name"]
-        self.calibration[name] = Calibration(row["pivot"], row["bits"], filled, torch.from_numpy(pixels))
-        if row["finishing"] is not None:
-            self.finishing[name] = convert(row["finishing"], MapChoice)
-        if row["threshold"] is not None:
-            self.thresholds[name], self.normal_scores[name] = row["threshold"], torch.from_numpy(images)
+        if filled.shape != pixels.shape or not 0 <= filled.min() <= filled.max() < 2**row.bits or images.ndim != 1:
+            raise ValueError(f"{row.name}: arrays that do not belong together")
+        self.calibration[row.name] = Calibration(row.pivot, row.bits, filled, torch.from_numpy(pixels))
+        if row.finishing is not None:
+            self.finishing[row.name] = row.finishing
+        if row.threshold is not None:
+            self.thresholds[row.name], self.normal_scores[row.name] = row.threshold, torch.from_numpy(images)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anomaly_bench.runs.training.checkpoint_note import DAMAGED
+from anomaly_bench.runs.training.checkpoint_note import read_json
 from data_modules.base.atomic import write_atomic
 
 SLURM_FOLDER = ".slurm"
@@ -51,10 +51,7 @@ class Queued:
 
 def submitted(out: Path, folder: str) -> Submitted | None:
     """The newest job of the run in that folder, if it ever had one."""
-    try:
-        return Submitted(**json.loads(_note(out, folder).read_bytes()))
-    except DAMAGED:
-        return None
+    return read_json(_note(out, folder), Submitted)
 
 
 def jobs_of(out: Path, folders: Iterable[str]) -> dict[str, Queued]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -13,7 +12,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Literal
 
-from anomaly_bench.runs.training.checkpoint_note import read_note
+from msgspec import Struct, field, json
+
+from anomaly_bench.runs.training.checkpoint_note import NOTE, read_note
 from anomaly_bench.sweep import slurm_commands as slurm
 from leaderboard.record import RESULT_FILE, best_is_last
 from leaderboard.results.collect import FAILURE_FILE, PlannedRun
@@ -101,10 +102,14 @@ def _standing(run: PlannedRun, out: Path, job: slurm.Queued | None) -> Standing:
         return Standing(
             run, "done", finished=_finished(folder / RESULT_FILE, (folder / RESULT_FILE).stat().st_mtime_ns)
         )
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
+    except (OSError, ValueError) as error:  # msgspec's too
+        reason = getattr(error, "strerror", None) or error
+        return Standing(run, "failed", f"{RESULT_FILE} is damaged ({reason}): move {folder} away")
     saved = read_note(folder)
-    reached = "" if saved is None else "training done" if saved.fitted else f"epoch {saved.epoch}/{saved.epochs}"
+    damaged = "its checkpoint is damaged: it starts afresh" if (folder / NOTE).exists() else ""
+    reached = damaged if saved is None else "training done" if saved.fitted else f"epoch {saved.epoch}/{saved.epochs}"
     then = f", {reached}" if reached else ""
     trained = 0.0 if saved is None else saved.seconds
     holder = _holder(out / LOCKS_FOLDER / f"{run.folder}.lock")
@@ -120,15 +125,29 @@ def _standing(run: PlannedRun, out: Path, job: slurm.Queued | None) -> Standing:
     return Standing(run, "half done" if saved else "missing", reached, trained)
 
 
+class _Made(Struct):
+    durations: dict[str, float]
+    source_digest: str
+
+
+class _Told(Struct):
+    """The part of a result that tells of its making."""
+
+    provenance: _Made
+    training: dict[str, float | int | None] = field(default_factory=dict)
+
+
 @lru_cache(maxsize=100_000)
 def _finished(path: Path, changed: int) -> Finished | None:
     del changed  # what is known of a file holds as long as it is the same
     try:
-        result = json.loads(path.read_bytes())
-        found, last = result["provenance"], best_is_last(result.get("training", {}))
-        return Finished(found["durations"]["fit"], found["durations"]["localize"], found["source_digest"], last)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        told = json.decode(path.read_bytes(), type=_Told)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    spent = told.provenance.durations
+    if "fit" not in spent or "localize" not in spent:
         return None
+    return Finished(spent["fit"], spent["localize"], told.provenance.source_digest, best_is_last(told.training))
 
 
 def _holder(path: Path) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
+from data_modules.base.strict_json import loads
 
 from .case import SPLITS, Case
 
@@ -70,7 +70,7 @@ def _read(file: str) -> dict[str, list[str]]:
             f"dataset.split.file={file}: expected JSON; give a CSV with the columns subject and split as dataset.subjects_file"
         )
     try:
-        loaded = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
+        loaded = loads(Path(file).expanduser().read_bytes())
         if not all(isinstance(loaded[part], list) for part in SPLITS):
             raise TypeError("a split is no list")
         return {part: [str(name) for name in loaded[part]] for part in SPLITS}

@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
+from msgspec import convert
 
 from data_modules.base.atomic import write_atomic
 from data_modules.base.config import AboutConfig, DownloadConfig
 from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
+from data_modules.base.strict_json import loads
 
 from .download import download, need_space, open_session, remote_size
 from .unpack import DamagedArchiveError, unpack
@@ -26,6 +28,14 @@ ACCESS = ("embedded", "free", "licence", "registration")
 MARKER = ".fetch.json"
 Progress = Callable[[int, int], None]
 Tell = Callable[[str], None]
+
+
+class Fetched(TypedDict):
+    """What the marker says of an address: the digests of its file, and the names that it brought to the top of the folder."""
+
+    md5: str
+    sha256: str
+    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ def _install(source: DownloadConfig, path: Path, target: Path, work: Path, diges
         _merge(folder, target)
     if not source.unpack:
         path.replace(target / _name(source))
-    _remember(target, {source.url: {**digests, "names": names}})
+    _remember(target, {source.url: {"md5": digests["md5"], "sha256": digests["sha256"], "names": names}})
     path.unlink(missing_ok=True)
 
 
@@ -181,19 +191,19 @@ def _is_there(target: Path, source: DownloadConfig) -> bool:
     kept = _marker(target).get(source.url)
     if kept is None or not all((target / name).exists() for name in kept["names"]):
         return False
-    expected = {"md5": source.md5, "sha256": source.sha256}
-    return all(checksum is None or checksum.lower() == kept[name] for name, checksum in expected.items())
+    expected = {source.md5: kept["md5"], source.sha256: kept["sha256"]}
+    return all(checksum is None or checksum.lower() == found for checksum, found in expected.items())
 
 
-def _marker(target: Path) -> dict[str, dict[str, Any]]:
-    """What was fetched, by address: its digests and the names that it brought to the top of the folder."""
+def _marker(target: Path) -> dict[str, Fetched]:
+    """What was fetched, by address."""
     try:
-        return dict(json.loads((target / MARKER).read_text()))
-    except (OSError, ValueError, TypeError):
+        return convert(loads((target / MARKER).read_bytes()), dict[str, Fetched])
+    except (OSError, ValueError):  # none, or a damaged one: fetched again
         return {}
 
 
-def _remember(target: Path, entry: dict[str, dict[str, Any]]) -> None:
+def _remember(target: Path, entry: dict[str, Fetched]) -> None:
     write_atomic(target / MARKER, json.dumps(_marker(target) | entry, indent=1).encode())
 
 

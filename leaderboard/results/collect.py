@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -72,18 +73,32 @@ def write_sweep(sweep: Sweep, root: Path, name: str) -> Path:
         )
     path = root / SWEEPS_FOLDER / f"{name}.json"
     write_document(sweep, path)
+    newest = max(map(_written, path.parent.glob("*.json")))
+    if newest > _written(path):  # the clock has been put back
+        os.utime(path, ns=(newest + 1, newest + 1))
     return path
 
 
-def read_sweeps(root: Path) -> dict[str, Sweep]:
-    """All plans under `<root>/sweeps`, by name; ResultError when one is damaged: n/N would be wrong without it."""
-    paths = sorted((root / SWEEPS_FOLDER).glob("*.json"))
-    return {path.stem: read_document(path, Sweep, SWEEP_REMEDY) for path in paths}
+def _written(path: Path) -> int:
+    """When the file was written, in nanoseconds."""
+    return path.stat().st_mtime_ns
+
+
+def read_sweeps(root: Path) -> tuple[dict[str, Sweep], list[str]]:
+    """All whole plans under `<root>/sweeps`, by name, and a message per damaged one, without which n/N may be wrong."""
+    sweeps: dict[str, Sweep] = {}
+    damaged: list[str] = []
+    for path in sorted((root / SWEEPS_FOLDER).glob("*.json")):
+        try:
+            sweeps[path.stem] = read_document(path, Sweep, SWEEP_REMEDY)
+        except ResultError as error:
+            damaged.append(_shown(str(error)))
+    return sweeps, damaged
 
 
 def newest_sweep(root: Path) -> set[str]:
-    """The run ids of the sweep that was started last; ResultError when there is none."""
-    paths = sorted((root / SWEEPS_FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    """The run ids of the sweep that was started last; ResultError when there is none, or it is damaged."""
+    paths = sorted((root / SWEEPS_FOLDER).glob("*.json"), key=_written)
     if not paths:
         raise ResultError(f"{root}: no sweep was started here; `make bench OUT={root}` does.")
     return {run.run_id for run in read_document(paths[-1], Sweep, SWEEP_REMEDY).runs}
@@ -92,11 +107,12 @@ def newest_sweep(root: Path) -> set[str]:
 def collect(root: Path, only: set[str] | None = None) -> Collection:
     """Everything under `root`, at any depth; with `only`, the runs of these ids. Links to folders are not followed.
 
-    A damaged result does not hide the others: it becomes a message in `damaged`, and so does a folder that cannot be
-    listed. A folder with both a result and a failure is a run that was repeated with success. ResultError when nothing is
+    A damaged result or plan does not hide the others: it becomes a message in `damaged`, and so does a folder that cannot
+    be listed. A folder with both a result and a failure is a run that was repeated with success. ResultError when nothing is
     found, when one run id lies in two folders or contradicts its plan, and when an id of `only` is nowhere.
     """
-    plan = _merge_plans(root)
+    sweeps, unread = read_sweeps(root)
+    plan = _merge_plans(sweeps, root)
     run_ids = {os.path.normpath(root / run.folder): run.run_id for run in plan.values()}
     plan = {run_id: run for run_id, run in plan.items() if only is None or run_id in only}
     finished, broken, unlisted = _find(root)
@@ -108,6 +124,8 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
     _check_against_plan(results, plan, root)
     failed = _read_failures(broken, root, run_ids, only)
     if not (results or damaged or unlisted or failed):
+        if unread:
+            raise ResultError(unread[0])
         planned = f" ({len(plan)} runs are planned, none is finished)" if plan else ""
         raise ResultError(
             f"{root}: no results found{planned}. Fill it with `make bench`, or name the folder that has them."
@@ -117,13 +135,14 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
         raise ResultError(
             f"{root}: runs {lost} are neither here nor in a plan. Run them (`make bench`) or leave them out."
         )
-    return Collection([results[run_id] for run_id in sorted(results)], unlisted + damaged, list(plan.values()), failed)
+    damaged = unread + unlisted + damaged
+    return Collection([results[run_id] for run_id in sorted(results)], damaged, list(plan.values()), failed)
 
 
-def _merge_plans(root: Path) -> dict[str, PlannedRun]:
+def _merge_plans(sweeps: dict[str, Sweep], root: Path) -> dict[str, PlannedRun]:
     """Planned runs by id, each once however many sweeps share it; ResultError when two sweeps contradict each other."""
     plan: dict[str, PlannedRun] = {}
-    for name, sweep in read_sweeps(root).items():
+    for name, sweep in sweeps.items():
         for run in sweep.runs:
             if plan.setdefault(run.run_id, run) != run:
                 raise ResultError(
@@ -182,10 +201,15 @@ def _read_all(paths: list[Path]) -> Iterable[RunArrays | str]:
     if workers < 2:
         return map(_read, paths)
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=gc.disable) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_help) as pool:
             return list(pool.map(_read, paths, chunksize=64))
     except BrokenProcessPool:  # helpers were killed, or cannot start: `__main__` is a script without a main guard
         return map(_read, paths)
+
+
+def _help() -> None:
+    gc.disable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that is helped says when to stop
 
 
 def _read(path: Path) -> RunArrays | str:

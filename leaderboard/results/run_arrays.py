@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaderboard.json_file import ResultError
-from leaderboard.record import CURVES, METRICS, POOLED, MapChoice, Measure, PredictorResult, RunResult, read_result
+from leaderboard.record import (
+    CURVES,
+    METRICS,
+    POOLED,
+    REMEDY,
+    MapChoice,
+    Measure,
+    PredictorResult,
+    RunResult,
+    read_result,
+)
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -105,7 +115,10 @@ def without_cycles() -> Iterator[None]:
 
 def read_run(path: Path) -> RunArrays:
     """The run in the file `path`; ResultError when it is not there, damaged, incomplete or of another version."""
-    return run_of(read_result(path), path.parent)
+    try:
+        return run_of(read_result(path), path.parent)
+    except (RecursionError, OverflowError) as error:  # valid JSON, but no result that a run has written
+        raise ResultError(f"{path}: nested too deeply, or a number is too large ({error}). {REMEDY}") from error
 
 
 def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:

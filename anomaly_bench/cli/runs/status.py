@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomaly_bench.cli.arguments import add_folder
+from anomaly_bench.cli.results.leaderboard import warn
 from anomaly_bench.runs.code_digest import source_digest
 
 if TYPE_CHECKING:
@@ -62,12 +63,10 @@ def planned_runs(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[st
     """The runs of the newest sweep in the folder, or of all, and in what settings differ. Raises ResultError for none."""
     from leaderboard.results.collect import newest_sweep, read_sweeps
 
-    chosen = newest_sweep(options.folder)
-    sweeps = [
-        sweep
-        for sweep in read_sweeps(options.folder).values()
-        if options.all or {run.run_id for run in sweep.runs} == chosen
-    ]
+    found, damaged = read_sweeps(options.folder)
+    chosen = set() if options.all and found else newest_sweep(options.folder)
+    warn(damaged)
+    sweeps = [sweep for sweep in found.values() if options.all or {run.run_id for run in sweep.runs} == chosen]
     runs = {run.run_id: run for sweep in sweeps for run in sweep.runs}
     return list(runs.values()), {key: text for sweep in sweeps for key, text in sweep.differs.items()}
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from msgspec import Meta, convert
 
 from data_modules.base.atomic import write_atomic
+from data_modules.base.strict_json import loads
 
 NOTE = "checkpoint.json"
 LOG_FILE = "run.log"
-DAMAGED = (OSError, ValueError, TypeError, KeyError)
+T = TypeVar("T")
+Count = Annotated[int, Meta(ge=0, le=10**12)]
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,11 @@ class CheckpointNote:
     """
 
     run_id: str
-    file: str
+    file: Annotated[str, Meta(pattern=r"^[^/\x00]+\.ckpt$")]
     digest: str
-    epoch: int
-    epochs: int
-    seconds: float
+    epoch: Count
+    epochs: Count
+    seconds: Annotated[float, Meta(ge=0)]
     fitted: bool
 
 
@@ -36,8 +41,13 @@ def write_note(folder: Path, note: CheckpointNote) -> None:
 
 def read_note(folder: Path) -> CheckpointNote | None:
     """The note in a run's folder, if there is a whole one."""
+    return read_json(folder / NOTE, CheckpointNote)
+
+
+def read_json(path: Path, kind: type[T]) -> T | None:
+    """The note of that dataclass in a file; None if there is none, or what there is is no such note."""
     try:
-        note = CheckpointNote(**json.loads((folder / NOTE).read_bytes()))
-    except DAMAGED:
+        content: Any = loads(path.read_bytes())
+        return convert(content, kind)
+    except (OSError, ValueError):  # msgspec's too
         return None
-    return note if isinstance(note.epoch, int) and isinstance(note.epochs, int) else None

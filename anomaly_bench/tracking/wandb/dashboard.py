@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import convert
+
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.tracking.names import STEP, TAG_LENGTH, summary_key
+from data_modules.base.strict_json import loads
 from leaderboard.results.collect import collect
 
 from .sync import require_answer, require_login
@@ -132,7 +135,10 @@ def save(folder: Path, workspace: Any, report: Any) -> dict[str, str]:
     require_login()
     require_answer()
     place, where = folder / PLACE, f"{report.entity}/{report.project}"
-    known = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    try:
+        known = convert(loads(place.read_bytes()), dict[str, dict[str, str]]) if place.exists() else {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{place}: cannot be read ({error}); move it away, and a new dashboard is made") from error
     urls = known.setdefault(where, {})
     try:
         for name, new in (("report", report), ("workspace", workspace)):

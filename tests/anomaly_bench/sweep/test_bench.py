@@ -207,7 +207,7 @@ def test_runs_die_with_their_command_and_are_half_done(command, started, tmp_pat
     while parent(run) is not None and time.monotonic() < begun + 20:
         time.sleep(0.05)
     assert parent(run) is None
-    planned = [run for sweep in read_sweeps(out).values() for run in sweep.runs]
+    planned = [run for sweep in read_sweeps(out)[0].values() for run in sweep.runs]
     assert [one.state for one in standings(planned, out)] == ["half done"]
 
 

@@ -7,6 +7,7 @@ import time
 from io import StringIO
 
 import pytest
+from bad_json import BAD_JSON, WRONG_JSON
 from rich.console import Console
 from rich.progress import Progress
 from small_runs import tiles
@@ -19,6 +20,7 @@ from anomaly_bench.runs.code_digest import source_digest
 from anomaly_bench.runs.training.checkpoint_note import CheckpointNote, write_note
 from anomaly_bench.sweep import job as lock
 from anomaly_bench.sweep.plan import differences, plan_alone
+from anomaly_bench.sweep.slurm_commands import submitted
 from anomaly_bench.sweep.states import estimate, standings
 from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
 
@@ -70,6 +72,23 @@ def test_each_state_is_told_from_the_folder_and_the_time_left_follows_from_runs_
     with lock.lease(tmp_path / lock.LOCKS_FOLDER / f"{runs[4].folder}.lock"):
         os.utime(tmp_path / lock.LOCKS_FOLDER / f"{runs[4].folder}.lock", (old, old))
         assert standings(runs, tmp_path)[4].state == "missing"
+
+
+@pytest.mark.parametrize("content", [*BAD_JSON.values(), *WRONG_JSON.values()], ids=[*BAD_JSON, *WRONG_JSON])
+def test_damaged_files_of_a_run_hide_no_other_run(content, tmp_path):
+    runs = [planned(seed) for seed in range(3)]
+    write_sweep(Sweep(runs=runs), tmp_path, "one")
+    finish(tmp_path, runs[0], 60.0, 30.0)
+    for run, name in ((runs[1], "result.json"), (runs[2], "checkpoint.json")):
+        (tmp_path / run.folder).mkdir()
+        (tmp_path / run.folder / name).write_bytes(content)
+    (tmp_path / ".slurm").mkdir()
+    (tmp_path / ".slurm" / f"{runs[2].folder}.json").write_bytes(content)
+    found = standings(runs, tmp_path)
+    assert [one.state for one in found] == ["done", "failed", "missing"]
+    assert "result.json is damaged" in found[1].detail
+    assert found[2].detail == "its checkpoint is damaged: it starts afresh"
+    assert submitted(tmp_path, runs[2].folder) is None
 
 
 def test_status_tells_of_results_of_other_code_and_of_what_to_do(cli, tmp_path):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from leaderboard.json_file import ResultError
 from leaderboard.record import write_result
-from leaderboard.results.collect import PlannedRun, Sweep, collect, read_sweeps, write_sweep
+from leaderboard.results.collect import PlannedRun, Sweep, collect, newest_sweep, read_sweeps, write_sweep
 
 
 def plan(result, folder=None) -> PlannedRun:
@@ -36,23 +36,36 @@ def test_sweeps_round_trip_and_shared_runs_count_once(tmp_path, make_result, sav
     path = write_sweep(Sweep(runs=runs), tmp_path, "all")
     write_sweep(Sweep(runs=runs[:2]), tmp_path, "part")
     assert path == tmp_path / "sweeps" / "all.json"
-    assert read_sweeps(tmp_path) == {"all": Sweep(runs=runs), "part": Sweep(runs=runs[:2])}
+    assert read_sweeps(tmp_path) == ({"all": Sweep(runs=runs), "part": Sweep(runs=runs[:2])}, [])
     save(make_result(0))
     assert collect(tmp_path).planned == runs
     assert collect(tmp_path, {runs[0].run_id}).planned == runs[:1]
 
 
-def test_contradicting_or_damaged_plans_are_refused(tmp_path, make_result, save):
+def test_contradicting_plans_are_refused_and_damaged_ones_named(tmp_path, make_result, save):
     result = save(make_result(0))
     write_sweep(Sweep(runs=[plan(result)]), tmp_path, "a")
     write_sweep(Sweep(runs=[plan(make_result(0, beta=2.0))]), tmp_path, "b")
     with pytest.raises(ResultError, match=r"b\.json: run aaaa0000-0 is planned differently in another sweep"):
         collect(tmp_path)
     (tmp_path / "sweeps" / "b.json").write_text("{}")
-    with pytest.raises(ResultError, match=r"b\.json: its schema version is None.*n/N would be wrong"):
+    (tmp_path / "sweeps" / "c.json").write_text("[" * 100_000)
+    found = collect(tmp_path)
+    assert [run.run_id for run in found.planned] == [result.run_id] == [run.run_id for run in found.results]
+    assert "b.json: its schema version is None" in found.damaged[0]
+    assert "c.json: damaged JSON (nested too deeply). Without the plan n/N would be wrong" in found.damaged[1]
+    (tmp_path / result.run_id / "result.json").unlink()
+    with pytest.raises(ResultError, match=r"b\.json: its schema version is None"):
         collect(tmp_path)
     with pytest.raises(ResultError, match="leave out the slashes"):
         write_sweep(Sweep(runs=[]), tmp_path, "../x")
+
+
+def test_the_newest_sweep_is_the_last_one_written_though_the_clock_was_put_back(tmp_path, make_result):
+    first = write_sweep(Sweep(runs=[plan(make_result(0))]), tmp_path, "z")
+    os.utime(first, (2e9, 2e9))  # written in 2033
+    write_sweep(Sweep(runs=[plan(make_result(1))]), tmp_path, "a")
+    assert newest_sweep(tmp_path) == {make_result(1).run_id}
 
 
 def test_a_result_that_is_not_what_was_planned_is_refused(tmp_path, make_result, save):

@@ -160,7 +160,7 @@ def test_a_sweep_that_is_not_waited_for_is_in_the_status_is_taken_over_and_can_b
     left = subprocess.run([*long, "engine.wait=false"], capture_output=True, text=True, check=False, cwd=ROOT)
     assert left.returncode == 0, left.stderr
     assert "3 jobs submitted" in left.stderr
-    planned = [run for sweep in read_sweeps(out).values() for run in sweep.runs]
+    planned = [run for sweep in read_sweeps(out)[0].values() for run in sweep.runs]
     shown = standings(planned, out)
     assert {one.state for one in shown} <= {"queued", "running"}
     assert all("SLURM job " in one.detail for one in shown)

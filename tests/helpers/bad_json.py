@@ -1,0 +1,36 @@
+"""What a file of JSON may hold after an accident, or by somebody else's hand."""
+
+BAD_JSON = {
+    "empty": b"",
+    "blank": b" \n",
+    "nothing but zeros": b"\0" * 100,
+    "truncated": b'{"schema_version": 1, "run_id": "a',
+    "two documents": b"{} {}",
+    "single quotes": b"{'run_id': 1}",
+    "trailing comma": b'{"run_id": 1,}',
+    "HTML": b"<!DOCTYPE html><html></html>",
+    "lists in lists": b"[" * 100_000,
+    "lists in lists, closed": b"[" * 100_000 + b"]" * 100_000,
+    "objects in objects": b'{"schema_version": 1, "a": ' * 100_000,
+    "NaN": b'{"schema_version": 1, "seconds": NaN}',
+    "Infinity": b'{"schema_version": 1, "seconds": -Infinity}',
+    "more than a float": b'{"schema_version": 1, "seconds": 1e999}',
+    "more than an integer": b'{"schema_version": 1, "epoch": ' + b"9" * 5000 + b"}",
+    "half a surrogate pair": b'{"schema_version": 1, "run_id": "\\ud800"}',
+    "half a surrogate pair as key": b'{"schema_version": 1, "\\udfff": 1}',
+    "a key twice": b'{"schema_version": 1, "runs": [], "runs": []}',
+    "a key twice, deep down": b'{"schema_version": 1, "runs": [], "differs": {"a": "1", "a" : "2"}}',
+    "UTF-16": '{"schema_version": 1, "runs": []}'.encode("utf-16"),
+    "UTF-8 with a byte order mark": b'\xef\xbb\xbf{"schema_version": 1, "runs": []}',
+    "Latin-1": '{"schema_version": 1, "run_id": "ä"}'.encode("latin-1"),
+    "a line break in a text": b'{"schema_version": 1, "run_id": "a\nb"}',
+}
+WRONG_JSON = {
+    "null": b"null",
+    "a number": b"1",
+    "a text": b'"text"',
+    "a list": b"[]",
+    "no key": b"{}",
+    "keys with null": b'{"schema_version": null, "run_id": null, "runs": null, "train": null}',
+    "keys of wrong types": b'{"schema_version": 1, "run_id": [], "runs": 3, "train": 5, "val": {}, "test": "a", "names": 1}',
+}
