@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
@@ -21,11 +22,13 @@ from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
 from data_modules.base.strict_json import loads
 
-from .download import download, need_space, open_session, remote_size
-from .unpack import DamagedArchiveError, unpack
+from .download import download, need_space, one_line, open_session, remote_size
+from .members import DamagedArchiveError
+from .unpack import unpack
 
 ACCESS = ("embedded", "free", "licence", "registration")
 MARKER = ".fetch.json"
+LONGEST_NAME = 200  # bytes; disks have room for 255, and some more letters come before and after it
 Progress = Callable[[int, int], None]
 Tell = Callable[[str], None]
 
@@ -92,9 +95,8 @@ def fetch(
                 tell(_announcement(name, about, missing, sizes, target))
             _get_all(missing, sizes, target, work, progress)
     except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error}); free the disk or set data_dir to another folder"
-        ) from error
+        remedy = "free the disk or" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "give yourself the right to, or"
+        raise DataError(f"{target}: cannot be written ({error}); {remedy} set data_dir to another folder") from error
     unchecked = sum(not (source.md5 or source.sha256) for source in missing)
     note = f"; {unchecked} of {len(missing)} files have no known checksum" if unchecked else ""
     return FetchReport(True, f"{name} is in {target}{note}", target, [source.url for source in missing])
@@ -144,12 +146,23 @@ def _install(source: DownloadConfig, path: Path, target: Path, work: Path, diges
         if source.unpack:
             try:
                 unpack(path, folder, _name(source).removesuffix(".gz"))
+                if (folder / MARKER).exists():
+                    raise DamagedArchiveError(f"{path}: brings {MARKER}, where fetch keeps its notes; do not trust it")
             except DamagedArchiveError as error:
                 path.unlink()
-                raise DataError(f"{source.url}: the file was removed, since {error}") from error
+                raise DataError(
+                    f"{source.url}: the file was removed, since {error}; if it stays so, get the dataset from its homepage and "
+                    "set dataset.root"
+                ) from error
         names = sorted(entry.name for entry in folder.iterdir()) if source.unpack else [_name(source)]
         _remember(target, {})
-        _merge(folder, target)
+        try:
+            _merge(folder, target)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise DataError(
+                f"{source.url}: brings {one_line(error.filename2 or error.filename)}, where {target} has a folder for a file "
+                "or a file for a folder; move it away and fetch again"
+            ) from error
     if not source.unpack:
         path.replace(target / _name(source))
     _remember(target, {source.url: {"md5": digests["md5"], "sha256": digests["sha256"], "names": names}})
@@ -212,9 +225,25 @@ def _name(source: DownloadConfig) -> str:
 
 
 def _check_names(name: str, sources: list[DownloadConfig]) -> None:
+    for source in sources:
+        if not _is_address(source):
+            raise DataError(
+                f"{one_line(source.url)}: cannot be asked for (expected http:// or https://, a host and a file's name); "
+                f"correct about.downloads of {name}"
+            )
     kept = [_name(source) for source in sources if not source.unpack]
     for twice in sorted({each for each in kept if kept.count(each) > 1}):
         raise DataError(f"about.downloads of {name}: two files would be kept as {twice}; keep one of them")
+
+
+def _is_address(source: DownloadConfig) -> bool:
+    try:
+        parts, last = urlsplit(source.url), _name(source)
+        named = last not in (".", "..", MARKER) and last.isprintable() and len(last.encode()) <= LONGEST_NAME
+        reachable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return named and reachable and source.url.isprintable()
+    except ValueError:  # brackets, a port that is no number
+        return False
 
 
 def _steps(name: str, about: AboutConfig, target: Path) -> str:
