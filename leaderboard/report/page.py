@@ -16,14 +16,15 @@ from leaderboard.show.tables import legend
 from leaderboard.show.texts import scopes
 
 from .compare import comparisons
+from .details import Details
 from .gallery import galleries
 from .plots import claim_pictures, left_out, plot_data, rank_pictures
 from .problems import HEADLINES, glance, problems
 from .provenance import provenance_tables
-from .table import leaderboards, view_tables
+from .table import Table, front_tables, leaderboards, setting_tables, view_tables, with_all_metrics
 
 HERE = Path(__file__).parent
-SCRIPTS = ("tables.js", "plots.js", "compare.js", "gallery.js", "page.js")
+SCRIPTS = ("tables.js", "details.js", "plots.js", "compare.js", "gallery.js", "page.js")
 PLOTLY = "plotly-basic.min.js"
 VIEWS = {
     "settings": "All settings",
@@ -41,7 +42,6 @@ VIEWS = {
     "categories": "Per category",
 }
 NOTES = 12  # of what is not compared
-FRONT = "predictors"  # the view that comes first
 PLOTS = {
     "operating": "ROC, per-region overlap and precision-recall",
     "beta": "Over beta",
@@ -89,12 +89,12 @@ def _content(board: Board) -> dict[str, Any]:
     """What the template shows."""
     pictures, notes = galleries(board)
     provenance, settings_notes = provenance_tables(board)
-    front = view_tables(board, FRONT)
-    found = {name: view_tables(board, name) for name in VIEWS}
+    whole, details = with_all_metrics(board), Details()
+    boards, front = leaderboards(board, details), front_tables(whole, details)
+    found = {name: setting_tables(board, details) if name == "settings" else view_tables(board, name) for name in VIEWS}
     views = {name: tables for name, tables in found.items() if tables}
-    boards = leaderboards(board)
-    plots, (compared, uncompared) = plot_data(board), comparisons(board)
-    tables = {
+    plots, (compared, uncompared) = plot_data(whole), comparisons(board)
+    tables: dict[str, list[Table]] = {
         "front": front,
         "leaderboard": boards,
         "provenance": provenance,
@@ -103,7 +103,7 @@ def _content(board: Board) -> dict[str, Any]:
     days = sorted(run.created[:10] for run in board.runs)
     return {
         "blobs": {name: _json([vars(one) for one in some]) for name, some in tables.items()}
-        | {"plots": _json(plots), "compare": _json(compared)},
+        | {"plots": _json(plots), "compare": _json(compared), "details": _json(details.blob())},
         "front": front,
         "boards": boards,
         "views": {name: VIEWS[name] for name in views},

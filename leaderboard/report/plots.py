@@ -18,7 +18,7 @@ from leaderboard.results.run_arrays import LOGGED, Array
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.show.figures import LINES, MARKERS, STYLE, UNDATED, looks_of
 from leaderboard.show.forest import claim_figures
-from leaderboard.show.rank_figures import DRAWN, rank_figures
+from leaderboard.show.rank_figures import rank_figures
 from leaderboard.show.texts import COLUMNS, effect_text, number
 from leaderboard.statistics.samples import Statistic
 
@@ -46,7 +46,7 @@ def plot_data(board: Board) -> dict[str, Any]:
 
 def left_out(board: Board) -> str:
     """What the plots do not show, empty where they show everything."""
-    curves = sum(curve.metric in DRAWN and len(curve.points) > 1 for curve in board.curves)
+    curves = sum(len(curve.points) > 1 for curve in board.curves)
     trained = sum(bool(run.curve) for run in board.runs)
     said = [f"The first {CURVES} of {curves} curves over beta are drawn."] if curves > CURVES else []
     said += [f"The training of the first {TRAININGS} of {trained} runs is drawn."] if trained > TRAININGS else []
@@ -69,8 +69,10 @@ def _bounds(statistic: Statistic) -> list[float | None]:
 
 
 def _beta(board: Board) -> list[dict[str, Any]]:
-    known = [curve for curve in board.curves if curve.metric in DRAWN and len(curve.points) > 1]
-    known = sorted(known, key=lambda curve: (curve.dataset, curve.label, DRAWN.index(curve.metric)))[:CURVES]
+    metrics = list(COLUMNS)
+    known = [curve for curve in board.curves if len(curve.points) > 1]
+    known = sorted(known, key=lambda curve: metrics.index(curve.metric))[:CURVES]
+    known = sorted(known, key=lambda curve: (curve.dataset, curve.label, metrics.index(curve.metric)))
     found = []
     for (dataset, label, metric), group in groupby(known, key=lambda one: (one.dataset, one.label, one.metric)):
         curves = [
@@ -110,7 +112,7 @@ def _time(board: Board) -> list[dict[str, Any]]:
             point |= {"y": _bounds(one.row.test[one.metric]), "setting": setting}
             tables.setdefault((one.dataset, one.metric), []).append(point)
     return [
-        {"where": dataset, "metric": COLUMNS[metric], "points": points}
+        {"where": dataset, "metric": COLUMNS.get(metric, metric), "points": points}
         for (dataset, metric), points in tables.items()
         if len(points) > 1
     ]

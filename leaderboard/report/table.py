@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from leaderboard.board import Board
+from leaderboard.record import METRICS
 from leaderboard.rows.row import Row
+from leaderboard.rows.views import chosen
 from leaderboard.show.categories import category_sheets
 from leaderboard.show.sheets import VIEWS, Sheet
-from leaderboard.show.tables import by_dataset, leaderboard_sheet, setting_sheets
+from leaderboard.show.tables import by_dataset, leaderboard_sheet
 from leaderboard.show.texts import COLUMNS, UNDEFINED
 
+from .details import Details
+
+MORE = tuple(metric for metric in METRICS if metric not in COLUMNS)  # metrics that are shown when they are asked for
+MORE_ROWS = 4_000  # up to which a table of settings has them
 LEADERBOARD_ROWS = 24_000
 VIEW_ROWS = 3_000
 NUMBER = re.compile(r"[-−<≥]?\s*\d")
@@ -40,7 +46,8 @@ class Table:
 
     heat: the columns that are shaded, high is dark; `together` shades them on one scale, else each has its own.
     marks: for each row a letter per column (BEST, TIED, PLAIN), or nothing where no cell is marked.
-    sort: the column that the rows come sorted by, falling. note: how many rows `cut` left out.
+    sort: the column that the rows come sorted by, falling. note: how many rows `cut` left out. folded: the columns that are
+    shown when they are asked for. links: for each row what stands behind it, as `Details.of` places it.
     """
 
     title: str
@@ -53,15 +60,39 @@ class Table:
     marks: Sequence[str]
     sort: int | None = None
     note: str = ""
+    folded: tuple[int, ...] = ()
+    links: Sequence[list[int]] = ()
 
 
-def leaderboards(board: Board) -> list[Table]:
+def leaderboards(board: Board, details: Details) -> list[Table]:
     """A table per dataset, best pixel AUROC first, with the marks of the other outputs."""
     tables = []
     for dataset, members in by_dataset(board.main).items():
         members = sorted(members, key=_auroc, reverse=True)
-        tables.append(of_sheet(leaderboard_sheet(dataset, members)))
-    return cut([replace(table, sort=table.header.index(COLUMNS["auroc"])) for table in tables], LEADERBOARD_ROWS)
+        table = of_sheet(leaderboard_sheet(dataset, members, more=MORE))
+        links = [details.of(row) for row in members]
+        tables.append(replace(table, sort=table.header.index(COLUMNS["auroc"]), links=links))
+    return cut(tables, LEADERBOARD_ROWS)
+
+
+def with_all_metrics(board: Board) -> Board:
+    """The board with what validation chooses, and its front, by every metric that all rows have."""
+    own = [set(row.own_metrics) for row in board.rows if row.samples is not None]
+    metrics = (*board.metrics, *MORE, *sorted(set.intersection(*own) if own else ()))
+    return replace(board, metrics=metrics, chosen=chosen(board.rows, metrics))
+
+
+def front_tables(board: Board, details: Details) -> list[Table]:
+    """Predictors over datasets, a table per metric, then those of the oracle; behind a row its setting of each dataset."""
+    tables = []
+    for metric in board.metrics:
+        choices = [one for one in board.chosen if one.metric == metric]
+        for sheet in VIEWS["predictors"](replace(board, metrics=(metric,), chosen=choices)):
+            oracle = sheet.title.endswith("(oracle)")
+            rows = {(one.predictor, one.dataset): one.oracle if oracle else one.row for one in choices}
+            places = [[details.of(rows.get((line[0], data))) for data in sheet.header[1:-1]] for line in sheet.rows]
+            tables.append((oracle, replace(of_sheet(sheet), links=[list(chain(*line)) for line in places])))
+    return [table for _, table in sorted(tables, key=lambda pair: pair[0])]
 
 
 def _auroc(row: Row) -> float:
@@ -69,11 +100,22 @@ def _auroc(row: Row) -> float:
     return -1.0 if mean is None else mean
 
 
+def setting_tables(board: Board, details: Details) -> list[Table]:
+    """Every predictor of every setting, of each dataset that has several."""
+    more = MORE if len(board.rows) <= MORE_ROWS else ()
+    tables = []
+    for dataset, members in by_dataset(board.rows).items():
+        if len({row.setting_id for row in members}) > 1:
+            sheet = replace(
+                leaderboard_sheet(dataset, members, more=more), view="settings", title=f"{dataset}: all settings"
+            )
+            tables.append(replace(of_sheet(sheet), links=[details.of(row) for row in members]))
+    return cut(tables, LEADERBOARD_ROWS)
+
+
 def view_tables(board: Board, view: str) -> list[Table]:
     """The sheets of one of VIEWS, or of the categories by metric, that have anything to show."""
     categories = (category_sheets(rows, metric) for metric, rows in board.categories.items())
-    if view == "settings":
-        return cut(list(map(of_sheet, setting_sheets(board))), LEADERBOARD_ROWS)
     sheets = chain.from_iterable(categories) if view == "categories" else VIEWS[view](board)
     return cut([of_sheet(sheet) for sheet in sheets if sheet.rows], VIEW_ROWS)
 
@@ -93,13 +135,14 @@ def of_sheet(sheet: Sheet) -> Table:
     kinds = tuple(_kind(name, {row[at] for row in rows}) for at, name in enumerate(header))
     together = sheet.view in TOGETHER
     first = header.index("mean") if sheet.view == "categories" else 1
-    shaded = header if together or sheet.view in ("categories", "predictors") else COLUMNS.values()
+    shaded = header if together or sheet.view in ("categories", "predictors") else (*COLUMNS.values(), *MORE)
     heat = [
         index
         for index, (name, kind) in enumerate(zip(header, kinds, strict=True))
         if index >= first and kind == "number" and name in shaded
     ]
-    return Table(sheet.title, header, rows, kinds, caption, tuple(heat), together, marks)
+    folded = tuple(index for index, name in enumerate(header) if name in MORE)
+    return Table(sheet.title, header, rows, kinds, caption, tuple(heat), together, marks, folded=folded)
 
 
 def _kind(name: str, values: set[str]) -> str:
@@ -119,4 +162,4 @@ def cut(tables: list[Table], room: int) -> list[Table]:
 
 def _first(table: Table, share: int) -> Table:
     note = f"The first {share} of {len(table.rows)} rows; --csv and --json write all."
-    return replace(table, rows=table.rows[:share], marks=table.marks[:share], note=note)
+    return replace(table, rows=table.rows[:share], marks=table.marks[:share], links=table.links[:share], note=note)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboard.board import Board
+from leaderboard.record import direction
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
@@ -97,12 +98,12 @@ def columns_of(rows: Sequence[Row]) -> dict[str, str]:
     return COLUMNS | {name: name for row in rows for name in row.own_metrics}
 
 
-def best_values(rows: Sequence[Row]) -> dict[str, float | None]:
-    """The highest mean of each column, to the three decimals that are shown: what looks equal is marked alike."""
+def best_values(rows: Sequence[Row], more: Sequence[str] = ()) -> dict[str, float | None]:
+    """The best mean of each column, to the three decimals that are shown: what looks equal is marked alike."""
     best: dict[str, float | None] = {}
-    for metric in columns_of(rows):
+    for metric in (*columns_of(rows), *more):
         means = [mean for row in rows if (mean := row.test.get(metric, NOTHING).mean) is not None]
-        best[metric] = round(max(means), 3) if means else None
+        best[metric] = round(max(means, key=lambda mean: direction(metric) * mean), 3) if means else None
     return best
 
 
@@ -159,9 +160,13 @@ def sign_text(row: Row) -> str:
     return f"{sign} {', '.join(sorted({one.sign_by for one in row.maps if one.sign_by}))}".rstrip()
 
 
-def leaderboard_sheet(dataset: str, rows: Sequence[Row], sections: int = 0) -> Sheet:
-    """The table of a dataset; `rows` are all of the dataset's, in any order; sections: 2 for one per model and beta."""
-    columns, best, lines, marks = columns_of(rows), best_values(rows), [], []
+def leaderboard_sheet(dataset: str, rows: Sequence[Row], sections: int = 0, more: Sequence[str] = ()) -> Sheet:
+    """The table of a dataset; `rows` are all of the dataset's, in any order; sections: 2 for one per model and beta.
+
+    more: metrics that follow the usual ones.
+    """
+    columns, best, lines, marks = columns_of(rows), best_values(rows, more), [], []
+    columns |= dict(zip(more, more, strict=True))
     about = {"smooth": smooth_text} if any(row.maps for row in rows) else {}
     about |= {"sign": lambda row: sign_text(row) or UNDEFINED} if any(map(sign_text, rows)) else {}
     for row in rows:

@@ -62,17 +62,18 @@ function keepView(name, view) {
 /** One table: what it shows is decided by its sorting, its filters and how many rows are asked for. */
 class TableView {
   constructor(host, table, rows, name = "") {
-    const { words = [], chosen = [], sorting } = views[name] ?? {};
-    Object.assign(this, { table, name, page: rows, shown: rows, words, chosen: new Map(chosen) });
+    const { words = [], chosen = [], sorting, folded = table.folded ?? [] } = views[name] ?? {};
+    Object.assign(this, { table, name, page: rows, shown: rows, words, chosen: new Map(chosen), folded: new Set(folded), opened: new Set() });
     this.sorting = sorting ?? (table.sort === null ? null : { column: table.sort, direction: -1 });
     this.ranges = this.heatRanges();
-    this.body = make("tbody");
+    this.body = make("tbody", { onclick: (event) => this.clicked(event) });
     this.status = make("p", { class: "status", role: "status" });
     this.more = make("p", { class: "more" });
     this.heads = table.header.map((name, column) => this.head(name, column));
     const said = make("div", { class: "said" }, make("b", {}, table.title), table.caption ? ` ${table.caption}` : "");
     const caption = make("caption", {}, said);
-    const drawn = make("table", {}, caption, make("thead", {}, make("tr", {}, ...this.heads)), this.body);
+    this.headed = make("tr");
+    const drawn = make("table", {}, caption, make("thead", {}, this.headed), this.body);
     const scroll = make("div", { class: "scroll", role: "region", "aria-label": table.title, tabindex: "0" }, drawn);
     host.replaceChildren(this.toolbar(), scroll, this.more, ...(table.note ? [make("p", { class: "note" }, table.note)] : []));
     this.draw();
@@ -98,13 +99,55 @@ class TableView {
     });
     const save = make("button", { type: "button", class: "save", onclick: () => this.download() }, "CSV");
     save.setAttribute("aria-label", `Download the rows of ${this.table.title} that are shown as CSV`);
-    if (this.table.rows.length <= SHORT) return make("div", { class: "toolbar" }, make("span", { class: "hidden" }, this.status), save);
-    return make("div", { class: "toolbar" }, search, ...pickers, this.status, save);
+    const ends = [...this.columnPicker(), save];
+    if (this.table.rows.length <= SHORT) return make("div", { class: "toolbar" }, make("span", { class: "hidden" }, this.status), ...ends);
+    return make("div", { class: "toolbar" }, search, ...pickers, this.status, ...ends);
   }
 
-  /** All rows that pass the filters, in their order, as the cells say them. */
+  /** The columns of numbers to choose from, where some are not shown at first. */
+  columnPicker() {
+    const { header, heat, folded } = this.table;
+    if (!folded?.length) return [];
+    const boxes = heat.map((column) => {
+      const box = make("input", { type: "checkbox", checked: !this.folded.has(column), onchange: () => this.fold(column, !box.checked) });
+      return make("label", {}, box, header[column]);
+    });
+    const menu = make("details", { class: "columns", onkeydown: (event) => { if (event.key === "Escape") menu.open = false; } }, make("summary", {}, "Metrics"), make("div", {}, ...boxes));
+    return [menu];
+  }
+
+  fold(column, away) {
+    if (away) this.folded.add(column);
+    else this.folded.delete(column);
+    this.keep();
+    this.draw();
+  }
+
+  /** The indices of the columns that are shown. */
+  columns() {
+    return [...this.table.header.keys()].filter((column) => !this.folded.has(column));
+  }
+
+  /** Open or close what stands behind the row that was clicked, unless text was selected or a control was meant. */
+  clicked(event) {
+    const row = event.target.closest("tr.linked");
+    if (!row || event.target.closest("a, input, select") || String(getSelection())) return;
+    const at = Number(row.dataset.at);
+    if (this.opened.has(at)) this.opened.delete(at);
+    else this.opened.add(at);
+    row.querySelector("button").setAttribute("aria-expanded", this.opened.has(at));
+    if (this.opened.has(at)) row.after(this.behind(at));
+    else row.nextElementSibling.remove();
+  }
+
+  behind(at) {
+    return make("tr", { class: "behind-row" }, make("td", { colspan: this.columns().length }, detailsOf(this.table.links[at])));
+  }
+
+  /** All rows that pass the filters, in their order, as the cells of the columns that are shown say them. */
   csv() {
-    const cells = [this.table.header, ...this.found().map((at) => this.table.rows[at])];
+    const columns = this.columns();
+    const cells = [this.table.header, ...this.found().map((at) => this.table.rows[at])].map((row) => columns.map((column) => row[column]));
     const quoted = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     return cells.map((row) => row.map(quoted).join(",")).join("\r\n") + "\r\n";
   }
@@ -154,8 +197,8 @@ class TableView {
 
   keep() {
     if (!this.name) return;
-    const { words, chosen, sorting } = this;
-    keepView(this.name, { words, chosen: [...chosen], sorting });
+    const { words, chosen, sorting, folded } = this;
+    keepView(this.name, { words, chosen: [...chosen], sorting, folded: [...folded] });
   }
 
   restart() {
@@ -190,9 +233,11 @@ class TableView {
       if (own) head.setAttribute("aria-sort", this.sorting.direction > 0 ? "ascending" : "descending");
       else head.removeAttribute("aria-sort");
     });
-    this.body.replaceChildren(...found.slice(0, this.shown).map((at) => this.row(rows[at], marks[at] ?? "", kinds)));
+    this.headed.replaceChildren(...this.columns().map((column) => this.heads[column]));
+    const drawn = found.slice(0, this.shown);
+    this.body.replaceChildren(...drawn.flatMap((at) => [this.row(at, rows[at], marks[at] ?? "", kinds), ...(this.opened.has(at) ? [this.behind(at)] : [])]));
     if (!found.length) {
-      const cell = make("td", { colspan: rows[0]?.length ?? 1, class: "none" }, "No row passes the filters.");
+      const cell = make("td", { colspan: this.columns().length, class: "none" }, "No row passes the filters.");
       this.body.replaceChildren(make("tr", {}, cell));
     }
     const shown = Math.min(this.shown, found.length);
@@ -208,10 +253,15 @@ class TableView {
     this.draw();
   }
 
-  row(cells, marks, kinds) {
-    return make("tr", {}, ...cells.map((text, column) => {
+  row(at, cells, marks, kinds) {
+    const linked = this.table.links?.[at]?.length > 0;
+    return make("tr", { class: linked ? "linked" : null, "data-at": at }, ...this.columns().map((column) => {
+      const text = cells[column];
       const long = text.length > LONG;
-      if (column === 0) return make("th", { scope: "row", class: long ? "long" : null }, ...breakable(text));
+      if (column === 0) {
+        const name = linked ? [make("button", { type: "button", "aria-expanded": this.opened.has(at), title: "Runs, seeds and config" }, ...breakable(text))] : breakable(text);
+        return make("th", { scope: "row", class: long ? "long" : null }, ...name);
+      }
       const cell = make("td", { class: kinds[column] === "number" ? "n" : long ? "long" : null });
       const range = this.ranges.get(column);
       const value = range ? numberOf(text) : NaN;
