@@ -258,12 +258,18 @@ class RunResult(Document, frozen=True, kw_only=True):
 class PanelRow(Record, frozen=True):
     """A row of a picture of maps: which image it is, and how it stands among all images of the test.
 
-    `ap`: of the map that decides; `rank`: "" while nothing decides.
+    `ap`: of the map that decides; `rank`: "" while nothing decides. Of the map that the picture shows, in pixels of the
+    foreground, None where it is not recorded: `own_ap`; `lesion`, how many are anomalous; at the threshold `found`, how many of
+    these are called so, and `false`, how many others.
     """
 
     caption: str
     rank: Rank = ""
     ap: float | None = None
+    own_ap: float | None = None
+    lesion: Count | None = None
+    found: Count | None = None
+    false: Count | None = None
 
 
 class Panel(Record, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from anomaly_bench.metrics.images import image_ap
 from anomaly_bench.models import VAE
 from anomaly_bench.predictors.evidence import Evidence
 from data_modules.base.batch import AnomalyBatch
@@ -58,6 +59,13 @@ class Calibrated:
         """A map in colours, (H, W, 3)."""
         return coloured(heights_of(self.shares(name, sample.maps[name]).numpy()), sample.foreground.numpy())
 
+    def row(self, name: str, sample: Sample) -> PanelRow:
+        """How a map of one image ranks its pixels, and what it calls anomalous at the threshold."""
+        scores, mask = (part[sample.foreground] for part in (sample.maps[name], sample.mask))
+        called = self.shares(name, scores) >= self.threshold
+        counts = (int(part.sum()) for part in (mask, called & mask, called & ~mask))
+        return PanelRow(sample.caption, sample.rank, sample.ap, image_ap(scores.numpy(), mask.numpy()), *counts)
+
     def bar(self, name: str = "") -> Bar:
         """That of every map."""
         labels = zip(heights_of(LABELLED).tolist(), map(share_text, LABELLED), strict=True)
@@ -96,6 +104,10 @@ class Stretched:
         low, high = self.ranges[name]
         heights = (sample.maps[name].float().numpy() - low) / (high - low or 1.0)
         return coloured(heights, sample.foreground.numpy())
+
+    def row(self, name: str, sample: Sample) -> PanelRow:
+        """Nothing is called anomalous yet."""
+        return PanelRow(sample.caption)
 
     def bar(self, name: str = "") -> Bar:
         """That of a predictor, or of all together."""
@@ -140,9 +152,12 @@ def draw_panels(samples: Sequence[Sample], folder: Path, calibrated: Calibrated 
     }
     columns = {name: list(map(outlined, pictures, masks)) for name, pictures in maps.items()}
     rows = [PanelRow(sample.caption, sample.rank, sample.ap) for sample in samples]
-    sheets = {name: ({name: column}, scale.bar(name)) for name, column in columns.items()}
-    for title, (shown, bar) in {**sheets, "overview": (columns, scale.bar())}.items():
-        picture, info = montage({**common, **shown}, rows, bar, scale.notes, scale.decided_by, scale.why)
+    sheets = {
+        name: ({name: column}, [scale.row(name, sample) for sample in samples], scale.bar(name))
+        for name, column in columns.items()
+    }
+    for title, (shown, own, bar) in {**sheets, "overview": (columns, rows, scale.bar())}.items():
+        picture, info = montage({**common, **shown}, own, bar, scale.notes, scale.decided_by, scale.why)
         picture.save(folder / f"{title}.png", pnginfo=info)
 
 

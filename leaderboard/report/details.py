@@ -15,7 +15,7 @@ from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import Row
 from leaderboard.show.texts import COLUMNS
 
-VALUES = 150_000  # numbers of single runs that the page has room for
+VALUES = 40_000  # numbers of single runs that the page has room for
 PROVENANCE = "provenance."
 
 
@@ -25,6 +25,7 @@ class Details:
     def __init__(self) -> None:
         self._rows: dict[tuple[int, str], int] = {}
         self._shown: list[list[Any]] = []
+        self._names: dict[str, int] = {}
         self._settings: dict[tuple[str, ...], int] = {}
         self._members: list[tuple[Row, tuple[RunArrays, ...]]] = []
         self._room = VALUES
@@ -40,7 +41,8 @@ class Details:
             self._members.append((row, runs))
         place = self._rows.setdefault((setting, row.predictor), len(self._rows))
         if place == len(self._shown):
-            self._shown.append([setting, row.predictor, self._values(row.samples.test)])
+            name = self._names.setdefault(row.predictor, len(self._names))
+            self._shown.append([setting, name, *self._values(row.samples.test)])
         return [place]
 
     def _values(self, test: np.ndarray[Any, Any]) -> list[list[float | None]]:
@@ -52,7 +54,7 @@ class Details:
         return [[None if np.isnan(value) else round(float(value), 3) for value in run] for run in values]
 
     def blob(self) -> dict[str, Any]:
-        """`rows`: [setting, predictor, metrics of each run]; `settings`: whose, their runs, and their config as places in
+        """`rows`: [setting, predictor, metrics of each run …]; `settings`: whose, their runs, and their config as places in
         `lines`: `common` to all settings of the dataset here, and `own`."""
         lines: dict[str, int] = {}
         configs = [{lines.setdefault(line, len(lines)) for line in _config(runs[0])} for _, runs in self._members]
@@ -73,6 +75,7 @@ class Details:
         ]
         return {
             "metrics": [COLUMNS.get(metric, metric) for metric in METRICS],
+            "predictors": list(self._names),
             "rows": self._shown,
             "settings": settings,
             "common": {dataset: sorted(places) for dataset, places in common.items()},

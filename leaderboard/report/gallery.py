@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,12 +29,16 @@ WORST_AND_BEST = 3
 
 
 class Strip(NamedTuple):
-    """One line of the gallery: what it shows, its value in words, the tiles side by side."""
+    """One line of the gallery: what it shows, its value in words, the tiles side by side.
+
+    scores: of each case the AP, and at the threshold the pixels found and the false ones, as far as they are recorded.
+    """
 
     name: str
     value: str
     source: str
     alt: str
+    scores: Sequence[tuple[float | None, int | None, int | None]] = ()
 
 
 class Scale(NamedTuple):
@@ -54,8 +58,8 @@ class Scale(NamedTuple):
 class Gallery:
     """Strips of one run: image, mask, reconstruction, then predictors, best first. `subjects`: worst and best in words.
 
-    cases: of each image shown its rank and AP under `decided_by` (`why` this one), and its caption.
-    tile: the width of a picture in pixels.
+    cases: of each image shown its rank and AP under `decided_by` (`why` this one), and its caption. lesions: their anomalous
+    pixels, as far as they are recorded. tile: the width of a picture in pixels.
     """
 
     dataset: str
@@ -64,6 +68,7 @@ class Gallery:
     decided_by: str = ""
     why: str = ""
     cases: list[tuple[str, str]] = field(default_factory=list)
+    lesions: list[int | None] = field(default_factory=list)
     strips: list[Strip] = field(default_factory=list)
     scale: Scale | None = None
     subjects: list[str] = field(default_factory=list)
@@ -73,6 +78,12 @@ class Gallery:
     def height(self) -> int:
         """Of a picture in pixels."""
         return SHOWN
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page's script asks of it."""
+        scores = {strip.name: strip.scores for strip in self.strips if strip.scores}
+        return {"dataset": self.dataset, "setting": self.setting, "lesions": self.lesions, "scores": scores}
 
     @property
     def gap(self) -> int:
@@ -135,8 +146,9 @@ def _gallery(run: RunArrays, rows: Sequence[Row]) -> Gallery:
         if row.predictor in pictures:
             value, (picture, own_panel) = _value(row), pictures[row.predictor]
             alt = f"Maps of {row.predictor}, {value}: the brighter, the more anomalous; the mask is outlined"
-            if own_panel.rows == panel.rows:
-                strips.append(_strip(row.predictor, value, picture, own_panel, len(COLUMNS), alt))
+            if [case.caption for case in own_panel.rows] == [case.caption for case in panel.rows]:
+                strip = _strip(row.predictor, value, picture, own_panel, len(COLUMNS), alt)
+                strips.append(strip._replace(scores=[_scores(case) for case in own_panel.rows]))
     return Gallery(
         run.dataset,
         setting,
@@ -144,6 +156,7 @@ def _gallery(run: RunArrays, rows: Sequence[Row]) -> Gallery:
         panel.decided_by,
         panel.why,
         [(_rank(row), row.caption) for row in panel.rows],
+        [row.lesion for row in panel.rows],
         strips,
         _scale(first, panel),
         _extremes(_by_subject(run, own[0].predictor), own[0].predictor),
@@ -185,6 +198,10 @@ def _by_subject(run: RunArrays, predictor: str) -> dict[str, float]:
 
 def _rank(row: PanelRow) -> str:
     return ", ".join(filter(None, [row.rank, "" if row.ap is None else f"AP {row.ap:.3f}"]))
+
+
+def _scores(row: PanelRow) -> tuple[float | None, int | None, int | None]:
+    return None if row.own_ap is None else round(row.own_ap, 3), row.found, row.false
 
 
 def _extremes(values: dict[str, float], predictor: str) -> list[str]:

@@ -103,7 +103,12 @@ def _content(board: Board) -> dict[str, Any]:
     days = sorted(run.created[:10] for run in board.runs)
     return {
         "blobs": {name: _json([vars(one) for one in some]) for name, some in tables.items()}
-        | {"plots": _json(plots), "compare": _json(compared), "details": _json(details.blob())},
+        | {
+            "plots": _json(plots),
+            "compare": _json(compared),
+            "details": _json(details.blob()),
+            "gallery": _json([gallery.data for gallery in pictures]),
+        },
         "front": front,
         "boards": boards,
         "views": {name: VIEWS[name] for name in views},

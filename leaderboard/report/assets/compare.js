@@ -15,6 +15,7 @@ function mountCompare(host) {
   const says = make("p", { role: "status" });
   const place = make("div", { class: "drawn", role: "group" });
   const table = make("div");
+  const cases = make("div", { class: "same" });
   const draw = () => {
     const entry = entries[chosen.entry];
     const metric = Object.keys(entry.values)[chosen.metric];
@@ -43,6 +44,7 @@ function mountCompare(host) {
       rows: pairs.map((one) => [one.subject, one.a.toFixed(3), one.b.toFixed(3), one.gain.toFixed(3)]), kinds: ["text", "number", "number", "number"],
       heat: [], together: false, marks: [], sort: null, note: "",
     }, LISTED);
+    cases.replaceChildren(...casesOfTwo(entry.dataset, first, second));
   };
   const fill = () => {
     const entry = entries[chosen.entry];
@@ -52,7 +54,7 @@ function mountCompare(host) {
     bar.replaceChildren(datasets, pick("Row", "first", entry.names), pick("against", "second", entry.names), pick("Metric", "metric", Object.keys(entry.values)));
     draw();
   };
-  host.append(bar, says, place, table);
+  host.append(bar, says, place, table, cases);
   fill();
   return draw;
 }

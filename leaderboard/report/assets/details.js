@@ -5,8 +5,9 @@ function detailsOf(places) {
   return make("div", { class: "behind" }, ...places.map((place) => settingOf(dataOf("details").rows[place])));
 }
 
-function settingOf([at, predictor, values]) {
-  const { metrics, settings, common, lines } = dataOf("details");
+function settingOf([at, named, ...values]) {
+  const { metrics, predictors, settings, common, lines } = dataOf("details");
+  const predictor = predictors[named];
   const { name, id, note, dataset, own, runs } = settings[at];
   const of = (places) => places.map((place) => lines[place]);
   const concerns = (line) => !line.startsWith(OWN) || line.startsWith(`${OWN}${predictor}.`);

@@ -259,7 +259,7 @@ class TableView {
       const text = cells[column];
       const long = text.length > LONG;
       if (column === 0) {
-        const name = linked ? [make("button", { type: "button", "aria-expanded": this.opened.has(at), title: "Runs, seeds and config" }, ...breakable(text))] : breakable(text);
+        const name = linked ? [make("button", { type: "button", "aria-expanded": String(this.opened.has(at)), title: "Runs, seeds and config" }, ...breakable(text))] : breakable(text);
         return make("th", { scope: "row", class: long ? "long" : null }, ...name);
       }
       const cell = make("td", { class: kinds[column] === "number" ? "n" : long ? "long" : null });

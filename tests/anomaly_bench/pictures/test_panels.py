@@ -6,6 +6,7 @@ import pytest
 import torch
 from matplotlib import colormaps
 from PIL import Image
+from sklearn.metrics import average_precision_score
 from small_vae import images, trained
 
 from anomaly_bench.pictures.model import model_pictures
@@ -87,6 +88,18 @@ def test_calibrated_maps_share_one_scale_which_every_picture_shows(samples, tmp_
     assert np.array_equal(bar[[0, -1], -1], (np.array(colormaps["inferno"]([1.0, 0.0]))[:, :3] * 255).astype(np.uint8))
     assert (pixels[top + round((height - 1) / 2), left - 8 : left - 2] == INK).all()
     assert drawn(tmp_path / "a.png")[1].bar[3] == height
+
+
+def test_a_predictors_picture_says_what_it_reaches_in_each_image(samples, tmp_path):
+    draw_panels(samples, tmp_path, Calibrated(lambda name, scores: scores, 0.5, "a"))
+    for name in "ab":
+        for row, sample in zip(drawn(tmp_path / f"{name}.png")[1].rows, samples, strict=True):
+            scores, mask = (part[sample.foreground].numpy() for part in (sample.maps[name], sample.mask))
+            assert row.own_ap == pytest.approx(average_precision_score(mask, scores))
+            assert row.lesion == 16
+            assert (row.found, row.false) == ((scores >= 0.5)[mask].sum(), (scores >= 0.5)[~mask].sum())
+    assert drawn(tmp_path / "b.png")[1].rows[0].found == 16
+    assert drawn(tmp_path / "overview.png")[1].rows[0].own_ap is None
 
 
 def test_before_calibration_a_column_runs_from_its_lowest_to_its_highest_score_in_the_foreground(samples, tmp_path):

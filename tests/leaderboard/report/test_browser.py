@@ -272,30 +272,139 @@ def test_two_rows_are_compared_on_each_subject(browser, report):
     assert browser.execute_script("return document.querySelectorAll('#compare .scatterlayer .point').length") > 1
 
 
-def test_a_case_of_the_gallery_is_seen_closer_with_a_map_over_it(browser, report):
+@pytest.fixture
+def gallery(browser, report):
+    """A gallery of two cases, mounted as `gallery`: the mask of the second is large, and rec_l1 misses the first."""
     mounted(browser, report)
-    script = """
+    browser.execute_script(
+        """
       const pixel = 'data:image/gif;base64,R0lGODlhAQABAAAAACw=';
-      const strip = (name) => `<tr><th>${name}</th><td><img width="62" height="40" src="${pixel}"></td></tr>`;
-      const gallery = document.createElement('div');
-      const strips = ['image', 'mask', 'rec_l1'].map(strip).join('');
-      gallery.innerHTML = `<ol class="cases"><li>first</li><li>second</li></ol><table>${strips}</table>`;
-      Object.assign(gallery.dataset, { tile: 28, gap: 6, height: 40 });
+      const strip = (name) => `<tr><th><bdi>${name}</bdi></th><td><img width="62" height="40" src="${pixel}"></td></tr>`;
+      const strips = ['image', 'mask', 'reconstruction', 'rec_l1', 'grad_kl'].map(strip).join('');
+      const cases = '<li><b>best</b> <bdi>p1 · 3</bdi></li><li><b>worst</b> <bdi>p2 · 8</bdi></li>';
+      window.gallery = document.createElement('div');
+      gallery.className = 'gallery';
+      gallery.innerHTML = `<ol class="cases">${cases}</ol><table><tbody>${strips}</tbody></table>`;
+      Object.assign(gallery.dataset, { at: 0, tile: 28, gap: 6, height: 40 });
+      const scores = { rec_l1: [[0.25, 0, 7], [0.5, 60, 0]], grad_kl: [[0.125, 2, 0], [0.75, 80, 1]] };
+      parsed.set('gallery', [{ dataset: 'd1', setting: 'vae, beta 1, seed 0', lesions: [4, 120], scores }]);
       document.body.append(gallery);
-      lookCloser(gallery, 1, 2);
+      mountGallery(gallery);"""
+    )
+    return browser
+
+
+def test_a_case_of_the_gallery_is_seen_closer_with_a_map_over_it(gallery):
+    script = """
+      const tile = gallery.querySelectorAll('tbody tr')[3].querySelectorAll('button')[1];
+      tile.click();
       const dialog = document.querySelector('dialog');
       const slider = dialog.querySelector('input[type=range]');
       slider.value = 25; slider.dispatchEvent(new Event('input'));
       const [below, over] = dialog.querySelectorAll('.layer');
       const label = dialog.querySelector('.stage').getAttribute('aria-label');
-      const found = [dialog.open, below.style.backgroundPosition, over.style.opacity, label];
+      const says = dialog.querySelector('[role=status]').textContent;
+      const found = [dialog.open, below.style.backgroundPosition, over.style.opacity, label, says];
       dialog.querySelector('button').click();
-      return [...found, document.querySelectorAll('dialog[open]').length];
+      return [...found, document.querySelectorAll('dialog[open]').length, tile.innerText, tile.getAttribute('aria-label')];
     """
-    is_open, place, opacity, label, left = browser.execute_script(script)
+    is_open, place, opacity, label, says, left, text, name = gallery.execute_script(script)
     assert (is_open, opacity, left) == (True, "0.25", 0)
     assert float(place.split("px")[0]) == pytest.approx(-34 * 3.5)
-    assert label == "second: rec_l1 over the image at 25 %"
+    assert label.split() == ["worst", "p2", "·", "8:", "rec_l1", "over", "the", "image", "at", "25", "%"]
+    assert says.split() == ["worst", "p2", "·", "8", "·", "rec_l1", "·", "AP", "0.500", "TP", "60/120,", "FP", "0"]
+    assert text.split() == ["AP", "0.500", "TP", "60/120,", "FP", "0"]
+    assert name.endswith("Look closer")
+
+
+def test_cases_are_filtered_by_subject_lesion_size_and_what_a_predictor_finds(gallery):
+    script = """
+      const [search, size, of, has] = gallery.previousElementSibling.querySelectorAll('input, select');
+      search.value = arguments[0]; search.dispatchEvent(new Event('input'));
+      [[size, 1], [of, 2], [has, 3]].forEach(([select, at]) => {
+        select.selectedIndex = [...select.options].findIndex((one) => one.text === arguments[at]);
+        select.dispatchEvent(new Event('change'));
+      });
+      const kept = [...gallery.querySelectorAll('.cases li:not([hidden]) bdi')].map((one) => one.textContent);
+      const tiles = [...gallery.querySelectorAll('tbody tr')].map((row) => row.querySelectorAll('.tile:not([hidden])').length);
+      return [kept, [...new Set(tiles)], gallery.previousElementSibling.querySelector('[role=status]').textContent];
+    """
+    rest = ("any size", "rec_l1", "anything")
+    first, second = "p1 · 3", "p2 · 8"
+    assert gallery.execute_script(script, "", *rest) == [[first, second], [2], "2 of 2 cases"]
+    assert gallery.execute_script(script, "P2", *rest) == [[second], [1], "1 of 2 cases"]
+    assert gallery.execute_script(script, "", "up to 9 px", *rest[1:])[0] == [first]
+    assert gallery.execute_script(script, "", "any size", "rec_l1", "no true positive")[0] == [first]
+    assert gallery.execute_script(script, "", "any size", "rec_l1", "true positives")[0] == [second]
+    assert gallery.execute_script(script, "", "any size", "grad_kl", "false positives")[0] == [second]
+    assert gallery.execute_script(script, "", "100 to 999 px", "grad_kl", "no false positive")[0] == []
+
+
+def test_two_rows_show_their_maps_of_the_same_cases(gallery):
+    script = """
+      const place = document.createElement('div');
+      place.append(...casesOfTwo(...arguments));
+      const texts = (row) => [...row.querySelectorAll('th, small')].map((one) => one.textContent.replace('\\n', ' '));
+      return [place.querySelector('h3')?.textContent, [...place.querySelectorAll('tbody tr')].map(texts)];
+    """
+    title, rows = gallery.execute_script(script, "d1", "grad_kl", "rec_l1")
+    assert title == "The same cases, maps of vae, beta 1, seed 0"
+    assert rows == [
+        ["mask"],
+        ["grad_kl", "AP 0.125 TP 2/4, FP 0", "AP 0.750 TP 80/120, FP 1"],
+        ["rec_l1", "AP 0.250 TP 0/4, FP 7", "AP 0.500 TP 60/120, FP 0"],
+    ]
+    assert gallery.execute_script(script, "d1", "grad_kl", "rec_l9") == [None, []]
+    assert gallery.execute_script(script, "d2", "grad_kl", "rec_l1") == [None, []]
+
+
+def test_a_row_opens_its_runs_seeds_and_config_by_key_and_by_click(browser, report):
+    mounted(browser, report)
+    name = browser.find_element("css selector", "#leaderboard .tableview tbody th button")
+    state = """const row = document.querySelector('#leaderboard .tableview tbody tr');
+      const behind = row.nextElementSibling.querySelector('.behind');
+      const runs = [...row.nextElementSibling.querySelectorAll('.behind tbody tr')].map(({ cells }) => [cells[0], cells[1]]);
+      const texts = runs.map((cells) => cells.map((one) => one.innerText));
+      const opened = behind && [behind.querySelector('h4').textContent, texts, behind.innerText];
+      return [row.querySelector('button').ariaExpanded, opened]"""
+    assert browser.execute_script(state) == ["false", None]
+    name.send_keys("\ue007")  # Enter
+    expanded, (title, runs, text) = browser.execute_script(state)
+    setting = title.split("setting ")[1].split(":")[0]
+    assert (expanded, title.split(",")[1], [seed for seed, _ in runs]) == ("true", " vae", ["0", "1"])
+    assert all(run.startswith(setting) for _, run in runs)
+    assert "model.beta: 1.0" in text
+    browser.execute_script("document.querySelector('#leaderboard .tableview tbody tr').cells[1].click()")
+    assert browser.execute_script(state) == ["false", None]
+    browser.execute_script("document.querySelector('#front tbody th button').click()")
+    assert browser.execute_script("return document.querySelectorAll('#front .behind h4').length") == 6
+
+
+def test_any_metric_is_shown_saved_and_kept_in_the_link(browser, report):
+    mounted(browser, report)
+    heads = "return [...document.querySelectorAll('#leaderboard .tableview thead')][1].innerText"
+    assert "iou_oracle" not in browser.execute_script(heads)
+    tick = """const boxes = [...document.querySelectorAll('#leaderboard .tableview')[1].querySelectorAll('.columns label')];
+      for (const name of ['iou_oracle', 'dice']) boxes.find((one) => one.textContent === name).querySelector('input').click();
+      return [boxes.length, location.href]"""
+    count, link = browser.execute_script(tick)
+    assert count == 15
+    for again in (False, True):
+        shown = browser.execute_script(heads).split()
+        assert ("iou_oracle" in shown, "dice" in shown, "dice_oracle" in shown) == (True, False, True)
+        if not again:
+            browser.get("about:blank")
+            browser.get(link)
+            browser.execute_script("hosts.forEach(mount)")
+    saved = """const view = new TableView(document.createElement('div'), dataOf('leaderboard')[1], 9, 'leaderboard/1');
+      return view.csv().split('\\r\\n')[0].split(',')"""
+    assert browser.execute_script(saved) == shown_names(browser)
+
+
+def shown_names(browser):
+    heads = """const table = document.querySelectorAll('#leaderboard .tableview')[1];
+      return [...table.querySelectorAll('thead th')].map((one) => one.textContent)"""
+    return browser.execute_script(heads)
 
 
 @pytest.mark.parametrize("width", [390, 800, 1400])

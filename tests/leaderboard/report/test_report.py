@@ -15,13 +15,22 @@ from PIL.PngImagePlugin import PngInfo
 
 from anomaly_bench.pictures.panels import Calibrated, Sample, draw_panels
 from leaderboard.board import build
-from leaderboard.record import PANEL
+from leaderboard.record import METRICS, PANEL
 from leaderboard.report import gallery, html_report, page, table
+from leaderboard.report.details import Details
 from leaderboard.report.gallery import galleries
 from leaderboard.report.plots import plot_data
 from leaderboard.report.problems import problems
 from leaderboard.report.provenance import provenance_tables
-from leaderboard.report.table import cut, leaderboards, of_sheet, view_tables
+from leaderboard.report.table import (
+    cut,
+    front_tables,
+    leaderboards,
+    of_sheet,
+    setting_tables,
+    view_tables,
+    with_all_metrics,
+)
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.show.sheets import BEST, TIED, VIEWS, Sheet
 
@@ -97,7 +106,8 @@ def test_the_same_runs_give_the_same_bytes(board, text):
 
 
 def test_the_leaderboard_keeps_numbers_marks_counts_and_order(board):
-    first = leaderboards(board)[1]
+    details = Details()
+    first = leaderboards(board, details)[1]
     assert (first.title, first.caption, first.header[first.sort]) == ("d0", "Model: beta_vae.", "pixel AUROC")
     row = next(one for one in board.rows if one.dataset == "d0" and one.predictor == HOSTILE and one.beta == 1.0)
     at = next(at for at, cells in enumerate(first.rows) if cells[:2] == (HOSTILE, "1"))
@@ -110,6 +120,35 @@ def test_the_leaderboard_keeps_numbers_marks_counts_and_order(board):
     assert marked[HOSTILE, "1"] == {BEST}
     assert all(marks <= {BEST, TIED} for marks in marked.values())
     assert first.header[first.heat[0]] == "pixel AUROC"
+    assert [first.header[column] for column in first.folded] == list(table.MORE)
+    setting_tables(board, details)
+    blob = details.blob()
+    setting, named, *values = blob["rows"][first.links[at][0]]
+    behind = blob["settings"][setting]
+    assert (behind["name"], blob["predictors"][named]) == ("d0, beta_vae, beta 1", HOSTILE)
+    assert [run[:2] for run in behind["runs"]] == [[seed, f"setting0-1.0-{seed}"] for seed in range(3)]
+    assert [run[0] for run in values] == pytest.approx(row.samples.test[:, 0], abs=5e-4)
+    assert [blob["lines"][place] for place in behind["own"]] == ["model.beta: 1.0"]
+    assert 'dataset.domain: "medical"' in [blob["lines"][place] for place in blob["common"]["d0"]]
+
+
+def test_every_metric_has_a_table_of_predictors_over_datasets(board):
+    details = Details()
+    tables = {one.title: one for one in front_tables(with_all_metrics(board), details)}
+    assert len(tables) == 2 * len(METRICS)
+    found = tables["fpr95 of predictors over datasets"]
+    lowest = min(found.rows, key=lambda row: float(row[1].split()[0]))[0]  # the lower the better
+    assert [row[0] for row, marks in zip(found.rows, found.marks, strict=True) if marks[1:2] == BEST] == [lowest]
+    rows = details.blob()["rows"]
+    assert [len(places) for places in found.links] == [6] * 3
+    assert {rows[place][1] for place in found.links[0]} == {details.blob()["predictors"].index(found.rows[0][0])}
+
+
+def test_what_there_is_no_room_for_is_left_out_of_what_stands_behind_a_row(board, monkeypatch):
+    monkeypatch.setattr("leaderboard.report.details.VALUES", 3 * len(METRICS))
+    details = Details()
+    leaderboards(board, details)
+    assert [len(values) for _, _, *values in details.blob()["rows"]][:3] == [3, 0, 0]
 
 
 def test_operating_curves_are_means_over_seeds_of_the_main_rows(make_run):
@@ -127,7 +166,7 @@ def test_operating_curves_are_means_over_seeds_of_the_main_rows(make_run):
 
 def test_every_view_with_rows_is_in_the_page(board, text):
     shown = {view for view in VIEWS if view != "claims" and any(sheet.rows for sheet in VIEWS[view](board))}
-    assert (shown | {"settings"}) - {page.FRONT} == {name for name in page.VIEWS if f'id="data-view-{name}"' in text}
+    assert (shown | {"settings"}) - {"predictors"} == {name for name in page.VIEWS if f'id="data-view-{name}"' in text}
     beta = view_tables(board, "beta")[0]
     assert (beta.header, beta.together) == (("predictor", "beta 1", "beta 4"), True)
     for view in shown:
@@ -223,6 +262,17 @@ def test_the_gallery_cuts_the_panels_of_a_run_best_case_first(make_run, tmp_path
     assert found.decided_by == "b"
     assert found.cases == [("best, AP 0.900", "p1 · 7"), ("between, AP 0.400", "p2 · 8"), ("worst, AP 0.100", "p3 · 9")]
     assert [strip.name for strip in found.strips] == ["image", "mask", "reconstruction", "a"]
+    scores = [
+        (None, 0, 96),
+        (None, 0, 96),
+        (None, 0, 0),
+    ]  # no pixel of a mask; 96 of the foreground at the threshold or above
+    assert found.data == {
+        "dataset": "tiny",
+        "setting": "vae, beta 1, seed 0",
+        "lesions": [0] * 3,
+        "scores": {"a": scores},
+    }
     assert (found.notes, notes) == (["Without a readable picture: ../b (its name leads out of the folder)"], [])
     strips = {one.name: embedded(one.source) for one in found.strips}
     assert {strip.size for strip in strips.values()} == {(found.width, found.height)}
