@@ -1,4 +1,4 @@
-"""How long a leaderboard of many runs takes, as ratios to its goals: reading, aggregating, the whole board, peak memory, its page.
+"""How long a leaderboard of many runs takes, as ratios to its goals: reading, aggregating, the whole board, memory, its page.
 
     python benchmarks/leaderboards.py --runs 10000 --predictors 20
     python benchmarks/leaderboards.py --read FOLDER

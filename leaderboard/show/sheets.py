@@ -241,10 +241,10 @@ def _paper_table(metric: str, known: dict[tuple[str, str], Statistic], oracle: b
     overall = {name: float(np.mean([one for one in of if one is not None])) for name, of in means.items()}
     whole = {name: len(of) == len(datasets) for name, of in means.items()}
     order = sorted(names, key=lambda name: (not whole[name], -direction(metric) * overall[name]))
-    better, best = max if direction(metric) > 0 else min, {}
+    best: dict[str, float | None] = {}
     for data in datasets:
-        means = [round(one.mean, 3) for (_, where), one in known.items() if where == data and one.mean is not None]
-        best[data] = better(means, default=None)
+        shown = [round(one.mean, 3) for (_, where), one in known.items() if where == data and one.mean is not None]
+        best[data] = (max if direction(metric) > 0 else min)(shown, default=None)
     lines, marks = [], []
     for name in order:
         cells = [known.get((name, data), NOTHING) for data in datasets]

@@ -103,7 +103,7 @@ def best_values(rows: Sequence[Row], more: Sequence[str] = ()) -> dict[str, floa
     best: dict[str, float | None] = {}
     for metric in (*columns_of(rows), *more):
         means = [mean for row in rows if (mean := row.test.get(metric, NOTHING).mean) is not None]
-        best[metric] = round(max(means, key=lambda mean: direction(metric) * mean), 3) if means else None
+        best[metric] = round((max if direction(metric) > 0 else min)(means), 3) if means else None
     return best
 
 
