@@ -21,6 +21,7 @@ from data_modules.base.errors import DataError
 from data_modules.modules.build import build_module
 from data_modules.modules.nifti import label_of
 from data_modules.readers.like import Source, read_source
+from data_modules.readers.masks import BY_FILE
 from data_modules.readers.pictures import read_mask, read_picture
 from data_modules.readers.volumes import Volume, check_grid, read_volume
 from data_modules.store.format import as_stored
@@ -132,7 +133,7 @@ class OpenedVolume(Opened):
         grid = self.back.source
         here = Volume(np.broadcast_to(False, grid.shape), grid.affine, str(self.item.first))
         check_grid(label, here, self.config.affine_tolerance)
-        values = label_of(label, self.config.anomalous_labels)
+        values = label_of(label, self.config.anomalous_labels, BY_FILE)
         return values == ANOMALOUS, values != OTHER
 
     def as_planes(self, array: Array) -> Array:
@@ -223,7 +224,7 @@ class OpenedPicture(Opened):
         }
 
     def mask(self, path: Path) -> tuple[Array, Array]:
-        mask = read_mask(path, self.config.mask_threshold)[0].numpy()
+        mask = read_mask(path, self.config.mask_threshold, BY_FILE)[0].numpy()
         if mask.shape != self.back.looked.shape:
             raise DataError(f"{path}: the mask has {mask.shape} pixels, its picture {self.back.looked.shape}")
         return mask, np.ones_like(mask)

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.base.errors import DataError
+from data_modules.readers.content import reading
+from data_modules.readers.headers import open_volume
+from data_modules.readers.masks import BY_OPTION, anomalous_in
+from data_modules.readers.pictures import read_mask_pages
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,14 +35,8 @@ def read_map(path: Path, like: Path | None = None) -> Array:
         DataError: the file cannot be read, holds something else, or lies on another grid than `like`; of two files
             with `like` one alone is NIfTI.
     """
-    try:
+    with reading(path, "map"):
         values = _read(path, like)
-    except DataError:
-        raise
-    except Exception as error:  # whatever a library makes of a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        remedy = "it is damaged, or of a kind that is not read: write it again, or as .npy"
-        raise DataError(f"{path}: cannot be read ({reason.replace(str(path), path.name)}); {remedy}") from error
     if values.dtype.kind not in "fiub":
         raise DataError(f"{path}: holds {values.dtype} values; expected real numbers: store these")
     if not values.size:
@@ -46,19 +44,38 @@ def read_map(path: Path, like: Path | None = None) -> Array:
     return values
 
 
-def read_mask(path: Path, of: Path, shape: tuple[int, ...], like: Path | None = None) -> NDArray[np.bool_]:
-    """The pixels of a mask file that are not zero, (planes, H, W) bool.
+def read_mask(
+    path: Path, of: Path, shape: tuple[int, ...], like: Path | None = None, threshold: float | None = None
+) -> NDArray[np.bool_]:
+    """The anomalous pixels of a mask file, (planes, H, W) bool; see `anomalous_in`, which a run reads its masks by.
 
     Raises:
-        DataError: as `read_map`; it holds NaN, or its size is not `shape`, that of the map `of`.
+        DataError: as `read_map` and `anomalous_in`; its size is not `shape`, that of the map `of`.
     """
+    picture = path.name.lower().endswith(PICTURES) and like is None
+    values, white, lossy = read_mask_pages(path) if picture else (_numbers(path, like), None, False)
+    _check_size(path, values, of, shape)
+    return anomalous_in(values, str(path), BY_OPTION, white, threshold, lossy)
+
+
+def read_foreground(path: Path, of: Path, shape: tuple[int, ...], like: Path | None = None) -> NDArray[np.bool_]:
+    """The pixels of a file that are not zero, (planes, H, W) bool. Raises DataError as `read_mask`."""
+    values = _numbers(path, like)
+    _check_size(path, values, of, shape)
+    return values != 0
+
+
+def _numbers(path: Path, like: Path | None) -> Array:
     values = read_map(path, like)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError(f"{path}: holds NaN or infinity; expected zero for normal pixels and another number for others")
+    return values
+
+
+def _check_size(path: Path, values: Array, of: Path, shape: tuple[int, ...]) -> None:
     if values.shape != shape:
         sizes = f"{_size(values.shape)}, and its map {of} is {_size(shape)}"
         raise DataError(f"{path}: is {sizes} (planes × height × width); resize the map to its mask")
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        raise DataError(f"{path}: holds NaN; expected zero for normal pixels and another number for anomalous ones")
-    return values != 0
 
 
 def _read(path: Path, like: Path | None) -> Array:
@@ -97,10 +114,10 @@ def _read_numpy(path: Path) -> Array:
 def _read_nifti(path: Path, like: Path | None) -> Array:
     import nibabel
 
-    image: Any = nibabel.load(path)
-    values, affine = _spatial(np.asanyarray(image.dataobj), path), image.affine
+    stored = open_volume(path)
+    values, affine = _spatial(np.asanyarray(stored.image.dataobj), path), stored.affine
     if like is not None:
-        other: Any = nibabel.load(like)
+        other = open_volume(like)
         turn = nibabel.orientations.ornt_transform(
             *(nibabel.io_orientation(matrix) for matrix in (affine, other.affine))
         )

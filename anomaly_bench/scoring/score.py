@@ -19,7 +19,7 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError
 from leaderboard.record import Measure
 
-from .maps import Array, read_map, read_mask
+from .maps import Array, read_foreground, read_map, read_mask
 from .pairs import SHOWN, Folders, Item, pair, raise_all
 
 Progress = Callable[[int, int], None]
@@ -66,6 +66,7 @@ def score(
     *,
     normal: Iterable[str] = (),
     missing_normal: bool = False,
+    mask_threshold: float | None = None,
     per_subject: str | None = None,
     fpr: float = 0.05,
     image_share: float = 0.01,
@@ -77,13 +78,14 @@ def score(
 
     Args:
         maps, masks, foreground: folders; see `pairs.pair` for names, `maps.read_map` for what files hold.
-            A mask's pixels that are not zero are anomalous. A foreground's are those that count (all if not given);
-            outside it a pixel is neither normal nor anomalous, also for the label of its image.
+            A foreground's pixels that are not zero are those that count (all if not given); outside it a pixel is
+            neither normal nor anomalous, also for the label of its image.
         normal_maps: maps of other normal images. They set the threshold behind `dice`, `iou` and the lesions: the
             lowest at which at most the share `fpr` of their pixels is called anomalous.
         normal, missing_normal: which maps may lack a mask, for being normal.
         per_subject: a regular expression; what it finds in a map's path below `maps` (its group if it has one) names
             the subject. Without it every file is a subject of its own.
+        mask_threshold: what a mask's grey, from 0 to 1, must exceed; not given: see `anomalous_in`.
         image_share: an image's score is the mean of the highest share of its pixels; a slice is an image.
         exact: store all scores instead of histograms.
         resamples: of the bootstrap over subjects; 0 for none.
@@ -94,13 +96,13 @@ def score(
             have no foreground; or nothing is anomalous, or nothing normal.
         ConfigError: the regular expression or a number is none.
     """
-    _check_numbers(fpr, image_share, resamples)
+    _check_numbers(fpr, image_share, resamples, mask_threshold)
     items, calm = pair(Folders(maps, masks, foreground, normal_maps), normal, missing_normal)
     names = _subjects(items, maps, per_subject)
     ids = {name: index for index, name in enumerate(sorted(set(names)))}
     subject = {item.map: ids[name] for item, name in zip(items, names, strict=True)}
     curve, threshold = ExactCurve() if exact else LocalizationCurve(), None
-    work = _Work(len(items) + len(calm), progress or (lambda done, total: None), [])
+    work = _Work(len(items) + len(calm), progress or (lambda done, total: None), [], mask_threshold)
     work.through(calm, lambda item, loaded: curve.update(*loaded))
     if calm and not work.problems:
         threshold = curve.threshold_at_fpr(fpr)
@@ -135,6 +137,7 @@ class _Work(NamedTuple):
     total: int
     progress: Progress
     problems: list[DataError]
+    mask_threshold: float | None
 
     def through(self, items: Sequence[Item], use: Callable[[Item, Loaded], None], before: int = 0) -> None:
         """Hand what is in every item to `use`; after the first problem only look for more, up to SHOWN."""
@@ -142,7 +145,7 @@ class _Work(NamedTuple):
             if len(self.problems) >= SHOWN:
                 return
             try:
-                loaded = _load(item)
+                loaded = _load(item, self.mask_threshold)
                 if not self.problems:
                     use(item, loaded)
             except DataError as error:
@@ -150,15 +153,16 @@ class _Work(NamedTuple):
             self.progress(done, self.total)
 
 
-def _load(item: Item) -> Loaded:
+def _load(item: Item, mask_threshold: float | None) -> Loaded:
     """Scores, mask and foreground of an item. Raises DataError naming the file."""
     values = read_map(item.map, item.mask)
     scores = torch.from_numpy(_as_counted(values, item.map))
     mask, inside = torch.zeros(scores.shape, dtype=torch.bool), torch.ones(scores.shape, dtype=torch.bool)
     if item.mask is not None:
-        mask = torch.from_numpy(np.ascontiguousarray(read_mask(item.mask, item.map, values.shape)))
+        pixels = read_mask(item.mask, item.map, values.shape, threshold=mask_threshold)
+        mask = torch.from_numpy(np.ascontiguousarray(pixels))
     if item.foreground is not None:
-        pixels = read_mask(item.foreground, item.map, values.shape, item.mask or item.map)
+        pixels = read_foreground(item.foreground, item.map, values.shape, item.mask or item.map)
         if not pixels.any():
             remedy = f"set some, or leave {item.map} out"
             raise DataError(f"{item.foreground}: no pixel is set, so nothing of its map would count; {remedy}")
@@ -258,9 +262,11 @@ def _subjects(items: Sequence[Item], maps: Path, expression: str | None) -> list
     return [name for name in names.values() if name]
 
 
-def _check_numbers(fpr: float, image_share: float, resamples: int) -> None:
+def _check_numbers(fpr: float, image_share: float, resamples: int, mask_threshold: float | None) -> None:
     for name, value in (("fpr", fpr), ("image_share", image_share)):
         if not 0 < value <= 1:
             raise ConfigError(f"{name}: expected a share in (0, 1], got {value}; give 0.05, say")
     if resamples < 0:
         raise ConfigError(f"resamples: expected 0 or more, got {resamples}; give 0 for no intervals")
+    if mask_threshold is not None and not 0 <= mask_threshold < 1:
+        raise ConfigError(f"mask_threshold: expected a grey from 0 to less than 1, got {mask_threshold}; give 0.5, say")

@@ -238,7 +238,8 @@ class PictureConfig(DatasetConfig):
     mask: a pattern of their masks, or several of which one fits; null: the set says which pictures are anomalous, not where,
       and is refused
     mask_union: true: whatever fits a pattern of `mask` is a mask of the picture, and their union is what is anomalous
-    mask_threshold: what a mask's grey must exceed, from 0 to 1
+    mask_threshold: what a mask's grey must exceed, from 0 to 1; null: whatever is not 0 in a mask that leaves no doubt (see
+      docs/datasets.md), which others are refused for
     empty_mask_is_normal: true: a picture of `anomalous` whose mask is empty is normal, for any split
     color: true: RGB; false: grey
     squares: true: a picture is cut along its longer side into squares of its shorter one, which are images of one subject;
@@ -255,7 +256,7 @@ class PictureConfig(DatasetConfig):
     anomalous: list[str] = MISSING
     mask: Any = MISSING
     mask_union: bool = False
-    mask_threshold: Annotated[float, Ge(0), Lt(1)] = 0.5
+    mask_threshold: Annotated[float, Ge(0), Lt(1)] | None = None
     empty_mask_is_normal: bool = False
     color: bool = True
     squares: bool = False

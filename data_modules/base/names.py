@@ -30,7 +30,9 @@ def chosen_categories(config: DatasetConfig) -> list[str] | None:
 def file_and_frame(source: str) -> tuple[str, str | None]:
     """`FILE#k`, a volume of a 4D file, as (FILE, k); the name of a file that is there, with '#' or without, as (it, None)."""
     file, mark, frame = source.rpartition("#")
-    return (file, frame) if mark and not Path(source).is_file() else (source, None)
+    if not mark or "/" in frame or os.sep in frame or Path(source).is_file():  # a folder may have a '#' in its name
+        return source, None
+    return file, frame
 
 
 def slices_of(file: str) -> list[Path]:

@@ -202,7 +202,7 @@ class _Search:
         return [mask] if isinstance(mask, str) else list(mask)
 
 
-def _pools(masks: list[list[Path]], threshold: float) -> list[str | DataError]:
+def _pools(masks: list[list[Path]], threshold: float | None) -> list[str | DataError]:
     """Per picture: 'test' if its masks have an anomalous pixel, else 'any'; or why they cannot be read."""
     from data_modules.readers.pictures import read_mask
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LEVELS = (ERROR, WARNING, NOTE)
+SOFT = "its greys are read as soft edges: above half of white is anomalous"
 LEFT_OUT = ": left out"  # ends what is said of a twin that dataset.duplicates=drop leaves out
 
 
@@ -45,7 +46,7 @@ class Examined:
     contents: digests of the voxels or pixels of its images, as far as they can be read; truth: digest of which pixels are
     anomalous, empty if it cannot be read; normal, anomalous: how many of its slices a run would use as such; facts: values
     that a cohort should agree on, by name; labels: the values in its label; brain: the share of voxels that are not 0,
-    where no mask says what is brain.
+    where no mask says what is brain; deep: the highest value, from 0 to 1, of pictures of 16 bits.
     """
 
     case: Case
@@ -57,6 +58,7 @@ class Examined:
     facts: dict[str, str] = field(default_factory=dict)
     labels: set[int] = field(default_factory=set)
     brain: float | None = None
+    deep: float | None = None
 
     def add(self, level: str, file: Path | str, what: str, remedy: str) -> None:
         """Note a problem of one of the subject's files."""
@@ -66,12 +68,21 @@ class Examined:
         """Note what a reader says of one of the subject's files."""
         self.problems.append(Problem.of(error, self.case.subject))
 
+    def add_failure(self, error: Exception) -> None:
+        """Note what nobody foresaw of one of the subject's files: the report is to go on."""
+        reason = (str(error).splitlines() or [""])[0]
+        what = f"reading the subject failed with {type(error).__name__}: {reason}".removesuffix(": ")
+        self.add(ERROR, self.case.files[0] if self.case.images else "", what, "look at its files, and copy them again")
+
     def read_as_a_run_does(self, data: AnomalyDataModule) -> Slices | None:
         """The subject's slices, of which the normal and the anomalous are counted; None and one more problem if it fails."""
         try:
             slices = data.read_case(self.case)
         except DataError as error:
             self.add_error(error)
+            return None
+        except Exception as error:
+            self.add_failure(error)
             return None
         self.truth = hash_of_bytes(slices.mask.numpy().tobytes(), slices.labelled.numpy().tobytes())
         self.normal = int((~slices.labelled).sum())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from data_modules.base.config import PictureConfig
 from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
 from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
-from data_modules.readers.pictures import read_picture
+from data_modules.readers.masks import has_greys, is_inverted
+from data_modules.readers.pictures import is_deep, pages_of, read_mask, read_mask_pages, read_picture
 
-from .findings import WARNING, Examined, Problem
+from .findings import NOTE, SOFT, WARNING, Examined, Problem
 
 HALF_A_LEVEL = 0.5 / 255  # of grey: resizing rounds what was one value
 
@@ -26,7 +30,26 @@ def examine_picture(data: AnomalyDataModule, case: Case) -> Examined:
         subject.add(WARNING, case.files[0], what, "look at it; copy it again or remove it")
     else:
         subject.contents = [hash_of_bytes(slices.image.numpy().tobytes())]
+    pictures = [case.root / name for name in case.images.values()]
+    for picture in pictures:
+        if (pages := pages_of(picture)) > 1:
+            what = f"has {pages} pages, of which the first alone is read"
+            subject.add(WARNING, picture, what, "save each page as a picture of its own")
+    if all(map(is_deep, pictures)):
+        subject.deep = high
+    for mask in (case.root / name for names in case.masks.values() for name in names):
+        _look_at_mask(subject, mask, data.config.mask_threshold if isinstance(data.config, PictureConfig) else None)
     return subject
+
+
+def _look_at_mask(subject: Examined, file: Path, threshold: float | None) -> None:
+    """Tell of a mask that can be read, but may not mean what is read."""
+    if threshold is None:
+        if has_greys(read_mask_pages(file)[0]):
+            subject.add(NOTE, file, SOFT, "dataset.mask_threshold sets another grey")
+    elif is_inverted(read_mask(file, threshold)[0].numpy()):
+        what = f"most of the mask is above dataset.mask_threshold={threshold:g}, its border too, as if it were inverted"
+        subject.add(WARNING, file, what, "view it, and write 0 where nothing is anomalous")
 
 
 def _unreadable(case: Case, known_problem: Problem) -> list[Problem]:

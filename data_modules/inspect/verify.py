@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from data_modules.base.config import NiftiConfig
 from data_modules.base.digests import Progress, usable_cpus
@@ -89,6 +91,7 @@ def _examine(
         problems += _empty_splits(examined, part_of)
     except DataError as error:
         problems.append(Problem.of(error))
+    problems += _shared(cases)
     return [*problems, *_duplicates(repeated, part_of, data.config.duplicates), *_disagreements(examined)], cases
 
 
@@ -115,7 +118,7 @@ def _examine_all(
     workers: int,
 ) -> list[Examined]:
     with single_threaded(), ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(examine, data, case) for case in cases]
+        jobs = [pool.submit(_isolated, examine, data, case) for case in cases]
         try:
             for done, job in enumerate(as_completed(jobs)):
                 job.result()
@@ -125,6 +128,15 @@ def _examine_all(
             pool.shutdown(cancel_futures=True)
             raise
     return [job.result() for job in jobs]
+
+
+def _isolated(examine: Callable[[AnomalyDataModule, Case], Examined], data: AnomalyDataModule, case: Case) -> Examined:
+    try:
+        return examine(data, case)
+    except Exception as error:  # whatever one subject does, the report goes on
+        subject = Examined(case)
+        subject.add_failure(error)
+        return subject
 
 
 def _rank(problem: Problem) -> tuple[int, str, str, str]:
@@ -159,6 +171,28 @@ def _duplicates(repeated: Sequence[tuple[Examined, Examined]], part_of: dict[str
             what = f"{what}; in {parts[0]} and {parts[1]}"
         problems.append(Problem(level, what, remedy, str(case.files[0]), case.subject))
     return list(dict.fromkeys(problems))
+
+
+def _shared(cases: Sequence[Case]) -> list[Problem]:
+    """Masks and labels that are those of several pictures or subjects."""
+    owners: dict[Path, list[str]] = {}
+    for case in cases:
+        named = {case.images[key]: names for key, names in case.masks.items()}
+        if case.label:
+            named[case.subject] = (case.label,)
+        for owner, names in named.items():
+            for name in names:
+                owners.setdefault(Path(os.path.realpath(case.root / name)), []).append(owner)
+    return [
+        Problem(
+            WARNING,
+            f"is the mask of {len(several)}: {', '.join(several[:3])}{', …' if len(several) > 3 else ''}",
+            "make dataset.mask or the layout's label say whose it is",
+            str(file),
+        )
+        for file, several in owners.items()
+        if len(several) > 1
+    ]
 
 
 def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
@@ -199,6 +233,11 @@ def _disagreements(examined: Sequence[Examined]) -> list[Problem]:
         )
         what = f"{where} voxels are not 0: the skull or the background seems to be in the volumes"
         problems.append(Problem(WARNING, what, "strip the skull, or give a brain mask (dataset.brain_mask)"))
+    deep = [subject.deep for subject in examined if subject.deep is not None]
+    if deep and max(deep) < 1 / 16:
+        bits = (round(max(deep) * 65535)).bit_length()
+        what = f"{len(deep)} pictures have 16 bits, of which {bits} are used: they are read as nearly black"
+        problems.append(Problem(WARNING, what, f"multiply their pixels by {2 ** (16 - bits)}"))
     labels = Counter(value for subject in examined for value in subject.labels)
     if len(labels) > 1:
         counts = ", ".join(f"{value} in {count} subjects" for value, count in sorted(labels.items()))

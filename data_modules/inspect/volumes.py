@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +14,12 @@ from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
 from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
-from data_modules.readers.volumes import Volume, grid_problem, read_volume, spacing, split_source, whole_numbers
+from data_modules.modules.nifti import label_of
+from data_modules.readers.masks import has_greys
+from data_modules.readers.volumes import Volume, grid_problem, read_volume, spacing, whole_numbers
 from data_modules.transforms.brain import HeadMaskd
 
-from .findings import ERROR, WARNING, Examined
+from .findings import ERROR, NOTE, SOFT, WARNING, Examined
 
 OUTSIDE = 0.01  # share of the labelled voxels outside the brain that is worth a warning
 
@@ -62,8 +63,10 @@ def _read(subject: Examined, file: str) -> Volume | None:
 
 def _check_orientations(subject: Examined, volumes: Sequence[Volume]) -> None:
     """Files of one subject that are stored along other axes: right if the headers are; if not, a side is mirrored."""
-    axes = {volume.source: _axes(volume.source) for volume in volumes}
-    codes = [(source, code) for source, code in axes.items() if code]
+    for volume in volumes:
+        if volume.doubt:
+            subject.add(WARNING, volume.source, volume.doubt, "view it beside another volume, and repair its header")
+    codes = [(volume.source, volume.axes) for volume in volumes if volume.axes]
     for source, code in codes[1:]:
         if code != codes[0][1]:
             what = f"its header says {code}, that of {Path(codes[0][0]).name} says {codes[0][1]}"
@@ -73,12 +76,15 @@ def _check_orientations(subject: Examined, volumes: Sequence[Volume]) -> None:
 def _check_label(subject: Examined, label: Volume, config: NiftiConfig) -> None:
     try:
         values = np.unique(whole_numbers(label))
+        label_of(label, config.anomalous_labels)
     except DataError as error:
         subject.add_error(error)
         return
     if values.min() < 0:
-        what = f"has negative values, down to {values.min():g}, which count as background"
+        what = f"has negative values, down to {values.min():g}, which are neither normal nor anomalous"
         subject.add(WARNING, label.source, what, "correct the label")
+    if config.anomalous_labels is None and has_greys(values):
+        subject.add(NOTE, label.source, SOFT, "resample labels by nearest neighbour")
     subject.labels = {int(value) for value in values if value > 0}
     if (wanted := config.anomalous_labels) is not None and subject.labels and not subject.labels & set(wanted):
         what = f"has the values {sorted(subject.labels)}, none of dataset.anomalous_labels={list(wanted)}"
@@ -108,12 +114,3 @@ def _digest(volume: Volume) -> str:
     """Of the values, whatever the file's type, axes and compression."""
     voxels: NDArray[Any] = np.ascontiguousarray(volume.voxels, dtype=np.float32)
     return hash_of_bytes(voxels.tobytes())
-
-
-def _axes(source: str) -> str:
-    """The directions along which a file is stored, such as LAS; '' for what nibabel does not read."""
-    try:
-        image: Any = nib.load(split_source(source)[0])
-    except (nib.filebasedimages.ImageFileError, FileNotFoundError):  # MetaImage, or a picture for each slice
-        return ""
-    return "".join(str(code) for code in nib.aff2axcodes(image.affine))

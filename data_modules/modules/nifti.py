@@ -12,6 +12,7 @@ from data_modules.base.config import POLARITIES, NiftiConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
 from data_modules.cases.case import Case
 from data_modules.cases.cohorts import find_volumes, modalities
+from data_modules.readers.masks import IN_VOLUMES, anomalous_in
 from data_modules.readers.volumes import Volume, check_grid, read_volumes, whole_numbers
 from data_modules.transforms.augment import check_augment
 from data_modules.transforms.preprocess import Preprocess
@@ -100,15 +101,15 @@ class NiftiDataModule(AnomalyDataModule):
         check_augment(config.augment, self.image_shape)
 
 
-def label_of(volume: Volume, anomalous: list[int] | None) -> NDArray[np.uint8]:
-    """ANOMALOUS where the label has one of these values (any above 0, if that is None), OTHER for others above 0, else 0.
+def label_of(volume: Volume, anomalous: list[int] | None, remedy: str = IN_VOLUMES) -> NDArray[np.uint8]:
+    """ANOMALOUS where the label has one of these values, OTHER for others but 0, else 0; values not given: see `anomalous_in`.
 
-    Raises DataError naming the file if its voxels are no whole numbers.
+    Raises DataError naming the file if its voxels are no whole numbers, or as anomalous_in does.
     """
     voxels = whole_numbers(volume)
-    labelled: NDArray[np.bool_] = np.greater(voxels, 0, out=blank(voxels, bool))
+    out = blank(voxels, bool)
     if anomalous is None:
-        return labelled.view(np.uint8)  # ANOMALOUS is 1
-    label = labelled.view(np.uint8) * np.uint8(OTHER)
+        return anomalous_in(voxels, volume.source, remedy, out=out).view(np.uint8)  # ANOMALOUS is 1
+    label: NDArray[np.uint8] = np.not_equal(voxels, 0, out=out).view(np.uint8) * np.uint8(OTHER)
     label[np.isin(voxels, list(anomalous))] = ANOMALOUS
     return label

@@ -9,12 +9,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from isal import igzip
-from monai.data.utils import correct_nifti_header_if_necessary
 from numpy.typing import NDArray
 
-from data_modules.base.errors import DataError
-
-from .volumes import UNREADABLE, metaimage_affine, split_source
+from .headers import open_volume, split_source
 
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 COMPRESSION = 2  # of igzip, whose levels go to 3
@@ -59,46 +56,17 @@ class Source:
 
 def read_source(source: str) -> Source:
     """Where the volume of a file, or of `FILE#k`, lies. Raises DataError naming the file if its header cannot be read."""
-    path = Path(split_source(source)[0])
-    try:
-        shape, affine, corrected, header = _metaimage(path) if _is_metaimage(path) else _nibabel(path)
-        orientation = nib.io_orientation(corrected)
-        there = np.empty(shape[:3], np.bool_)
-        ras_shape = nib.apply_orientation(there, orientation).shape
-        return Source(
-            tuple(map(int, shape if np.prod(shape[3:]) == 1 else shape[:3])),
-            affine,
-            orientation,
-            ras_shape,
-            corrected @ nib.orientations.inv_ornt_aff(orientation, shape[:3]),
-            header,
-        )
-    except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: its header cannot be read ({reason}); copy it again") from error
-
-
-def _is_metaimage(path: Path) -> bool:
-    return path.name.endswith((".mha", ".mhd"))
-
-
-def _nibabel(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64], NDArray[np.float64], Any]:
-    """Shape, affine, the affine that the reader makes of one that contradicts its header's spacing, and the header."""
-    image: Any = nib.load(path)
-    header = image.header.copy() if isinstance(image.header, nib.Nifti1Header) else None
-    affine = image.affine.copy()
-    corrected: Any = correct_nifti_header_if_necessary(image)
-    return image.shape, affine, corrected.affine, header
-
-
-def _metaimage(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64], NDArray[np.float64], None]:
-    import SimpleITK  # the extra anomaly-bench[mha]
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    affine = metaimage_affine(reader)
-    return reader.GetSize(), affine, affine, None
+    stored = open_volume(Path(split_source(source)[0]))
+    orientation = nib.io_orientation(stored.affine)
+    there = np.empty(stored.shape[:3], np.bool_)
+    return Source(
+        stored.shape if np.prod(stored.shape[3:]) == 1 else stored.shape[:3],
+        stored.said,
+        orientation,
+        nib.apply_orientation(there, orientation).shape,
+        stored.affine @ nib.orientations.inv_ornt_aff(orientation, stored.shape[:3]),
+        stored.header,
+    )
 
 
 def _bare(header: Any, dtype: Any) -> Any:

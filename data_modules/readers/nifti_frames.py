@@ -24,7 +24,7 @@ def read_frames(file: str, proxy: Any, frames: list[int]) -> dict[int, NDArray[A
     """
     _, bytes_each = _per_frame(proxy)
     arrays: dict[int, NDArray[Any]] = {}
-    compressed = file.endswith(COMPRESSED)
+    compressed = file.lower().endswith(COMPRESSED)
     with igzip.open(file, "rb") if compressed else Path(file).open("rb") as stream:
         stream.seek(proxy.offset)
         position = 0

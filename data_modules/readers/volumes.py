@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from monai.data.utils import correct_nifti_header_if_necessary
 from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 from PIL import Image
 
 from data_modules.base.errors import DataError
-from data_modules.base.names import SLICE, file_and_frame, slices_of
+from data_modules.base.names import SLICE, slices_of
 
+from .content import reading
+from .headers import Stored, farthest, metaimage_voxels, open_volume, split_source
 from .nifti_frames import CHUNK, read_frames
 
 ONE_GRID = "images, label and brain mask of a subject must share one grid: resample it first"
 WHOLE = 1e-3  # how far a label's value may be from a whole number
-UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    zlib.error,
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-    nib.orientations.OrientationError,
-)
 Channels = list[int | None]
 
 
@@ -41,12 +30,15 @@ class Volume:
 
     voxels: (X, Y, Z), running to the right, the front and the top of the head; of the type in the file if that is an
     integer of at most 16 bits without scaling, else float32; maybe a strided view. affine: (4, 4) float64, from voxel
-    indices to millimetres. source: the file, with '#k' if it is a volume of a 4D one.
+    indices to millimetres. source: the file, with '#k' if it is a volume of a 4D one. axes: the directions along which
+    the file is stored, such as LAS; doubt: what its header leaves open of where it lies; both may be empty.
     """
 
     voxels: NDArray[Any]
     affine: NDArray[np.float64]
     source: str
+    axes: str = ""
+    doubt: str = ""
 
 
 def read_volume(source: Path | str) -> Volume:
@@ -71,16 +63,6 @@ def read_volumes(sources: list[str]) -> list[Volume]:
     return [volumes[source] for source in sources]
 
 
-def split_source(source: str) -> tuple[str, int | None]:
-    """`FILE#k` to (FILE, k), FILE to (FILE, None). Raises DataError if k is no number."""
-    file, channel = file_and_frame(source)
-    if channel is None:
-        return file, None
-    if not channel.isdecimal():
-        raise DataError(f"{source}: expected the number of a volume after '#', such as '{file}#0'; got '{channel}'")
-    return file, int(channel)
-
-
 def check_grid(volume: Volume, reference: Volume, tolerance: float) -> None:
     """Raises DataError if the two do not share shape and affine (within `tolerance` mm)."""
     if problem := grid_problem(volume, reference, tolerance):
@@ -95,9 +77,7 @@ def grid_problem(volume: Volume, reference: Volume, tolerance: float) -> tuple[s
     name, shape = Path(reference.source).name, reference.voxels.shape
     if volume.voxels.shape != shape:
         return f"{volume.voxels.shape} voxels, but {name} has {shape}", ONE_GRID
-    corners = np.array([*product(*((0, side - 1) for side in shape))])
-    difference = volume.affine - reference.affine
-    away = float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
+    away = farthest(volume.affine, reference.affine, shape)
     if away <= tolerance:
         return None
     what = f"its affine puts its voxels elsewhere than {name}, up to {away:.2g} mm away"
@@ -133,40 +113,38 @@ def whole_numbers(label: Volume) -> NDArray[Any]:
 
 
 def _read_file(path: Path, channels: Channels) -> list[Volume]:
-    try:
-        read = _read_metaimage if path.name.endswith((".mha", ".mhd")) else _read_nibabel
-        read = _read_slices if SLICE in path.name else read
-        arrays, affine = read(path, channels)
+    with reading(path, "volume"):
+        if SLICE in path.name:
+            arrays, affine, doubt = *_read_slices(path, channels), ""
+        else:
+            stored = open_volume(path)
+            arrays, affine, doubt = _voxels(path, stored, channels), stored.affine, stored.doubt
         orientation = nib.io_orientation(affine)
+        axes = "" if SLICE in path.name else "".join(map(str, nib.aff2axcodes(affine)))
         affine = affine @ nib.orientations.inv_ornt_aff(orientation, arrays[0].shape)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{path}: cannot be read as a volume ({reason}); it is damaged or no NIfTI: copy it again"
-        ) from error
-    return [
-        Volume(nib.apply_orientation(array, orientation), affine, str(path) if channel is None else f"{path}#{channel}")
-        for array, channel in zip(arrays, channels, strict=True)
-    ]
+        sources = [str(path) if channel is None else f"{path}#{channel}" for channel in channels]
+        turned = [nib.apply_orientation(array, orientation) for array in arrays]
+        return [Volume(array, affine, source, axes, doubt) for array, source in zip(turned, sources, strict=True)]
 
 
-def _read_nibabel(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
-    image: Any = correct_nifti_header_if_necessary(nib.load(path))
-    frames = _frames(path, image.shape, channels)
+def _voxels(path: Path, stored: Stored, channels: Channels) -> list[NDArray[Any]]:
+    frames = _frames(path, stored.shape, channels)
+    if stored.is_metaimage:
+        voxels = metaimage_voxels(path).reshape(*stored.shape[:3], -1)
+        return [_finite(voxels[..., frame], path) for frame in frames]
+    image = stored.image
     proxy = image.dataobj
     file = str(image.file_map["image"].filename)
-    if not isinstance(proxy, ArrayProxy) or proxy.order != "F" or file.endswith((".bz2", ".zst")):
+    if not isinstance(proxy, ArrayProxy) or proxy.order != "F" or file.lower().endswith((".bz2", ".zst")):
         array = np.asarray(proxy, dtype=np.float32).reshape(*image.shape[:3], -1)
-        return [_finite(array[..., frame], path) for frame in frames], image.affine
+        return [_finite(array[..., frame], path) for frame in frames]
     if proxy.dtype.kind not in "iuf":
         raise DataError(
             f"{path}: expected one number per voxel, found the type {proxy.dtype}; split its components first"
         )
     arrays = read_frames(file, proxy, frames)
     shaped = {frame: _finite(array, path).reshape(image.shape[:3], order="F") for frame, array in arrays.items()}
-    return [shaped[frame] for frame in frames], image.affine
+    return [shaped[frame] for frame in frames]
 
 
 def _read_slices(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
@@ -204,29 +182,3 @@ def _finite(voxels: NDArray[Any], path: Path) -> NDArray[Any]:
     if not all(np.isfinite(flat[start : start + CHUNK]).all() for start in range(0, len(flat), CHUNK)):
         raise DataError(f"{path}: holds NaN or infinite voxels; repair the volume or remove the subject")
     return voxels
-
-
-def _read_metaimage(path: Path, channels: Channels) -> tuple[list[NDArray[Any]], NDArray[np.float64]]:
-    try:
-        import SimpleITK as sitk  # noqa: N813 (the library's own idiom)
-    except ImportError as error:
-        raise DataError(f"{path}: reading MetaImage files needs SimpleITK; pip install 'anomaly-bench[mha]'") from error
-    image = sitk.ReadImage(str(path))
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise DataError(f"{path}: expected one number per voxel, found several; split its components first")
-    if image.GetSizeOfPixelComponent() > 2:
-        image = sitk.Cast(image, sitk.sitkFloat32)
-    frames = _frames(path, image.GetSize(), channels)
-    voxels = sitk.GetArrayFromImage(image).T.reshape(*image.GetSize()[:3], -1)
-    return [_finite(voxels[..., frame], path) for frame in frames], metaimage_affine(image)
-
-
-def metaimage_affine(image: Any) -> NDArray[np.float64]:
-    """The affine of a SimpleITK image or reader."""
-    rank = image.GetDimension()
-    flip = np.diag([-1.0, -1.0, 1.0])  # ITK's axes are LPS, NIfTI's are RAS
-    affine = np.eye(4)
-    direction = np.reshape(image.GetDirection(), (rank, rank))[:3, :3]
-    affine[:3, :3] = flip @ direction @ np.diag(image.GetSpacing()[:3])
-    affine[:3, 3] = flip @ np.asarray(image.GetOrigin()[:3])
-    return affine

@@ -46,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("files").add_argument
     add("--maps", type=Path, required=True, metavar="DIR", help="anomaly maps; higher = more anomalous")
     add("--masks", type=Path, required=True, metavar="DIR", help="masks of the same names; not zero = anomalous")
+    text = (
+        "of a mask's grey, from 0 to 1, above which it is anomalous; default: masks that leave no doubt, else refused"
+    )
+    add("--mask-threshold", type=float, metavar="GREY", help=text)
     add("--normal", action="append", default=[], metavar="GLOB", help="maps at these paths are normal, without a mask")
     add(
         "--missing-mask",
@@ -98,6 +102,7 @@ def call(options: argparse.Namespace) -> int:
             options.normal_maps,
             normal=options.normal,
             missing_normal=options.missing_mask == "normal",
+            mask_threshold=options.mask_threshold,
             per_subject=options.per_subject,
             fpr=options.fpr,
             image_share=options.image_share,

@@ -278,7 +278,7 @@ def test_a_mask_in_the_transparency_is_refused(tmp_path: Path) -> None:
     alpha = np.zeros((*mask.shape[-2:], 4), np.uint8)
     alpha[..., 3] = mask.reshape(mask.shape[-2:]) * 255
     Image.fromarray(alpha).save(tmp_path / "masks/a.png")
-    with pytest.raises(DataError, match=r"a\.png: its transparency differs"):
+    with pytest.raises(DataError, match=r"a\.png: a mask that is black, and differs in transparency alone"):
         score(tmp_path / "maps", tmp_path / "masks", resamples=0)
 
 

@@ -85,7 +85,7 @@ def test_masks_of_one_kind_cannot_be_scored(tmp_path: Path, value: int, said: st
     for k in range(6):
         np.save(tmp_path / f"masks/{k}.npy", np.full((20, 24), value))
     with pytest.raises(DataError, match=rf"--masks \S*masks: {said} is anomalous"):
-        scored(tmp_path)
+        scored(tmp_path, mask_threshold=0)
 
 
 def test_infinite_and_constant_scores(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_a_csv_of_subjects_is_checked_too(brats_root, cache, tmp_path):
 
 
 def shrink_mask(root):
-    Image.new("L", (12, 12), 255).save(root / "tile/ground_truth/square/002_mask.png")
+    Image.fromarray(np.eye(12, dtype=np.uint8) * np.uint8(255)).save(root / "tile/ground_truth/square/002_mask.png")
 
 
 def empty_mask(root):
@@ -260,6 +260,76 @@ def test_a_picture_to_train_on_and_to_test_on_is_an_error_and_a_plain_one_a_warn
     findings = verify(pictures(mvtec_root, cache))
     assert "the same image as tile/test/good/001.png" in only(findings).what
     assert "every pixel has the one value" in only(findings, WARNING).what
+
+
+def test_masks_and_pictures_that_may_not_mean_what_is_read_are_told(mvtec_root, cache):
+    masks, good = mvtec_root / "tile/ground_truth/square", mvtec_root / "tile/train/good"
+    pages = [
+        Image.fromarray(np.full((24, 24, 3), 9 * page, np.uint8) + np.eye(24, dtype=np.uint8)[..., None])
+        for page in (1, 2)
+    ]
+    pages[0].save(good / "000.png", "TIFF", save_all=True, append_images=pages[1:])
+    Image.open(masks / "001_mask.png").save(masks / "001_mask.png", "JPEG", quality=90)
+    findings = verify(pictures(mvtec_root, cache))
+    assert "has 2 pages, of which the first alone is read" in only(findings, WARNING).what
+    assert [p.file for p in findings.problems if "soft edges" in p.what] == [str(masks / "001_mask.png")]
+    Image.fromarray(255 - np.asarray(Image.open(masks / "002_mask.png"))).save(masks / "002_mask.png")
+    error = only(verify(pictures(mvtec_root, cache)))
+    assert "as if it were inverted" in error.what
+    assert "dataset.mask_threshold" in error.remedy
+    config = pictures_config(mvtec_root)
+    config.mask_threshold = 0.5
+    warnings = [p for p in verify(PictureDataModule(config, cache_dir=cache)).problems if p.level == WARNING]
+    assert [p.file for p in warnings if "most of the mask is above dataset.mask_threshold=0.5" in p.what]
+
+
+def test_a_mask_of_several_pictures_and_12_bits_in_16_are_told(tmp_path, cache):
+    rng = np.random.default_rng(0)
+    for folder, count in (("good", 12), ("bad", 3)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 4096, (9, 9)).astype(np.uint16)).save(tmp_path / folder / f"{number}.png")
+    Image.fromarray(np.pad(np.uint8([[1]]), 4)).save(tmp_path / "mask.png")
+    data = PictureDataModule("folder", root=tmp_path, mask="mask.png", size=[9, 9], color=False, cache_dir=cache)
+    deep, shared = sorted(p.what for p in verify(data).problems if p.level == WARNING)
+    assert deep == "15 pictures have 16 bits, of which 12 are used: they are read as nearly black"
+    assert shared == "is the mask of 3: bad/0.png, bad/1.png, bad/2.png"
+
+
+def test_headers_that_leave_open_where_a_volume_lies_are_told_and_those_without_an_affine_refused(brats_root, cache):
+    image = nib.load(flair(brats_root, 2))
+    image.set_qform(image.affine @ np.diag([-1, 1, 1, 1]), 1)
+    nib.save(image, flair(brats_root, 2))
+    content = bytearray(gzip.decompress(flair(brats_root, 4).read_bytes()))
+    content[280:328] = np.full(12, np.nan, "<f4").tobytes()
+    flair(brats_root, 4).write_bytes(gzip.compress(content))
+    findings = verify(volumes(brats_root, cache))
+    assert "its sform and its qform put a voxel up to" in only(findings, WARNING).what
+    assert only(findings).file == str(flair(brats_root, 4))
+    assert "its affine does not say where its voxels lie" in only(findings).what
+
+
+@pytest.mark.parametrize("where", ["read_case", "data_modules.inspect.volumes.examine_volumes"])
+def test_whatever_one_subject_does_the_report_goes_on_and_names_it(brats_root, cache, monkeypatch, where):
+    data = volumes(brats_root, cache)
+    target, name = (data, where) if where == "read_case" else where.rsplit(".", 1)
+    if where == "read_case":
+        whole = data.read_case
+    else:
+        import data_modules.inspect.volumes as target
+
+        whole = target.examine_volumes
+
+    def fails(*arguments):
+        if arguments[-1].subject == "BraTS2021_00003":
+            raise ZeroDivisionError("unheard of")
+        return whole(*arguments)
+
+    monkeypatch.setattr(target, name, fails)
+    findings = verify(data)
+    assert findings.subjects == 8
+    assert only(findings).what == "reading the subject failed with ZeroDivisionError: unheard of"
+    assert only(findings).file == str(flair(brats_root, 3))
 
 
 def test_an_errors_message_comes_apart():

@@ -303,7 +303,7 @@ def lose_mask(root):
 
 
 def shrink_mask(root):
-    Image.new("L", (12, 12), 255).save(root / "tile/ground_truth/square/002_mask.png")
+    Image.fromarray(np.eye(12, dtype=np.uint8) * np.uint8(255)).save(root / "tile/ground_truth/square/002_mask.png")
 
 
 def empty_mask(root):

@@ -80,7 +80,7 @@ def test_of_metaimage_the_place_is_kept_in_mm(tmp_path):
 
 def test_a_file_that_is_no_volume_is_named(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"no volume")
-    with pytest.raises(DataError, match=r"a\.nii\.gz: its header cannot be read"):
+    with pytest.raises(DataError, match=r"a\.nii\.gz: cannot be read as a volume: it is a text file"):
         read_source(str(tmp_path / "a.nii.gz"))
 
 
