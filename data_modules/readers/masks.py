@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from data_modules.base.errors import DataError
 
 CLASSES = 64  # the highest number of a class or of a region; what is above is a grey
-LEVELS = 16  # a mask with as many different greys has soft edges; fewer may be classes
+LEVELS = 4  # a mask with as many different greys between black and white has soft edges; fewer may be classes
 EDGE = 1 / 8  # of the range: greys no farther from its ends are black or white that a codec changed
 WHITE = {np.dtype(np.bool_): 1.0, np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 IN_PICTURES = "set dataset.mask_threshold to the grey, from 0 to 1, above which a pixel is anomalous"
@@ -33,7 +33,7 @@ def anomalous_in(
     white: the number of a pixel that is fully set; if not given, that of the type of `numbers`, 1 of floats up to 1, else
     unknown. threshold: the share of white that anomalous numbers exceed. Without one, 0 is normal, and what is above 0 is
     anomalous if all other numbers are one and the same, or whole and at most CLASSES. Greys are anomalous above half of
-    white if there are many, and few pixels between black and white: the soft edges of a resampled or compressed mask.
+    white if some of them, in few pixels, lie between black and white: the soft edges of a resampled or compressed mask.
 
     lossy: whether a codec has changed the numbers, so that few greys are soft edges as well.
 
@@ -80,10 +80,10 @@ def _is_plain(numbers: NDArray[Any]) -> bool:
 def _half(numbers: NDArray[Any], white: float | None, source: str, remedy: str, least: int) -> float:
     """Half of white. Raises DataError if the numbers are not the greys of soft edges."""
     levels, counts = np.unique(numbers, return_counts=True)
-    if white is not None and len(levels) >= least:
+    if white is not None:
         bright = counts[levels >= (1 - EDGE) * white].sum()
-        between = counts[(levels > EDGE * white) & (levels < (1 - EDGE) * white)].sum()
-        if between <= 2 * bright:
+        between = counts[(levels > EDGE * white) & (levels < (1 - EDGE) * white)]
+        if len(between) >= least and between.sum() <= 2 * bright:
             return white / 2
     some = ", ".join(f"{level:.4g}" for level in levels[:4]) + (f", … {levels[-1]:.4g}" if len(levels) > 4 else "")
     raise DataError(f"{source}: a mask with the numbers {some}, of which it is not said which are anomalous; {remedy}")

@@ -110,7 +110,7 @@ def test_every_yaml_has_a_comment_on_top():
         ),
         (
             ["dataset=folder", "dataset.mask_threshold=1"],
-            r"dataset\.mask_threshold=1\.0: expected a number no less than 0 and less than 1",
+            r"dataset\.mask_threshold=1\.0: expected a number less than 1",
         ),
         (["dataset=folder", "dataset.mask_threshold=-0.1"], r"dataset\.mask_threshold=-0\.1"),
         (["model.beta=interval(1,4)"], "a grid needs values"),

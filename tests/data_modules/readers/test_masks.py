@@ -45,6 +45,10 @@ READ = {
 }
 REFUSED = {
     "classes and 255": (Image.fromarray(MIXED), "numbers 0, 1, 2, 4, … 255, of which it is not said"),
+    "many classes and 255": (
+        Image.fromarray(np.where(MIXED == 255, 255, (np.arange(48) % 20 + 1) * ONES).astype(np.uint8)),
+        "numbers 0, 1, 2, 3, … 255, of which",
+    ),
     "two greys": (
         Image.fromarray(np.maximum(ONES * np.uint8(128), (CLASSES > 1) * np.uint8(255))),
         "numbers 0, 128, 255",
@@ -139,14 +143,16 @@ def test_other_labels_than_the_chosen_ones_are_neither_normal_nor_anomalous():
     np.testing.assert_array_equal(negative, [[[2, 0, 1]]])
 
 
-def test_soft_edges_are_anomalous_above_half_in_every_kind_of_file(tmp_path):
-    Image.fromarray(SOFT).save(tmp_path / "a.png")
+@pytest.mark.parametrize("width", [0.6, 1.3])
+def test_soft_edges_are_anomalous_above_half_in_every_kind_of_file(tmp_path, width):
+    soft = np.asarray(Image.fromarray(WHITE).filter(ImageFilter.GaussianBlur(width)))
+    Image.fromarray(soft).save(tmp_path / "a.png")
     for mask in (
         read_mask(tmp_path / "a.png", None)[0],
         read_scored(tmp_path / "a.png", tmp_path, (1, 48, 48))[0],
-        label_of(Volume(SOFT[..., None], np.eye(4), "a.nii"), None)[..., 0],
-        anomalous_in(SOFT / np.float32(255), "a.npy", ""),
+        label_of(Volume(soft[..., None], np.eye(4), "a.nii"), None)[..., 0],
+        anomalous_in(soft / np.float32(255), "a.npy", ""),
     ):
-        np.testing.assert_array_equal(mask, SOFT > 127)
+        np.testing.assert_array_equal(mask, soft > 127)
     with pytest.raises(DataError, match=r"a\.npy: a mask with the numbers 0"):
         anomalous_in(SOFT.astype(np.float64) * 3, "a.npy", "do")
