@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ VIEWS = {
     "categories": "Per category",
 }
 NOTES = 12  # of what is not compared
+LARGE = 200_000  # letters of data from which on they are deflated: a browser inflates megabytes in milliseconds
 PLOTS = {
     "operating": "ROC, per-region overlap and precision-recall",
     "beta": "Over beta",
@@ -100,15 +102,15 @@ def _content(board: Board) -> dict[str, Any]:
         "provenance": provenance,
         **{f"view-{name}": some for name, some in views.items()},
     }
+    blobs = {name: _json([vars(one) for one in some]) for name, some in tables.items()} | {
+        "plots": _json(plots),
+        "compare": _json(compared),
+        "details": _json(details.blob()),
+        "gallery": _json([gallery.data for gallery in pictures]),
+    }
     days = sorted(run.created[:10] for run in board.runs)
     return {
-        "blobs": {name: _json([vars(one) for one in some]) for name, some in tables.items()}
-        | {
-            "plots": _json(plots),
-            "compare": _json(compared),
-            "details": _json(details.blob()),
-            "gallery": _json([gallery.data for gallery in pictures]),
-        },
+        "blobs": {name: _packed(data) for name, data in blobs.items()},
         "front": front,
         "boards": boards,
         "views": {name: VIEWS[name] for name in views},
@@ -138,6 +140,13 @@ def _json(value: Any) -> Markup:
     """JSON that may stand in a script element: nothing in it can end the element or start another."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(ESCAPES))
+
+
+def _packed(data: Markup) -> tuple[bool, Markup]:
+    """Whether data are deflated (zlib, base64), as large ones are, and what then stands in the script element."""
+    if len(data) < LARGE:
+        return False, data
+    return True, Markup(base64.b64encode(zlib.compress(data.encode(), 9)).decode())
 
 
 def _policy(*scripts: str) -> str:

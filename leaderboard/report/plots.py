@@ -165,13 +165,15 @@ def _thinned(epochs: Array, values: Array, best: float | None) -> list[list[floa
 
 
 def rank_pictures(board: Board) -> list[dict[str, str]]:
-    """Critical differences and ranks by dataset: `title`, `source` (an SVG as a data URI) and `alt` (the ranks in words)."""
+    """Critical differences and ranks by dataset: `title`, `source` (an SVG as a data URI), `alt` (the ranks in words), and of
+    which `metric` and `datasets`."""
     found = []
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         for ranking, kind, figure in rank_figures(board):
             where = f"{COLUMNS[ranking.metric]}, {ranking.domain or 'all'} datasets"
             ranks = ", ".join(f"{name} {number(value, 2)}" for name, value in ranking.ranks.items())
-            found.append(_picture(f"{TITLES[kind]}: {where}", figure, f"Average rank, best first: {ranks}."))
+            picture = _picture(f"{TITLES[kind]}: {where}", figure, f"Average rank, best first: {ranks}.")
+            found.append(picture | {"metric": COLUMNS[ranking.metric], "datasets": ranking.domain or "all"})
     return found
 
 

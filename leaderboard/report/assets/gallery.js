@@ -131,7 +131,7 @@ function mountGallery(host) {
 
 /** The cases of a dataset's gallery under two predictors: image, contour, both maps; nothing where these are not shown. */
 function casesOfTwo(dataset, first, second) {
-  const host = [...document.querySelectorAll(".gallery")].find((one) => galleryOf(one).dataset === dataset);
+  const host = [...document.querySelectorAll(".gallery[data-at]")].find((one) => galleryOf(one).dataset === dataset);
   if (!host) return [];
   const gallery = galleryOf(host);
   const rows = [1, ...[first, second].map((name) => gallery.strips.findIndex((strip, row) => row >= MAPS && strip.name === name))];
@@ -148,8 +148,9 @@ function casesOfTwo(dataset, first, second) {
   return [make("h3", {}, title), make("div", { class: "scroll gallery two", role: "region", "aria-label": title, tabindex: "0" }, make("table", {}, head, make("tbody", {}, ...lines)))];
 }
 
-document.querySelectorAll(".gallery").forEach((host) => {
+/** Draw a gallery when it is unfolded. */
+function mountUnfolded(host) {
   const folded = host.closest("details");
   if (folded.open) mountGallery(host);
   else folded.addEventListener("toggle", () => mountGallery(host), { once: true });
-});
+}

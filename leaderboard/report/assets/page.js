@@ -24,12 +24,15 @@ const watcher = new IntersectionObserver((entries) => {
     }
   }
 }, { rootMargin: "600px" });
-hosts.forEach((host) => watcher.observe(host));
-document.querySelectorAll("nav a").forEach((link) => link.addEventListener("click", mountAll));
-if (location.hash && !location.hash.startsWith(VIEW)) {
-  mountAll();
-  document.getElementById(location.hash.slice(1))?.scrollIntoView();
-}
+inflated.then(() => {
+  hosts.forEach((host) => watcher.observe(host));
+  document.querySelectorAll(".gallery[data-at]").forEach(mountUnfolded);
+  document.querySelectorAll("nav a").forEach((link) => link.addEventListener("click", mountAll));
+  if (location.hash && !location.hash.startsWith(VIEW)) {
+    mountAll();
+    document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  }
+});
 
 const STORED = "anomaly-bench-theme";
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");

@@ -226,3 +226,16 @@ function mountPlot(host) {
   draw();
   return draw;
 }
+
+/** Of the diagrams of ranks those of one metric and one choice of datasets; paper has them all. */
+function mountRanks(host) {
+  const figures = [...host.children];
+  const choices = ["metric", "datasets"].map((key) => [key, [...new Set(figures.map((one) => one.dataset[key]))]]);
+  const chosen = Object.fromEntries(choices.map(([key, values]) => [key, values[0]]));
+  const draw = () => figures.forEach((one) => { one.hidden = choices.some(([key]) => one.dataset[key] !== chosen[key]); });
+  const labels = { metric: "Metric", datasets: "Datasets" };
+  host.before(make("div", { class: "toolbar" }, ...choices.map(([key, values]) => picker(labels[key], values, (at) => { chosen[key] = values[at]; draw(); }))));
+  draw();
+}
+
+document.querySelectorAll("#ranks").forEach(mountRanks);

@@ -17,7 +17,17 @@ const SHORT = 8; // rows up to which a table needs no filter
 
 const parsed = new Map();
 
-/** The data that the page carries under this name, parsed once. */
+/** The data of a script element that are deflated. */
+async function inflate(element) {
+  const bytes = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  parsed.set(element.id.slice("data-".length), await new Response(stream).json());
+}
+
+/** Kept once all data can be had: then tables and plots are drawn. */
+const inflated = Promise.all([...document.querySelectorAll("script[type='text/plain']")].map(inflate));
+
+/** The data that the page carries under this name, parsed once; of large ones once `inflated` is kept. */
 function dataOf(name) {
   if (!parsed.has(name)) parsed.set(name, JSON.parse(document.getElementById(`data-${name}`).textContent));
   return parsed.get(name);

@@ -209,6 +209,52 @@ def test_captions_stay_in_sight_on_a_phone_and_no_text_is_cut_off(browser, repor
     assert browser.execute_script(outside) == []
 
 
+def test_large_data_are_deflated_and_shown_all_the_same(browser, report, make_sweep, tmp_path, monkeypatch):
+    runs = make_sweep({"rec_l1": 0.6, HOSTILE: 0.5}, ["d0", "d1"], seeds=2)
+    pages = []
+    for large in (10**9, 100):
+        monkeypatch.setattr("leaderboard.report.page.LARGE", large)
+        pages.append(tmp_path / f"{large}.html")
+        pages[-1].write_text(html_report(build(Collection(runs))), encoding="utf-8")
+    plain, deflated = (path.read_text(encoding="utf-8") for path in pages)
+    assert len(deflated) < len(plain)
+    texts, unfold = (
+        [],
+        "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)",
+    )
+    for path in pages:
+        show(browser, path)
+        wait(browser).until(
+            lambda page: page.execute_script("return document.querySelector('#front tbody tr') !== null")
+        )
+        browser.execute_script(
+            "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)"
+        )
+        browser.execute_script("document.querySelector('#leaderboard tbody th button').click()")
+        texts.append(
+            browser.execute_script("return [...document.querySelectorAll('.tableview')].map((one) => one.innerText)")
+        )
+        assert browser.get_log("browser") == []
+    assert texts[0] == texts[1]
+    assert "window.hit" in texts[1][0]
+
+
+def test_diagrams_of_ranks_are_those_of_the_chosen_metric_and_datasets(browser, report):
+    mounted(browser, report)
+    shown = "return [...document.querySelectorAll('#ranks figure:not([hidden])')].map((one) => one.innerText)"
+    assert browser.execute_script(shown) == [
+        "Average ranks: pixel AUROC, all datasets",
+        "Rank by dataset: pixel AUROC, all datasets",
+    ]
+    pick = """const [metric, datasets] = document.querySelector('#ranks').previousElementSibling.querySelectorAll('select');
+      [[metric, 'AP'], [datasets, 'natural']].forEach(([select, text]) => {
+        select.selectedIndex = [...select.options].findIndex((one) => one.text === text);
+        select.dispatchEvent(new Event('change'));
+      })"""
+    browser.execute_script(pick)
+    assert browser.execute_script(shown) == ["Average ranks: AP, natural datasets"]
+
+
 def test_long_names_leave_the_plots_their_room(browser, report):
     mounted(browser, report)
     widths = (
@@ -344,6 +390,7 @@ def test_two_rows_show_their_maps_of_the_same_cases(gallery):
     script = """
       const place = document.createElement('div');
       place.append(...casesOfTwo(...arguments));
+      document.body.append(place); // its own cases are no gallery to look for others in
       const texts = (row) => [...row.querySelectorAll('th, small')].map((one) => one.textContent.replace('\\n', ' '));
       return [place.querySelector('h3')?.textContent, [...place.querySelectorAll('tbody tr')].map(texts)];
     """
