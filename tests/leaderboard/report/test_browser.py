@@ -10,6 +10,7 @@ from leaderboard.results.collect import Collection
 pytestmark = pytest.mark.slow
 
 HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
+UNFOLD = "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)"
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,7 @@ def mounted(browser, report, width=1400, scheme="light"):
     emulate(browser, width, scheme)
     show(browser, report)
     browser.execute_script("localStorage.clear(); delete document.documentElement.dataset.theme")
-    browser.execute_script(
-        "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)"
-    )
+    browser.execute_script(UNFOLD)
 
 
 TABLE = "const host = document.querySelectorAll('#leaderboard .tableview, [data-source=view-settings] > *')[arguments[0] ?? 0];"
@@ -218,18 +217,13 @@ def test_large_data_are_deflated_and_shown_all_the_same(browser, report, make_sw
         pages[-1].write_text(html_report(build(Collection(runs))), encoding="utf-8")
     plain, deflated = (path.read_text(encoding="utf-8") for path in pages)
     assert len(deflated) < len(plain)
-    texts, unfold = (
-        [],
-        "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)",
-    )
+    texts = []
     for path in pages:
         show(browser, path)
         wait(browser).until(
             lambda page: page.execute_script("return document.querySelector('#front tbody tr') !== null")
         )
-        browser.execute_script(
-            "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)"
-        )
+        browser.execute_script(UNFOLD)
         browser.execute_script("document.querySelector('#leaderboard tbody th button').click()")
         texts.append(
             browser.execute_script("return [...document.querySelectorAll('.tableview')].map((one) => one.innerText)")
