@@ -4,6 +4,7 @@ BETAS      ?= 1,4
 SEEDS      ?= 0,1
 JOBS       ?= 2
 OUT        ?= runs
+MINUTES    ?= 60
 comma      := ,
 TRAINER    ?= $(if $(filter-out tiny_%,$(subst $(comma), ,$(DATASET))),default,short)
 PY         := .venv/bin/python
@@ -18,7 +19,7 @@ OVERRIDES = dataset=$(DATASET) trainer=$(TRAINER) model.beta=$(BETAS) seed=$(SEE
 	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) jobs=$(JOBS) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench paper ensemble claims leaderboard quick test coverage lint types check baselines doctor clean
+.PHONY: help setup bench paper ensemble claims leaderboard quick test fuzz coverage lint types check baselines doctor clean
 
 help:  ## list every target
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +57,9 @@ quick: lint types  ## before every commit: lint, types, and all tests but the sl
 test: .venv/.ready  ## the tests, then the regression check of localization AUROC on the tiny datasets
 	@$(PYTEST)
 	@$(MAKE) --no-print-directory check
+
+fuzz: .venv/.ready  ## changed files, configs and archives by chance, for MINUTES=60; prints its seed and keeps each input that fails
+	@PYTHONPATH=. $(PY) tests/helpers/fuzzing.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 coverage: .venv/.ready  ## the tests, and how much of the code they run; fails below the floor in pyproject.toml
 	@$(PYTEST) --cov

@@ -157,7 +157,8 @@ def test_the_size_is_said_before_the_store_is_built(folder, caplog):
     assert caplog.messages == [f"preparing made: 6 subjects, about {size:.1f} MiB in {folder.parent}"]
 
 
-def test_a_disk_that_fills_up_while_writing_is_said_and_leaves_nothing(folder):
+@pytest.mark.parametrize("file", ["image.bin", "region.bin", "index.bin", "journal.jsonl"])
+def test_a_disk_that_fills_up_while_writing_is_said_and_leaves_nothing(folder, file):
     """/dev/full stands in for the disk: it takes no byte."""
     partial = partial_path(folder)
 
@@ -167,7 +168,7 @@ def test_a_disk_that_fills_up_while_writing_is_said_and_leaves_nothing(folder):
         return case
 
     def full(path, *arguments, **options):
-        name = "/dev/full" if path.name == "region.bin" and path.parent == partial else path
+        name = "/dev/full" if (path, *arguments) == (partial / file, "ab") else path
         return opened(name, *arguments, **options)
 
     opened = open

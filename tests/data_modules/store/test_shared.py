@@ -12,7 +12,7 @@ from slices import fork, logged, same, several, start, store_of
 from data_modules.base.errors import DataError
 from data_modules.store import folders as store_folders
 from data_modules.store.build import build_store
-from data_modules.store.folders import list_stores, lock_path, remove_store
+from data_modules.store.folders import list_stores, lock_path, partial_path, remove_store
 from data_modules.store.journal import Header
 from data_modules.store.store import open_store
 
@@ -32,6 +32,26 @@ def test_two_processes_decode_each_case_once(folder, tmp_path):
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert sorted(log.read_text().split()) == [f"s{index}" for index in range(6)]
     assert same(store_of(folder, []), store_of(folder.with_name("made-2"), several(6)))
+
+
+def test_of_four_preparations_at_once_one_is_killed(folder, tmp_path):
+    """The others go on after its last whole case, one of them, and all have the same store."""
+    log = tmp_path / "log"
+    first = start(build_store, folder, HEADER, several(6), logged(log, 0.03))
+    journal = partial_path(folder) / "journal.jsonl"
+    end = time.monotonic() + 20
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 2) and time.monotonic() < end:
+        time.sleep(0.005)
+    others = [start(build_store, folder, HEADER, several(6), logged(log, 0.03)) for _ in range(3)]
+    first.kill()
+    for process in (first, *others):
+        process.join()
+    assert [process.exitcode for process in others] == [0, 0, 0]
+    read = log.read_text().split()
+    assert (set(read), read.count("s0")) == ({f"s{index}" for index in range(6)}, 1)
+    assert len(read) < 12
+    assert same(store_of(folder, []), store_of(folder.with_name("made-2"), several(6)))
+    assert not partial_path(folder).exists()
 
 
 def test_who_waits_says_so_and_does_not_wait_for_the_dead(folder, caplog):
