@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,19 @@ from .config import DatasetConfig, HealthyConfig, PictureConfig
 from .errors import DataError
 
 SLICE = "{slice}"
+ENDING = re.compile(r"(?:\.\w+)?\.(?:gz|bz2|xz|zst)$|\.[^./{}]*$", re.IGNORECASE)  # of a file's name, or of its pattern
+
+
+def composed(text: str) -> str:
+    """A name as all names are compared: its accents are one with their letters (NFC), however a file system has them."""
+    return unicodedata.normalize("NFC", text)
+
+
+def in_any_case(name: str) -> str:
+    """A regular expression of a name whose ending, .nii.gz or .PNG, is written in capitals or not."""
+    ending = ENDING.search(name)
+    start = ending.start() if ending else len(name)
+    return f"{re.escape(name[:start])}(?i:{re.escape(name[start:])})"
 
 
 def chosen_categories(config: DatasetConfig) -> list[str] | None:
@@ -24,7 +38,7 @@ def chosen_categories(config: DatasetConfig) -> list[str] | None:
     names = chosen if isinstance(chosen, list) else [chosen]
     if not names or any(not isinstance(name, str | int) or isinstance(name, bool) or name == "" for name in names):
         raise DataError(f"dataset.category={chosen}: expected a name, a list of names [a,b], or null for all")
-    return sorted({str(name) for name in names})
+    return sorted({composed(str(name)) for name in names})
 
 
 def file_and_frame(source: str) -> tuple[str, str | None]:
@@ -40,10 +54,10 @@ def slices_of(file: str) -> list[Path]:
     path = Path(file)
     if SLICE not in path.name:
         return [path]
-    before, after = (re.escape(text) for text in path.name.split(SLICE, 1))
-    names = re.compile(f"{before}(\\d+){after}")
-    numbered = [(int(match[1]), match[0]) for match in map(names.fullmatch, _names_in(path.parent)) if match]
-    return [path.parent / name for _, name in sorted(numbered)]
+    before, after = composed(path.name).split(SLICE, 1)
+    names = re.compile(f"{re.escape(before)}(\\d+){in_any_case(after)}")
+    matches = ((names.fullmatch(composed(name)), name) for name in _names_in(path.parent))
+    return [path.parent / name for _, name in sorted((int(match[1]), name) for match, name in matches if match)]
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -78,7 +92,7 @@ def normalised(settings: dict[str, Any]) -> dict[str, Any]:
     """A dataset's settings, of which each way of writing the same categories or label values becomes the same."""
     same = dict(settings)
     if isinstance(chosen := settings.get("category"), list):
-        names = sorted({str(name) for name in chosen})
+        names = sorted({composed(str(name)) for name in chosen})
         same["category"] = names[0] if len(names) == 1 else names
     if settings.get("anomalous_labels"):
         same["anomalous_labels"] = sorted(set(settings["anomalous_labels"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from data_modules.base.names import SLICE, folder_of
 
 from .case import Case
 from .patterns import Tree, group_pattern
+from .unused import Tell, Unused, unused
 
 SUBJECT = "{subject}"
 UNLABELLED = ("error", "healthy")
+PAIRED = re.compile(r"\.(hdr|img|mhd|z?raw)(\.gz)?$", re.IGNORECASE)  # a volume that is kept in two files
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,25 @@ class _Found:
 
 
 def find_volumes(
-    config: NiftiConfig, root: Path, data_dir: Path, channels: list[str], report: Report = stop
+    config: NiftiConfig,
+    root: Path,
+    data_dir: Path,
+    channels: list[str],
+    report: Report = stop,
+    tell: Tell | None = None,
 ) -> list[Case]:
     """Subjects of the layout that fits, and those of the healthy cohort, whose folder may lie below data_dir.
 
     With a healthy cohort, its subjects, named `<its name>/<subject>`, go to train and val, and those of the dataset
-    itself to test (and val, see split.holdout). Raises DataError if no layout fits, or several do.
+    itself to test (and val, see split.holdout). tell: told of the files of each cohort that belong to no case.
+    Raises DataError if no layout fits, or several do.
     """
-    cases = find_subjects(main_cohort(config), Tree(root), channels, report)
+    cases = find_subjects(main_cohort(config), Tree(root), channels, report, tell)
     healthy = config.healthy
     if healthy is None:
         return cases
     tree = Tree(folder_of(healthy, data_dir), "dataset.healthy.root")
-    others = find_subjects(healthy_cohort(healthy), tree, channels, report)
+    others = find_subjects(healthy_cohort(healthy), tree, channels, report, tell)
     return [replace(case, pool="test") for case in cases] + [
         replace(
             case,
@@ -123,18 +132,24 @@ def _check_image(config: NiftiConfig) -> None:
         raise DataError(f"dataset.image is not set: give {config.name} a pattern such as '{SUBJECT}/*_FLAIR.nii.gz'")
 
 
-def find_subjects(cohort: Cohort, tree: Tree, channels: list[str], report: Report = stop) -> list[Case]:
+def find_subjects(
+    cohort: Cohort, tree: Tree, channels: list[str], report: Report = stop, tell: Tell | None = None
+) -> list[Case]:
     """Subjects of the one layout that fits the files, in the order of its patterns' first matches.
 
     report: told of a DataError for each subject that lacks a file or has two for one purpose; if it returns, the subject
-    is left out. Raises DataError if no layout fits, or if several do and none is chosen by `layout`.
+    is left out; tell: told of the files that no pattern of that layout fits. Raises DataError if no layout fits, or if several
+    do and none is chosen by `layout`.
     """
     layouts = _chosen(cohort)
     for layout in layouts.values():
         _check_layout(cohort, layout, channels)
     fitting = [name for name, layout in layouts.items() if tree.find(_file(layout.image[channels[0]]))]
     if len(fitting) == 1:
-        return _cases(tree, layouts[fitting[0]], channels, report)
+        layout = layouts[fitting[0]]
+        if tell:
+            tell(_unused(tree, layout))
+        return _cases(tree, layout, channels, report)
     if fitting:
         raise DataError(
             f"{tree.root}: files fit the layouts {' and '.join(fitting)}; choose one with {cohort.key}.layout, "
@@ -193,6 +208,12 @@ def _cases(tree: Tree, layout: LayoutConfig, channels: list[str], report: Report
         )
         for subject, of in subjects.items()
     ]
+
+
+def _unused(tree: Tree, layout: LayoutConfig) -> Unused:
+    patterns = [_file(pattern) for pattern in (*layout.image.values(), layout.label, layout.brain_mask) if pattern]
+    stems = {PAIRED.sub("", path) for pattern in patterns for path, _ in tree.find(pattern) if PAIRED.search(path)}
+    return unused(tree, patterns, known=[path for path in tree.files if PAIRED.sub("", path) in stems])
 
 
 def _find(tree: Tree, patterns: Mapping[str, str], report: Report) -> dict[str, _Found]:

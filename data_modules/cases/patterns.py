@@ -2,19 +2,21 @@
 
 A pattern is a path relative to the data root. `{name}` stands for a piece of a file or folder name and must be the same
 wherever it occurs in the patterns of one case; `{name=text}` takes up nothing and says
-what the name stands for; `*` matches anything inside one name, `**/` any number of folders.
+what the name stands for; `*` matches anything inside one name, `**/` any number of folders. Endings (.nii.gz) match in
+capitals or not, accents however they are composed; one that is not spelled out (`{stem}.*`) is any of pictures and volumes.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from data_modules.base.errors import DataError
+from data_modules.base.names import ENDING, composed
+
+from .files import is_image, list_files
 
 _TOKEN = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
 _SAID = re.compile(r"\{(\w+)=([^{}]+)\}")
@@ -37,17 +39,21 @@ class Tree:
 
     @cached_property
     def files(self) -> list[str]:
+        return self._listed[0]
+
+    @property
+    def useless(self) -> list[str]:
+        """Files that nobody can use, see list_files."""
+        return self._listed[1]
+
+    @cached_property
+    def _listed(self) -> tuple[list[str], list[str]]:
         if not self.root.is_dir():
             raise DataError(f"{self.root}: no such folder; set {self.key}=FOLDER (or DATA_ROOT=FOLDER with make)")
-        paths = [
-            (Path(folder) / name).relative_to(self.root).as_posix()
-            for folder, names in _walk(self.root)
-            for name in names
-            if not name.startswith(".")  # .DS_Store, and the ._NAME that macOS puts beside NAME in archives
-        ]
-        if not paths:
+        files, useless = list_files(self.root)
+        if not files:
             raise DataError(f"{self.root}: the folder is empty; set {self.key} to the folder that holds the dataset")
-        return sorted(paths)
+        return files, useless
 
     def there(self) -> str:
         """What lies in the root, for messages."""
@@ -58,9 +64,13 @@ class Tree:
         """Files that match the pattern, each with what its `{names}` stand for; sorted by path."""
         if pattern not in self._cache:
             regex = compile_pattern(pattern)
-            matches = ((path, regex.fullmatch(path)) for path in self.files)
-            said = dict(_SAID.findall(pattern))
-            self._cache[pattern] = [(path, match.groupdict() | said) for path, match in matches if match]
+            matches = ((path, regex.fullmatch(composed(path))) for path in self.files)
+            said = dict(_SAID.findall(composed(pattern)))
+            self._cache[pattern] = [
+                (path, match.groupdict() | said)
+                for path, match in matches
+                if match and (_spells_ending(pattern) or is_image(path))
+            ]
         return self._cache[pattern]
 
     def one(self, pattern: str, names: dict[str, str]) -> str | None:
@@ -92,7 +102,7 @@ def group_pattern(key: str, pattern: str) -> re.Pattern[str]:
     Raises DataError for a pattern that is none or has no parentheses.
     """
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(composed(pattern))
     except re.error as error:
         raise DataError(f"{key}={pattern}: no regular expression ({error}); correct it") from error
     if compiled.groups < 1:
@@ -100,28 +110,22 @@ def group_pattern(key: str, pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every folder below the root with the names of its files; links are followed, but not to a folder they lie in."""
-    above: dict[str, frozenset[tuple[int, int]]] = {}
-    for folder, folders, names in os.walk(root, followlinks=True):
-        status = Path(folder).stat()
-        identity, parents = (status.st_dev, status.st_ino), above.get(str(Path(folder).parent), frozenset())
-        if identity in parents:
-            folders.clear()
-            continue
-        above[str(Path(folder))] = parents | {identity}
-        yield folder, names
-
-
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a pattern; a name that occurs twice must stand for the same text.
+    """The regular expression of a pattern, for composed paths; a name that occurs twice must stand for the same text.
 
     Raises DataError for a name that is none, such as {2}.
     """
-    pattern = _SAID.sub("", pattern)
+    pattern = _SAID.sub("", composed(pattern))
+    ending = _ending_at(pattern)
+
+    def literal(start: int, end: int) -> str:
+        cut = min(max(start, ending), end)
+        before, after = re.escape(pattern[start:cut]), re.escape(pattern[cut:end])
+        return f"{before}(?i:{after})" if after else before
+
     out, position, seen = "", 0, set()
     for token in _TOKEN.finditer(pattern):
-        out += re.escape(pattern[position : token.start()])
+        out += literal(position, token.start())
         name, folders, _ = token.groups()
         if name:
             if not name.isidentifier():
@@ -131,4 +135,14 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         else:
             out += "(?:.*/)?" if folders else "[^/]*"
         position = token.end()
-    return re.compile(out + re.escape(pattern[position:]))
+    return re.compile(out + literal(position, len(pattern)))
+
+
+def _ending_at(pattern: str) -> int:
+    found = ENDING.search(pattern)
+    return found.start() if found else len(pattern)
+
+
+def _spells_ending(pattern: str) -> bool:
+    """Whether the last letters of a pattern say what files are: not of `{stem}`, `{stem}.*` and `T1_*`."""
+    return "*" not in pattern[_ending_at(pattern) :] and not pattern.endswith(("*", "}"))

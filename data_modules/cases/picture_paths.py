@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_modules.base.errors import DataError
+from data_modules.base.names import composed
 
 from .case import Case
 from .patterns import Tree, compile_pattern
@@ -72,8 +73,8 @@ def _natural(path: str) -> list[str | int]:
 
 
 def subject_name(pattern: str, path: str) -> str:
-    """The path, less the folders that the pattern's leading `**/` stands for (if it has no other)."""
-    rest = pattern.removeprefix("**/")
+    """The path, composed, less the folders that the pattern's leading `**/` stands for (if it has no other)."""
+    path, rest = composed(path), pattern.removeprefix("**/")
     if rest == pattern or "**/" in rest:
         return path
     return "/".join(path.split("/")[-rest.count("/") - 1 :])
@@ -112,7 +113,7 @@ def read_official_split(tree: Tree, pattern: str) -> dict[str, str]:
                 if not image or pool not in ("train", "test"):
                     line = f"{path}, line {reader.line_num}"
                     raise DataError(f"{line}: image is {image}, split {pool}; expected a path, and train or test")
-                pools[image] = pool
+                pools[composed(image)] = pool
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV ({error}); copy it again") from error
     return pools

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ from data_modules.base.names import chosen_categories, picture_patterns
 from .case import Case
 from .patterns import Tree
 from .picture_paths import Found, Picture, case_of, read_official_split, spells_out, subject_name
+from .unused import Tell, Unused, unused
 
 CATEGORY = "category"
 IMAGE_LEVEL = {"bmad": ("Chest", "Histopathology", "Retina_OCT2017")}  # sets with image labels alone, by dataset
 
 
-def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) -> list[Case]:
+def find_pictures(config: PictureConfig, folder: Path, report: Report = stop, tell: Tell | None = None) -> list[Case]:
     """Normal pictures of every pool, anomalous ones with their masks.
 
     A picture that the patterns of both find is normal if that of the normal ones spells out, in the name of a folder
@@ -28,8 +29,8 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) ->
 
     report: told of each anomalous picture without a mask (or with several), of other pictures that both find, of a
     mask that is a normal picture, of pictures that cannot be told apart, and of those that `official_split` says
-    nothing about. Raises DataError if no picture is normal or none is anomalous, for a category that is not there, and
-    for an official split that cannot be read.
+    nothing about. tell: told of the files that belong to no case. Raises DataError if no picture is normal or none is
+    anomalous, for a category that is not there, and for an official split that cannot be read.
     """
     if config.mask is None:
         raise DataError(
@@ -61,6 +62,8 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop) ->
             cases.append(case_of(owner, list(found.values()), folder))
         except DataError as error:
             report(error)
+    if tell:
+        tell(search.unused(cases))
     return cases
 
 
@@ -93,6 +96,17 @@ class _Search:
                 f"{self.tree.root}: no picture for dataset.category={', '.join(unknown)}; "
                 f"{did_you_mean(unknown[0], sorted(there))}"
             )
+
+    def unused(self, cases: list[Case]) -> Unused:
+        """The files of the chosen categories that belong to none of the cases."""
+        config, chosen = self.config, chosen_categories(self.config)
+        known = {name for case in cases for masks in case.masks.values() for name in masks}
+        known |= {path for path, _ in self.tree.find(config.official_split)} if config.official_split else set()
+
+        def wanted(names: Mapping[str, str]) -> bool:
+            return chosen is None or names.get(CATEGORY, chosen[0]) in chosen
+
+        return unused(self.tree, picture_patterns(config), self._mask_patterns(), known, wanted)
 
     def no_normal(self) -> DataError:
         patterns = ", ".join([*self.config.normal, *self.config.train_normal])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from math import floor
@@ -11,6 +10,7 @@ from math import floor
 from data_modules.base.config import SplitConfig
 from data_modules.base.digests import hash_of, hash_of_bytes
 from data_modules.base.errors import DataError
+from data_modules.base.names import composed
 
 from .case import SPLITS, Case
 from .split_checks import check_filled, check_folds, check_settings
@@ -25,16 +25,18 @@ def split_cases(
     twins: pairs of subjects that are of one group, that of the first; dropped: subjects that are in no split, which a given
     one may nonetheless name.
 
-    A group of subjects (several scans of one patient, several pictures of one object) is never divided. Its place
-    depends on the hash of its name alone, so adding other groups never moves it. Subjects of pool 'train' go to train or
-    (share `val`) to val, those of pool 'val' to val, those of pool 'test' to test or (share `holdout`) to val; others to
-    any split. A group goes where the pool of all of its subjects that are not of pool 'any' sends it.
+    A group of subjects (several scans of one patient, several pictures of one object) is never divided. Within each pool
+    groups are ordered by the hash of their names and cut into shares, which are met to within one group; no share above 0
+    is without a group if there are enough. A new group then moves at most two others of its pool. Subjects of pool 'train'
+    go to train or (share `val`) to val, those of pool 'val' to val, those of pool 'test' to test or (share `holdout`) to
+    val; others to any split. A group goes where the pool of all of its subjects that are not of pool 'any' sends it.
 
-    folds: each group that may be tested is in the test split of exactly one fold, which the hash of its name decides. Of
-    the other groups, those of pool 'test' go to val, and of the rest a share `val`, drawn anew for every fold.
-    stratify: within each value of the attribute, and within each pool, groups are ordered by their hash and cut into
-    shares, which are met to within one group. A new group then moves others of its own value and pool alone, and without
-    folds at most two of them. A group whose subjects differ has their values together as its value.
+    folds: each group that may be tested is in the test split of exactly one fold, and folds are equal to within one group;
+    a new group moves at most one other across each border of two folds. Of the groups that are not tested, those of pool
+    'test' go to val, and of the rest a share `val`, drawn anew for every fold.
+    stratify: the same within each value of the attribute and each pool, but that strata too small for a share have their
+    chance of it. A new group then moves others of its own value and pool alone. A group whose subjects differ has their
+    values together as its value.
     A split that is given (by Case.split, config.file or lists) is followed as it is.
 
     Raises DataError for shares outside [0, 1), folds that are not there, a group of two pools other than 'any', a given split
@@ -70,7 +72,7 @@ def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Ca
 
     With `group_gap` that text is a number, and numbers in a row that lie no further apart make one group.
     """
-    matches = [re.search(config.group, case.subject) if config.group else None for case in cases]
+    matches = [re.search(composed(config.group), case.subject) if config.group else None for case in cases]
     inside = [match.group(1) if match else None for match in matches]
     names = [case.group or (case.subject if text is None else text) for text, case in zip(inside, cases, strict=True)]
     if config.group_gap is not None:
@@ -108,14 +110,14 @@ def unit_hash(salt: str, name: str) -> float:
 
     A name is the same however a file system composes its accents, and need not be UTF-8.
     """
-    text = unicodedata.normalize("NFC", f"{salt}/{name}").encode("utf-8", "surrogateescape")
+    text = composed(f"{salt}/{name}").encode("utf-8", "surrogateescape")
     return int(hash_of_bytes(text, size=8), 16) / 2**64
 
 
 def _by_hash(groups: dict[str, list[Case]], config: SplitConfig) -> dict[str, list[str]]:
     strata: dict[tuple[str, str | None], list[str]] = {}
     for name, members in groups.items():
-        stratum = (_pool(name, members), _value(members, config.stratify) if config.stratify else None)
+        stratum = (_pool(name, members), _value(members, composed(config.stratify)) if config.stratify else None)
         strata.setdefault(stratum, []).append(name)
     split: dict[str, list[str]] = {part: [] for part in SPLITS}
     for (pool, value), names in strata.items():
@@ -153,16 +155,27 @@ def _place_fold(names: list[str], pool: str, value: str | None, config: SplitCon
 def _cut(names: list[str], shares: list[float], salt: str, pool: str, value: str | None) -> dict[str, int]:
     """Which interval between the ascending shares each name falls into: 0 below the first, len(shares) above the last.
 
-    Without a value the hash of a name decides. With one, names are ordered by it and cut by rank; the offset, as in
-    systematic sampling, gives strata too small for a share their chance of it.
+    Names are ordered by their hash and cut by rank. With a value the offset, as in systematic sampling, gives strata too small
+    for a share their chance of it; without one cuts are rounded, and no interval is empty if there are names for all.
     """
-    hashes = {name: unit_hash(salt, name) for name in names}
+    order = sorted(names, key=lambda name: (unit_hash(salt, name), name))
+    offset = 0.5 if value is None else unit_hash(f"{salt}/stratum {pool}", value)
+    cuts = [floor(round(share * len(names), 9) + offset) for share in shares]  # 0.15 + 0.3 is a little less than 0.45
     if value is None:
-        return {name: bisect_right(shares, u) for name, u in hashes.items()}
-    offset = unit_hash(f"{salt}/stratum {pool}", value)
-    cuts = [floor(share * len(names) + offset) for share in shares]
-    order = sorted(names, key=lambda name: (hashes[name], name))
+        cuts = _filled(cuts, shares, len(names))
     return {name: bisect_right(cuts, rank) for rank, name in enumerate(order)}
+
+
+def _filled(cuts: list[int], shares: list[float], count: int) -> list[int]:
+    """The cuts of so many names, moved so that each interval of a share above 0 has at least one of them."""
+    least = [int(high > low) for low, high in zip([0.0, *shares], [*shares, 1.0], strict=True)]
+    if sum(least) > count:
+        return cuts
+    filled: list[int] = []
+    for index, cut in enumerate(cuts):
+        lowest = (filled[-1] if filled else 0) + least[index]
+        filled.append(min(max(cut, lowest), count - sum(least[index + 1 :])))
+    return filled
 
 
 def _pool(group: str, members: list[Case]) -> str:

@@ -12,6 +12,7 @@ from .case import SPLITS
 from .patterns import group_pattern
 
 FEW, TRIES = 200, 100  # groups up to which another salt is looked for, and how many
+LEAST = 3  # subjects of a split, below which its numbers are those of single ones
 Split = dict[str, list[str]]
 
 
@@ -73,6 +74,17 @@ def check_filled(split: Split, groups: int, config: SplitConfig, divide: Callabl
         "or list the subjects (dataset.split.file)",
     ]
     raise DataError(f"none of {subjects} subjects falls into '{part}'{where} ({why}); {', '.join(remedies)}")
+
+
+def few_subjects(split: Split, unit: str = "subject") -> str:
+    """Which splits have fewer subjects than LEAST, and the remedy; empty if none has."""
+    few = [
+        f"{len(split[part])} {unit}{'s'[: len(split[part]) - 1]} in {part}"
+        for part in SPLITS
+        if len(split[part]) < LEAST
+    ]
+    said = f"{', '.join(few)}: what fewer than {LEAST} {unit}s say may be chance"
+    return f"{said}; add some, raise dataset.split.val and test, or set dataset.split.folds" if few else ""
 
 
 def _another_salt(groups: int, config: SplitConfig, divide: Callable[[SplitConfig], Split]) -> str | None:

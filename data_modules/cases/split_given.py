@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
+from data_modules.base.names import composed
 from data_modules.base.strict_json import loads
 
 from .case import SPLITS, Case
@@ -43,7 +44,7 @@ def given_split(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
         return {part: [case.subject for case in cases if case.split == part] for part in SPLITS}
     if config.file:
         return _read(config.file)
-    return {part: list(names) for part, names in zip(SPLITS, lists, strict=True)}
+    return {part: [composed(name) for name in names] for part, names in zip(SPLITS, lists, strict=True)}
 
 
 def follow(cases: Sequence[Case], given: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -73,7 +74,7 @@ def _read(file: str) -> dict[str, list[str]]:
         loaded = loads(Path(file).expanduser().read_bytes())
         if not all(isinstance(loaded[part], list) for part in SPLITS):
             raise TypeError("a split is no list")
-        return {part: [str(name) for name in loaded[part]] for part in SPLITS}
+        return {part: [composed(str(name)) for name in loaded[part]] for part in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"dataset.split.file={file}: cannot be read ({error}); expected JSON with lists under train, val, test"

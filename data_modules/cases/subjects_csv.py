@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
+from data_modules.base.names import composed
 
 from .case import SPLITS, Case
 
@@ -89,7 +90,7 @@ def _problem(
 def _read(path: str, report: Report) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each line that is not empty with its number; every cell without blanks around it."""
     try:
-        text = Path(path).expanduser().read_bytes().decode("utf-8-sig")
+        text = composed(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); set {KEY} to a CSV file, or to null") from error
     except UnicodeDecodeError as error:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from data_modules.base.config import NiftiConfig
+from data_modules.base.config import DatasetConfig, NiftiConfig
 from data_modules.base.digests import Progress, usable_cpus
 from data_modules.base.errors import DataError
 from data_modules.base.names import dataset_name, unit_of
@@ -18,7 +18,9 @@ from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.cohorts import known_modalities, modalities
 from data_modules.cases.duplicates import parted, together, twins
 from data_modules.cases.split import split_cases
+from data_modules.cases.split_checks import few_subjects
 from data_modules.cases.subjects_csv import attach_attributes
+from data_modules.cases.unused import Unused, listed
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.build import build_module
 from data_modules.store.build import single_threaded
@@ -83,12 +85,13 @@ def _examine(
     examine = examine_volumes if isinstance(data.config, NiftiConfig) else examine_picture
     examined = _examine_all(data, cases, examine, progress, workers or usable_cpus())
     problems += [problem for subject in examined for problem in subject.problems]
+    problems += [problem for tree in data.unused for problem in _unused(tree, data.config)]
     repeated = _twins(examined)
     part_of: dict[str, str] = {}
     try:
         split = _split(data, cases, repeated)
         part_of = {name: part for part in SPLITS for name in split[part]}
-        problems += _empty_splits(examined, part_of)
+        problems += [*_empty_splits(examined, part_of), *_few_subjects(split, unit_of(data.config))]
     except DataError as error:
         problems.append(Problem.of(error))
     problems += _shared(cases)
@@ -213,6 +216,34 @@ def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list
     if not anomalous["val"]:
         what = "the val subjects have no anomalous pixel: no look at localization while training"
         problems.append(Problem(NOTE, what, remedy))
+    return problems
+
+
+def _few_subjects(split: dict[str, list[str]], unit: str) -> list[Problem]:
+    what, _, remedy = few_subjects(split, unit).partition("; ")
+    return [Problem(WARNING, what, remedy)] if what else []
+
+
+def _unused(tree: Unused, config: DatasetConfig) -> list[Problem]:
+    """Files that a run leaves out; those in the folders of volumes are often just of other modalities."""
+    level = NOTE if isinstance(config, NiftiConfig) else WARNING
+    said = [
+        (WARNING, tree.alone, "of masks without a picture", "add the pictures, or make dataset.mask stricter"),
+        (WARNING, tree.useless, "that are pipes or have control characters in their names", "rename or remove them"),
+        *(
+            (level, paths, f"beside those of {patterns} fit no pattern", "correct names or pattern, or move them")
+            for patterns, paths in tree.strange.items()
+        ),
+    ]
+    problems = [
+        Problem(level, f"{len(paths)} file{'s'[: len(paths) - 1]} {what}: {listed(paths)}", remedy)
+        for level, paths, what, remedy in said
+        if paths
+    ]
+    if tree.clutter:
+        problems.append(
+            Problem(NOTE, f"{tree.clutter} texts, tables, checksums or archives lie beside the images, unread")
+        )
     return problems
 
 

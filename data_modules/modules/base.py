@@ -26,7 +26,9 @@ from data_modules.base.options.compose import plain
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.duplicates import DUPLICATES, disagreeing, parted, refuse, together, twins
 from data_modules.cases.split import split_cases, split_digest
+from data_modules.cases.split_checks import few_subjects
 from data_modules.cases.subjects_csv import attach_attributes
+from data_modules.cases.unused import Unused, listed
 from data_modules.embedded import ensure_embedded
 from data_modules.store.batches import Device
 from data_modules.store.build import build_store
@@ -103,6 +105,7 @@ class AnomalyDataModule(pl.LightningDataModule):
         name = dataset if isinstance(dataset, str) else self.config.name
         settings = {"dataset": name, "batch_size": batch_size, "seed": seed, **plain(keys)}
         self.save_hyperparameters(settings, logger=False)  # the run of an experiment says what is logged
+        self.unused: list[Unused] = []
         self._digests = DigestCache(self.cache_dir / "digests" / f"{self.config.name}.jsonl")
 
     @abstractmethod
@@ -110,7 +113,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         """Every subject of the dataset with its files.
 
         report: told of a DataError for each subject that lacks a file or cannot be told from another; if it returns,
-        that subject is left out and the search goes on. Raises DataError if there is nothing at all to read.
+        that subject is left out and the search goes on. What lies there and belongs to no subject is `unused` afterwards.
+        Raises DataError if there is nothing at all to read.
         """
 
     @abstractmethod
@@ -144,6 +148,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         self._part_twins(store)
         store.attributes = [case.attributes for case in self.cases]
         self.store = store
+        for said in filter(None, (self._left_out(), few_subjects(self.split, unit_of(self.config)))):
+            logger.warning("%s: %s", dataset_name(self.config), said)
 
     def _part_twins(self, store: SliceStore) -> None:
         """Do with images that stand there twice what dataset.duplicates says."""
@@ -216,6 +222,15 @@ class AnomalyDataModule(pl.LightningDataModule):
         if self.store.dropped:
             text += f"; {self.store.dropped:.1%} of the anomalous voxels lie in slices with too little brain, left out"
         return "; ".join(filter(None, (text, self._repetitions())))
+
+    def _left_out(self) -> str:
+        """How many files of the dataset's folders belong to no subject; empty if all do."""
+        files = [path for tree in self.unused for path in tree.files]
+        count, unit = len(files), unit_of(self.config)
+        belong = (
+            f"file{'s belong' if count > 1 else ' belongs'} to no {unit} and {'are' if count > 1 else 'is'} left out"
+        )
+        return f"{count} {belong}: {listed(files)}; `anomaly-bench data verify` names them all" if files else ""
 
     def _repetitions(self) -> str:
         """What was done with images that stand there twice; empty if there are none."""

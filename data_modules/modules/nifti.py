@@ -39,7 +39,8 @@ class NiftiDataModule(AnomalyDataModule):
 
     def find_cases(self, report: Report = stop) -> list[Case]:
         """Every subject of the dataset, and of its healthy cohort if it has one; see find_volumes."""
-        return find_volumes(self.config, self.root(), self.data_dir, self._channels, report)
+        self.unused = []
+        return find_volumes(self.config, self.root(), self.data_dir, self._channels, report, self.unused.append)
 
     def read_case(self, case: Case) -> Slices:
         """Slices of one subject; may be called from several threads at once."""

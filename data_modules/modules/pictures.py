@@ -39,7 +39,8 @@ class PictureDataModule(AnomalyDataModule):
 
     def find_cases(self, report: Report = stop) -> list[Case]:
         """Every picture that is normal, or anomalous with a mask; see find_pictures."""
-        return find_pictures(self.config, self._folder(), report)
+        self.unused = []
+        return find_pictures(self.config, self._folder(), report, self.unused.append)
 
     def read_case(self, case: Case) -> Slices:
         """The subject's pictures (or the squares of them) and their masks, scaled to `size`.

@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,41 @@ def test_a_name_that_is_none_is_refused(name: str):
     message = f"pattern 'a/{{{name}}}.nii': {{{name}}} is no name; begin it with a letter"
     with pytest.raises(DataError, match=re.escape(message)):
         compile_pattern(f"a/{{{name}}}.nii")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("{stem}.png", "a.PNG"),
+        ("{stem}.JPG", "a.jpg"),
+        ("{stem}_mask.png", "a_mask.Png"),
+        ("{s}/{s}_t1.nii.gz", "a/a_t1.NII.GZ"),
+        ("{s}/*_t1.nii*", "a/b_t1.Nii.gz"),
+        ("{s}.tif", "a.b.TIF"),
+    ],
+)
+def test_endings_match_in_capitals_or_not(pattern, path):
+    assert compile_pattern(pattern).fullmatch(path)
+
+
+@pytest.mark.parametrize(("pattern", "path"), [("{s}_mask.png", "a_MASK.png"), ("A/{s}.png", "a/x.png")])
+def test_names_before_the_ending_match_as_they_are(pattern, path):
+    assert compile_pattern(pattern).fullmatch(path) is None
+
+
+@pytest.mark.parametrize("pattern", ["{stem}.*", "{stem}", "*", "{stem}*"])
+def test_an_ending_that_is_not_spelled_out_is_one_of_images(tmp_path: Path, pattern):
+    names = ["1.PNG", "2.tif", "3.nii.gz"]
+    for name in (*names, "Thumbs.db", "desktop.ini", "1.json", "1.png.sha256", "notes.txt", "1.npy", "1.png.bak"):
+        (tmp_path / name).touch()
+    assert [path for path, _ in Tree(tmp_path).find(pattern)] == names
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_however_they_are_composed(tmp_path: Path, on_disk, written):
+    path = unicodedata.normalize(on_disk, "gr\u00fcn/\u00e9.png")
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).touch()
+    tree, pattern = Tree(tmp_path), unicodedata.normalize(written, "gr\u00fcn/{stem}.png")
+    assert tree.find(pattern) == [(path, {"stem": "\u00e9"})]
+    assert tree.one(pattern, {"stem": "\u00e9"}) == path

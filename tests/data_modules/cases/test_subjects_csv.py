@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from data_modules.base.config import SplitConfig
@@ -107,3 +109,8 @@ def test_every_problem_is_reported_and_the_rest_is_used(tmp_path):
         ("c", None, {}),
         ("d", "test", {"age": "5"}),
     ]
+
+
+def test_accents_are_the_same_however_they_are_composed(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "\u00e9") for form in ("NFC", "NFD"))
+    assert attach(tmp_path, f"subject,{apart}\n{apart},1\n", cases(composed))[0].attributes == {composed: "1"}

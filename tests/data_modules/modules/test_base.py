@@ -118,6 +118,17 @@ def test_a_file_that_changes_while_it_is_read_is_refused(mvtec_root, cache, monk
     assert [name for name in stores(cache) if not name.startswith(".")] == []
 
 
+def test_a_run_says_in_one_line_how_many_files_it_leaves_out(mvtec_root, cache, caplog):
+    for name in ("train/good/a\nb.png", "train/good/9.tif", "train/good/Thumbs.db", "test/.hidden/1.png"):
+        (mvtec_root / "tile" / name).parent.mkdir(exist_ok=True)
+        (mvtec_root / "tile" / name).touch()
+    module(mvtec_root, cache).prepare_data()
+    assert [record.getMessage() for record in caplog.records if "left out" in record.getMessage()] == [
+        "tiles: 2 files belong to no picture and are left out: tile/train/good/9.tif, tile/train/good/a\\nb.png; "
+        "`anomaly-bench data verify` names them all"
+    ]
+
+
 def test_the_same_image_in_two_splits_is_refused(mvtec_root, cache):
     data = module(mvtec_root, cache)
     trained, tested = (data.split[part][0] for part in ("train", "test"))
