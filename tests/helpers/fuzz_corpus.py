@@ -51,6 +51,7 @@ def corpus() -> dict[str, Files]:
         "volume": volumes,
         "like": volumes,
         "picture": pictures,
+        "mask": list(_masks()),
         "map": [*arrays, *(file for file in pictures if file[0].startswith(GREY)), *volumes[:4]],
         "result": [("result.json", msgspec.json.encode(run))],
         "sweep": [("sweep.json", msgspec.json.encode(plan))],
@@ -105,6 +106,20 @@ def _pictures() -> Iterator[tuple[str, bytes]]:
     for name, picture, options in kinds:
         out = io.BytesIO()
         picture.save(out, {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "bmp": "BMP"}[name[-3:]], **options)
+        yield name, out.getvalue()
+
+
+def _masks() -> Iterator[tuple[str, bytes]]:
+    mask = Image.new("L", (12, 9))
+    mask.paste(255, (3, 2, 8, 6))
+    for name, picture, kind in (
+        ("grey.png", mask, "PNG"),
+        ("bits.png", mask.convert("1"), "PNG"),
+        ("grey.tif", mask, "TIFF"),
+        ("color.bmp", mask.convert("RGB"), "BMP"),
+    ):
+        out = io.BytesIO()
+        picture.save(out, kind)
         yield name, out.getvalue()
 
 

@@ -58,7 +58,6 @@ HOME = Path(tempfile.gettempdir()) / "anomaly_bench_fuzz"
 def _picture(path: Path) -> None:
     for color in (False, True):
         read_picture(path, color)
-    read_mask(path, 0.5)
 
 
 def _subjects(path: Path) -> None:
@@ -78,6 +77,7 @@ TARGETS: dict[str, Callable[[Path], Any]] = {
     "volume": read_volume,
     "like": lambda path: read_source(str(path)),
     "picture": _picture,
+    "mask": lambda path: read_mask(path, None),
     "map": read_map,
     "result": read_result,
     "sweep": lambda path: read_document(path, Sweep, "Start it again."),
