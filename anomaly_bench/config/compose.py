@@ -22,6 +22,8 @@ from .messages import explain, first_line
 from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, RunConfig
 
 SWEEP = "sweep"
+# dataset.root=/data/C# proj: Hydra takes # in quotes alone
+MARKED = re.compile(r"""([^=]+=)([^'"\[\]{},$\\]*#[^'"\[\]{},$\\]*)""")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -36,6 +38,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def parse_one(text: str) -> Override:
+    if marked := MARKED.fullmatch(text):
+        text = f'{marked[1]}"{marked[2]}"'
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_modules.base.config import HealthyConfig, LayoutConfig, NiftiConfig
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
-from data_modules.base.names import SLICE, folder_of
+from data_modules.base.names import SLICE, file_and_frame, folder_of
 
 from .case import Case
 from .patterns import Tree, group_pattern
@@ -221,8 +221,8 @@ def _find(tree: Tree, patterns: Mapping[str, str], report: Report) -> dict[str, 
     subjects: dict[str, _Found] = {}
     unclear: set[str] = set()
     for what, pattern in patterns.items():
-        _, hash_, channel = pattern.partition("#")
-        for path, matched in _volumes(tree, _file(pattern)):
+        file, channel = file_and_frame(pattern)
+        for path, matched in _volumes(tree, file):
             subject = "/".join(text for name, text in matched.items() if name.startswith("subject"))
             others = {name: text for name, text in matched.items() if not name.startswith("subject")}
             of = subjects.setdefault(subject, _Found())
@@ -235,7 +235,7 @@ def _find(tree: Tree, patterns: Mapping[str, str], report: Report) -> dict[str, 
                 reason = f"{{{name}}} is {others[name]} in {path}, but {of.names[name]} in another file of {subject}"
                 report(DataError(f"{tree.root}: {reason}; a name stands for the same text in all files of a subject"))
                 unclear.add(subject)
-            of.files.setdefault(what, path + hash_ + channel)
+            of.files.setdefault(what, path if channel is None else f"{path}#{channel}")
             of.names.update(others)
     return {subject: of for subject, of in subjects.items() if subject not in unclear}
 
@@ -259,4 +259,4 @@ def _volumes(tree: Tree, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _file(pattern: str) -> str:
     """A pattern without the number of a volume in a 4D file."""
-    return pattern.partition("#")[0]
+    return file_and_frame(pattern)[0]

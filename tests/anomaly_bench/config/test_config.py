@@ -226,3 +226,10 @@ def test_a_pattern_without_inner_quotes_is_told_how_to_be_quoted():
 def test_a_width_of_smoothing_that_repeats_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"localization\.smoothing=\[0\.0, 0\.0, 1\.0\]: expected widths that differ"):
         load_config(["localization.smoothing=[0,0,1]"])
+
+
+@pytest.mark.parametrize("path", ["/data/C# proj/s05 #2", "/data/#", "/data/a (1)/C#"])
+def test_a_path_may_have_a_mark_that_hydra_takes_in_quotes_alone(path):
+    assert load_config(["dataset=folder", f"dataset.root={path}"]).dataset.root == path
+    roots = [config.dataset.root for config in load_grid(["dataset=folder", f"dataset.root={path}", "seed=0,1"])]
+    assert roots == [path, path]

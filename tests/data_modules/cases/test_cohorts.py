@@ -251,3 +251,10 @@ def test_controls_may_have_no_label_if_the_config_says_so(tmp_path):
 def test_a_cohort_without_patterns_is_told_of_the_pattern():
     with pytest.raises(DataError, match=r"dataset\.image is not set: give generic a pattern"):
         modalities(load_config(["dataset=generic"]).dataset)
+
+
+def test_a_folder_in_a_pattern_may_have_a_mark_which_is_no_number_of_a_volume(tmp_path):
+    touch(tmp_path, "C# 1/a/a.nii.gz", "C# 1/a/a_seg.nii.gz")
+    layout = LayoutConfig({"flair": "C# 1/{subject}/{subject}.nii.gz#2"}, "C# 1/{subject}/*_seg.nii.gz")
+    (case,) = find(tmp_path, layouts={"m": layout})
+    assert (case.images, case.label) == ({"flair": "C# 1/a/a.nii.gz#2"}, "C# 1/a/a_seg.nii.gz")
