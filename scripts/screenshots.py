@@ -20,11 +20,13 @@ WIDTH = 1100  # pixels
 SHOTS = {  # of each element its top, this many pixels high
     "glance": ("#glance", 400),
     "leaderboard": ("#leaderboard", 780),
+    "runs": ("#leaderboard", 560),
     "compare": ("#compare", 640),
     "claims": ("#claims", 620),
     "beta": ("figure[data-plot=beta]", 600),
     "gallery": ("#gallery", 660),
 }
+FIRST = {"runs": "document.querySelectorAll('#leaderboard tbody th button')[0].click()"}  # what is done before
 
 
 def main(runs: Path, out: Path) -> None:
@@ -39,6 +41,11 @@ def main(runs: Path, out: Path) -> None:
             show(browser, page)
             browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             for name, (selector, tallest) in SHOTS.items():
+                if browser.execute_script("return document.querySelector(arguments[0])", selector) is None:
+                    continue  # such as curves over a single beta
+                browser.execute_script("document.querySelector(arguments[0]).scrollIntoView()", selector)
+                time.sleep(1)
+                browser.execute_script(FIRST.get(name, ""))
                 picture = Image.open(io.BytesIO(shot(browser, selector, tallest))).convert("RGB")
                 picture.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(out / f"report_{name}.png", optimize=True)
 

@@ -234,7 +234,7 @@ def test_large_data_are_deflated_and_shown_all_the_same(browser, report, make_sw
 
 
 def test_diagrams_of_ranks_are_those_of_the_chosen_metric_and_datasets(browser, report):
-    mounted(browser, report)
+    show(browser, report)
     shown = "return [...document.querySelectorAll('#ranks figure:not([hidden])')].map((one) => one.innerText)"
     assert browser.execute_script(shown) == [
         "Average ranks: pixel AUROC, all datasets",
@@ -315,7 +315,8 @@ def test_two_rows_are_compared_on_each_subject(browser, report):
 @pytest.fixture
 def gallery(browser, report):
     """A gallery of two cases, mounted as `gallery`: the mask of the second is large, and rec_l1 misses the first."""
-    mounted(browser, report)
+    emulate(browser, 1400)
+    show(browser, report)
     browser.execute_script(
         """
       const pixel = 'data:image/gif;base64,R0lGODlhAQABAAAAACw=';
