@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 SCHEMA_VERSION: Final = 1
+FOREIGN = "Another version of anomaly-bench wrote the key, or a hand: take it out, or use that version; all else is as it was."
 
 
 class ResultError(ValueError):
@@ -108,6 +109,8 @@ def _explain(data: bytes, fault: str, kind: type[Document], path: Path, remedy: 
         supported = f"{path}: its schema version is {version!r}; this anomaly-bench supports version {SCHEMA_VERSION}."
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         raise ResultError(f"{supported} {'Upgrade anomaly-bench to read it.' if newer else remedy}")
+    if "unknown field" in fault:
+        remedy = FOREIGN
     raise ResultError(f"{path}: not a valid {kind.__name__} ({_placed(fault, content, kind)}). {remedy}")
 
 

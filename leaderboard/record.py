@@ -38,7 +38,9 @@ CURVES = {"recall": FPRS, "overlap": FPRS, "precision": RECALLS}
 RESULT_FILE = "result.json"  # in a run's folder
 PANEL = "panel"  # under which a picture of maps holds its Panel
 PIXELS = "metrics count foreground pixels only"
-REMEDY = "Delete the file and start the same command again: `make bench` redoes only the runs that have no result."
+REMEDY = (
+    "Move the run's folder away and start the same command again: `anomaly-bench bench` redoes only what has no result."
+)
 BOUND_SLACK = 1e-9  # a value may leave its certified interval by the rounding of the sums behind the two
 KNOWN_METRICS = frozenset(METRICS)
 

@@ -1,4 +1,4 @@
-"""The Python that the documents show runs as it stands."""
+"""The Python that the documents show runs as it stands, and what a shell would read is quoted."""
 
 import re
 from functools import partial
@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from anomaly_bench.config.load import load_config
 from anomaly_bench.runs.run import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {name: (ROOT / name).read_text() for name in ("docs/python.md", "README.md")}
@@ -29,6 +29,7 @@ def short(monkeypatch):
     monkeypatch.setattr(pl, "Trainer", partial(pl.Trainer, **few))
 
 
+@pytest.mark.slow
 def test_the_python_document_runs_word_for_word(tmp_path, monkeypatch, short):
     monkeypatch.chdir(tmp_path)
     overrides = [
@@ -55,3 +56,33 @@ def test_the_readmes_script_is_the_beginning_of_the_python_document():
     first = re.search(r"```python\n(.*?)```", DOCUMENTS["docs/python.md"], re.DOTALL).group(1)
     bare = [re.sub(r"\s+#.*", "", line).replace(", NiftiDataModule", "") for line in first.splitlines()]
     assert all(re.sub(r"\s+#.*", "", line) in bare for line in script.splitlines() if line)
+
+
+def test_what_a_shell_would_take_for_its_own_is_quoted_wherever_it_is_shown():
+    shown = [path for name in ("README.md", "CONTRIBUTING.md", "Makefile") for path in [ROOT / name]]
+    for folder in (
+        "docs",
+        "configs",
+        "anomaly_bench",
+        "data_modules",
+        "leaderboard",
+        "benchmarks",
+        "examples",
+        "scripts",
+    ):
+        shown += [
+            path
+            for path in (ROOT / folder).rglob("*")
+            if path.suffix in (".md", ".py", ".yaml", ".sh", ".ipynb", ".j2")
+        ]
+    assert len(shown) > 200
+    bare = re.compile(r"(?<![\w.'\"])[a-z][\w.]*=(?:range|choice|shuffle|sort|interval)\(")
+    assert bare.search("bench seed=range(5)")
+    assert not bare.search("bench 'seed=range(5)'")
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in shown
+        for match in bare.finditer(path.read_text(encoding="utf-8"))
+        if path.suffix != ".py" or match.group().endswith("=range(")
+    ]
+    assert found == []

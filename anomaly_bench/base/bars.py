@@ -14,6 +14,7 @@ from data_modules.base.bars import bar as bar
 from data_modules.base.bars import bars
 
 from .progress import Reporter
+from .text import harmless
 
 
 class Stage(Reporter):
@@ -46,7 +47,7 @@ class SweepReporter(Stage):
         self.title = title
 
     def say(self, line: str) -> None:
-        self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.bars.console.print(harmless(line), highlight=False, markup=False, soft_wrap=True)
 
     def finished(self, line: str, timed: bool = True) -> None:
         self.done += 1

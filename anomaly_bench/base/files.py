@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,17 +21,22 @@ REASONS = {
     errno.ENOTDIR: "it is no folder:",
     errno.EEXIST: "it is no folder:",
     errno.ENOENT: "it cannot be made:",
+    errno.ELOOP: "its links go round in a circle:",
+    errno.ENAMETOOLONG: "its name is too long:",
 }
-OUT = "choose another folder (out=FOLDER, or OUT=FOLDER with make)"
+OUT = "choose another folder (out=FOLDER)"
 CACHE = "choose another folder (cache_dir=FOLDER, or ANOMALY_BENCH_CACHE=FOLDER)"
 LITTLE = 1 << 20
 
 
 def check_writable(folder: Path, remedy: str = OUT) -> None:
-    """Make the folder and try to write in it. Raises OutputError naming it and the remedy."""
+    """Try to write in the folder, or where it is to be made. Raises OutputError naming it and the remedy.
+
+    It is not made: what is refused later leaves nothing behind.
+    """
     with explained(folder, remedy):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
+        there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(b"0" * 4096)
 
 

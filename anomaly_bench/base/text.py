@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from textwrap import TextWrapper
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def human_days(seconds: float) -> str:
@@ -28,6 +31,11 @@ def wrapped(text: str, by: int = 0) -> str:
 
     fit = TextWrapper(max(Console().width, 40), " " * by, " " * by, break_long_words=False, break_on_hyphens=False)
     return "\n".join(map(fit.fill, text.splitlines()))
+
+
+def harmless(text: str) -> str:
+    """The text with U+FFFD for what steers a terminal, line breaks aside: it may hold names of files, and of who knows what."""
+    return STEERING.sub("\ufffd", text)
 
 
 def plural(count: int, noun: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from anomaly_bench.base.errors import OutputError
-from anomaly_bench.base.files import check_writable
+from anomaly_bench.base.files import check_writable, free_bytes
 from anomaly_bench.runs.code_digest import VERSIONED
 
 ABOUT = "versions, devices, disk and embedded data, in one look"
@@ -37,7 +36,7 @@ def call(options: argparse.Namespace) -> int:
         try:
             console.print(f"{name:<18}{version(name)}")
         except PackageNotFoundError:
-            console.print(f"{name:<18}missing: run `make setup`")
+            console.print(f"{name:<18}missing: `pip install {name}`")
             sound = False
     import torch  # takes seconds: what is above is printed before
 
@@ -48,7 +47,7 @@ def call(options: argparse.Namespace) -> int:
     for title, folder in (("cache", config.cache), ("output", Path(config.out))):
         try:
             check_writable(folder)
-            console.print(f"{title:<18}{folder}, {shutil.disk_usage(folder).free / 2**30:.0f} GiB free")
+            console.print(f"{title:<18}{folder}, {free_bytes(folder) / 2**30:.0f} GiB free")
         except OutputError as error:
             console.print(f"{title:<18}{error}")
             sound = False

@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from anomaly_bench.base.errors import is_users
 from anomaly_bench.base.revision import git_revision
+from anomaly_bench.base.text import harmless
 from data_modules.base.errors import DataError, NoSpaceError
 from data_modules.base.options.folders import searching
 
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug or not is_users(error):
             raise
-        print(f"anomaly-bench: {error}{_hint(options, error)}", file=sys.stderr)
+        said = harmless(f"anomaly-bench: {error}{_hint(options, error)}")
+        print(" ".join(said.splitlines()), file=sys.stderr)
         return 2
 
 

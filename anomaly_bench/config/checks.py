@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from textwrap import shorten
 from typing import Any
+from unicodedata import category
 
 from anomaly_bench.base.errors import ConfigError
+from data_modules.base.config import SCHEMAS
 from data_modules.base.options.ranges import check_ranges
 
-from .schema import RunConfig, SlurmConfig
+from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, PredictorsConfig, RunConfig, SlurmConfig
 
+KINDS: dict[str, Mapping[str, type[Any]]] = {"dataset": SCHEMAS, "model": MODEL_SCHEMAS, "engine": ENGINE_SCHEMAS}
+DIFFERENT = (  # lists whose values say something once
+    "localization.smoothing",
+    "predictors.only",
+    "dataset.category",
+    "dataset.modality",
+    "dataset.anomalous_labels",
+    "dataset.split.train_subjects",
+    "dataset.split.val_subjects",
+    "dataset.split.test_subjects",
+)
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+FILTERS = ("smooth", "median", "min_pool", "erode")  # a predictor's arguments in pixels
+NAME = 100  # letters of a name, which is part of a folder's
 LOGGERS = ("csv", "wandb", "tensorboard", "mlflow")
 
 
@@ -17,9 +34,25 @@ def check_values(configs: Iterable[RunConfig]) -> None:
     """Raises ConfigError naming the key, its value and what was expected. What several configs share is checked once."""
     checked = set[int]()
     for config in configs:
+        for group, schemas in KINDS.items():
+            _check_kind(group, getattr(config, group), schemas)
+        if id(config.predictors) not in checked:
+            _check_members(config.predictors)
         check_ranges(config, "", checked)
-        widths = config.localization.smoothing
-        _check("localization.smoothing", widths, len(set(widths)) == len(widths), "widths that differ")
+        for key in DIFFERENT:
+            values = _at(config, key)
+            repeated = isinstance(values, list) and len(set(map(repr, values))) < len(values)
+            _check(key, values, not repeated, "values that differ; name each once")
+        for key, name in (("dataset.name", config.dataset.name), ("model.name", config.model.name)):
+            fits = len(name) <= NAME and not any(category(letter) == "Cc" for letter in name)
+            _check(
+                key,
+                shorten(repr(name), NAME),
+                fits,
+                f"a name of up to {NAME} letters, none of them a control character",
+            )
+        accelerator = config.trainer.accelerator
+        _check("trainer.accelerator", accelerator, accelerator in ACCELERATORS, f"one of {', '.join(ACCELERATORS)}")
         _check("logger", config.logger, config.logger in LOGGERS, f"one of {', '.join(LOGGERS)}")
         if isinstance(config.engine, SlurmConfig):
             _check_slurm(config, config.engine)
@@ -28,6 +61,33 @@ def check_values(configs: Iterable[RunConfig]) -> None:
 def check_part(part: Any, name: str) -> None:
     """The same of one group, such as a LocalizationConfig made in Python; name: of its key."""
     check_ranges(part, f"{name}.", set())
+
+
+def _at(config: Any, key: str) -> Any:
+    """The value of a key; None where the config has no such key."""
+    for name in key.split("."):
+        config = getattr(config, name, None)
+    return config
+
+
+def _check_kind(group: str, part: Any, schemas: Mapping[str, type[Any]]) -> None:
+    """An option decides its kind, and with it the keys: an override of the kind alone would have those of another."""
+    own = next((kind for kind, schema in schemas.items() if type(part) is schema), part.kind)
+    remedy = (
+        f"choose it by an option of the group, {group}=NAME"
+        if part.kind in schemas
+        else f"there are {', '.join(schemas)}"
+    )
+    _check(f"{group}.kind", part.kind, part.kind == own, f"{own}, as the chosen {group} has it; {remedy}")
+
+
+def _check_members(predictors: PredictorsConfig) -> None:
+    """Numbers that no map can be made with; those of a user's own predictors are left to them."""
+    for name, member in predictors.members.items():
+        for argument, value in member.items() if "." not in str(member.get("use")) else ():
+            most = 1000 if argument in FILTERS else 10**9
+            fits = not isinstance(value, int | float) or abs(value) <= most
+            _check(f"predictors.members.{name}.{argument}", value, fits, f"a number of at most {most}")
 
 
 def _check_slurm(config: RunConfig, engine: SlurmConfig) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,16 +25,24 @@ from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, RunConfig
 SWEEP = "sweep"
 # dataset.root=/data/C# proj: Hydra takes # in quotes alone
 MARKED = re.compile(r"""([^=]+=)([^'"\[\]{},$\\]*#[^'"\[\]{},$\\]*)""")
+MOST_RUNS = 100_000  # of a grid, which is in memory as a whole
+MESSAGE = 300  # letters of a malformed override that are said
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Overrides in Hydra's grammar. Raises ConfigError for what is malformed or makes no grid."""
     parsed = [parse_one(re.sub(r"=~(?=/|$)", f"={Path.home()}", text)) for text in overrides]
     for override in parsed:
-        if override.is_sweep_override() and not override.is_discrete_sweep():
-            raise ConfigError(f"{override.input_line}: a grid needs values, key=a,b or key=range(3)")
         if override.is_delete():
             raise ConfigError(f"{override.input_line}: a key cannot be deleted; set it to another value")
+        if not override.key_or_group:
+            raise ConfigError(f"{override.input_line}: there is no key; write key=value")
+        swept = override.value() if override.is_sweep_override() else None
+        mixed = isinstance(swept, ChoiceSweep) and any(isinstance(one, Sweep) for one in swept.list)
+        if swept is not None and (mixed or isinstance(swept, Glob) or not override.is_discrete_sweep()):
+            raise ConfigError(f"{override.input_line}: a grid needs values, key=a,b or 'key=range(3)'")
+        if isinstance(swept, RangeSweep):
+            _check_range(str(override.input_line), swept)
     return parsed
 
 
@@ -42,12 +51,29 @@ def parse_one(text: str) -> Override:
         text = f'{marked[1]}"{marked[2]}"'
     try:
         return OverridesParser.create().parse_override(text)
-    except HydraException as error:
+    except Exception as error:  # Hydra's, OmegaConf's, of decimal numbers, and of what is nested too deeply
         key, equals, _ = text.partition("=")
+        said = shorten(first_line(error).removeprefix(text).lstrip(": "), MESSAGE, placeholder=" …")
         remedy = "write key=value, several values as key=a,b and lists as key=[a,b]"
         if equals:
             remedy += f"; a value with other signs, such as a pattern, needs two kinds of quotes: '{key}=\"…\"'"
-        raise ConfigError(f"{text}: {first_line(error).removeprefix(text).lstrip(': ')}; {remedy}") from error
+        raise ConfigError(f"{_cut(text)}: {said}; {remedy}") from error
+
+
+def _check_range(text: str, swept: RangeSweep) -> None:
+    """Raises ConfigError for a range without values, and for one with more than a grid may have."""
+    start, stop, step = (float(bound) for bound in (swept.start or 0, swept.stop or 0, swept.step))
+    if not step or not all(map(math.isfinite, (start, stop, step))):
+        raise ConfigError(f"{text}: expected finite numbers and a step other than 0, 'key=range(0,10,2)'")
+    count = (stop - start) / step
+    if count <= 0:
+        raise ConfigError(f"{text}: a range without any value; write 'key=range(3)' for 0, 1 and 2")
+    if count > MOST_RUNS:
+        raise ConfigError(f"{text}: {count:.3g} values; expected at most {MOST_RUNS}, name fewer")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MESSAGE else f"{text[:MESSAGE]}…"
 
 
 def with_schema(composed: DictConfig) -> DictConfig:

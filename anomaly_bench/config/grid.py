@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from itertools import product
@@ -15,10 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from anomaly_bench.base.errors import ConfigError
-from data_modules.base.options.folders import groups
+from data_modules.base.errors import did_you_mean
+from data_modules.base.options.folders import groups, options_of
 
 from .checks import check_values
-from .compose import SWEEP, compose_groups, parse, parse_one, to_config, update, with_schema
+from .compose import MOST_RUNS, SWEEP, compose_groups, parse, parse_one, to_config, update, with_schema
 from .schema import RunConfig
 
 EXAMPLE = "sweep: {model.beta: [0.5, 1, 4], seed: [0, 1, 2]}"
@@ -44,6 +46,7 @@ def load_grid(overrides: Sequence[str], file: Path | None = None) -> list[RunCon
     experiment. Options are composed once, however many runs share them. Raises ConfigError.
     """
     given = [_axis(override) for override in parse(overrides)]
+    _check_count(given)
     written = {} if file is None else _read_file(file)
     configs: list[RunConfig] = []
     for choices in _choices(axis for axis in given if axis.group):
@@ -51,6 +54,7 @@ def load_grid(overrides: Sequence[str], file: Path | None = None) -> list[RunCon
         sweep = {**_sweep_of(first, choices), **written}
         known = {axis.key for axis in given}
         listed = [_listed(key, values) for key, values in sweep.items() if key not in known]
+        _check_count([*listed, *given])
         for more in _choices(axis for axis in listed if axis.group):
             composed = compose_groups([*choices, *more]) if more else first
             composed.pop(SWEEP, None)
@@ -65,15 +69,35 @@ def _axis(override: Override) -> Axis:
     if of_group:
         key = override.get_key_element()
     if not override.is_sweep_override():
-        return Axis(key, (str(override.input_line).partition("=")[2] if of_group else override.value(),))
+        value = override.value()
+        return Axis(key, (_option(key, value, str(override.input_line).partition("=")[2]) if of_group else value,))
     texts, values = override.sweep_string_iterator(), override.sweep_iterator()
     if of_group:
-        return Axis(key, tuple(texts))
+        return Axis(key, tuple(_option(key, value, text) for text, value in zip(texts, values, strict=True)))
     simple = (
         value if isinstance(value, SIMPLE) else parse_one(f"{key}={text}").value()
         for text, value in zip(texts, values, strict=True)
     )
     return Axis(key, tuple(simple))
+
+
+def _option(key: str, value: Any, text: str) -> str:
+    """The name of an option as it was written. Raises ConfigError for what names none, or several at once."""
+    group = key.lstrip("+").partition("@")[0]
+    if isinstance(value, list):
+        one_each = f"{key}={','.join(map(str, value)) or 'a,b'}"
+        raise ConfigError(f"{key}={text}: expected one option; `anomaly-bench bench {one_each}` does a run with each")
+    options = options_of(group)
+    if not isinstance(value, str) or value.removesuffix(".yaml") not in options:
+        raise ConfigError(f"{key}={text}: there is no such {group}; {did_you_mean(str(value), options)}")
+    return text
+
+
+def _check_count(axes: Sequence[Axis]) -> None:
+    count = math.prod(len(axis.values) for axis in axes)
+    if count > MOST_RUNS:
+        long = max(axes, key=lambda axis: len(axis.values)).key
+        raise ConfigError(f"{long}=…: a grid of {count:,} runs; expected at most {MOST_RUNS:,}, name fewer values")
 
 
 def _choices(axes: Iterable[Axis]) -> Iterator[list[str]]:

@@ -20,12 +20,11 @@ import yaml  # type: ignore[import-untyped]
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from anomaly_bench.base.errors import ConfigError
-from data_modules.base.config import SCHEMAS
 from data_modules.base.options.folders import config_dir, config_dirs
 
-from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, RunConfig
+from .checks import KINDS
+from .schema import HUGE, RunConfig
 
-KINDS: dict[str, Mapping[str, type[Any]]] = {"dataset": SCHEMAS, "model": MODEL_SCHEMAS, "engine": ENGINE_SCHEMAS}
 REQUIRED = "???"  # as OmegaConf spells a value that has to be given
 NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", Any: "anything", dict: "mapping"}
 SIGNS = {Gt: "> {0.gt}", Ge: "≥ {0.ge}", Lt: "< {0.lt}", Le: "≤ {0.le}", MinLen: "({0.min_length} or more)"}
@@ -194,7 +193,7 @@ def _takes(hint: Any) -> str:
     """Type and range in words: `integer ≥ 1 or null`."""
     if get_origin(hint) is Annotated:
         base, *bounds = get_args(hint)
-        signs = [SIGNS[type(bound)].format(bound) for bound in bounds if type(bound) in SIGNS]
+        signs = [SIGNS[type(bound)].format(bound) for bound in bounds if type(bound) in SIGNS and bound != HUGE]
         return f"{_takes(base)} {', '.join(signs)}".replace("< inf", "finite")
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_takes(part) for part in get_args(hint))

@@ -5,7 +5,6 @@ What a key means stands beside it in the YAML of its group, or on a line `key: â
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +15,14 @@ from omegaconf import MISSING
 from data_modules.base.config import NO_NUMBERS, DatasetConfig
 from data_modules.base.names import cache_folder, data_folder
 
-AtLeastOne = Annotated[int, Ge(1)]
-ZeroOrMore = Annotated[int, Ge(0)]
-Width = Annotated[float, Ge(0), Lt(math.inf)]
+HUGE = Le(10**9)  # nobody means more, and what counts in 32 bits counts no further
+AtLeastOne = Annotated[int, Ge(1), HUGE]
+ZeroOrMore = Annotated[int, Ge(0), HUGE]
+# what numbers of 32 bits, their squares and quotients stay finite with
+Positive = Annotated[float, Ge(1e-9), HUGE]
+Amount = Annotated[float, Ge(0), HUGE]
+Width = Annotated[float, Ge(0), Le(1000)]
+Features = Annotated[int, Ge(1), Le(10**6)]
 
 
 @dataclass
@@ -30,41 +34,41 @@ class ModelConfig:
     use: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     network: str = "conv"
-    latent: int = 64
-    channels: list[int] | None = field(default_factory=lambda: [16, 32, 64, 64])
+    latent: AtLeastOne = 64
+    channels: Annotated[list[Features], MinLen(1)] | None = field(default_factory=lambda: [16, 32, 64, 64])
     spatial: bool = False
-    attention: int = 0
+    attention: ZeroOrMore = 0
     likelihood: str = "gaussian"
-    sigma: float = 0.1
+    sigma: Positive = 0.1
     variance: str = "auto"
-    noise: float = 0.0
-    masks: int = 0
-    mask_size: float = 0.5
+    noise: Amount = 0.0
+    masks: Annotated[int, Ge(0), Le(1000)] = 0
+    mask_size: Annotated[float, Gt(0), Le(1)] = 0.5
     channels_last: bool = False
-    lr: Annotated[float, Gt(0), Lt(math.inf)] = 1e-3
-    weight_decay: float = 0.0
+    lr: Positive = 1e-3
+    weight_decay: Amount = 0.0
 
 
 @dataclass
 class BetaVAEConfig(ModelConfig):
     """Keys of model=beta_vae."""
 
-    beta: float = 4.0
+    beta: Positive = 4.0
     normalised: bool = False
     schedule: str = "warmup"
-    warmup_epochs: int = 0
-    cycles: int = 4
-    cycle_epochs: int = 10
-    ramp: float = 0.5
-    capacity: float = 25.0
+    warmup_epochs: ZeroOrMore = 0
+    cycles: AtLeastOne = 4
+    cycle_epochs: AtLeastOne = 10
+    ramp: Annotated[float, Gt(0), Le(1)] = 0.5
+    capacity: Amount = 25.0
 
 
 @dataclass
 class CEVAEConfig(BetaVAEConfig):
     """Keys of model=ce_vae."""
 
-    masks: int = 3
-    context_weight: float = 1.0
+    masks: Annotated[int, Ge(0), Le(1000)] = 3
+    context_weight: Positive = 1.0
 
 
 @dataclass
@@ -125,7 +129,7 @@ class LocalizationConfig:
     monitor_images: AtLeastOne = field(default=64, metadata=NO_NUMBERS)
     pictures: ZeroOrMore = field(default=6, metadata=NO_NUMBERS)
     level_images: AtLeastOne = 512
-    resamples: ZeroOrMore = 1000
+    resamples: Annotated[int, Ge(0), Le(10**6)] = 1000
 
 
 @dataclass
@@ -143,7 +147,7 @@ class LocalConfig(EngineConfig):
     """Keys of engine=local: processes on this machine."""
 
     runs_per_device: AtLeastOne = 1
-    threads: AtLeastOne | None = None
+    threads: Annotated[int, Ge(1), Le(4096)] | None = None
 
 
 @dataclass
@@ -153,7 +157,7 @@ class SlurmConfig(EngineConfig):
     partition: str | None = None
     account: str | None = None
     time: AtLeastOne = 240
-    mem_gb: Annotated[float, Gt(0)] | None = None
+    mem_gb: Annotated[float, Gt(0), Le(10**6)] | None = None
     cpus: AtLeastOne = 4
     gpus: ZeroOrMore = 0
     at_once: AtLeastOne = 100

@@ -14,6 +14,7 @@ from typing import Any
 
 from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import explained
+from anomaly_bench.base.text import harmless
 from data_modules.base.atomic import write_atomic
 from data_modules.base.strict_json import loads
 
@@ -93,10 +94,10 @@ def as_json(record: Mapping[str, Any]) -> bytes:
 
 def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, columns)
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return stream.getvalue().encode()
+    return harmless(stream.getvalue()).encode()
 
 
 def summary_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

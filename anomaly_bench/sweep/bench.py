@@ -82,6 +82,10 @@ def out_of(configs: Sequence[RunConfig]) -> Path:
         raise ConfigError("out=…: give one output folder; a sweep's runs lie in folders of their own below it")
     if len({(config.jobs, repr(config.engine)) for config in configs}) > 1:
         raise ConfigError("jobs=…, engine=…: give one value; they are the sweep's")
+    if configs[0].jobs == 0 and isinstance(configs[0].engine, SlurmConfig):
+        raise ConfigError(
+            "jobs=0: it does all runs in this process, engine=slurm in jobs of a cluster; leave one of them out"
+        )
     return Path(configs[0].out).expanduser()
 
 

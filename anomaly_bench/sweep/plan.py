@@ -23,19 +23,23 @@ from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.runs.data import build_data, with_loaders_of
-from anomaly_bench.runs.identity import definition_of, device_kind, name_run, setting_of
+from anomaly_bench.runs.identity import definition_of, device_kind, device_of, name_run, setting_of
 from anomaly_bench.runs.suite import suite_of_run
 from anomaly_bench.runs.training.ddp import shared
 from anomaly_bench.runs.training.quiet import quiet
 from data_modules.base.digests import usable_cpus
 from data_modules.base.names import dataset_name
 from data_modules.modules.base import AnomalyDataModule
+from data_modules.modules.build import build_module
 from data_modules.store.build import single_threaded
 
 from .job import Job, Plan
+from .memory import check_memory, weigh
 
 PARTS = ("dataset", "model", "trainer", "localization", "predictors")
 SAID = ("dataset.name", "dataset.category", "model.name", "model.beta")
+PRECISIONS = ("32-true", "bf16-mixed")  # maps need at least 32 bits
+OF_GPUS = ("16-mixed", "64-true")
 WIDTH, VALUE = 80, 24  # characters of all that is said, and of a value
 
 
@@ -79,11 +83,19 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
     own_metrics(config.localization.metrics)
     elsewhere = isinstance(config.engine, SlurmConfig) and config.jobs > 0
     trainer = config.trainer
+    check_precision(device_of(config), trainer.precision)
     check_trainer("cpu" if elsewhere else trainer.accelerator, trainer.precision, trainer.devices)
     key = repr(config.dataset)
+    shape = (data.get(key) or build_module(config.dataset, config.cache, config.data)).image_shape
+    weight = weigh(config.model, shape)  # and what is wrong with the model is said
+    if weight is not None:
+        check_memory(config, weight, shape, images=1)
     if key not in data:
         with explained(config.cache, CACHE):
             data[key] = build_data(config, reporter)
+    if weight is not None:
+        images = max(map(len, data[key].indices.values()))
+        check_memory(config, weight, shape, images, len(data[key].store.subject))
     if trainer.devices > 1:
         if not elsewhere and device_kind(trainer.accelerator) == "cpu" and trainer.devices > usable_cpus():
             raise ConfigError(
@@ -94,6 +106,15 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
         model = build_model(config.model, data[key].image_shape)
     suite, _ = suite_of_run(config, model, data[key])
     return setting_of(config, definition_of(config, suite), data[key]), model.beta
+
+
+def check_precision(device: str, precision: str) -> None:
+    """Raises ConfigError for a precision in which a device of this kind does not train and localize."""
+    allowed = PRECISIONS if device == "cpu" else (*PRECISIONS, *OF_GPUS)
+    if precision not in (*allowed, *(name.partition("-")[0] for name in allowed)):
+        raise ConfigError(
+            f"trainer.precision={precision}: expected one of {', '.join(allowed)} on this device, {device}"
+        )
 
 
 @cache

@@ -42,15 +42,15 @@ class SplitConfig:
     train_subjects, val_subjects, test_subjects: the split itself, lists of subjects
     """
 
-    val: float = 0.15
-    test: float = 0.3
-    holdout: float = 0.0
+    val: Annotated[float, Ge(0), Lt(1)] = 0.15
+    test: Annotated[float, Ge(0), Lt(1)] = 0.3
+    holdout: Annotated[float, Ge(0), Lt(1)] = 0.0
     salt: str = "anomaly_bench"
     group: str | None = None
-    group_gap: int | None = None
+    group_gap: Annotated[int, Ge(0)] | None = None
     stratify: str | None = None
-    folds: int | None = None
-    fold: int = 0
+    folds: Annotated[int, Ge(2)] | None = None
+    fold: Annotated[int, Ge(0)] = 0
     file: str | None = field(default=None, metadata=NO_NUMBERS)  # the subjects in it decide
     train_subjects: list[str] = field(default_factory=list)
     val_subjects: list[str] = field(default_factory=list)
@@ -125,7 +125,7 @@ class DatasetConfig:
     root: str | None = field(default=None, metadata=NO_NUMBERS)
     embedded: str | None = field(default=None, metadata=NO_NUMBERS)
     subjects_file: str | None = field(default=None, metadata=NO_NUMBERS)
-    size: list[int] = field(default_factory=lambda: [64, 64])
+    size: list[Annotated[int, Le(32768)]] = field(default_factory=lambda: [64, 64])
     storage: str = "float16"
     augment: dict[str, Any] = field(default_factory=dict, metadata=NO_PIXELS)
     duplicates: str = field(default="together", metadata=NO_PIXELS)
@@ -215,7 +215,7 @@ class NiftiConfig(DatasetConfig):
     healthy: HealthyConfig | None = None
     plane: str = "axial"
     anomalous_labels: Annotated[list[Annotated[int, Ge(1)]], MinLen(1)] | None = None
-    affine_tolerance: float = 0.05
+    affine_tolerance: Annotated[float, Ge(0), Le(1000)] = 0.05
     preprocess: dict[str, Any] = field(default_factory=default_preprocess)
     min_foreground: Annotated[float, Gt(0), Le(1)] = 0.2
     slice_step: Annotated[int, Ge(1)] = 1

@@ -29,7 +29,7 @@ def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None
     Raises DataError for an unknown name; OSErrors (disk full, no permission) propagate.
     """
     if name not in EMBEDDED:
-        raise DataError(f"no embedded dataset {name!r}; {did_you_mean(name, EMBEDDED)}")
+        raise DataError(f"dataset.embedded={name}: there is no such dataset; {did_you_mean(name, EMBEDDED)}")
     folder = embedded_root(name, cache_dir)
     if not is_whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ FAILURE_FILE = "failure.txt"
 SWEEPS_FOLDER = "sweeps"
 MANY = 1000  # results from which on a second process is worth its start
 HELPERS = 4  # processes at most: each takes about 0.1 GB
-SWEEP_REMEDY = "Without the plan n/N would be wrong: start the sweep again (`make bench`), or delete the file."
+SWEEP_REMEDY = "Without the plan n/N would be wrong: start the same `anomaly-bench bench` again, or move the file away."
 
 
 class PlannedRun(Record, frozen=True):
@@ -100,7 +100,7 @@ def newest_sweep(root: Path) -> set[str]:
     """The run ids of the sweep that was started last; ResultError when there is none, or it is damaged."""
     paths = sorted((root / SWEEPS_FOLDER).glob("*.json"), key=_written)
     if not paths:
-        raise ResultError(f"{root}: no sweep was started here; `make bench OUT={root}` does.")
+        raise ResultError(f"{root}: no sweep was started here; `anomaly-bench bench out={root}` does.")
     return {run.run_id for run in read_document(paths[-1], Sweep, SWEEP_REMEDY).runs}
 
 
@@ -128,12 +128,12 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
             raise ResultError(unread[0])
         planned = f" ({len(plan)} runs are planned, none is finished)" if plan else ""
         raise ResultError(
-            f"{root}: no results found{planned}. Fill it with `make bench`, or name the folder that has them."
+            f"{root}: no results found{planned}. Fill it (`anomaly-bench bench out={root}`) or name the one that has them."
         )
     lost = sorted((only or set()) - results.keys() - plan.keys() - failed.keys())
     if lost:
         raise ResultError(
-            f"{root}: runs {lost} are neither here nor in a plan. Run them (`make bench`) or leave them out."
+            f"{root}: runs {lost} are neither here nor in a plan. Run them (`anomaly-bench bench`) or leave them out."
         )
     damaged = unread + unlisted + damaged
     return Collection([results[run_id] for run_id in sorted(results)], damaged, list(plan.values()), failed)

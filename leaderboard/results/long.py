@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 NAMED = ("dataset", "family", "domain", "model", "beta", "setting", "run", "seed", "fold", "predictor")
 CATEGORIES = (*(name for name in NAMED if name not in ("beta", "seed", "fold")), "part", "subject", "metric")
 Part = Literal["runs", "subjects"]
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # in a file's name or an attribute, it would steer a terminal
 
 
 def long_table(runs: Iterable[RunArrays], part: Part = "runs") -> DataFrame:
@@ -53,7 +55,7 @@ def write_long(runs: Iterable[RunArrays], folder: Path) -> list[Path]:
     for part in ("runs", "subjects"):
         frame = long_table(runs, part)
         paths += [folder / f"{part}.csv", folder / f"{part}.parquet"]
-        frame.to_csv(paths[-2], index=False)
+        paths[-2].write_text(CONTROL.sub("\ufffd", frame.to_csv(index=False)), encoding="utf-8")
         frame.to_parquet(paths[-1], index=False)
     return paths
 

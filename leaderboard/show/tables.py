@@ -33,7 +33,7 @@ EQUIVALENT = "{}: equivalent to the best, no further from it than {:g} with 95 %
 UNDECIDED = (
     "?: undecided, neither equivalent to the best nor worse; the view versus has intervals, over seeds and subjects."
 )
-UNTESTED = "Too few seeds to tell rows from the best; more (seed=range(5)) would."
+UNTESTED = "Too few seeds to tell rows from the best; more ('seed=range(5)') would."
 SETTING = (
     "Each predictor is shown at the model and beta with the highest AP on validation, and compared with the best of these; the "
     "view settings has all."

@@ -104,7 +104,8 @@ def markdown_table(
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A line per row, numbers in full precision, empty where None."""
+    """A line per row, numbers in full precision, texts as `plain` has them, empty where None."""
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+    lines = ([plain(value) if isinstance(value, str) else value for value in row] for row in (header, *rows))
+    csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue()

@@ -16,7 +16,7 @@ from leaderboard.statistics.samples import Statistic
 
 MINIMAL_TOLERANCE = 0.02
 BASELINE_REMEDY = (
-    "Restore it from version control, or delete it and make it anew from a trusted run (`make baselines`)."
+    "Restore it from version control, or make it anew from a trusted run (check OUT --update --baseline FILE)."
 )
 Status = Literal["worse", "missing", "undefined", "fewer seeds", "better", "new", "same"]
 FAILURES: tuple[Status, ...] = ("worse", "missing", "undefined", "fewer seeds")
@@ -134,7 +134,7 @@ def make_baseline(rows: Sequence[Row], command: str, metric: str = "auroc") -> B
         if value.mean is None or value.n < row.planned:
             raise ResultError(
                 f"{row.dataset}: {row_key(row)} has {metric} for {value.n} of {row.planned} planned seeds; "
-                "a baseline needs all. Finish the sweep (`make bench`) first."
+                "a baseline needs all. Finish the sweep first: start the same `anomaly-bench bench` again."
             )
         predictors[row_key(row)] = Expectation(mean=value.mean, sd=value.sd, n=value.n, tolerance=tolerance(value))
     return Baseline(datasets[0], metric, command, predictors, _settings(rows))

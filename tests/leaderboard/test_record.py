@@ -182,7 +182,7 @@ def test_a_damaged_result_is_not_overwritten(tmp_path, make_result):
 def test_damaged_json_names_file_and_remedy(tmp_path, text):
     path = tmp_path / "result.json"
     path.write_bytes(text.encode("utf-8", errors="surrogateescape"))
-    with pytest.raises(ResultError, match=re.escape(str(path)) + ": damaged JSON .*Delete the file.*make bench"):
+    with pytest.raises(ResultError, match=re.escape(str(path)) + ": damaged JSON .*Move the run's folder away"):
         read_result(path)
 
 
@@ -210,13 +210,24 @@ def test_the_place_of_a_fault_is_named_with_its_keys(tmp_path, make_result, chan
         read_result(path)
 
 
+def test_a_finished_result_with_a_key_that_is_not_known_is_never_to_be_deleted(tmp_path, make_result):
+    path = tmp_path / "result.json"
+    write_result(make_result(), path)
+    edit(path, lambda document: document["provenance"].update(new=1))
+    with pytest.raises(ResultError, match=r"unknown field `new`\)\. Another version .* wrote the key") as caught:
+        read_result(path)
+    assert not re.search("[Dd]elete|away|again", str(caught.value))
+
+
 def test_missing_file_and_missing_keys_are_named(tmp_path, make_result):
     path = tmp_path / "result.json"
     with pytest.raises(ResultError, match="No such file"):
         read_result(path)
     write_result(make_result(), path)
     edit(path, lambda document: document["provenance"].pop("device"))
-    with pytest.raises(ResultError, match=r"\(provenance: Object missing required field `device`\).*make bench"):
+    with pytest.raises(
+        ResultError, match=r"\(provenance: Object missing required field `device`\).*anomaly-bench bench"
+    ):
         read_result(path)
     edit(path, lambda document: document.update(seed="0", provenance=document["provenance"] | {"device": "cpu"}))
     with pytest.raises(ResultError, match="seed: Expected `int`, got `str`"):
@@ -224,7 +235,7 @@ def test_missing_file_and_missing_keys_are_named(tmp_path, make_result):
 
 
 @pytest.mark.parametrize(
-    ("version", "remedy"), [(2, "Upgrade anomaly-bench"), (0, "Delete"), ("1", "Delete"), (None, "Delete")]
+    ("version", "remedy"), [(2, "Upgrade anomaly-bench"), (0, "Move"), ("1", "Move"), (None, "Move")]
 )
 def test_other_schema_versions_are_refused(tmp_path, make_result, version, remedy):
     path = tmp_path / "result.json"

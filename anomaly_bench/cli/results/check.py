@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.cli.arguments import add_folder, write_text
 
 from .leaderboard import warn
 
 ABOUT = "compare results with a baseline; exit code 1 when worse"
 EXAMPLE = ".check --baseline leaderboard/baselines/tiny_brain.json"
+COMMAND = "anomaly-bench check OUT --update --baseline FILE"  # as a new baseline says where it is from
 EXITS = "0 as good as the baseline; 1 worse, or a result is damaged; 2 something to mend"
 
 
@@ -20,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "what the results are held against; repeatable"
     parser.add_argument("--baseline", type=Path, action="append", required=True, metavar="FILE", help=text)
     parser.add_argument("--update", action="store_true", help="write the results to the baseline instead")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="with --update, which dataset a new baseline is of, of several"
+    )
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
 
 
@@ -47,9 +53,9 @@ def call(options: argparse.Namespace) -> int:
     console.print(found, highlight=False, markup=False, soft_wrap=True)
     for path in options.baseline:
         if options.update:
-            dataset, metric = _updated(path)
+            dataset, metric = _updated(path, options.dataset, sorted({row.dataset for row in rows}))
             of_dataset = [row for row in rows if row.dataset == dataset]
-            write_baseline(make_baseline(of_dataset, "make check", metric), path)
+            write_baseline(make_baseline(of_dataset, COMMAND, metric), path)
             console.print(f"{path}: written", highlight=False, markup=False)
             continue
         baseline = read_baseline(path)
@@ -64,11 +70,18 @@ def call(options: argparse.Namespace) -> int:
     return 1 if collection.damaged or any(check.failed for check in checks) else 0
 
 
-def _updated(path: Path) -> tuple[str, str]:
-    """Dataset and metric of a baseline that is written anew: the older file's; a new one's, by its name and pixel AUROC."""
+def _updated(path: Path, wanted: str | None, found: Sequence[str]) -> tuple[str, str]:
+    """Dataset and metric of a baseline that is written anew: those that are in the older file.
+
+    Of a new one pixel AUROC, and the dataset that is wanted, or the only one of the results. Raises ConfigError.
+    """
     from leaderboard.verdicts.check import read_baseline
 
-    if not path.exists():
-        return path.stem, "auroc"
-    baseline = read_baseline(path)
-    return baseline.dataset, baseline.metric
+    older = read_baseline(path) if path.exists() else None
+    dataset = older.dataset if older else wanted or (found[0] if len(found) == 1 else None)
+    if dataset is None or dataset not in found:
+        said = f"it is of {dataset}" if dataset else "it is new, and says no dataset"
+        raise ConfigError(
+            f"--baseline {path}: {said}; there are results of {', '.join(found)}; choose with --dataset NAME"
+        )
+    return dataset, older.metric if older else "auroc"

@@ -134,6 +134,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
 def _write(path: Path, text: str) -> None:
 
     with explained(path.parent, OTHER_FILE):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text.encode())
 
 

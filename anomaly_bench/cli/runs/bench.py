@@ -16,7 +16,7 @@ from .status import listing
 if TYPE_CHECKING:
     from anomaly_bench.config.schema import RunConfig
 
-ABOUT = "all runs of a grid (key=a,b or seed=range(3)), then the leaderboard; resumable"
+ABOUT = "all runs of a grid (key=a,b or 'seed=range(3)'), then the leaderboard; resumable"
 EXAMPLE = "dataset=tiny_brain,tiny_texture model.beta=0.5,1,4 'seed=range(3)' --jobs 2"
 EXITS = "0 done; 1 a run failed; 2 something to mend, named in one line; 130 interrupted"
 
@@ -81,7 +81,7 @@ def carry_out(configs: list[RunConfig], fail_fast: bool = False, only: set[str] 
         )
         return 0
     show(outcome.out, outcome.run_ids)
-    if outcome.wandb:
+    if outcome.wandb and any(outcome.out.glob("*/wandb")):  # W&B may not have started
         print(
             f"W&B       {outcome.out}/<run>/wandb; offline runs are pushed with `anomaly-bench wandb sync {outcome.out}`"
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from anomaly_bench.base.errors import ConfigError
+
 from .bench import add_configs, carry_out
 
 ABOUT = "train one model, localize with every predictor, print its table"
@@ -18,9 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     from anomaly_bench.config.load import load_config, to_yaml
+    from anomaly_bench.config.schema import SlurmConfig
 
     config = load_config(options.overrides)
     if options.cfg:
         print(to_yaml(config), end="")
         return 0
+    if isinstance(config.engine, SlurmConfig):
+        raise ConfigError(
+            "engine=slurm: `run` does its run in this process; `anomaly-bench bench` with the same keys submits it"
+        )
     return carry_out([replace(config, jobs=0)])

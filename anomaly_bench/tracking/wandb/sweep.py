@@ -31,7 +31,7 @@ def sweep_yaml(overrides: Sequence[str], objective: str, config_dirs: Sequence[s
     if not varied or runs != len(configs):
         raise ConfigError(
             f"these overrides list {runs} runs and make {len(configs)}; give every list here, as in model.beta=1,4 "
-            "seed=range(3), as an experiment's own lists are not the sweep's"
+            "'seed=range(3)', as an experiment's own lists are not the sweep's"
         )
     folders = [text for folder in config_dirs for text in ("--config-dir", folder)]
     document = {

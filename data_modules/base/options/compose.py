@@ -62,6 +62,8 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
             lines = [*choices, f"hydra.searchpath=[{places}]"]
             composed = compose("config", lines, return_hydra_config=True)
         check_unique(composed.hydra.runtime.choices)
+        for group in set(groups()) - set(composed.hydra.runtime.choices):  # Hydra would merge the options of a list
+            raise ConfigError(f"{group}: expected the name of one option in the YAML's defaults, got a list")
         OmegaConf.set_struct(composed, None)  # the schema says what is allowed
         del composed["hydra"]
         for group in groups():
@@ -71,7 +73,7 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
     except MissingConfigException as error:
         raise ConfigError(unknown_option(str(error))) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(first_line(error)) from error
+        raise ConfigError(f"{' '.join(choices)}: {first_line(error)}") from error
     except MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         place = f"{where.name}, line {where.line + 1}" if where else "a config"

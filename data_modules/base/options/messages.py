@@ -13,16 +13,30 @@ from data_modules.base.errors import did_you_mean
 
 from .folders import options_of
 
+TYPES = {  # how OmegaConf says that a value is none of a type
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": "an integer",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": "a number",
+    r"Value '(.*)' is not a valid bool": "true or false",
+    r"Cannot convert '\w+' to string: '(.*)'": "a text",
+}
+
 
 def explain(error: OmegaConfBaseException, unknown: Callable[[str], str]) -> str:
     """One line on what was refused; unknown: what is said of a key that there is none of."""
     key = str(getattr(error, "full_key", "") or "")
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
         return unknown(key)
+    more = f"`anomaly-bench config {key.partition('[')[0]}` tells what it takes"
     if "not a ListConfig" in str(error):
         return f"{key}: expected a list, {key}=[a,b]"
-    if "is not a subclass of" in str(error):
+    if re.search("is not a subclass of|Cannot assign .* to Dict|Cannot merge DictConfig", str(error)):
         return f"{key}: expected keys of its own, {key}.KEY=VALUE"
+    if "is not Optional" in str(error):
+        return f"{key}=null: expected a value; {more}"
+    for pattern, expected in TYPES.items():
+        typed = re.match(pattern, first_line(error))
+        if typed:
+            return f"{key}={typed.group(1)}: expected {expected}; {more}"
     return f"{key}: {first_line(error)}"
 
 

@@ -20,6 +20,10 @@ def check_ranges(config: Any, prefix: str, checked: set[int]) -> None:
     """
     schema: Any = type(config)
     for group, part in vars(config).items():
+        if isinstance(part, str) and not part.strip():
+            raise ConfigError(
+                f"{prefix}{group}: expected a text, got an empty one; leave the key out, or give it a value"
+            )
         if is_dataclass(part) and id(part) not in checked:
             checked.add(id(part))
             check_ranges(part, f"{prefix}{group}.", checked)

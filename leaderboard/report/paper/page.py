@@ -196,4 +196,4 @@ def _cost(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
     ]
     yield from markdown_table(("predictor", *board.datasets), timed)
     yield ""
-    yield from repeated(sources.values(), "anomaly-bench paper data_dir=FOLDER    # or: make paper DATA=FOLDER")
+    yield from repeated(sources.values(), "anomaly-bench paper data_dir=FOLDER")

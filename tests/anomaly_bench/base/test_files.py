@@ -20,5 +20,12 @@ def test_a_torch_save_on_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
 def test_other_os_errors_are_not_taken_for_a_full_disk(tmp_path):
     with pytest.raises(ConnectionRefusedError), explained(tmp_path):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
-    check_writable(tmp_path / "new")
-    assert (tmp_path / "new").is_dir()
+
+
+def test_a_folder_is_tried_without_being_made(tmp_path):
+    check_writable(tmp_path / "new/below")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for place, said in (("circle", "its links go round in a circle"), ("circle/below", "its links go round")):
+        with pytest.raises(OutputError, match=said):
+            check_writable(tmp_path / place)

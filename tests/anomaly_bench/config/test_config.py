@@ -83,7 +83,7 @@ def test_every_yaml_has_a_comment_on_top():
             r"model\.channels=\[\[16, 32, 64\]\]: expected a valid integer in a list, model\.ch",
         ),
         (["predictors.only=[[a]]"], r"predictors\.only=\[\['a'\]\]: expected a valid string in a list"),
-        (["model.latent=abc"], r"model\.latent: Value 'abc'"),
+        (["model.latent=abc"], r"model\.latent=abc: expected an integer"),
         (["trainer.max_epochs=0"], r"trainer\.max_epochs=0: expected a number no less than 1"),
         (["localization.fpr=1"], r"localization\.fpr=1\.0: expected a number greater than 0 and less than 1"),
         (["seed=-1"], "seed=-1"),
@@ -178,7 +178,7 @@ def test_an_experiment_and_a_file_may_hold_a_sweep_whose_lists_the_command_line_
         ("sweep: {seed: 1}\nseed: 2", "expected nothing but sweep"),
         ("sweep: {seed: {a: 1}}", "sweep: seed: expected a list of values"),
         ("sweep: {sed: [1, 2]}", "sed: no such key; did you mean seed"),
-        ("sweep: {seed: [a]}", "seed: Value 'a'"),
+        ("sweep: {seed: [a]}", "seed=a: expected an integer"),
         ("sweep: {", "is no YAML"),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_pattern_without_inner_quotes_is_told_how_to_be_quoted():
 
 
 def test_a_width_of_smoothing_that_repeats_is_refused_by_name():
-    with pytest.raises(ConfigError, match=r"localization\.smoothing=\[0\.0, 0\.0, 1\.0\]: expected widths that differ"):
+    with pytest.raises(ConfigError, match=r"localization\.smoothing=\[0\.0, 0\.0, 1\.0\]: expected values that differ"):
         load_config(["localization.smoothing=[0,0,1]"])
 
 

@@ -21,7 +21,7 @@ from leaderboard.show.exports import board_json, board_markdown
 from leaderboard.show.figures import STYLE, figures, time_figure, write_figures
 from leaderboard.show.latex import LINES, latex, tex
 from leaderboard.show.sheets import VIEWS, sheets
-from leaderboard.show.texts import escape, plain
+from leaderboard.show.texts import csv_text, escape, plain
 from leaderboard.statistics.samples import Statistic
 
 pytestmark = pytest.mark.slow
@@ -221,3 +221,7 @@ def test_reported_figures_are_read_and_wrong_files_refused(tmp_path):
     path.write_text("- {dataset: d, methods: {}}\n")
     with pytest.raises(ResultError, match=r"own\.yaml: not a file of reported figures .*published\.yaml shows"):
         read_reported(path)
+
+
+def test_nothing_in_a_csv_steers_a_terminal():
+    assert csv_text(["a\x1b[31m"], [["b\x9b2J"], [0.25], [None]]) == 'a\ufffd[31m\nb\ufffd2J\n0.25\n""\n'

@@ -112,7 +112,9 @@ def test_datasets_must_match(rows):
 
 def test_a_baseline_needs_all_planned_seeds_and_values(rows, make_run):
     plan = PlannedRun(run_id="x", setting_id="aaaa0000", dataset="tiny", model="vae", beta=1.0, seed=9, folder="x")
-    with pytest.raises(ResultError, match=r"has auroc for 1 of 2 planned seeds; a baseline needs all.*make bench"):
+    with pytest.raises(
+        ResultError, match=r"has auroc for 1 of 2 planned seeds; a baseline needs all.*anomaly-bench bench"
+    ):
         make_baseline(aggregate(Collection([make_run(0)], planned=[plan])), "c")
     with pytest.raises(ResultError, match="has auroc for 0 of 3 planned seeds"):
         make_baseline(rows(value=None), "c")

@@ -4,6 +4,7 @@ import json
 from xml.etree import ElementTree
 
 import pytest
+from msgspec.structs import replace
 
 from anomaly_bench.cli.main import main
 from leaderboard.record import write_result
@@ -109,6 +110,29 @@ def test_an_updated_baseline_keeps_its_dataset_and_metric_whatever_its_file_is_c
     assert main(["check", str(folder), "--baseline", str(renamed)]) == 0
 
 
+def test_a_new_baseline_is_of_the_dataset_of_the_results_and_never_of_its_files_name(
+    folder, tmp_path, make_result, cli
+):
+    path = tmp_path / "other.json"
+    assert cli("check", str(folder), "--baseline", str(path), "--update")[0] == 0
+    assert json.loads(path.read_text())["dataset"] == "tiny"
+    runs = [make_result(seed, {"rec_l1": 0.8}, dataset=name) for name in ("tiny", "other") for seed in range(2)]
+    both = _stored(tmp_path / "both", [replace(run, run_id=f"{run.dataset}{run.seed}") for run in runs])
+    new = ["check", str(both), "--baseline", str(tmp_path / "tiny.json"), "--update"]
+    code, _, err = cli(*new)
+    assert (code, err.count("\n")) == (2, 1)
+    assert (
+        "tiny.json: it is new, and says no dataset; there are results of other, tiny; choose with --dataset NAME" in err
+    )
+    assert not (tmp_path / "tiny.json").exists()
+    assert cli(*new, "--dataset", "other")[0] == 0
+    assert json.loads((tmp_path / "tiny.json").read_text())["dataset"] == "other"
+    path.write_text(path.read_text().replace('"tiny"', '"third"'))
+    code, _, err = cli("check", str(both), "--baseline", str(path), "--update")
+    assert code == 2
+    assert f"--baseline {path}: it is of third; there are results of other, tiny" in err
+
+
 def test_check_passes_on_its_own_baseline_and_fails_when_a_predictor_is_broken(cli, pictures_run, tmp_path):
     cli("bench", *pictures_run, "seed=0,1", "predictors.only=[rec_l1,intensity]")
     baseline = tmp_path / "mvtec_ad_tile.json"
@@ -126,4 +150,4 @@ def test_check_passes_on_its_own_baseline_and_fails_when_a_predictor_is_broken(c
 def test_leaderboard_of_an_empty_folder_says_how_to_fill_it(cli, tmp_path):
     code, _, err = cli("leaderboard", str(tmp_path))
     assert code == 2
-    assert "make bench" in err
+    assert "anomaly-bench bench" in err
