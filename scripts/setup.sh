@@ -20,10 +20,13 @@ elif command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 || [
 else
     echo "setup: installing the CPU build of torch"
     pip install -q --retries 1 --timeout 20 "$torch+cpu" 2>/dev/null ||
-        pip install -q --retries 1 --timeout 20 --extra-index-url https://download.pytorch.org/whl/cpu "$torch+cpu" || {
-        echo "setup: no CPU build '$torch+cpu' for $(.venv/bin/python -V) can be reached." >&2
-        echo "setup: install a torch by hand (.venv/bin/python -m pip install torch) and start again, or choose another PYTHON=" >&2
-        exit 2
+        pip install -q --retries 1 --timeout 20 --extra-index-url https://download.pytorch.org/whl/cpu "$torch+cpu" 2>/dev/null || {
+        echo "setup: no CPU build of torch can be reached; installing the plain $torch instead (about 3 GB, as CUDA comes with it)"
+        pip install -q -c constraints.txt torch || {
+            echo "setup: no '$torch' for $(.venv/bin/python -V) can be reached either: see to the network or pip's index," >&2
+            echo "setup: or install a torch by hand (.venv/bin/python -m pip install torch) and start again, or choose another PYTHON=" >&2
+            exit 2
+        }
     }
 fi
 echo "setup: installing the project"

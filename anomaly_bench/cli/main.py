@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -19,12 +20,29 @@ from . import completion, config, data, doctor, wandb
 from .arguments import add_verb, add_verbs
 from .results import check, claims, leaderboard, score
 from .runs import bench, cancel, ensemble, export, localize, paper, retry, run, status
+from .stopping import Stop, stoppable
 from .wandb import dashboard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit codes: 0 done, 1 worse than the baseline or a run failed, 2 the user can mend it, 130 interrupted."""
+    """Run a verb.
+
+    Exit codes: 0 done, 1 worse than the baseline or a run failed, 2 the user can mend it, 130
+    or 143 stopped by Ctrl-C or SIGTERM.
+    """
+    with stoppable() as stop:
+        try:
+            code = _carry_out(arguments, stop)
+            return stop.code if stop.number not in (0, signal.SIGINT) else code
+        except KeyboardInterrupt:
+            stop.tell()
+            return stop.code
+
+
+def _carry_out(arguments: Sequence[str] | None, stop: Stop) -> int:
     options = _parse(arguments)
+    stop.about(options)
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no process that this one starts imports from the working folder
     # Threads that spin while they wait starve each other on a machine that others use too (benchmarks/contention.py).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -32,9 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with searching(getattr(options, "config_dir", [])):
             return verb(options)
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was finished is kept: start the same command again to go on", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

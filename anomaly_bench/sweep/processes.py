@@ -26,6 +26,7 @@ from anomaly_bench.base.progress import PipeReporter, Reporter
 
 PRELOAD = "anomaly_bench.sweep.preload"
 PATIENCE = 5.0  # seconds that a process has to end by itself
+MOMENT = 0.3  # seconds that it has when it is stopped
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Worker:
     def stop(self) -> None:
         """End it, at once: whatever it was writing is whole or not there."""
         self.pipe.close()
-        self.process.join(PATIENCE)
+        self.process.join(MOMENT)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -56,11 +57,16 @@ class Worker:
 
 def warm_up() -> None:
     """Start the warm process, unless there is one, and return while it imports."""
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
+    resource_tracker.ensure_running()  # before, as it gives the signal free
     context = get_context("forkserver")
     context.set_forkserver_preload([PRELOAD])
-    forkserver.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a terminal's Ctrl-C is for this process alone
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start(
@@ -119,6 +125,7 @@ def _main(
     threads: int | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    signal.signal(signal.SIGTERM, _die)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
@@ -143,6 +150,12 @@ def _main(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # nothing is left to do, and libraries' exit handlers take their time
+
+
+def _die(number: int, _: Any) -> None:
+    """As if nothing handled the signal: a trainer, which would end the epoch and then fail, leaves a handler alone."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _die_with_parent(pipe: Connection) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ABOUT = "all runs of a grid (key=a,b or 'seed=range(3)'), then the leaderboard; resumable"
 EXAMPLE = "dataset=tiny_brain,tiny_texture model.beta=0.5,1,4 'seed=range(3)' --jobs 2"
-EXITS = "0 done; 1 a run failed; 2 something to mend, named in one line; 130 interrupted"
+EXITS = "0 done; 1 a run failed; 2 something to mend, named in one line; 130 or 143 stopped by Ctrl-C or SIGTERM"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 ABOUT = "the paper's statements on every dataset at hand: all runs of experiment=paper, then a page; resumable"
 EXAMPLE = "data_dir=/data --jobs 2"
-EXITS = "0 done; 1 a run failed or a dataset is damaged; 2 something to mend, named in one line; 130 interrupted"
+EXITS = (
+    "0 done; 1 a run failed or a dataset is damaged; 2 something to mend, named in one line; "
+    "130 or 143 stopped by Ctrl-C or SIGTERM"
+)
 AT_HAND = ("here", "on first use")
 NEVER = ("folder", "generic")  # names for data of one's own, which is no dataset yet
 OFFICIAL = (

@@ -11,7 +11,7 @@ from .bench import add_configs, carry_out
 
 ABOUT = "train one model, localize with every predictor, print its table"
 EXAMPLE = "dataset=tiny_brain model=vae seed=3"
-EXITS = "0 done; 1 the run failed; 2 something to mend, named in one line; 130 interrupted"
+EXITS = "0 done; 1 the run failed; 2 something to mend, named in one line; 130 or 143 stopped by Ctrl-C or SIGTERM"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
