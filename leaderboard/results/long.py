@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .folds import FOLD
+from .folds import FOLD, FOLDS
 from .run_arrays import RunArrays
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def long_table(runs: Iterable[RunArrays], part: Part = "runs") -> DataFrame:
         known = ~np.isnan(values["value"])
         count = int(known.sum())
         about = (run.dataset, run.family, run.domain, run.model, run.beta, run.setting_id, run.run_id, run.seed)
-        fold = int(run.facts[FOLD]) if run.facts.get(FOLD, "null") != "null" else None
+        fold = int(run.facts[FOLD]) if run.facts.get(FOLDS, "null") not in ("null", "0", "1") else None
         for name, value in zip(NAMED, (*about, fold), strict=False):
             columns.setdefault(name, []).append(np.repeat(np.array([value], dtype=object), count))
         for name, of in values.items():

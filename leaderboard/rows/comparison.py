@@ -66,9 +66,9 @@ def _compare(rows: list[Row], metric: str, test: Array, margin: float) -> list[C
         return [None] * len(rows)
     index = next(index for index, row in enumerate(rows) if row is best)
     known = [row.test[metric].mean is not None for row in rows]
-    found = iter(
-        against(test[known], sum(known[:index]), _influence([row for row in rows if row.test[metric].n], metric))
-    )
+    place = sum(known[:index])
+    influence = _influence([row for row in rows if row.test[metric].n], metric, place)
+    found = iter(against(test[known], place, influence))
     name = f"{best.predictor} of {best.label}, beta {beta_text(best.beta)}"
     comparisons: list[Comparison | None] = []
     for row, has in zip(rows, known, strict=True):
@@ -87,12 +87,17 @@ def _verdict(one: Versus, metric: str, margin: float) -> Verdict:
     return "worse" if better(metric, 0.0, one.high if direction(metric) > 0 else one.low) else "undecided"
 
 
-def _influence(rows: list[Row], metric: str) -> Array | None:
-    """The mean over seeds of what each subject adds (R, S), S being all subjects of any row; None where a row lacks any."""
-    subjects = {row.samples.subjects for row in rows if row.samples}
-    if len(subjects) > 1 or any(metric not in row.samples.influence for row in rows if row.samples):
+def _influence(rows: list[Row], metric: str, reference: int) -> Array | None:
+    """The mean over seeds of what each subject of the reference adds (R, S), NaN of a row that has others or does not know it.
+
+    None where no row knows it.
+    """
+    samples = [row.samples for row in rows if row.samples]
+    if not any(metric in one.influence for one in samples):
         return None
-    return np.stack([row.samples.influence[metric] for row in rows if row.samples])
+    subjects = samples[reference].subjects
+    unknown = np.full(len(subjects), np.nan)
+    return np.stack([one.influence.get(metric, unknown) if one.subjects == subjects else unknown for one in samples])
 
 
 def _by_seed(rows: list[Row]) -> Array:

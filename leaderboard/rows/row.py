@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from leaderboard.record import MARGIN, METRICS
 from leaderboard.results.run_arrays import Array, MapFacts, RunArrays
+from leaderboard.results.setting_labels import beta_text
 from leaderboard.statistics.samples import Statistic
 from leaderboard.statistics.versus import Versus
 
@@ -80,6 +81,11 @@ class Row:
     maps: tuple[MapFacts, ...] = ()
     versus: dict[str, Comparison] = field(default_factory=dict, repr=False)
     samples: Samples | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def where(self) -> tuple[str, str]:
+        """Model and beta as tables show them: `any` of a row that stands for all settings."""
+        return ("any", "any") if self.any_setting else (self.label, beta_text(self.beta))
 
     @property
     def own_metrics(self) -> tuple[str, ...]:

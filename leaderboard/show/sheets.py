@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leaderboard.board import Board
-from leaderboard.record import direction
+from leaderboard.record import MARGIN, direction
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import NOTHING, Row
 from leaderboard.rows.smoothing import Smoothing
@@ -88,6 +88,8 @@ CHOSEN = {"validation": "chosen", "config": "fixed", "size": "by size"}
 
 
 def _named(of: Row | Smoothing | SubjectSummary | AttributeRow | LesionSummary) -> tuple[str, str, str]:
+    if isinstance(of, Row):
+        return *of.where, of.predictor
     return of.label, beta_text(of.beta), of.predictor
 
 
@@ -125,7 +127,7 @@ def _chosen(board: Board) -> list[Sheet]:
 
 
 def _setting(row: Row, metric: str) -> tuple[str, ...]:
-    return row.label, beta_text(row.beta), counted(row.test[metric], row.planned)
+    return *row.where, counted(row.test[metric], row.planned)
 
 
 def _speed(board: Board) -> list[Sheet]:
@@ -173,17 +175,18 @@ def _smoothing(board: Board) -> list[Sheet]:
 
 
 def _versus(board: Board) -> list[Sheet]:
-    lines = []
+    lines, margin = [], MARGIN
     for row in board.main:
         for metric in COLUMNS:
             one = row.versus.get(metric)
             if one is not None and one.verdict != "best":
+                margin = one.margin
                 versus, title = one.versus, f"{row.dataset}: {COLUMNS[metric]} against {one.best}"
                 cells = number(versus.difference), interval(versus.low, versus.high), one.verdict
                 lines.append((title, (*_named(row), *cells, str(versus.seeds), str(versus.subjects or UNDEFINED))))
     caption = (
-        "The row minus the best, with an interval for other seeds and, where their number is given, other test subjects: 95 % "
-        "for all rows of a table at once. equivalent: within the margin (0.01, or as given); worse: beyond 0; else undecided."
+        f"The row minus the best, with an interval for other seeds and, where their number is given, other test subjects: 95 % "
+        f"for all rows of a table at once. equivalent: within ±{margin:g}; worse: beyond 0; else undecided."
     )
     return _by_title("versus", (*NAMED, "difference", "95 % interval", "verdict", "seeds", "subjects"), lines, caption)
 

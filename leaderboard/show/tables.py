@@ -13,7 +13,6 @@ from rich.text import Text
 
 from leaderboard.board import Board
 from leaderboard.record import direction
-from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
 
@@ -171,8 +170,7 @@ def leaderboard_sheet(dataset: str, rows: Sequence[Row], sections: int = 0, more
     about |= {"sign": lambda row: sign_text(row) or UNDEFINED} if any(map(sign_text, rows)) else {}
     for row in rows:
         cells = (cell(row.test.get(metric, NOTHING), row.n) + "?" * is_undecided(row, metric) for metric in columns)
-        where = ("any", "any") if row.any_setting else (row.label, beta_text(row.beta))
-        names = (*where, row.predictor, *(text(row) for text in about.values()))
+        names = (*row.where, row.predictor, *(text(row) for text in about.values()))
         lines.append((*names, *cells, row.count))
         signs = (BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in columns)
         marks.append(f"{PLAIN * len(names)}{''.join(signs)}{PLAIN}")

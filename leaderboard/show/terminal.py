@@ -12,7 +12,7 @@ from rich.text import Text
 from leaderboard.verdicts.claim import Finding
 
 from .sheets import Sheet
-from .texts import effect_text, plain, scopes
+from .texts import effect_text, part_text, plain, scopes
 
 ROWS = 150  # of a view on a terminal, and at least its first table
 
@@ -70,6 +70,7 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
             lines.append(f"  {where}: {verdict.upper()}, {effect_text(effect)}, {count}")
             lines += [f"    would decide it: {decide}"] if decide else []
         if one.parts:
-            parts = "; ".join(f"{plain(name)} {effect_text(effect)}" for name, effect in one.parts.items())
-            lines.append(f"  by dataset, {one.part}: {parts}")
+            lines.append(f"  by dataset, {one.part}:")
+            width = max(len(plain(name)) for name in one.parts)
+            lines += [f"    {plain(name):{width}}  {part_text(effect)}" for name, effect in one.parts.items()]
         console.print("\n".join(lines), highlight=False, markup=False)

@@ -36,8 +36,11 @@ def cell(statistic: Statistic, n: int) -> str:
 
 
 def number(value: float | None, decimals: int = 3) -> str:
-    """Fixed decimals, – where undefined."""
-    return UNDEFINED if value is None else f"{value:.{decimals}f}"
+    """Fixed decimals, – where undefined; no sign where it rounds to 0."""
+    if value is None:
+        return UNDEFINED
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def p_text(p: float | None) -> str:
@@ -47,23 +50,55 @@ def p_text(p: float | None) -> str:
 
 def interval(low: float | None, high: float | None) -> str:
     """`low to high`, – where undefined."""
-    return UNDEFINED if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    if low is None:
+        return UNDEFINED
+    return f"from {number(low)}" if high is None else f"{number(low)} to {number(high)}"
 
 
 def effect_text(effect: Effect) -> str:
     """An effect with its sign and, where it has one, its interval."""
     if effect.value is None:
         return UNDEFINED
-    return f"{effect.value:+.3f}" + ("" if effect.low is None else f" [{effect.low:.3f}, {effect.high:.3f}]")
+    value = signed(effect.value)
+    if effect.low is None:
+        return value
+    low = number(effect.low)
+    return f"{value}, at least {low}" if effect.high is None else f"{value} [{low}, {number(effect.high)}]"
+
+
+def signed(value: float) -> str:
+    """Three decimals with their sign; what rounds to 0 has none."""
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def part_text(effect: Effect) -> str:
+    """A dataset's part: the effect, and what its interval does not hold for, or why there is none."""
+    alone = ", over seeds alone" if effect.low is not None and not effect.subjects else ""
+    return effect_text(effect) + alone + (f" (no interval: {effect.why})" if effect.low is None and effect.why else "")
+
+
+def alone_text(finding: Finding) -> str:
+    """Of which datasets the interval is over seeds alone, so that it speaks of these test images; empty for none."""
+    if finding.effect.low is None:
+        return ""
+    names = [name for name, part in finding.parts.items() if not part.subjects]
+    if len(names) == len(finding.parts):
+        return ", over seeds alone: these test images"
+    return f", over seeds alone on {', '.join(map(plain, names))}" if names else ""
 
 
 def scopes(finding: Finding) -> list[tuple[str, str, Effect, str, str]]:
     """The two answers of a finding: of what, the verdict, the effect, over how many units, and what would decide it."""
     here, beyond = finding.effect, finding.beyond
     return [
-        (HERE, finding.verdict, here, f"{here.n} {finding.units}", finding.decide),
-        (BEYOND, finding.beyond_verdict, beyond, f"{beyond.n} datasets", finding.beyond_decide),
+        (HERE, finding.verdict, here, _count(here.n, finding.units) + alone_text(finding), finding.decide),
+        (BEYOND, finding.beyond_verdict, beyond, _count(beyond.n, "datasets"), finding.beyond_decide),
     ]
+
+
+def _count(n: int, units: str) -> str:
+    return f"{n} {units.removesuffix('s') if n == 1 else units}"
 
 
 def counted(statistic: Statistic, planned: int) -> str:

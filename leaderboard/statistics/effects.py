@@ -18,6 +18,8 @@ from .versus import variance_prior
 NO_SPREAD = 1e-24
 MIN_SEEDS = 3
 MIN_FREEDOM = 4  # of the noise that a spread is held against: three groups of three seeds
+MIN_SPREADS = 5  # datasets: below, equal spreads of a few by chance pass for those of all in one case of ten
+NO_HIGH = "no upper bound: a dataset unlike these would raise the mean"
 POWER = 0.8
 TAIL = (1 - CONFIDENCE) / 2
 
@@ -41,7 +43,10 @@ class Effect:
 
 
 class Estimate(NamedTuple):
-    """A dataset's value: the mean over `seeds`, its variance over seeds and over `subjects` test subjects (0: not known)."""
+    """A dataset's value: the mean over `seeds`, its variance over seeds and over `subjects` test subjects (0: not known).
+
+    most: degrees of freedom of all datasets' seeds together, of which those of `over_seeds` are a part or all.
+    """
 
     value: float
     seeds: int
@@ -49,6 +54,7 @@ class Estimate(NamedTuple):
     freedom: float
     subjects: int = 0
     over_subjects: float = 0.0
+    most: float = math.inf
 
     @property
     def variance(self) -> float:
@@ -80,14 +86,16 @@ def estimates(values: Mapping[str, Array], influence: Mapping[str, Array]) -> di
         part = influence.get(name)
         subjects = 0 if part is None or len(part) < 2 or np.isnan(part).any() else len(part)
         over = float((np.asarray(part) ** 2).sum() / (subjects * (subjects - 1))) if subjects else 0.0
-        found[name] = Estimate(float(of.mean()), len(of), variance / len(of), known, subjects, over)
+        most = float(max(together, 1))
+        found[name] = Estimate(float(of.mean()), len(of), variance / len(of), min(known, most), subjects, over, most)
     return found
 
 
 def contrast(weighted: Sequence[tuple[float, Estimate]]) -> Effect:
     """A weighted sum of datasets' values, for these datasets: other seeds and other subjects of theirs, but no other datasets.
 
-    The t interval with Satterthwaite's degrees of freedom. None without MIN_SEEDS seeds on each.
+    The t interval with Satterthwaite's degrees of freedom; variances that were pooled over datasets know no more together than
+    the pool does. None without MIN_SEEDS seeds on each.
     """
     n = len(weighted)
     if not n:
@@ -95,7 +103,10 @@ def contrast(weighted: Sequence[tuple[float, Estimate]]) -> Effect:
     value = sum(weight * one.value for weight, one in weighted)
     if (fewest := min(one.seeds for _, one in weighted)) < MIN_SEEDS:
         return Effect(value, None, None, n, f"n too small: {fewest} seeds, at least {MIN_SEEDS} are needed")
-    parts = [(weight**2 * one.over_seeds, one.freedom) for weight, one in weighted]
+    seeds = [(weight**2 * one.over_seeds, one.freedom) for weight, one in weighted]
+    over_seeds = sum(part for part, _ in seeds)
+    known = over_seeds**2 / sum(part**2 / of for part, of in seeds if part) if over_seeds else 0.0
+    parts = [(over_seeds, min(known, *(one.most for _, one in weighted)))]
     parts += [(weight**2 * one.over_subjects, one.subjects - 1.0) for weight, one in weighted if one.subjects]
     variance = sum(part for part, _ in parts)
     if variance <= NO_SPREAD:
@@ -179,6 +190,7 @@ def spread_of(blocks: Sequence[Array], resolution: float = 0.0) -> Spread | None
 def dependence(blocks: Sequence[Array], of: str, resolution: float = 0.0) -> Effect:
     """The standard deviation between groups of replicates, within blocks: how much the group matters, for these groups.
 
+    They are all the groups that are meant: their mean square is over n of them, not n − 1 as of a sample of others.
     blocks, resolution: see `spread_of`. value: without what noise adds. The interval is that of the noncentrality λ of F =
     between / noise (Steiger & Fouladi 1997, What if there were no significance tests?, ch. 9), sd² = λ · noise / total; its
     upper end is never that of F < 1. n counts the groups. There is none for fewer than MIN_SEEDS seeds, or MIN_FREEDOM degrees
@@ -200,7 +212,7 @@ def dependence(blocks: Sequence[Array], of: str, resolution: float = 0.0) -> Eff
 
 
 def random_dependence(block: Array, of: str, resolution: float = 0.0) -> Effect:
-    """The standard deviation between groups that are a sample of others like them: (groups, seeds).
+    """The standard deviation between groups that are a sample of others like them, n − 1 in its mean square: (groups, seeds).
 
     The interval is that of the mean square between groups, chi-squared about noise + seeds · sd² (Searle et al. 1992, Variance
     Components, ch. 3), less the noise. None as for `dependence`.
@@ -213,6 +225,23 @@ def random_dependence(block: Array, of: str, resolution: float = 0.0) -> Effect:
     low, high = (math.sqrt(max(bound - spread.noise, 0.0) / block.shape[1]) for bound in bounds)
     value = math.sqrt(max(spread.between - spread.noise, 0.0) / block.shape[1])
     return Effect(value, low, high, effect.n)
+
+
+def mean_spread(blocks: Mapping[str, Sequence[Array]], resolution: float = 0.0) -> Effect:
+    """The standard deviation between groups on datasets like these: the root of the mean over datasets of unbiased variances.
+
+    low: of the mean variance, t over datasets, 0 where it is below. There is no `high`: spreads are skewed over datasets, and
+    one unlike those at hand would raise their mean, so that none is seen to be small. spread: of the variances, on the scale of
+    the value (over twice the value). None without MIN_SEEDS seeds, or MIN_FREEDOM degrees of freedom of the noise.
+    """
+    enough = [[block for block in of if len(block) > 1 and block.shape[1] >= MIN_SEEDS] for of in blocks.values()]
+    spreads = [one for of in enough if (one := spread_of(of, resolution)) is not None]
+    found = mean_effect([one.variance for one in spreads], MIN_SPREADS, f"datasets of {MIN_SEEDS} seeds in common")
+    value = None if found.value is None else math.sqrt(max(found.value, 0.0))
+    if found.low is None or sum(one.second for one in spreads) < MIN_FREEDOM:
+        return Effect(value, None, None, found.n, found.why or "n too small: nothing tells the noise")
+    spread = found.spread / (2 * value) if found.spread and value else None
+    return Effect(value, math.sqrt(max(found.low, 0.0)), None, found.n, NO_HIGH, spread=spread)
 
 
 def _noncentrality(ratio: float, first: int, second: int, chance: float) -> float:

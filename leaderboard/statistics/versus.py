@@ -50,7 +50,8 @@ def against(values: Array, reference: int, influence: Array | None = None) -> li
     """Each row against the row `reference`, which has the highest mean or nearly so.
 
     values: (R, seeds), NaN where a row lacks a seed. influence: (R, subjects), the mean over seeds of what each subject adds to
-    the row's value (`RunArrays.influence`); None, or NaN anywhere, leaves subjects out.
+    the row's value (`RunArrays.influence`); None, or NaN in every row, leaves subjects out of all. A row with a NaN where
+    others have none has no interval, nor has any where the reference is such a row: what is missing narrows nothing.
 
     The variance of a difference is (v_i + v_j) / n over n common seeds, plus the jackknife's over subjects of the paired
     difference. Their interaction is in both parts, so that intervals are slightly wide.
@@ -61,15 +62,24 @@ def against(values: Array, reference: int, influence: Array | None = None) -> li
     differences = np.where(common, values - values[reference], 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = differences.sum(1) / n
-    shifts = None if influence is None or np.isnan(influence).any() or influence.shape[1] < 2 else influence
+    whole = None if influence is None or influence.shape[1] < 2 else np.asarray(~np.isnan(influence).any(1))
+    if influence is not None and whole is not None and whole.any() and not whole.all():
+        found = [_versus(each, None, int(count)) for each, count in zip(mean, n, strict=True)]
+        if whole[reference]:
+            inner = against(values[whole], int(whole[:reference].sum()), influence[whole])
+            for index, one in zip(np.flatnonzero(whole), inner, strict=True):
+                found[index] = one
+        return found
+    shifts = influence if whole is not None and whole.all() else None
     subjects = 0 if shifts is None else shifts.shape[1]
     variances = moderated(values)
     if variances is None:
         return [_versus(each, None, int(count)) for each, count in zip(mean, n, strict=True)]
     scatter = _scatter(shifts, len(values), reference)
-    with np.errstate(divide="ignore"):
-        half = np.sqrt((variances.values + variances.values[reference]) / n + scatter)
-    half *= _critical(variances, known.sum(1), shifts)
+    steady = _steady(values)
+    over_seeds = np.where(steady & steady[reference], 0.0, variances.values + variances.values[reference])
+    half = np.sqrt(over_seeds / np.maximum(n, 1) + scatter) * _critical(variances, known.sum(1), shifts)
+    half[n < 2] = np.inf  # a single seed has no variance of its own, and that of others is no evidence about it
     same = (np.abs(differences).max(1) <= NO_SPREAD) & (n > 1) & (scatter <= NO_SPREAD)
     half = np.where(same, 0.0, half)
     return [_versus(each, wide, int(count), subjects) for each, wide, count in zip(mean, half, n, strict=True)]
@@ -82,6 +92,9 @@ def moderated(values: Array) -> Variances | None:
     variances are alike. How alike is taken one standard error on the cautious side: with two or three seeds it is hardly known,
     and a row that varies more than it seems would be called best or worse too often.
     """
+    steady = _steady(values)
+    if steady.any() and (~steady & (np.isfinite(values).sum(1) > 1)).sum() > 1:
+        return _beside_steady(values, steady)
     known = ~np.isnan(values)
     n = known.sum(1)
     rows, freedom = int((n > 0).sum()), int((n[n > 0] - 1).sum() - (known.any(0).sum() - 1))
@@ -102,14 +115,39 @@ def moderated(values: Array) -> Variances | None:
     return Variances(np.maximum(apart, mixed * rows / (rows - 1)), np.minimum(prior + weights, freedom), False)
 
 
+def _steady(values: Array) -> NDArray[np.bool_]:
+    """Which rows are exactly equal over two seeds or more, as no model is in them."""
+    low, high = np.where(np.isnan(values), np.inf, values).min(1), np.where(np.isnan(values), -np.inf, values).max(1)
+    return np.asarray((low == high) & (np.isfinite(values).sum(1) > 1))
+
+
+def _beside_steady(values: Array, steady: NDArray[np.bool_]) -> Variances | None:
+    """`moderated` of the rows that vary; a steady row takes no part in what a seed does to all of those, and varies by that."""
+    some = moderated(values[~steady])
+    if some is None:
+        return None
+    known = ~np.isnan(values[~steady])
+    seeds = _seeds(np.where(known, values[~steady], 0.0), known)[1][known.any(0)]
+    variances, freedom = np.empty(len(values)), np.empty(len(values))
+    variances[~steady], freedom[~steady] = some.values, some.freedom
+    variances[steady], freedom[steady] = float(seeds.var(ddof=1)), len(seeds) - 1.0
+    return Variances(variances, freedom, False)
+
+
 def _residuals(values: Array, known: NDArray[np.bool_]) -> Array:
     """`values` without the effects of rows and of seeds, 0 where they are not known."""
-    filled, seeds = np.where(known, values, 0.0), np.zeros(values.shape[1])
-    rows = np.zeros(len(values))
+    filled = np.where(known, values, 0.0)
+    rows, seeds = _seeds(filled, known)
+    return np.where(known, filled - rows[:, None] - seeds, 0.0)
+
+
+def _seeds(filled: Array, known: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """The effects of rows and of seeds, least squares."""
+    rows, seeds = np.zeros(len(filled)), np.zeros(filled.shape[1])
     for _ in range(1 if known.all() else SWEEPS):
         rows = _mean(filled - np.where(known, seeds, 0.0), known, 1)
         seeds = _mean(filled - np.where(known, rows[:, None], 0.0), known, 0)
-    return np.where(known, filled - rows[:, None] - seeds, 0.0)
+    return rows, seeds
 
 
 def _mean(values: Array, known: NDArray[np.bool_], axis: int) -> Array:

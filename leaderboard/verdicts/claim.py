@@ -56,6 +56,7 @@ class Claim(ABC):
     meaning: ClassVar[str]
     units: ClassVar[str] = "datasets"
     needs: ClassVar[str]
+    beyond_needs: ClassVar[str] = ""  # of datasets like these; empty where it is the same
     part: ClassVar[str]
     threshold: ClassVar[float] = 0.0
 
@@ -109,12 +110,14 @@ class Claim(ABC):
         return f"{more}: the interval is ±{half:.3f}, and {distance:.3f} away from {self.threshold:g}"
 
     def _beyond_needs(self, effect: Effect) -> str:
-        why = f" ({effect.why})" if effect.why else ""
+        why, needs = f" ({effect.why})" if effect.why else "", self.beyond_needs or self.needs
         if effect.value is None or not effect.spread or (distance := abs(effect.value - self.threshold)) < NO_SPREAD:
-            return f"{self.needs}{why}"
-        units = units_needed(distance, effect.spread)
+            return f"{needs}{why}"
+        if effect.low is not None and effect.high is None and effect.value < self.threshold:
+            return f"{needs}, should the spread be larger there{why}"
+        each = " of each kind" if "minus mean over" in self.meaning else ""
+        units = units_needed(distance, effect.spread * (math.sqrt(2) if each else 1))
         count = f"about {units}" if units <= MOST else f"more than {MOST:,}"
-        each = " of each kind" if " of each" in why or "minus mean over" in self.meaning else ""
         own = (
             ""
             if effect.own is None

@@ -9,9 +9,8 @@ exactly 0, so that the threshold of a claim about one is the smallest that matte
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -28,8 +27,8 @@ from leaderboard.statistics.effects import (
     dependence,
     difference_effect,
     mean_effect,
+    mean_spread,
     random_dependence,
-    spread_of,
 )
 
 from .claim import (
@@ -111,11 +110,11 @@ class KLGradientDependsOnDataset(Claim):
     threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        block, rivals = self._standings(rows, metric)
+        block, rivals = self._standings(rows, metric, lambda run: run.dataset)
         return dependence([block], self.units, 1 / max(rivals, 1))
 
     def beyond(self, rows: list[Row], metric: str) -> Effect:
-        block, rivals = self._standings(rows, metric)
+        block, rivals = self._standings(rows, metric, lambda run: run.family)
         return random_dependence(block, self.units, 1 / max(rivals, 1))
 
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
@@ -123,14 +122,14 @@ class KLGradientDependsOnDataset(Claim):
         found = by_dataset(runs, lambda run: standing(run, KL, rivals, metric))
         return {name: contrast([(1.0, one)]) for name, one in found.items()}
 
-    def _standings(self, rows: list[Row], metric: str) -> tuple[Array, int]:
-        """The standing by benchmark and seed (datasets, seeds), and among how many rivals."""
+    def _standings(self, rows: list[Row], metric: str, unit: Callable[[RunArrays], str]) -> tuple[Array, int]:
+        """The mean standing by unit and seed (units, seeds), and among how many rivals."""
         runs, rivals = self._comparable(rows, metric)
         standings: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for run in runs:
             place = standing(run, KL, rivals, metric)
             if place is not None:
-                standings[run.family][run.seed].append(place)
+                standings[unit(run)][run.seed].append(place)
         return crossed(standings), len(rivals)
 
     def _comparable(self, rows: list[Row], metric: str) -> tuple[list[RunArrays], list[str]]:
@@ -138,7 +137,7 @@ class KLGradientDependsOnDataset(Claim):
         runs, rivals = _with_rivals(rows, metric)
         settings: dict[str, set[tuple[str, float]]] = defaultdict(set)
         for run in runs:
-            settings[run.family].add((run.model, run.beta))
+            settings[run.dataset].add((run.model, run.beta))
         shared = set.intersection(*settings.values()) if settings else set()
         return [run for run in runs if (run.model, run.beta) in shared], rivals
 
@@ -152,6 +151,9 @@ class KLGradientDependsOnSetting(Claim):
     units = "settings"
     needs = (
         f"three seeds of runs with {KL} and the same other predictors in more settings (beta, latent size) of a dataset"
+    )
+    beyond_needs = (
+        f"three seeds of runs with {KL} and the same other predictors, in several settings each, on more datasets"
     )
     part = f"standard deviation over settings of the standing of {KL}"
     threshold = STANDING_THRESHOLD
@@ -199,6 +201,7 @@ class LocalizationDependsOnBeta(Claim):
     )
     units = "betas"
     needs = "three seeds of runs at more betas, everything else equal"
+    beyond_needs = "three seeds of runs at several betas, everything else equal, on more datasets"
     part = "standard deviation over betas of the predictor chosen on validation"
     threshold = BETA_THRESHOLD
 
@@ -360,19 +363,6 @@ def mean_of_families(found: Mapping[str, Estimate]) -> Effect:
     """The mean over datasets like these, with the t interval over benchmarks (each a dataset or the mean of its categories)."""
     values = list(found.values())
     return mean_effect([one.value for one in values], MIN_DATASETS, "datasets", [one.variance for one in values])
-
-
-def mean_spread(blocks: Mapping[str, list[Array]], resolution: float = 0.0) -> Effect:
-    """The standard deviation between groups on datasets like these: the root of the mean over datasets of unbiased variances.
-
-    The interval is that of the mean variance, t over datasets; bounds below 0 are 0.
-    """
-    spreads = (spread_of(of, resolution) for of in blocks.values())
-    found = mean_effect([one.variance for one in spreads if one is not None], MIN_DATASETS, "datasets")
-    value, low, high = (
-        None if one is None else math.sqrt(max(one, 0.0)) for one in (found.value, found.low, found.high)
-    )
-    return Effect(value, low, high, found.n, found.why)
 
 
 CLAIMS: tuple[Claim, ...] = (

@@ -53,9 +53,9 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Tables of all runs of a folder, and what the options ask for."""
 
-    if not options.margin >= 0:
+    if not 0 <= options.margin < 1:
         raise ConfigError(
-            f"--margin {options.margin:g}: expected a difference of a metric, 0 or above, such as {MARGIN:g}"
+            f"--margin {options.margin:g}: expected a difference of a metric, at least 0 and below 1, such as {MARGIN:g}"
         )
     reported = [row for path in (SHIPPED, options.published) if path is not None for row in read_reported(path)]
     board = show(

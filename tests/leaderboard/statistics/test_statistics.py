@@ -232,6 +232,21 @@ def test_a_contrast_covers_the_difference_of_these_datasets_and_finds_it():
     assert np.mean(found) > 0.8  # of datasets like these, Welch's test finds it in 7 of 100
 
 
+def test_a_variance_that_is_pooled_over_datasets_counts_once():
+    """Equal weights: the mean over k datasets of three seeds has k · 2 degrees of freedom, not k times as many."""
+    random, pooled = np.random.default_rng(0), 0
+    for _ in range(40):
+        values = {str(at): random.normal(0, 0.01, 3) for at in range(5)}
+        found = estimates(values, {})
+        assert all(one.freedom <= 10 for one in found.values())
+        if len({one.over_seeds for one in found.values()}) == 1:
+            pooled += 1
+            variance = np.mean([of.var(ddof=1) for of in values.values()])
+            effect = contrast([(0.2, one) for one in found.values()])
+            assert effect.high - effect.value == pytest.approx(stats.t.ppf(0.975, 10) * np.sqrt(variance / 15))
+    assert pooled > 5
+
+
 def test_how_many_datasets_a_difference_needs():
     assert units_needed(0.02, 0.015) == 7
     assert units_needed(1.0, 0.01) == 2

@@ -81,8 +81,40 @@ def test_subjects_widen_an_interval_by_the_jackknifes_variance():
     error = np.sqrt(((influence[index] - influence[best]) ** 2).sum() / (400 * 399))
     assert found[index].subjects == 400
     assert (found[index].high - found[index].difference) / error == pytest.approx(3.1, abs=0.6)  # of 7 differences
-    influence[3, 5] = np.nan
-    assert {one.subjects for one in against(values, best, influence)} == {0}
+
+
+def test_a_row_whose_subjects_are_not_known_has_no_interval_and_narrows_no_other():
+    random = np.random.default_rng(2)
+    values, influence = table(random, 8, 3), random.normal(size=(8, 40)) / 10
+    best = int(values.mean(1).argmax())
+    lacking, others = (best + 1) % 8, [at for at in range(8) if at not in (best, (best + 1) % 8)]
+    alone = against(values, best)
+    influence[lacking, 5] = np.nan
+    found = against(values, best, influence)
+    assert found[lacking][1:] == (None, None, 3, 0)
+    assert all(found[at].subjects == 40 and found[at].high > alone[at].high for at in others)
+    influence[best, 5] = np.nan
+    assert {one.low for one in against(values, best, influence)} == {None}
+    influence[:] = np.nan  # of no row: over seeds alone
+    assert against(values, best, influence) == alone
+
+
+def test_a_row_without_a_model_has_no_variance_of_its_own_from_rows_that_have_one():
+    """Its difference to another row varies as that row does, whatever a third one does."""
+    random = np.random.default_rng(4)
+    values = 0.5 + np.array([0.01, 0.012, 0.009, 0.011, 0.15])[:, None] * random.normal(size=(5, 5))
+    values = np.vstack([values, np.full(5, 0.1)])
+    found = against(values, 0)
+    assert found[5].high < 0
+    assert moderated(values).values[5] < 0.15**2 / 10
+    twice = against(np.vstack([values[5:], values[5:] - 0.05, values[:2] - 0.3]), 0)
+    assert twice[1][:3] == pytest.approx((-0.05, -0.05, -0.05))
+
+
+def test_a_row_of_one_seed_has_no_interval_from_others():
+    values = table(np.random.default_rng(1), 12, 5)
+    values[3, 1:] = np.nan
+    assert against(values, 0)[3][1:4] == (None, None, 1)
 
 
 @pytest.mark.slow
