@@ -38,6 +38,8 @@ class ModelConfig:
     channels: Annotated[list[Features], MinLen(1)] | None = field(default_factory=lambda: [16, 32, 64, 64])
     spatial: bool = False
     attention: ZeroOrMore = 0
+    patch: AtLeastOne | None = None
+    positions: str = "learned"
     likelihood: str = "gaussian"
     sigma: Positive = 0.1
     variance: str = "auto"

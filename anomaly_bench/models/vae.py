@@ -33,14 +33,15 @@ class VAE(pl.LightningModule):
     reconstruction. Batches are dicts with `image` (B, C, H, W) and, to validate, `mask`, nonzero where anomalous: an image
     without a mask, or with an empty one, is normal.
 
-    shape: (C, H, W). network, latent, channels, spatial, attention: see NetworkSpec; network is one of NETWORKS or the import
-    path of another function like them. likelihood: one of LIKELIHOODS, or a subclass of Likelihood or its import path; sigma,
-    variance: see there. noise, masks, mask_size: how the encoder's input is corrupted in training (see Corruption), while the
-    loss is that of the clean image: a denoising model (Vincent et al. 2008; Im et al. 2017). channels_last: memory layout of
-    weights and features, which is quicker with many channels and on GPUs; numbers agree to 1e-4 of their range. lr,
-    weight_decay: of Adam; the decay is an L2 penalty.
+    shape: (C, H, W). network, latent, channels, spatial, attention, patch, positions: see NetworkSpec; network is one of
+    NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or a subclass of Likelihood
+    or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is corrupted in
+    training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008; Im et al.
+    2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs; numbers
+    agree to 1e-4 of their range. lr, weight_decay: of Adam; the decay is an L2 penalty.
 
-    latent: how many latent units an image has; latent_shape: their shape, (latent,) or (latent, h, w).
+    latent: how many latent units an image has; latent_shape: their shape, (latent,) or (latent, h, w). level_shapes: those of
+    the levels of a hierarchy, from the one next to the image; with several, a latent (latent,) is them one after the other.
     rec_levels: the percentiles 0 to 100 of rec over normal training images, NaN until they are estimated.
     Raises ConfigError for values that make no model.
     """
@@ -58,6 +59,8 @@ class VAE(pl.LightningModule):
         network: str = "conv",
         spatial: bool = False,
         attention: int = 0,
+        patch: int | None = None,
+        positions: str = "learned",
         likelihood: str | type[Likelihood] = "gaussian",
         variance: str = "auto",
         noise: float = 0.0,
@@ -82,11 +85,12 @@ class VAE(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         density = build_likelihood(likelihood, sigma, variance, shape)
         widths = None if channels is None else tuple(channels)
-        spec = NetworkSpec(shape, shape[0] * density.outputs, latent, widths, spatial, attention)
+        spec = NetworkSpec(shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions)
         self.encoder, self.decoder = find_network(network)(spec)
         self.likelihood = density
         self.latent_shape = latent_shape(self.encoder, self.decoder, spec, network)
         self.latent = self.latent_shape.numel()
+        self.level_shapes: tuple[tuple[int, ...], ...] = getattr(self.decoder, "level_shapes", (self.latent_shape,))
         self.register_buffer("rec_levels", torch.full((101,), float("nan")))
         if channels_last:
             self.to(memory_format=torch.channels_last)
@@ -96,6 +100,11 @@ class VAE(pl.LightningModule):
     def beta(self) -> float:
         """The weight of the KL term in the ELBO, in the raw unit, once training has come to its end."""
         return 1.0
+
+    @property
+    def levels(self) -> range:
+        """The levels of latents, 1 next to the image; 1 alone but for a hierarchy."""
+        return range(1, len(self.level_shapes) + 1)
 
     def training_beta(self) -> float:
         """The weight of the KL term at this moment of the training."""
@@ -141,6 +150,17 @@ class VAE(pl.LightningModule):
     def kl(self, mean: Tensor, logvar: Tensor) -> Tensor:
         """KL(q(z|x) ‖ N(0, I)) per image (B,), in nats."""
         return kl_standard_normal(mean, logvar)
+
+    def of_level(self, latents: Tensor, level: int) -> Tensor:
+        """The part of latents, or of their means or log variances, (B, *latent_shape), that one level has: (B, *its shape)."""
+        if len(self.level_shapes) == 1:
+            return latents
+        sizes = [math.prod(shape) for shape in self.level_shapes]
+        return latents.split(sizes, dim=1)[level - 1].unflatten(1, self.level_shapes[level - 1])
+
+    def level_kl(self, mean: Tensor, logvar: Tensor, level: int) -> Tensor:
+        """The part of `kl` that one level of the latents has, (B,), in nats; the levels' sum is all of it."""
+        return self.kl(self.of_level(mean, level), self.of_level(logvar, level))
 
     def terms(self, image: Tensor, sample: bool, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """rec = −log p(x|z) and kl, each (B,) in nats; z is a posterior sample, or the posterior mean.
@@ -195,6 +215,8 @@ class VAE(pl.LightningModule):
             "rec": rec,
             "kl": kl,
         }
+        if len(self.level_shapes) > 1:
+            values |= {f"kl_{level}": self.level_kl(mean, logvar, level) for level in self.levels}
         self._means.update({f"val/{name}": value.mean() for name, value in values.items()}, len(image))
 
     def on_validation_epoch_end(self) -> None:

@@ -5,7 +5,7 @@ from .ensemble import Ensemble, SeedEnsemble
 from .evidence import Evidence, frozen
 from .rules.baselines import Intensity, LocalContrast
 from .rules.latent_variance import LatentVariance
-from .rules.one_pass import Combination, Gradient, Reconstruction
+from .rules.one_pass import Combination, Gradient, LatentKL, Reconstruction
 from .rules.projection import Projection
 from .rules.restoration import Restoration
 from .subset_search import PixelSample, SubsetSearch, best_subset
@@ -18,6 +18,7 @@ __all__ = [
     "Evidence",
     "Gradient",
     "Intensity",
+    "LatentKL",
     "LatentVariance",
     "LocalContrast",
     "PixelSample",

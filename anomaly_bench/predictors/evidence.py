@@ -74,6 +74,12 @@ class Evidence:
             return self._mean_evidence.grad_kl
         return self.once("grad_kl", lambda: self._gradient(self._kl))
 
+    def grad_level_kl(self, level: int) -> Tensor:
+        """∂/∂x of the part of the KL that one level of the latents has, 1 next to the image; grad_kl is their sum."""
+        if self._mean_evidence is not None:
+            return self._mean_evidence.grad_level_kl(level)
+        return self.once(f"grad_kl_{level}", lambda: self._gradient(self.model.level_kl(*self._posterior, level)))
+
     @property
     def grad_elbo(self) -> Tensor:
         """∂(rec + beta · KL)/∂x."""

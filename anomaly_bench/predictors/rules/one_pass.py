@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
@@ -94,6 +95,8 @@ class Gradient(Predictor):
 
     of: rec, kl, or elbo = rec + beta · kl. average_of: what noise_samples and latent_samples average: the signed gradients, as
     SmoothGrad does (Smilkov et al. 2017), or their sizes, as the public code of Zimmerer et al. 2018 (arXiv 1812.05941) does.
+    level: with kl and a hierarchy of latents, the part of it that one level has, 1 next to the image (the sum over levels is
+    that of Sønderby et al. 2016, arXiv 1602.02282); 0 for all of it.
 
     rec is good at what the reconstruction error is good at, and shows pixels that spoil the reconstruction of others. kl
     shows what moves the code away from the prior: it needs no good reconstruction. Bad where the posterior has collapsed
@@ -103,14 +106,19 @@ class Gradient(Predictor):
 
     of: str = "elbo"
     average_of: str = "signed"
+    level: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("of", self.of, ("rec", "kl", "elbo"))
         one_of("average_of", self.average_of, ("signed", "size"))
+        if self.level < 0 or (self.level and self.of != "kl"):
+            raise ConfigError(f"level={self.level}, of={self.of}: expected 0, or with of=kl a level of latents, from 1")
 
     def says_nothing(self, model: VAE) -> str:
-        return NO_KL if self.of == "kl" and not model.variational else ""
+        if self.of == "kl" and not model.variational:
+            return NO_KL
+        return no_such_level(model, self.level) if self.level else ""
 
     def simplified(self, model: VAE) -> Predictor:
         """Where beta is 0, as of an autoencoder, the ELBO's gradient is that of rec."""
@@ -126,8 +134,47 @@ class Gradient(Predictor):
         return channel_mean(mean_of(self._gradient(view) for view in views).abs())
 
     def _gradient(self, evidence: Evidence) -> Tensor:
+        if self.level:
+            return evidence.grad_level_kl(self.level)
         gradient: Tensor = getattr(evidence, f"grad_{self.of}")
         return gradient
+
+
+@register("latent_kl")
+@dataclass(frozen=True)
+class LatentKL(Predictor):
+    """KL(q(z|x) ‖ p(z)) of each place of a spatial latent, summed over its channels, enlarged to the image (bilinearly).
+
+    After the use of Pinaya et al. 2022 (arXiv 2102.11650) of what a prior says about each place of a latent; their prior is a
+    transformer over discrete latents, ours what the KL term has. level: of a hierarchy, 1 next to the image.
+
+    Good at showing where the code is unusual, without a gradient's pattern of strides. Bad at anything smaller than a place
+    of the latent, and wherever the code of a place has learned nothing.
+    """
+
+    blob_exempt: ClassVar[str] = "a dense latent has no places, all pixels get the image's KL"
+
+    level: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.level < 1:
+            raise ConfigError(f"level={self.level}: expected a level of latents, from 1")
+
+    def says_nothing(self, model: VAE) -> str:
+        if not model.variational:
+            return NO_KL
+        if self.level > 1 and (missing := no_such_level(model, self.level)):
+            return missing
+        places = len(model.level_shapes[self.level - 1]) == 3
+        return "" if places else "a dense latent has no places; one that is a map has (model.spatial=true)"
+
+    def score(self, evidence: Evidence) -> Tensor:
+        latents = [evidence.model.of_level(part, self.level) for part in evidence.posterior]
+        images, channels, *places = latents[0].shape
+        mean, logvar = (part.view(images, channels, -1).transpose(1, 2).flatten(0, 1) for part in latents)
+        kl = evidence.model.kl(mean, logvar).view(images, 1, *(places or (1, 1)))
+        return F.interpolate(kl, evidence.image.shape[2:], mode="bilinear")
 
 
 @register("combination")
@@ -173,6 +220,14 @@ class Combination(Predictor):
             return channel_mean((evidence.error * evidence.grad_kl).abs_())
         error, gradient = channel_mean(evidence.error), channel_mean(evidence.grad_kl.abs())
         return to_unit(error, evidence.foreground) + self.weight * to_unit(gradient, evidence.foreground)
+
+
+def no_such_level(model: VAE, level: int) -> str:
+    """Why the model has no KL of this level of latents beside its whole KL; empty if it has."""
+    if level in model.levels and len(model.levels) > 1:
+        return ""
+    have = "1 level" if len(model.levels) == 1 else f"{len(model.levels)} levels"
+    return f"the model's latents have {have}; model.network=hierarchical has 2"
 
 
 def one_variance(model: VAE) -> bool:

@@ -9,6 +9,7 @@ from anomaly_bench.config.checks import LOGGERS
 from anomaly_bench.config.keys import KINDS, keys, meanings, told, written
 from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import ModelConfig, RunConfig
+from anomaly_bench.models import NETWORKS
 from data_modules.base.options.folders import groups
 
 PLACES = ["", "localization", *(group for group in groups() if group != "experiment")]
@@ -57,7 +58,7 @@ def test_defaults_and_ranges_are_those_of_a_run():
         assert found[f"trainer.{name}"].default == getattr(config.trainer, name)
     assert found["logger"].choices == LOGGERS
     assert found["model.schedule"].choices == ("warmup", "cyclical", "capacity")
-    assert found["model.network"].choices == ("conv", "bergmann", "dcgan", "residual")
+    assert found["model.network"].choices == tuple(NETWORKS)
 
 
 def test_a_key_is_told_of_with_the_kinds_that_have_it():

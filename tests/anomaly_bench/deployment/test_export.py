@@ -34,7 +34,7 @@ from data_modules.base.config import AboutConfig, HealthyConfig, LayoutConfig
 
 SMALL = {"channels": (8, 8), "latent": 4}
 MODELS = {
-    "vae": lambda: VAE((1, 16, 16), **SMALL),
+    "vae": lambda: VAE((1, 16, 16), network="vit", patch=4, **SMALL),
     "pixel": lambda: BetaVAE((2, 16, 24), beta=4, variance="pixel", attention=2, channels_last=True, **SMALL),
     "ce_vae": lambda: CEVAE((3, 16, 16), network="residual", likelihood="laplace", spatial=True, **SMALL),
     "ae": lambda: AE((1, 32, 32), network="dcgan", likelihood="bernoulli", channels=(4, 8), latent=4),

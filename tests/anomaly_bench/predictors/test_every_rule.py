@@ -1,6 +1,7 @@
 """What must hold for every predictor: each registered one, and each row of every shipped config, found by themselves."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from small_vae import blobs, images, maps, trained
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import PredictorsConfig
-from anomaly_bench.models import AE, VAE
+from anomaly_bench.models import AE, NETWORKS, VAE
 from anomaly_bench.predictors import REGISTER, build_suite
 from anomaly_bench.predictors.base import Predictor, build_predictor
 from anomaly_bench.predictors.evidence import Evidence, frozen
@@ -79,7 +80,7 @@ def test_an_inserted_blob_raises_its_own_region(name):
 
 
 def test_most_predictors_have_to_see_a_blob():
-    assert [name for name, cls in SINGLE.items() if cls.blob_exempt] == ["latent_variance"]
+    assert [name for name, cls in SINGLE.items() if cls.blob_exempt] == ["latent_kl", "latent_variance"]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -113,6 +114,21 @@ def test_every_predictor_works_with_every_kind_of_model(model):
             score = build(name)(evidence)
             assert score.shape == (2, 1, 16, 16), name
             assert torch.isfinite(score).all(), name
+
+
+@pytest.mark.parametrize("spatial", [False, True], ids=["dense", "spatial"])
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_every_predictor_works_on_every_network_and_a_batch_gives_the_maps_of_its_images(network, spatial):
+    channels, side = ((2,) * 8, 128) if network == "bergmann" else ((4, 4), 16)
+    model = VAE((1, side, side), latent=2, channels=channels, network=network, spatial=spatial, patch=4)
+    batch = torch.rand(2, 1, side, side)
+    for name in (*SINGLE, "grad_kl", "grad_kl_level1", "grad_kl_level2", "latent_kl_level2"):
+        few = replace(build(name), **{key: 2 for key in ("iterations", "samples") if hasattr(build(name), key)})
+        together = maps(model, batch, few)
+        single = torch.cat([maps(model, one[None], few) for one in batch])
+        assert together.shape == (2, 1, side, side), name
+        assert together.isfinite().all(), name
+        assert torch.allclose(together, single, rtol=1e-3, atol=1e-4 * together.abs().max().item()), name
 
 
 @pytest.mark.parametrize("cls", SINGLE.values())
@@ -182,6 +198,9 @@ def test_what_takes_passes_of_its_own_is_not_cheap():
         ({"a": {"use": "gradient", "erode": -1}}, None, r"members\.a: erode=-1"),
         ({"a": {"use": "gradient", "noise": 0.0}}, None, r"members\.a: noise=0\.0"),
         ({"a": {"use": "gradient", "average_of": "x"}}, None, r"average_of=x: expected one of signed, size"),
+        ({"a": {"use": "gradient", "level": -1, "of": "kl"}}, None, r"members\.a: level=-1, of=kl: expected 0, or"),
+        ({"a": {"use": "gradient", "level": 1}}, None, r"level=1, of=elbo: expected 0, or with of=kl a level"),
+        ({"a": {"use": "latent_kl", "level": 0}}, None, r"members\.a: level=0: expected a level of latents, from 1"),
         ({"a": {"use": "combination", "how": "x"}}, None, r"how=x: expected one of product, sum"),
         ({"a": {"use": "combination", "weight": 0.0}}, None, r"weight=0\.0"),
         ({"a": {"use": "intensity", "latent_samples": 3}}, None, r"latent_samples=3: this predictor depends on no"),

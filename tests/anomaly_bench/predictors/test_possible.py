@@ -1,13 +1,14 @@
 """Which rows a model can have."""
 
 import itertools
+from functools import cache
 
 import pytest
 import torch
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
-from anomaly_bench.models import AE, VAE
+from anomaly_bench.models import AE, NETWORKS, VAE
 from anomaly_bench.predictors import (
     Combination,
     Ensemble,
@@ -22,8 +23,11 @@ from anomaly_bench.predictors.possible import possible
 
 SHAPE, SMALL = (1, 16, 16), {"latent": 3, "channels": (4, 4)}
 SILENT = {"grad_kl", "combination", "combination_sum", "grad_kl_smoothgrad", "latent_variance", "combination_signed"}
+LEVELS = {"grad_kl_level1", "grad_kl_level2", "latent_kl_level2"}
+SILENT |= {*LEVELS, "latent_kl"}
 
 
+@cache
 def extended():
     return build_suite(load_config(["predictors=extended"]).predictors)
 
@@ -58,10 +62,22 @@ def test_what_is_left_out_is_silent_or_ranks_as_the_row_that_is_kept():
 
 def test_a_vae_has_all_but_one_of_two_that_rank_alike():
     everything, left_out = possible(extended(), VAE(SHAPE, **SMALL))
-    assert set(left_out) == {"rec_weighted"}
+    assert set(left_out) == {"rec_weighted", "latent_kl", *LEVELS}
     assert {"grad_elbo", "grad_kl", "latent_variance"} <= set(everything.shown)
-    assert possible(extended(), VAE(SHAPE, variance="pixel", **SMALL))[1] == {}
-    assert possible(extended(), VAE(SHAPE, likelihood="bernoulli", **SMALL))[1] == {}
+    for likelihood in ({"variance": "pixel"}, {"likelihood": "bernoulli"}):
+        assert set(possible(extended(), VAE(SHAPE, **likelihood, **SMALL))[1]) == {"latent_kl", *LEVELS}
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "bergmann"])
+def test_rows_of_levels_and_of_places_go_with_latents_that_have_them(network, spatial):
+    arguments = {"network": network, "spatial": spatial, "patch": 4, "variance": "pixel", **SMALL}
+    left_out = possible(extended(), VAE(SHAPE, **arguments))[1]
+    no_levels = LEVELS if network != "hierarchical" else set() if spatial else {"latent_kl_level2"}
+    assert set(left_out) == no_levels | (set() if spatial else {"latent_kl"})
+    if network != "hierarchical":
+        assert left_out["grad_kl_level2"] == "the model's latents have 1 level; model.network=hierarchical has 2"
+    assert ("model.spatial=true" in left_out.get("latent_kl", "")) is not spatial
 
 
 @pytest.mark.parametrize("name", ["grad_kl", "combination", "latent_variance"])

@@ -1,42 +1,17 @@
-"""Encoders and decoders: the families that `model.network` names.
-
-A family is a function from a `NetworkSpec` to an encoder and a decoder. The encoder takes images (B, C, H, W) to the mean
-and the log variance of the posterior, two tensors of the same shape (B, latent…); the decoder takes latents of that shape
-to (B, outputs, H, W), unbounded.
-
-Features are normalised by groups of channels, image by image, or not at all: training and evaluation compute the same, so
-that the validation ELBO follows the training's, and no image's map depends on its batch.
-"""
+"""Networks of convolutions that halve the image from layer to layer, and of their transposes."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from anomaly_bench.base.errors import ConfigError
 
-
-class NetworkSpec(NamedTuple):
-    """What a network is to be.
-
-    shape: (C, H, W) of an image; outputs: channels that the decoder gives; latent: size of the latent, or channels of the
-    latent map if it is spatial; channels: feature maps of each layer or level, None for the family's own; attention: heads of
-    self-attention on the innermost feature map, 0 for none.
-    """
-
-    shape: tuple[int, int, int]
-    outputs: int
-    latent: int
-    channels: tuple[int, ...] | None = None
-    spatial: bool = False
-    attention: int = 0
-
-
-Network = Callable[[NetworkSpec], tuple[nn.Module, nn.Module]]
+from .base import Decoder, Encoder, NetworkSpec, attention, group_norm, halved_size, start
 
 
 class Layer(NamedTuple):
@@ -61,55 +36,6 @@ class Style(NamedTuple):
     def around(self, channels: int) -> list[nn.Module]:
         """The layers after a convolution."""
         return [*([group_norm(channels)] if self.normalised else []), nn.LeakyReLU(self.slope)]
-
-
-class Encoder(nn.Module):
-    """Images (B, C, H, W) to the mean and the log variance of the posterior: (B, latent) each, or (B, latent, h, w)."""
-
-    def __init__(
-        self, body: Iterable[nn.Module], inner: tuple[int, int, int], spec: NetworkSpec, bias: bool = True
-    ) -> None:
-        super().__init__()
-        self.features = nn.Sequential(*body, *([] if spec.spatial else [nn.Flatten()]))
-        self.posterior = (
-            nn.Conv2d(inner[0], 2 * spec.latent, 1, bias=bias)
-            if spec.spatial
-            else nn.Linear(math.prod(inner), 2 * spec.latent, bias=bias)
-        )
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        mean, logvar = self.posterior(self.features(image)).chunk(2, dim=1)
-        return mean, logvar
-
-
-class Decoder(nn.Module):
-    """Latents (B, latent) or (B, latent, h, w) to (B, outputs, H, W), unbounded."""
-
-    def __init__(self, layers: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        output: Tensor = self.layers(latent)
-        return output
-
-
-class SelfAttention(nn.Module):
-    """Multi-head attention among the positions of a feature map (B, channels, h, w), added to it.
-
-    Vaswani et al. 2017 (arXiv 1706.03762), after group normalisation, as in the bottleneck of Rombach et al. 2022.
-    """
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.norm = group_norm(channels)
-        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
-
-    def forward(self, features: Tensor) -> Tensor:
-        positions = self.norm(features).flatten(2).transpose(1, 2)
-        # need_weights: the fused kernels that it rules out have no deterministic backward pass on GPUs
-        mixed, _ = self.attention(positions, positions, positions, need_weights=True)
-        return features + mixed.transpose(1, 2).reshape(features.shape)
 
 
 def conv(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
@@ -177,9 +103,6 @@ def residual(spec: NetworkSpec) -> tuple[nn.Module, nn.Module]:
     return encoder, Decoder([*layers, nn.Conv2d(channels[0], spec.outputs, 3, padding=1)])
 
 
-NETWORKS: dict[str, Network] = {"conv": conv, "bergmann": bergmann, "dcgan": dcgan, "residual": residual}
-
-
 def mirrored(spec: NetworkSpec, table: Sequence[Layer], style: Style) -> tuple[nn.Module, nn.Module]:
     """An encoder of the table's convolutions and a decoder of their transposes in reverse order."""
     channels = [spec.shape[0], *(layer.channels for layer in table)]
@@ -198,38 +121,3 @@ def mirrored(spec: NetworkSpec, table: Sequence[Layer], style: Style) -> tuple[n
         layers.append(nn.ConvTranspose2d(layer.channels, after, layer.kernel, layer.stride, padding, bias=style.bias))
         layers += style.around(after) if index else []
     return encoder, Decoder(layers)
-
-
-def start(inner: tuple[int, int, int], spec: NetworkSpec, bias: bool = True) -> list[nn.Module]:
-    """The decoder's first layers: from the latent to the innermost feature map (channels, height, width)."""
-    if spec.spatial:
-        return [nn.Conv2d(spec.latent, inner[0], 1, bias=bias)]
-    return [nn.Linear(spec.latent, math.prod(inner), bias=bias), nn.Unflatten(1, inner)]
-
-
-def attention(channels: int, heads: int) -> list[nn.Module]:
-    """The self-attention that a feature map goes through; nothing for 0 heads."""
-    if heads == 0:
-        return []
-    if heads < 0 or channels % heads:
-        raise ConfigError(
-            f"model.attention={heads}: expected 0, or a number of heads that divides the {channels} innermost channels"
-        )
-    return [SelfAttention(channels, heads)]
-
-
-def halved_size(size: tuple[int, int], halvings: int) -> tuple[int, int]:
-    """(H, W) of the innermost feature map. Raises ConfigError if a side cannot be halved that often."""
-    step = 2**halvings
-    if size[0] % step or size[1] % step or min(size) < step:
-        near = [max(round(side / step), 1) * step for side in size]
-        raise ConfigError(
-            f"dataset.size={list(size)} cannot be halved {halvings} times, once per entry of model.channels: "
-            f"use sides divisible by {step}, such as dataset.size={near}, or fewer entries"
-        )
-    return size[0] // step, size[1] // step
-
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation (Wu & He 2018) in up to 8 groups."""
-    return nn.GroupNorm(math.gcd(8, channels), channels)
