@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboard.board import Board
-from leaderboard.record import direction
+from leaderboard.record import POOLED, direction
 from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
 
@@ -32,6 +32,7 @@ EQUIVALENT = "{}: equivalent to the best, no further from it than {:g} with 95 %
 UNDECIDED = (
     "?: undecided, neither equivalent to the best nor worse; the view versus has intervals, over seeds and subjects."
 )
+ALONE = "Compared over seeds alone, for these test images, as what each subject adds is not known: {}."
 UNTESTED = "Too few seeds to tell rows from the best; more ('seed=range(5)') would."
 SETTING = (
     "Each predictor is shown at the model and beta with the highest AP on validation, and compared with the best of these; the "
@@ -81,6 +82,7 @@ STYLES = (
     Style("±", leading_zero=False, name_width=16),
 )
 PARTS = (6, 3, 2, 1)  # after all of them together
+PIPED = "≈"  # after what is equivalent, where a text has no underline
 MARKS = {BEST: "bold", TIED: "underline", PLAIN: ""}
 
 
@@ -124,21 +126,31 @@ def is_undecided(row: Row, metric: str) -> bool:
 
 
 def legend(rows: Sequence[Row], tied: str) -> list[str]:
-    """What the table's signs mean; `tied` names how a cell that is equivalent to the best is set, "" if marks are not shown."""
+    """What the table's signs mean; `tied` names how a cell that is equivalent to the best is set, PIPED in bare text."""
     verdicts = [row.versus[metric].verdict for row in rows for metric in COLUMNS if metric in row.versus]
-    lines = [SETTING, f"{LEGEND[0]} {BOLD}" if tied else LEGEND[0], *LEGEND[1:]]
+    lines = [SETTING, LEGEND[0] if tied == PIPED else f"{LEGEND[0]} {BOLD}", *LEGEND[1:]]
     tested = [row for row in rows if any(one.versus.low is not None for one in row.versus.values())]
     if tested:
         margin = next(iter(tested[0].versus.values())).margin
         said = {"equivalent": EQUIVALENT.format(tied, margin), "undecided": UNDECIDED}
-        lines[2:2] = [
-            text for verdict, text in said.items() if verdict in verdicts and (tied or verdict != "equivalent")
-        ]
+        lines[2:2] = [*(text for verdict, text in said.items() if verdict in verdicts), *_alone(tested)]
     elif "undecided" in verdicts:
         lines.insert(2, UNTESTED)
     lines += [ENSEMBLES] if any(row.ensemble for row in rows) else []
     lines += [SMOOTHING] if any(row.maps for row in rows) else []
     return lines + ([SIGNS, *knowledge(rows)] if any(map(sign_text, rows)) else [])
+
+
+def _alone(rows: Sequence[Row]) -> list[str]:
+    """On which datasets which metrics are compared over seeds alone, though the metric has a variance over subjects."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for metric, one in row.versus.items():
+            known = one.verdict == "best" or one.versus.low is None or one.versus.subjects
+            if metric in POOLED and not known:
+                found.setdefault(row.dataset, {})[COLUMNS[metric]] = None
+    where = "; ".join(f"{plain(dataset)} ({', '.join(metrics)})" for dataset, metrics in found.items())
+    return [ALONE.format(where)] if where else []
 
 
 def smooth_text(row: Row) -> str:
@@ -198,7 +210,7 @@ def print_tables(rows: Sequence[Row], console: Console) -> None:
     """
     for dataset, members in by_dataset(rows).items():
         print_fitting(leaderboard_sheet(dataset, members), console)
-    for text in (*notes_of(rows), *legend(rows, "underlined" if console.is_terminal else "")):
+    for text in (*notes_of(rows), *legend(rows, "underlined" if console.is_terminal else PIPED)):
         console.print(Text(plain(text), style="dim"))
 
 
@@ -212,7 +224,10 @@ def _fitting(sheet: Sheet, console: Console) -> list[Table]:
     tables: list[Table] = []
     metrics = range(_named(sheet), len(sheet.header) - 1)
     for size, style in product(dict.fromkeys((len(metrics), *PARTS)), STYLES):
-        tables = [_table(sheet, metrics[start : start + size], style) for start in range(0, len(metrics), size)]
+        tables = [
+            _table(sheet, metrics[start : start + size], style, console.is_terminal)
+            for start in range(0, len(metrics), size)
+        ]
         for table in tables:
             table.width = natural_width(table, console)
         if max(table.width or 0 for table in tables) <= console.width:
@@ -225,8 +240,8 @@ def _named(sheet: Sheet) -> int:
     return sheet.header.index(COLUMNS["auroc"])
 
 
-def _table(sheet: Sheet, metrics: range, style: Style) -> Table:
-    """The names, some metrics and n/N; the first part has the title."""
+def _table(sheet: Sheet, metrics: range, style: Style, marked: bool) -> Table:
+    """The names, some metrics and n/N; the first part has the title. marked: whether the output shows MARKS."""
     columns = (*range(_named(sheet)), *metrics, len(sheet.header) - 1)
     title = sheet.title if metrics.start == _named(sheet) else ""
     names = [style.header(sheet.header[column]) for column in columns]
@@ -238,7 +253,8 @@ def _table(sheet: Sheet, metrics: range, style: Style) -> Table:
         if begins:
             table.add_section()
         texts = [style.number(text) if column in metrics else plain(text) for column, text in enumerate(row)]
-        cells = [Text(texts[column], MARKS[marks[column]]) for column in columns]
+        ties = [PIPED if mark == TIED and not marked else "" for mark in marks]
+        cells = [Text(texts[column] + ties[column], MARKS[marks[column]]) for column in columns]
         cells[-1].style = "yellow" if texts[-1].endswith("*") else ""
         table.add_row(*cells)
     return table

@@ -209,3 +209,14 @@ def test_the_view_of_smoothing_marks_what_was_chosen_with_validation_beside_test
     }
     assert "0.450 (0.460) chosen 1/2" in board_markdown(board)
     assert json.loads(board_json(board))["smoothing"][0]["widths"][1]["chosen"] in (1, 0)
+
+
+def test_bare_text_marks_what_is_equivalent_and_says_what_is_over_seeds_alone(make_run):
+    values = [{"a": 0.9 + seed / 1e4, "b": 0.896 + seed / 1e4 - 1e-5 * seed**2, "c": 0.2} for seed in range(3)]
+    board = build(Collection([make_run(seed, values[seed], setting_id="s") for seed in range(3)]))
+    (text, shown) = (printed(board.main, 160, force_terminal=terminal) for terminal in (False, True))
+    assert next(line for line in text.splitlines() if " b " in line).count("≈") >= 1
+    assert not any("≈" in line for line in text.splitlines() if " c " in line)
+    assert "≈: equivalent to the best" in text
+    assert "≈" not in shown
+    assert "Compared over seeds alone" in text
