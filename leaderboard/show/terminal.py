@@ -11,7 +11,7 @@ from rich.text import Text
 
 from leaderboard.verdicts.claim import Finding
 
-from .sheets import Sheet
+from .sheets import NAMED, Sheet
 from .texts import effect_text, part_text, plain, scopes
 
 ROWS = 150  # of a view on a terminal, and at least its first table
@@ -50,15 +50,31 @@ def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
 
 
 def print_sheet(sheet: Sheet, console: Console) -> None:
-    """A table whose lines run over the edge where the terminal is narrow; no line is cut or left out."""
+    """A table, its columns divided among several below each other where the console is narrow; nothing is cut or left out."""
     console.print(Text(plain(sheet.title), style="bold"))
-    table = bare_table(map(plain, sheet.header))
-    for row in sheet.rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    table.width = natural_width(table, console)
-    console.print(table, crop=False)
+    names = 3 if sheet.header[:3] == NAMED else 1
+    part = [*range(names)]
+    for column in range(names, len(sheet.header)):
+        if len(part) > names and natural_width(_columns(sheet, [*part, column]), console) > console.width:
+            _print(_columns(sheet, part), console)
+            part = [*range(names)]
+        part.append(column)
+    _print(_columns(sheet, part), console)
     if sheet.caption:
         console.print(Text(plain(sheet.caption), style="dim"))
+
+
+def _columns(sheet: Sheet, columns: Sequence[int]) -> Table:
+    """Some columns of a sheet."""
+    table = bare_table(plain(sheet.header[column]) for column in columns)
+    for row in sheet.rows:
+        table.add_row(*(Text(plain(row[column])) for column in columns))
+    return table
+
+
+def _print(table: Table, console: Console) -> None:
+    table.width = natural_width(table, console)
+    console.print(table, crop=False)
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:

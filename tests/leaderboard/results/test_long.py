@@ -115,3 +115,12 @@ def test_no_exported_table_has_two_rows_with_one_key(runs, make_run):
         keys = [tuple(line[name] for name in named) for line in lines]
         assert len(keys) > 4
         assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("split", "fold"), [({"folds": 3, "fold": 2}, 2), ({"folds": None, "fold": 0}, None), ({}, None)]
+)
+def test_a_run_without_folds_has_no_fold(make_run, split, fold):
+    run = make_run(0, {"a": 0.5}, config={"seed": 0, "dataset": {"split": split}})
+    found = long_table([run])["fold"]
+    assert found.isna().all() if fold is None else (found == fold).all()

@@ -14,8 +14,9 @@ from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.row import Row
 from leaderboard.show.exports import board_json, board_markdown, csv, markdown
-from leaderboard.show.sheets import sheets
+from leaderboard.show.sheets import Sheet, sheets
 from leaderboard.show.tables import LEGEND, print_tables
+from leaderboard.show.terminal import print_sheet
 
 PREDICTORS = ("reconstruction_l1", "grad_kl", "ensemble_probit")
 
@@ -220,3 +221,15 @@ def test_bare_text_marks_what_is_equivalent_and_says_what_is_over_seeds_alone(ma
     assert "≈: equivalent to the best" in text
     assert "≈" not in shown
     assert "Compared over seeds alone" in text
+
+
+def test_a_view_is_divided_by_columns_where_the_console_is_narrow():
+    header = ("model", "beta", "predictor", *(f"column {at}" for at in range(9)))
+    rows = [("beta_vae", "1", f"row{at}", *(f"{at}.{column} to 0.999" for column in range(9))) for at in range(3)]
+    stream = io.StringIO()
+    print_sheet(Sheet("versus", "title", header, rows, "caption"), Console(file=stream, width=80))
+    text = stream.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(text.count(cell) == 1 for row in rows for cell in row[3:])
+    assert text.count("row1") == text.count("predictor") == 3
+    assert text.count("caption") == text.count("title") == 1
