@@ -18,6 +18,7 @@ from leaderboard.rows.main_table import all_settings, main_rows
 from leaderboard.rows.notes import notes_of
 from leaderboard.rows.ranking import DomainRow, Ranking, by_domain, rank
 from leaderboard.rows.row import Row
+from leaderboard.rows.selection import VALIDATION, Regret, regrets
 from leaderboard.rows.smoothing import Smoothing, smoothings
 from leaderboard.rows.views import (
     AttributeRow,
@@ -48,16 +49,17 @@ class Board:
     main: every predictor once per dataset, at the setting that validation chooses (`main_rows`); rows: every predictor of every
     setting; both with the comparison to the best of the dataset among them, and all of METRICS. The views hold
     the metrics SHOWN: curves over beta; chosen, the setting that validation chooses beside the oracle, with the front of
-    time and quality; subjects (PAIRED metrics) with seed and subject variance; attributes and lesions; smoothing (the metrics
-    SMOOTHED); categories by metric; domains (medical, natural); rankings over all datasets and per domain. reported: figures
-    of papers for the datasets here. findings: the claims. damaged: results left out, with the reason; failed: why runs
-    failed, by run id; runs: what was read, for provenance and pictures (`Run.folder`).
+    time and quality; regrets, what each way of choosing loses; subjects (PAIRED metrics) with seed and subject variance;
+    attributes and lesions; smoothing (the metrics SMOOTHED); categories by metric; domains (medical, natural); rankings over
+    all datasets and per domain. reported: figures of papers for the datasets here. findings: the claims. damaged: results left
+    out, with the reason; failed: why runs failed, by run id; runs: what was read, for provenance and pictures (`Run.folder`).
     """
 
     main: list[Row]
     rows: list[Row]
     curves: list[Curve]
     chosen: list[Chosen]
+    regrets: list[Regret]
     subjects: list[SubjectSummary]
     attributes: list[AttributeRow]
     lesions: list[LesionSummary]
@@ -85,12 +87,19 @@ class Board:
 
 @without_cycles()
 def build(
-    collection: Collection, reported: Sequence[Reported] = (), metric: str = "auroc", margin: float = MARGIN
+    collection: Collection,
+    reported: Sequence[Reported] = (),
+    metric: str = "auroc",
+    margin: float = MARGIN,
+    by: str = VALIDATION,
 ) -> Board:
-    """The board of a collection; `metric`: that the claims are held against; `margin`: up to which rows are equivalent."""
+    """The board of a collection; `metric`: that the claims are held against; `margin`: up to which rows are equivalent.
+
+    by: what chooses the setting of a predictor (`selection.BY`).
+    """
     found, joined = aggregate(collection), join_folds(collection).collection.results
     rows = all_settings(found, margin)
-    choices = chosen(rows, SHOWN)
+    choices = chosen(rows, SHOWN, by)
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
     return Board(
@@ -98,6 +107,7 @@ def build(
         rows=rows,
         curves=curves(rows, SHOWN),
         chosen=choices,
+        regrets=regrets(rows, ("ap", "auroc")),
         subjects=subject_summaries(rows),
         attributes=attribute_rows(rows, SHOWN),
         lesions=lesion_summaries(rows),

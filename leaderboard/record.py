@@ -35,6 +35,9 @@ POOLED = ("auroc", "ap", "dice_oracle", "aupro", "dice")
 FPRS = (0.0, *(10 ** (k / 10 - 4) for k in range(41)))  # false-positive rates at which curves are recorded
 RECALLS = tuple(k / 40 for k in range(1, 41))  # and recalls
 CURVES = {"recall": FPRS, "overlap": FPRS, "precision": RECALLS}
+# What normal validation images alone say of a row; higher is better in each. `stability` is of several seeds together.
+CRITERIA = ("synthetic_ap", "synthetic_auroc", "elbo", "iwae", "false_positives", "consistency", "stability")
+FINGERPRINT = 256  # pixels of normal images whose ranks are recorded
 RESULT_FILE = "result.json"  # in a run's folder
 PANEL = "panel"  # under which a picture of maps holds its Panel
 PIXELS = "metrics count foreground pixels only"
@@ -108,7 +111,7 @@ class SubsetChoice(Record, frozen=True):
     """Which members of an ensemble a search on validation chose, how they are combined, and what it was chosen from.
 
     `ap`: average precision over the `pixels` sampled there, `anomalous_pixels` of them anomalous: the highest of the `tried`
-    combinations, hence optimistic.
+    combinations, hence optimistic. `by`: `synthetic` where no validation image is anomalous: normal ones with pasted anomalies.
     """
 
     members: Annotated[list[str], Meta(min_length=2)]
@@ -117,6 +120,7 @@ class SubsetChoice(Record, frozen=True):
     pixels: Positive
     anomalous_pixels: Positive
     tried: Positive
+    by: Literal["validation", "synthetic"] = "validation"
 
 
 class SmoothedRow(Record, frozen=True):
@@ -151,7 +155,9 @@ class MapChoice(Record, frozen=True):
 class PredictorResult(Record, frozen=True, kw_only=True):
     """What one predictor reached: every metric of METRICS on test, any of them on validation, and each test subject.
 
-    `own_metrics`: those of a user's own, all of them on test; higher is better in each.
+    `own_metrics`: those of a user's own, all of them on test; higher is better in each. `criteria`: of CRITERIA, None where
+    undefined; `elbo` and `iwae` are the model's, the same in all rows. `fingerprint`: ranks in 0..255 of the scores of at most
+    FINGERPRINT pixels of normal images, the same pixels for all seeds of a split.
     `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
     ensemble whose members were searched on validation. `map`: None of an ensemble, whose members have theirs. `without`: by
     metric (POOLED), for each of `subjects` its value over the pixels of all the others. `curves`: of the test, `recall` and
@@ -169,8 +175,12 @@ class PredictorResult(Record, frozen=True, kw_only=True):
     choice: SubsetChoice | None = None
     map: MapChoice | None = None
     own_metrics: list[str] = field(default_factory=list)
+    criteria: dict[str, float | None] = field(default_factory=dict)
+    fingerprint: list[Annotated[int, Meta(ge=0, le=255)]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if unknown := sorted(set(self.criteria) - set(CRITERIA)):
+            raise ValueError(f"criteria: unknown {unknown}; expected {list(CRITERIA)}")
         _check_known(self.test, "test", self.own_metrics)
         _check_known(self.validation, "validation", self.own_metrics)
         for metric, left in self.without.items():

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.config import SECTIONS
 from data_modules.base.errors import did_you_mean
 from data_modules.base.options.folders import groups, options_of
 
@@ -27,7 +28,6 @@ EXAMPLE = """trainer.patience
 
 `config` alone lists the groups with their options, `config model` the keys of a
 group, `config model=beta_vae` the values that an option has"""
-SECTION = "localization"  # keys together that are in no group
 SHORT = 60  # characters of a value in a table
 
 
@@ -41,7 +41,7 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    text = f"a group ({', '.join(groups())}; {SECTION} too), GROUP=OPTION or a key; default: all groups"
+    text = f"a group ({', '.join(groups())}; {', '.join(SECTIONS)} too), GROUP=OPTION or a key; default: all groups"
     by_tab(parser.add_argument("what", nargs="?", metavar="WHAT", help=text), told_keys)
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     add_config_dir(parser)
@@ -65,7 +65,7 @@ def _tell_groups(as_json: bool) -> None:
     from anomaly_bench.config.keys import keys
 
     found = {group: _abouts(group) for group in groups()}
-    own = [*keys(), *keys(SECTION)]
+    own = [*keys(), *(key for section in SECTIONS for key in keys(section))]
     if as_json:
         _print_json({"groups": found, "keys": [*map(_record, own)]})
         return
@@ -96,11 +96,11 @@ def _tell_keys(what: str, as_json: bool) -> None:
     from anomaly_bench.config.keys import keys
 
     found = keys(what)
-    if what not in (*groups(), SECTION):
+    if what not in (*groups(), *SECTIONS):
         group = what.partition(".")[0] if "." in what else ""
         found = [key for key in keys(group) if f"{key.name}.".startswith(f"{what}.")]
     if not found and what not in groups():
-        known = [*groups(), SECTION, *(key.name for group in ("", SECTION, *groups()) for key in keys(group))]
+        known = [*groups(), *SECTIONS, *(key.name for group in ("", *SECTIONS, *groups()) for key in keys(group))]
         raise ConfigError(
             f"{what}: no such group or key; {did_you_mean(what, known, '`anomaly-bench config` lists them')}"
         )
@@ -151,7 +151,7 @@ def _values(group: str, option: str) -> Iterator[Row]:
     own = written(file)
     if not keys(group):
         yield from (Row(name, value, "") for name, value in chosen(file).items())
-        known = {key.name: key.meaning for part in ("", SECTION, *groups()) for key in keys(part)}
+        known = {key.name: key.meaning for part in ("", *SECTIONS, *groups()) for key in keys(part)}
         for name, value in own.values.items():
             if value is not None:
                 yield Row(name, value, own.comments.get(name) or known.get(name.removeprefix("sweep."), ""))

@@ -10,6 +10,7 @@ from unicodedata import category
 from anomaly_bench.base.errors import ConfigError
 from data_modules.base.config import SCHEMAS
 from data_modules.base.options.ranges import check_ranges
+from leaderboard.record import CRITERIA
 
 from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, PredictorsConfig, RunConfig, SlurmConfig
 
@@ -53,6 +54,9 @@ def check_values(configs: Iterable[RunConfig]) -> None:
             )
         accelerator = config.trainer.accelerator
         _check("trainer.accelerator", accelerator, accelerator in ACCELERATORS, f"one of {', '.join(ACCELERATORS)}")
+        criteria = config.selection.criteria
+        known = len(set(criteria)) == len(criteria) and set(criteria) <= set(CRITERIA)
+        _check("selection.criteria", criteria, known, f"some of {', '.join(CRITERIA)}, each once, or []")
         _check("logger", config.logger, config.logger in LOGGERS, f"one of {', '.join(LOGGERS)}")
         if isinstance(config.engine, SlurmConfig):
             _check_slurm(config, config.engine)

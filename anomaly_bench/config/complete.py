@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from data_modules.base.options.folders import groups, options_of
 
+from . import SECTIONS
 from .keys import keys
-
-SECTIONS = ("localization",)  # keys of the run's own that are in no group
 
 
 def completions(prefix: str) -> list[str]:

@@ -22,6 +22,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from anomaly_bench.base.errors import ConfigError
 from data_modules.base.options.folders import config_dir, config_dirs
 
+from . import SECTIONS
 from .checks import KINDS
 from .schema import HUGE, RunConfig
 
@@ -52,7 +53,7 @@ class Key:
 
 
 def keys(group: str = "") -> list[Key]:
-    """The keys of a group (also `localization`, which has no options); without one, those that are in no group.
+    """The keys of a group (also of SECTIONS, which have no options); without one, those that are in no group.
 
     A key that some kind has with a default of its own is listed again for it.
     """
@@ -100,7 +101,7 @@ def written(path: Path) -> Written:
 
 def told(group: str, kind: str) -> Written:
     """The shipped YAML that tells what a group's keys mean: of a kind, or of the group's default option."""
-    if group in ("", "localization"):
+    if group in ("", *SECTIONS):
         return written(config_dir() / "config.yaml")
     path = config_dir() / group / f"{kind or _default_options()[group]}.yaml"
     return written(path) if path.is_file() and group != "dataset" else Written("", {}, {})
@@ -143,7 +144,7 @@ def _of_class(schema: type[Any], prefix: str, kinds: tuple[str, ...], known: dic
         below, many = _schema_of(hint), {dict: ".NAME", list: ".N"}.get(get_origin(hint) or hint, "")
         if item.name not in schema.__annotations__ or (below and not prefix):
             continue
-        place = name if group in ("", "localization") else name.partition(".")[2]
+        place = name if group in ("", *SECTIONS) else name.partition(".")[2]
         meaning, default = meant.get(item.name) or said.comments.get(place, ""), said.values.get(place, _default(item))
         if below is None:
             choices = tuple(KINDS[group]) if item.name == "kind" else _choices(hint, meaning)

@@ -14,6 +14,7 @@ from omegaconf import MISSING
 
 from data_modules.base.config import NO_NUMBERS, DatasetConfig
 from data_modules.base.names import cache_folder, data_folder
+from leaderboard.record import CRITERIA
 
 HUGE = Le(10**9)  # nobody means more, and what counts in 32 bits counts no further
 AtLeastOne = Annotated[int, Ge(1), HUGE]
@@ -135,6 +136,15 @@ class LocalizationConfig:
 
 
 @dataclass
+class SelectionConfig:
+    """What is recorded to choose by where no anomaly is labelled: on some of the normal validation images."""
+
+    criteria: list[str] = field(default_factory=lambda: [name for name in CRITERIA if name != "consistency"])
+    images: AtLeastOne = 64
+    seed: ZeroOrMore = 0
+
+
+@dataclass
 class EngineConfig:
     """Where the runs of a sweep are done.
 
@@ -182,6 +192,7 @@ class RunConfig:
     predictors: PredictorsConfig = field(default_factory=PredictorsConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     engine: EngineConfig = field(default_factory=EngineConfig, metadata=NO_NUMBERS)
     jobs: ZeroOrMore = field(default=1, metadata=NO_NUMBERS)
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0

@@ -277,10 +277,10 @@ class LocalizationCallback(pl.Callback):
         localizer, normal, anomalous = self._begun(trainer, pl_module)
         known = next(iter(normal), None) is not None  # without images to choose on, maps are smoothed by their size
         if known or self.suite.members:
-            self._check(normal, anomalous)
+            self._check(normal)
             polarity = polarity_of(trainer)
             localizer.calibrate(normal, self.config.bits, no_advance, anomalous, self.config.smoothing, polarity)
-            localizer.choose(itertools.chain(normal, anomalous))
+            localizer.choose(normal, anomalous, polarity=polarity)
         self._predicting = localizer
         self._localizer = self._localizer or localizer
 
@@ -302,7 +302,7 @@ class LocalizationCallback(pl.Callback):
     def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn all that there is to learn from the validation images."""
         self._localizer, normal, anomalous = self._begun(trainer, pl_module)
-        self._check(normal, anomalous)
+        self._check(normal)
         with self._advancing(trainer) as advance:
             polarity = polarity_of(trainer)
             self.validation = prepare(self._localizer, normal, anomalous, self.config, advance, polarity)
@@ -322,16 +322,12 @@ class LocalizationCallback(pl.Callback):
             self._levels = levels.clone()
         return Localizer(model, self.suite), normal, anomalous
 
-    def _check(self, normal: Images, anomalous: Images) -> None:
-        for images, kind, what in (
-            (normal, "normal", "calibrate the maps"),
-            (anomalous, "anomalous", "choose members"),
-        ):
-            if (images is normal or self.suite.searches) and next(iter(images), None) is None:
-                raise ValueError(
-                    f"expected {kind} validation images, which {what}, got none; give the trainer a data module with such, as "
-                    "in trainer.test(model, data), or fit or validate with it before, and mind limit_val_batches"
-                )
+    def _check(self, normal: Images) -> None:
+        if next(iter(normal), None) is None:
+            raise ValueError(
+                "expected normal validation images, which calibrate the maps, got none; give the trainer a data module with "
+                "such, as in trainer.test(model, data), or fit or validate with it before, and mind limit_val_batches"
+            )
 
     def _fresh_look(self, trainer: pl.Trainer, maps: Mapping[str, TimedMap], images: AnomalyBatch) -> dict[str, Tally]:
         """Empty tallies, with the pivots of the first process's batch in all of them."""

@@ -26,7 +26,7 @@ from leaderboard.record import SubsetChoice
 
 from .batches import completed, on_cpu
 from .learned import LEARNED_FILE, Learned
-from .search import Searches, settled
+from .search import Searches, settled, to_search_on
 from .trained import load_model, load_suite, result_of
 from .variants import Survey, Variant, finished_as
 
@@ -241,20 +241,29 @@ class Localizer:
                 survey.update(self.unfinished(evidence), evidence.foreground, on_cpu(batch))
             advance()
 
-    def choose(self, batches: Iterable[AnomalyBatch], advance: Advance = no_advance) -> None:
-        """Let the searches choose their members on validation images, normal and anomalous; without searches do nothing.
+    def choose(
+        self,
+        normal: Iterable[AnomalyBatch],
+        anomalous: Iterable[AnomalyBatch],
+        advance: Advance = no_advance,
+        polarity: str | None = None,
+    ) -> None:
+        """Let the searches choose their members on validation images; without searches do nothing.
+
+        Where no image is anomalous, on normal ones with pasted anomalies. polarity: see DatasetConfig.
 
         Raises ValueError if there is no normal or no anomalous pixel.
         """
         if not self.suite.searches:
             return
         searches = Searches(self.suite.searches)
+        batches, by = to_search_on(normal, anomalous, polarity)
         for batch in batches:
             with self.evidence(batch) as evidence:
                 maps = self.single_maps(evidence, searches.members)
             searches.update({name: score for name, (score, _) in maps.items()}, on_cpu(batch))
             advance()
-        self.choices = searches.choose(self.calibrated)
+        self.choices = searches.choose(self.calibrated, by)
         self.suite = settled(self.suite, self.choices)
 
     def _known(self, name: str) -> Calibration:

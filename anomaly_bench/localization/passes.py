@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import torch
 
@@ -49,7 +48,7 @@ def prepare(
     """
     with localizer.remembering():
         localizer.calibrate(normal, config.bits, advance, anomalous, config.smoothing, polarity)
-        localizer.choose(chain(normal, anomalous), advance)
+        localizer.choose(normal, anomalous, advance, polarity)
         validation = validate(localizer.maps, localizer.pivots, normal, anomalous, config, advance)
     before, rows = localizer.learned, validation.learned
     localizer.learned = replace(rows, calibration=before.calibration | rows.calibration, finishing=before.finishing)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Literal
 
 from torch import Tensor
 
-from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.predictors import Ensemble, PixelSample, SubsetSearch, Suite, best_subset
 from anomaly_bench.predictors.ensemble import Calibrate
+from anomaly_bench.selection.criteria import in_batches
+from anomaly_bench.selection.synthetic import spread, with_anomalies
 from data_modules.base.batch import AnomalyBatch
-from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import SubsetChoice
+
+PASTED = 256  # normal images that searches choose on where none is anomalous
+Grounds = Literal["validation", "synthetic"]
 
 
 class Searches:
@@ -32,8 +37,8 @@ class Searches:
             members = {member: maps[member] for member in search.members}
             self._samples[name].update(members, batch["mask"], batch["foreground"])
 
-    def choose(self, calibrate: Calibrate) -> dict[str, SubsetChoice]:
-        """What each search chooses. Raises ValueError if there was no normal or no anomalous pixel."""
+    def choose(self, calibrate: Calibrate, by: Grounds = "validation") -> dict[str, SubsetChoice]:
+        """What each search chooses; by: on what grounds. Raises ValueError if there was no normal or no anomalous pixel."""
         choices = {}
         for name, search in self.searches.items():
             sample = self._samples[name]
@@ -45,6 +50,7 @@ class Searches:
                 pixels=len(anomalous),
                 anomalous_pixels=int(anomalous.sum()),
                 tried=best.tried,
+                by=by,
             )
         return choices
 
@@ -54,11 +60,15 @@ def settled(suite: Suite, choices: Mapping[str, SubsetChoice]) -> Suite:
     return suite.chosen({name: Ensemble(choice.members, choice.how) for name, choice in choices.items()})
 
 
-def check_searches(suite: Suite, data: AnomalyDataModule) -> None:
-    """Raises ConfigError if a search has no anomalous validation image to choose on."""
-    for name in suite.searches:
-        if not len(data.indices["val_anomalous"]):
-            raise ConfigError(
-                f"predictors.members.{name}: it chooses its members on anomalous validation images, of which "
-                f"{data.config.name} has none; change dataset.split (holdout, val), or leave {name} out of predictors.only"
-            )
+def to_search_on(
+    normal: Iterable[AnomalyBatch], anomalous: Iterable[AnomalyBatch], polarity: str | None
+) -> tuple[Iterable[AnomalyBatch], Grounds]:
+    """The validation images that searches choose on: where none is anomalous, normal ones with anomalies pasted into some.
+
+    polarity: see DatasetConfig.
+    """
+    if next(iter(anomalous), None) is not None:
+        return chain(normal, anomalous), "validation"
+    images = spread(normal, PASTED)
+    pasted = [] if images is None else in_batches(with_anomalies(images, polarity=polarity)[0])
+    return chain(normal, pasted), "synthetic"

@@ -14,7 +14,7 @@ import data_modules
 from data_modules.base.digests import digest_of_code, hash_of_bytes
 
 # The rooms whose code decides numbers. What is not in them decides when and where a run is done, and how it is told.
-ROOMS = ("models", "predictors", "metrics", "localization", "runs")
+ROOMS = ("models", "predictors", "metrics", "selection", "localization", "runs")
 DATA_ROOMS = ("base", "cases", "readers", "transforms", "store", "modules", "embedded")
 LIBRARIES = ("torch", "pytorch-lightning", "monai", "nibabel", "numpy", "scipy", "pillow")  # those that decide numbers
 VERSIONED = (*LIBRARIES, "torchmetrics")

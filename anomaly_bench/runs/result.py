@@ -9,11 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from msgspec.structs import replace
 
 from anomaly_bench.base.identity import Identity
 from anomaly_bench.base.revision import git_revision
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.models import VAE, input_size
+from anomaly_bench.selection.select import Selection
 from data_modules.base.names import dataset_category, dataset_name
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import PIXELS, PredictorResult, Provenance, RunResult
@@ -68,6 +70,14 @@ def make_result(
         predictors=predictors,
         left_out=left_out,
     )
+
+
+def with_selection(results: dict[str, PredictorResult], selection: Selection) -> dict[str, PredictorResult]:
+    """The results by row, with what can be chosen by where no anomaly is labelled."""
+    return {
+        name: replace(row, criteria=selection.criteria.get(name, {}), fingerprint=selection.fingerprints.get(name, []))
+        for name, row in results.items()
+    }
 
 
 def described(

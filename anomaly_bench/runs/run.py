@@ -17,6 +17,7 @@ from anomaly_bench.config.load import to_yaml
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization import LocalizationCallback
 from anomaly_bench.localization.learned import LEARNED_FILE
+from anomaly_bench.localization.search import PASTED
 from anomaly_bench.localization.trained import CONFIG_FILE, MODEL_FILE
 from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
@@ -26,6 +27,8 @@ from anomaly_bench.runs.training.checkpoints import FITTED, Saver, usable
 from anomaly_bench.runs.training.ddp import train_over_devices
 from anomaly_bench.runs.training.quiet import quiet
 from anomaly_bench.runs.training.trainer import build_trainer, fit
+from anomaly_bench.selection.criteria import BATCH
+from anomaly_bench.selection.select import select
 from anomaly_bench.tracking.loggers import TrackingCallback, build_loggers, finishing, trackers
 from anomaly_bench.tracking.report import ReportCallback
 from anomaly_bench.tracking.results import log_results
@@ -36,7 +39,7 @@ from leaderboard.record import RESULT_FILE, RunResult, read_result, write_result
 
 from .data import build_data, with_loaders_of
 from .identity import definition_of, name_run, setting_of
-from .result import described, make_result
+from .result import described, make_result, with_selection
 from .suite import suite_of_run, told
 
 
@@ -88,8 +91,11 @@ def run(
             trainer.save_checkpoint(folder / MODEL_FILE, weights_only=True)
             localization.localizer.learned.write(folder / LEARNED_FILE)
             training |= localization.surroundings.means()
+            with timer("select"):
+                normal, fpr = data.val_dataloader()[0], config.localization.fpr
+                selection = select(model, localization.localizer.maps, normal, config.selection, fpr, data.polarity)
             with timer("measure"):
-                results = localization.results()
+                results = with_selection(localization.results(), selection)
             result = make_result(
                 config, definition, identity, data, model, training, saver.curve(), results, left_out, timer.seconds
             )
@@ -124,7 +130,8 @@ def localized_batches(config: RunConfig, data: AnomalyDataModule, suite: Suite) 
         (one.smooth is None and widths > 1) or (one.signed == "signed" and sign) for one in suite.single.values()
     )
     calibrated = validated if chosen else len(normal)
-    return calibrated + validated * (2 if suite.searches else 1) + len(data.test_dataloader())
+    searched = validated + (0 if len(anomalous) else -(-min(PASTED, len(data.indices["val_normal"])) // BATCH))
+    return calibrated + validated + (searched if suite.searches else 0) + len(data.test_dataloader())
 
 
 class Timer:

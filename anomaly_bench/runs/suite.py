@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from anomaly_bench.config.schema import RunConfig
-from anomaly_bench.localization.search import check_searches
 from anomaly_bench.models import VAE
 from anomaly_bench.predictors import Suite, build_suite
 from anomaly_bench.predictors.possible import possible
@@ -13,12 +12,10 @@ from data_modules.modules.base import AnomalyDataModule
 def suite_of_run(config: RunConfig, model: VAE, data: AnomalyDataModule) -> tuple[Suite, dict[str, str]]:
     """The suite of a run, and by name why rows are left out.
 
-    Raises ConfigError for a row that the config names and that cannot be had, and for a search without anomalous validation
-    images.
+    Raises ConfigError for a row that the config names and that cannot be had.
     """
     sign_known = data.polarity is not None or len(data.indices["val_anomalous"]) > 0
     suite, left_out = possible(build_suite(config.predictors), model, config.predictors.only or (), sign_known)
-    check_searches(suite, data)
     return suite, left_out
 
 

@@ -91,7 +91,7 @@ def last_text(result: RunResult) -> str:
 def choices_text(result: RunResult) -> str:
     """What the searches of a run chose, to follow a line on it; empty without any."""
     return "".join(
-        f"; {name}: {row.choice.how} of {', '.join(row.choice.members)} (validation AP {row.choice.ap:.3f})"
+        f"; {name}: {row.choice.how} of {', '.join(row.choice.members)} ({row.choice.by} AP {row.choice.ap:.3f})"
         for name, row in result.predictors.items()
         if row.choice is not None
     )

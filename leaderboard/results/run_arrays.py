@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from leaderboard.json_file import ResultError
 from leaderboard.record import (
+    CRITERIA,
     CURVES,
     METRICS,
     POOLED,
@@ -58,7 +59,8 @@ class RunArrays:
     how many are detected. choices: members of an ensemble that were searched on validation, by predictor. maps: what was
     chosen of a predictor's maps, in each fold; missing for ensembles. smoothed: (2, W, P, SMOOTHED) on validation and on test
     at each of `widths` (pixels). curve: of the epochs `epoch` and LOGGED, (E,) each, as far as they were logged. left_out: rows
-    that this model cannot have, and why.
+    that this model cannot have, and why. criteria: for each of CRITERIA that is recorded (P,). fingerprints: (P, F), F = 0
+    unless all rows have one.
     """
 
     run_id: str
@@ -93,6 +95,8 @@ class RunArrays:
     influence: Mapping[str, Single] = field(default_factory=dict)
     curves: Mapping[str, Single] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    criteria: Mapping[str, Single] = field(default_factory=dict)
+    fingerprints: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     folder: Path | None = None
 
     @property
@@ -161,6 +165,12 @@ def run_of(result: RunResult, folder: Path | None = None) -> RunArrays:
         influence=_influence(rows, subjects),
         curves=_curves(rows),
         left_out=result.left_out,
+        criteria={
+            _shared(name): np.array([row.criteria.get(name) for row in rows], dtype=np.float32)
+            for name in CRITERIA
+            if any(name in row.criteria for row in rows)
+        },
+        fingerprints=_fingerprints(rows),
         folder=folder,
     )
 
@@ -242,6 +252,12 @@ def _curves(predictors: list[PredictorResult]) -> dict[str, Single]:
         for name, at in CURVES.items()
         if any(name in row.curves for row in predictors)
     }
+
+
+def _fingerprints(predictors: list[PredictorResult]) -> NDArray[np.uint8]:
+    lengths = {len(row.fingerprint) for row in predictors}
+    rows = [row.fingerprint for row in predictors] if len(lengths) == 1 else [[] for _ in predictors]
+    return np.array(rows, dtype=np.uint8).reshape(len(predictors), -1 if rows and rows[0] else 0)
 
 
 def _groups(predictors: list[PredictorResult]) -> dict[str, dict[str, Array]]:

@@ -18,6 +18,7 @@ from leaderboard.results.setting_labels import Group, distinct_seeds, tell_apart
 from leaderboard.statistics.samples import Statistic, statistics
 
 from .row import NOTHING, Row, Samples
+from .selection import criteria_of
 
 NO_RESULT = "(no result)"
 
@@ -93,10 +94,13 @@ def _rows(group: Group, runs: list[RunArrays], planned: int, shared: dict[str, A
             ensemble=len(runs[0].ensemble_of),
             seconds=summary[-1],
             maps=tuple(facts for run in sample.runs for facts in run.maps.get(name, ())),
+            criteria=criteria,
             samples=sample,
             **shared,
         )
-        for name, sample, summary in zip(names, samples, _summaries(samples, len(runs)), strict=True)
+        for name, sample, summary, criteria in zip(
+            names, samples, _summaries(samples, len(runs)), criteria_of(names, runs), strict=True
+        )
     ]
 
 

@@ -20,22 +20,24 @@ CHOSEN_BY = "ap"  # on validation, whichever metric is shown: a row has one sett
 
 
 def main_rows(rows: list[Row], choices: Iterable[Chosen], margin: float = MARGIN) -> list[Row]:
-    """Of each dataset's predictors the rows at the setting (model and beta) that validation chooses, compared among themselves.
+    """Of each dataset's predictors the rows at the setting (model and beta) that was chosen, compared among themselves.
 
-    The highest CHOSEN_BY chooses; where no validation image is anomalous, all settings stay. An ensemble over seeds is shown at
-    its predictor's setting, and a group without any result as it is. rows: of `all_settings`; choices:
-    of `chosen`, CHOSEN_BY among their metrics.
+    The highest CHOSEN_BY chooses, or a criterion (`selection.BY`); where none is known, all settings stay. An ensemble over
+    seeds is shown at its predictor's setting, and a group without any result as it is. rows: of `all_settings`; choices: of
+    `chosen`, CHOSEN_BY among their metrics.
     """
     settings: dict[tuple[str, str], set[str]] = {}
+    grounds: dict[tuple[str, str], str] = {}
     for choice in choices:
         if choice.metric == CHOSEN_BY and choice.row is not None:
             settings[choice.dataset, choice.predictor] = {choice.row.setting_id}
+            grounds[choice.dataset, choice.predictor] = choice.by if choice.candidates > 1 else ""
 
     def shown(row: Row) -> bool:
         name = row.predictor.partition("@")[0] if row.ensemble else row.predictor
         return row.setting_id in settings.get((row.dataset, name), {row.setting_id})
 
-    kept = [row for row in rows if shown(row)]
+    kept = [replace(row, chosen_by=grounds.get((row.dataset, row.predictor), "")) for row in rows if shown(row)]
     return mark(sorted(kept, key=lambda row: (row.dataset, row.samples is None, *by_auroc(row))), margin)
 
 

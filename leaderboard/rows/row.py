@@ -56,9 +56,10 @@ class Row:
     hold the predictor, of `planned` seeds (all that are planned or found). `test` and `validation` hold every metric of
     METRICS and the runs' own; a statistic's own n is smaller than the row's where the metric is undefined for some seeds.
     `note` has a line each for settings and folds. `ensemble`: of how many seeds this row combines the maps, 0 for a mean
-    over seeds. `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `any_setting`: it stands
-    for all settings, being the same in each. `maps`: what each run
-    and fold chose of the maps; empty for ensembles. `versus`: per metric the comparison with the best row of the dataset.
+    over seeds. `folds`: over how many folds each seed's values are a mean, 0 without cross-validation. `any_setting`: it
+    stands for all settings, being the same in each. `maps`: what each run and fold chose of the maps; empty for ensembles.
+    `criteria`: means over seeds of what is known of CRITERIA. `chosen_by`: what chose this setting among several, `validation`
+    or one of CRITERIA. `versus`: per metric the comparison with the best row of the dataset.
     `samples`: None where there is no result.
     """
 
@@ -79,6 +80,8 @@ class Row:
     any_setting: bool = False
     seconds: Statistic = NOTHING
     maps: tuple[MapFacts, ...] = ()
+    criteria: dict[str, float] = field(default_factory=dict, repr=False)
+    chosen_by: str = ""
     versus: dict[str, Comparison] = field(default_factory=dict, repr=False)
     samples: Samples | None = field(default=None, repr=False, compare=False)
 

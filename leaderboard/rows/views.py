@@ -22,6 +22,7 @@ from leaderboard.statistics.samples import (
 
 from .comparison import best_of, better
 from .row import Row
+from .selection import UNLABELLED, VALIDATION, best_by
 
 OWN_BETA = ("model.beta", "seed")
 
@@ -49,9 +50,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The setting (model and beta) of a predictor with the best validation metric, beside the best on test.
+    """The setting (model and beta) of a predictor that `by` chooses (`selection.BY`), beside the best on test.
 
-    `row` is None where no setting has the metric on validation, `why` then says so. `oracle` is chosen on the test labels:
+    `row` is None where it is known of no setting, `why` then says so. `oracle` is chosen on the test labels:
     an upper bound, never a result. `front`: nothing is both faster and better among the dataset's predictors.
     """
 
@@ -63,6 +64,7 @@ class Chosen:
     row: Row | None
     oracle: Row
     candidates: int
+    by: str = VALIDATION
     front: bool = False
     why: str = ""
 
@@ -138,31 +140,40 @@ def _points(rows: list[Row], metric: str) -> tuple[Point, ...]:
     return tuple(Point(row.beta, row.test[metric], row.validation[metric], row.n, row.planned) for row in rows)
 
 
-def chosen(rows: Iterable[Row], metrics: Iterable[str]) -> list[Chosen]:
-    """Per dataset, predictor and metric the setting chosen on validation, among those with the most seeds."""
+def chosen(rows: Iterable[Row], metrics: Iterable[str], by: str = VALIDATION) -> list[Chosen]:
+    """Per dataset, predictor and metric the setting that `by` chooses (`selection.BY`), among those with the most seeds.
+
+    Where no validation image is anomalous, UNLABELLED chooses in the place of VALIDATION.
+    """
     by_predictor: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row.samples is not None and not row.ensemble:
             by_predictor[row.dataset, row.predictor].append(row)
     choices = []
     for metric in metrics:
-        of_metric = [choice for alike in by_predictor.values() if (choice := _choose(alike, metric)) is not None]
+        of_metric = [choice for alike in by_predictor.values() if (choice := _choose(alike, metric, by)) is not None]
         choices += _with_front(of_metric)
     return choices
 
 
-def _choose(rows: list[Row], metric: str) -> Chosen | None:
+def _choose(rows: list[Row], metric: str, by: str) -> Chosen | None:
     most = max(row.n for row in rows)
     rows = [row for row in rows if row.n == most]
     oracle = best_of(rows, metric)
     if oracle is None:
         return None
-    best = best_of([row for row in rows if row.test[metric].mean is not None], metric, on="validation")
+    candidates = [row for row in rows if row.test[metric].mean is not None]
+    best = best_by(candidates, metric, by)
     if best is None and len(rows) == 1:
         best = rows[0]  # nothing to choose
+    unlabelled = best_by(candidates, metric, UNLABELLED) if by == VALIDATION else None
+    if best is None and unlabelled is not None:
+        best, by = unlabelled, UNLABELLED
     family = oracle.samples.runs[0].family if oracle.samples else oracle.dataset
-    why = "" if best else f"no setting has {metric} on validation"
-    return Chosen(oracle.dataset, family, oracle.domain, oracle.predictor, metric, best, oracle, len(rows), why=why)
+    lacking = f"no setting has {metric} on validation" if by == VALIDATION else f"no setting has recorded {by}"
+    why = "" if best else lacking
+    where = oracle.dataset, family, oracle.domain, oracle.predictor
+    return Chosen(*where, metric, best, oracle, len(rows), by, why=why)
 
 
 def _with_front(choices: list[Chosen]) -> list[Chosen]:

@@ -84,6 +84,22 @@ def _by_title(
 NAMED = ("model", "beta", "predictor")
 
 
+WAYS = {
+    "validation": "labelled validation",
+    "synthetic_ap": "AP of pasted anomalies",
+    "synthetic_auroc": "AUROC of pasted anomalies",
+    "elbo": "ELBO",
+    "iwae": "IWAE bound",
+    "false_positives": "mass of false positives",
+    "consistency": "consistency over copies",
+    "stability": "stability over seeds",
+    "any": "at random",
+}
+BY_ORDER = list(WAYS)
+REGRET = (
+    "On test, the mean over seeds of what the test's own labels would choose minus that of what was chosen; of settings the "
+    "mean over predictors. All but the first use normal validation images alone (docs/selection.md); – where it cannot choose."
+)
 CHOSEN = {"validation": "chosen", "config": "fixed", "size": "by size"}
 
 
@@ -115,15 +131,38 @@ def _chosen(board: Board) -> list[Sheet]:
     lines = []
     for one in sorted(board.chosen, key=lambda one: -((one.row or one.oracle).test[one.metric].mean or 0.0)):
         own = (UNDEFINED, UNDEFINED, one.why) if one.row is None else _setting(one.row, one.metric)
-        title = f"{one.dataset}: {COLUMNS[one.metric]} at the setting chosen on validation"
+        title = f"{one.dataset}: {COLUMNS[one.metric]} at the setting chosen by {WAYS[one.by]}"
         lines.append((title, (one.predictor, *own, *_setting(one.oracle, one.metric), str(one.candidates))))
     oracle = ("oracle model", "oracle beta", "oracle")
-    header = ("predictor", "model", "beta", "chosen on validation", *oracle, "candidates")
+    header = ("predictor", "model", "beta", "chosen", *oracle, "candidates")
     caption = (
         "oracle: the setting with the best test value, an upper bound. Candidates: the settings with the most seeds."
     )
     found = _by_title("chosen", header, lines, caption)
     return [sheet for sheet in found if any(row[-1] != "1" for row in sheet.rows)]
+
+
+def _selection(board: Board) -> list[Sheet]:
+    """What each way of choosing loses, by dataset; a sheet for each metric and for what is chosen."""
+    found = []
+    for metric in dict.fromkeys(one.metric for one in board.regrets):
+        for what, title in (("setting", "each predictor's setting"), ("predictor", "predictor and setting together")):
+            losses: dict[str, dict[str, float]] = {}
+            for one in board.regrets:
+                loss = getattr(one, what)
+                if one.metric == metric and loss is not None:
+                    losses.setdefault(one.by, {})[one.dataset] = loss
+            datasets = [name for name in board.datasets if any(name in known for known in losses.values())]
+            means = {
+                by: float(np.mean(list(known.values()))) for by, known in losses.items() if len(known) == len(datasets)
+            }
+            order = sorted(losses, key=lambda by: (means.get(by, np.inf), BY_ORDER.index(by)))
+            lines = [
+                (WAYS[by], *(number(losses[by].get(name)) for name in datasets), number(means.get(by))) for by in order
+            ]
+            header = ("chosen by", *datasets, "mean")
+            found.append(Sheet("selection", f"{COLUMNS[metric]} lost by choosing {title}", header, lines, REGRET))
+    return found
 
 
 def _setting(row: Row, metric: str) -> tuple[str, ...]:
@@ -322,6 +361,7 @@ VIEWS: dict[str, Callable[[Board], list[Sheet]]] = {
     "reported": _reported,
     "beta": _beta,
     "chosen": _chosen,
+    "selection": _selection,
     "ranks": _ranks,
     "domains": _domains,
     "smoothing": _smoothing,

@@ -16,7 +16,7 @@ from leaderboard.record import POOLED, direction
 from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
 
-from .sheets import BEST, PLAIN, TIED, Sheet
+from .sheets import BEST, PLAIN, TIED, WAYS, Sheet
 from .terminal import bare_table, natural_width
 from .texts import COLUMNS, UNDEFINED, cell, plain
 
@@ -35,9 +35,11 @@ UNDECIDED = (
 ALONE = "Compared over seeds alone, for these test images, as what each subject adds is not known: {}."
 UNTESTED = "Too few seeds to tell rows from the best; more ('seed=range(5)') would."
 SETTING = (
-    "Each predictor is shown at the model and beta with the highest AP on validation, and compared with the best of these; the "
-    "view settings has all."
+    "Each predictor is shown at the model and beta with the best {}, and compared with the best of these; the view settings "
+    "has all."
 )
+GROUNDS = {"validation": "AP on validation", "synthetic_ap": "AP of anomalies pasted into normal validation images"}
+ELSE = "; where no validation image is anomalous, "
 ENSEMBLES = "of k: one map made from those of k seeds."
 SMOOTHING = (
     "smooth: standard deviation of the Gaussian over a row's maps, of several seeds from the least to the most. It has the "
@@ -128,14 +130,16 @@ def is_undecided(row: Row, metric: str) -> bool:
 def legend(rows: Sequence[Row], tied: str) -> list[str]:
     """What the table's signs mean; `tied` names how a cell that is equivalent to the best is set, PIPED in bare text."""
     verdicts = [row.versus[metric].verdict for row in rows for metric in COLUMNS if metric in row.versus]
-    lines = [SETTING, LEGEND[0] if tied == PIPED else f"{LEGEND[0]} {BOLD}", *LEGEND[1:]]
+    ways = [GROUNDS.get(by, WAYS[by]) for by in WAYS if any(row.chosen_by == by for row in rows)]
+    lines = [LEGEND[0] if tied == PIPED else f"{LEGEND[0]} {BOLD}", *LEGEND[1:]]
     tested = [row for row in rows if any(one.versus.low is not None for one in row.versus.values())]
     if tested:
         margin = next(iter(tested[0].versus.values())).margin
         said = {"equivalent": EQUIVALENT.format(tied, margin), "undecided": UNDECIDED}
-        lines[2:2] = [*(text for verdict, text in said.items() if verdict in verdicts), *_alone(tested)]
+        lines[1:1] = [*(text for verdict, text in said.items() if verdict in verdicts), *_alone(tested)]
     elif "undecided" in verdicts:
-        lines.insert(2, UNTESTED)
+        lines.insert(1, UNTESTED)
+    lines[:0] = [SETTING.format(ELSE.join(ways))] if ways else []
     lines += [ENSEMBLES] if any(row.ensemble for row in rows) else []
     lines += [SMOOTHING] if any(row.maps for row in rows) else []
     return lines + ([SIGNS, *knowledge(rows)] if any(map(sign_text, rows)) else [])

@@ -12,7 +12,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
 from anomaly_bench.cli.arguments import add_folder, write_text
 from anomaly_bench.cli.completers import by_tab
-from leaderboard.record import MARGIN, METRICS
+from leaderboard.record import CRITERIA, MARGIN, METRICS
 from leaderboard.results.published import SHIPPED, Reported, read_reported
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 ABOUT = "tables, views and figures of the results in a folder"
 EXAMPLE = "runs --view beta --html report.html"
 VIEWS = (
-    "settings", "predictors", "reported", "beta", "chosen", "ranks", "domains", "smoothing", "versus",
+    "settings", "predictors", "reported", "beta", "chosen", "selection", "ranks", "domains", "smoothing", "versus",
     "subjects", "attributes", "lesions", "speed", "claims",
 )  # fmt: skip
+
+BY = ("validation", *CRITERIA)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wandb", action="store_true", help="log it all as one W&B run (offline without a login)")
     margin = f"the difference to the best up to which a row is equivalent, default {MARGIN:g}"
     parser.add_argument("--margin", type=float, default=MARGIN, metavar="M", help=margin)
+    choose = (
+        "what chooses each predictor's setting, default validation: its labels, or synthetic_ap where there are none"
+    )
+    parser.add_argument("--choose-by", choices=BY, default=BY[0], metavar="NAME", help=choose)
     add_metric(parser)
 
 
@@ -59,7 +65,13 @@ def call(options: argparse.Namespace) -> int:
         )
     reported = [row for path in (SHIPPED, options.published) if path is not None for row in read_reported(path)]
     board = show(
-        options.folder, None, reported, options.metric, VIEWS if "all" in options.view else options.view, options.margin
+        options.folder,
+        None,
+        reported,
+        options.metric,
+        VIEWS if "all" in options.view else options.view,
+        options.margin,
+        options.choose_by,
     )
     written = _documents(board, options)
     if options.figures:
@@ -110,6 +122,7 @@ def show(
     metric: str = "auroc",
     views: Sequence[str] = (),
     margin: float = MARGIN,
+    by: str = BY[0],
 ) -> Board:
     """Print the leaderboard of some runs (or all), and write that of the whole folder as Markdown and CSV; its board."""
     from rich.console import Console
@@ -123,12 +136,12 @@ def show(
 
     collection = collect(folder)
     warn(collection.damaged, collection.failed if only is None else {})
-    board = build(collection, reported, checked(metric, collection), margin)
+    board = build(collection, reported, checked(metric, collection), margin, by)
     console = Console()
     if only is None:
         rows, categories = board.main, board.categories["auroc"]
     else:
-        some = build(collection.of(only), margin=margin)
+        some = build(collection.of(only), margin=margin, by=by)
         rows, categories = some.main, some.categories["auroc"]
     print_tables(rows, console)
     print_categories(categories, "auroc", console)

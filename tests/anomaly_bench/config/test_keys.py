@@ -5,6 +5,7 @@ from typing import get_type_hints
 
 import pytest
 
+from anomaly_bench.config import SECTIONS
 from anomaly_bench.config.checks import LOGGERS
 from anomaly_bench.config.keys import KINDS, keys, meanings, told, written
 from anomaly_bench.config.load import load_config
@@ -12,7 +13,7 @@ from anomaly_bench.config.schema import ModelConfig, RunConfig
 from anomaly_bench.models import NETWORKS
 from data_modules.base.options.folders import groups
 
-PLACES = ["", "localization", *(group for group in groups() if group != "experiment")]
+PLACES = ["", *SECTIONS, *(group for group in groups() if group != "experiment")]
 
 
 def _classes():

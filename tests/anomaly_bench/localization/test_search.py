@@ -103,13 +103,14 @@ def test_the_labels_of_test_images_have_no_part_in_the_choice(pictures_run, mvte
     assert one.test["ap"] != two.test["ap"]
 
 
-def test_a_search_without_anomalous_validation_images_stops_before_the_training(pictures_run, tmp_path):
-    config = load_config([*pictures_run, "dataset.split.holdout=0", members("s:{use:subset_search,members:[a,b]}")])
-    with pytest.raises(
-        ConfigError, match=r"predictors\.members\.s: .* of which mvtec_ad has none; change dataset\.split"
-    ):
-        run(config)
-    assert not (tmp_path / "runs").exists()
+def test_a_search_without_anomalous_validation_images_chooses_on_pasted_anomalies(pictures_run):
+    sought = members("s:{use:subset_search,members:[a,b,c],how:[max,mean]}")
+    result = run(load_config([*pictures_run, *LOOK, "dataset.split.holdout=0", sought]))
+    found = result.predictors["s"]
+    assert found.choice.by == "synthetic"
+    assert found.choice.anomalous_pixels > 50
+    assert found.validation["ap"].value is None, "no validation image is anomalous"
+    assert f"(synthetic AP {found.choice.ap:.3f})" in choices_text(result)
 
 
 @pytest.mark.parametrize(

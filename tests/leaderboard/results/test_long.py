@@ -14,7 +14,19 @@ from leaderboard.show.categories import category_sheets, csv_categories
 from leaderboard.show.sheets import VIEWS, sheets
 from leaderboard.show.tables import by_dataset, leaderboard_sheet, setting_sheets
 
-KEYS = {"model", "beta", "predictor", "dataset", "value", "pixels", "claim", "of", "smooth", "reported method"}
+KEYS = {
+    "model",
+    "beta",
+    "predictor",
+    "dataset",
+    "value",
+    "pixels",
+    "claim",
+    "of",
+    "smooth",
+    "reported method",
+    "chosen by",
+}
 
 
 @pytest.fixture
