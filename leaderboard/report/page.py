@@ -29,7 +29,8 @@ SCRIPTS = ("tables.js", "details.js", "plots.js", "compare.js", "gallery.js", "p
 PLOTLY = "plotly-basic.min.js"
 VIEWS = {
     "settings": "All settings",
-    "chosen": "Chosen on validation",
+    "chosen": "Chosen settings",
+    "selection": "What choosing loses",
     "beta": "Over beta",
     "smoothing": "Smoothing",
     "versus": "Against the best",

@@ -35,7 +35,7 @@ TRAINER = "max_epochs patience patience_steps rise lr_factor lr_drops batch_size
 def test_what_defines_a_run_are_these_keys():
     config = load_config(["dataset=ixi_brats", "predictors.only=[ensemble_probit]"])
     definition = definition_of(config, build_suite(config.predictors))
-    assert set(definition) == {"dataset", "model", "predictors", "trainer", "localization"}
+    assert set(definition) == {"dataset", "model", "predictors", "trainer", "localization", "selection"}
     beyond = {"domain", "polarity", "polarities", "duplicates", "augment", "split"}
     assert set(definition["dataset"]) == {*PIXELS.split(), *beyond}
     assert set(definition["dataset"]["split"]) == set(SPLIT.split())
