@@ -19,7 +19,7 @@ from data_modules.base.options.folders import searching
 from . import completion, config, data, doctor, wandb
 from .arguments import add_verb, add_verbs
 from .results import check, claims, leaderboard, score
-from .runs import bench, cancel, ensemble, export, localize, paper, retry, run, status
+from .runs import bench, cancel, ensemble, export, localize, paper, retry, run, status, tune
 from .stopping import Stop, stoppable
 from .wandb import dashboard
 
@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the versions of this, torch and Python")
     verbs = add_verbs(parser)
-    for verb in (run, bench, retry, status, cancel, leaderboard, claims, paper, check):
+    for verb in (run, bench, retry, status, cancel, leaderboard, claims, paper, check, tune):
         add_verb(verbs, verb)
     data.add_group(verbs)
     for verb in (localize, export, score, ensemble, dashboard):

@@ -200,6 +200,7 @@ class RunConfig:
     cache_dir: str | None = field(default=None, metadata=NO_NUMBERS)
     data_dir: str | None = field(default=None, metadata=NO_NUMBERS)
     logger: str = field(default="csv", metadata=NO_NUMBERS)
+    trial: str | None = field(default=None, metadata=NO_NUMBERS)
 
     @property
     def cache(self) -> Path:

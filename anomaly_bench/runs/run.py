@@ -25,6 +25,7 @@ from anomaly_bench.predictors import Suite
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, NOTE, CheckpointNote
 from anomaly_bench.runs.training.checkpoints import FITTED, Saver, usable
 from anomaly_bench.runs.training.ddp import train_over_devices
+from anomaly_bench.runs.training.pruning import Pruning
 from anomaly_bench.runs.training.quiet import quiet
 from anomaly_bench.runs.training.trainer import build_trainer, fit
 from anomaly_bench.selection.criteria import BATCH
@@ -79,7 +80,9 @@ def run(
         loggers = build_loggers(config, identity, folder, about, model.beta)
         with finishing(loggers):
             saver = Saver(folder, identity.run_id, data.train_dataloader(), config.trainer)
-            tracking = [TrackingCallback(trackers(loggers), folder)] if trackers(loggers) else []
+            tracking: list[pl.Callback] = [TrackingCallback(trackers(loggers), folder)] if trackers(loggers) else []
+            if config.trial is not None:
+                tracking.append(Pruning(config.trial, suite, data, config.localization.fpr))
             trainer = build_trainer(config, folder, [report, localization, saver, *tracking], loggers)
             if config.trainer.hold_data:
                 data.hold(trainer.strategy.root_device)

@@ -33,7 +33,7 @@ PAUSE = 1.0  # seconds between looks at runs that other processes are at
 class Outcome:
     """What a sweep came to: the output folder, the ids of its runs, those that failed, and whether W&B logged them.
 
-    left: whether runs were left to a cluster, without waiting for them.
+    left: whether runs were left to a cluster, without waiting for them. jobs: all of the plan.
     """
 
     out: Path
@@ -41,27 +41,31 @@ class Outcome:
     failed: list[Job] = field(default_factory=list)
     wandb: bool = False
     left: bool = False
+    jobs: list[Job] = field(default_factory=list)
 
 
-def bench(configs: Sequence[RunConfig], fail_fast: bool = False, only: set[str] | None = None) -> Outcome:
+def bench(
+    configs: Sequence[RunConfig], fail_fast: bool = False, only: set[str] | None = None, noted: bool = True
+) -> Outcome:
     """Do every run of the grid that has no result yet.
 
     What the user has to mend (config, data, output folder) is found before the first training, for all runs, and raised
     as ConfigError, DataError or OutputError. A run that fails for another reason leaves `failure.txt` in its folder, and
     the sweep goes on, unless fail_fast. Runs that other processes are at are waited for, not repeated.
-    only: the ids of runs of an older plan, to be done again; ConfigError if these configs have become other runs.
+    only: the ids of runs of an older plan, to be done again; ConfigError if these configs have become other runs. noted: the
+    folder keeps the plan, so that a leaderboard says how many of its runs it has seen.
     """
     out = out_of(configs)
     check_writable(out)
     with reporting(len(configs)) as reporter:
         found = planned(configs, reporter)
         jobs = found.jobs
-        if only is None:
+        since = 0.0
+        if only is not None:
+            _check_same(jobs, only)
+        elif noted:
             with explained(out):
                 since = write_plan(jobs, out).stat().st_mtime
-        else:
-            _check_same(jobs, only)
-            since = 0.0
         failed = []
         for ended in _carried_out([replace(job, since=since) for job in jobs], _engine(configs[0], found), reporter):
             if ended.state == "stopped":
@@ -73,7 +77,7 @@ def bench(configs: Sequence[RunConfig], fail_fast: bool = False, only: set[str] 
     logged = any(job.config.logger == "wandb" for job in jobs)
     engine = configs[0].engine
     left = isinstance(engine, SlurmConfig) and not engine.wait and not all(job.done for job in jobs)
-    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left)
+    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left, jobs)
 
 
 def out_of(configs: Sequence[RunConfig]) -> Path:

@@ -1,0 +1,1 @@
+"""Settings sought by trials: a space of keys, a study that several processes share, and the best one as a sweep."""
