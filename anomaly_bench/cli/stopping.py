@@ -12,7 +12,7 @@ from multiprocessing import active_children
 from typing import Any, NoReturn
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
-OF_RUNS = ("run", "bench", "retry", "paper")
+OF_RUNS = ("run", "bench", "retry", "paper", "tune")
 SHOW_CURSOR, NEW_LINE = "\x1b[?25h", "\n"  # as bars hide it, and ^C stands in the last line
 
 

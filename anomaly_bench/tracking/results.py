@@ -36,13 +36,19 @@ def log_results(loggers: Sequence[Logger], result: RunResult, localization: Loca
 
 
 def final_numbers(result: RunResult) -> dict[str, float]:
-    """`val/…` and `test/…` of every predictor, how the training went, and seconds."""
+    """`val/…` (criteria among them) and `test/…` of every predictor, how the training went, and seconds."""
     numbers = {
         metric_key(part, name, metric): measure.value
         for name, row in result.predictors.items()
         for part, measures in (("val", row.validation), ("test", row.test))
         for metric, measure in measures.items()
         if measure.value is not None
+    }
+    numbers |= {
+        metric_key("val", name, criterion): value
+        for name, row in result.predictors.items()
+        for criterion, value in row.criteria.items()
+        if value is not None
     }
     reached = {f"training/{key}": result.training.get(key) for key in ("best_elbo", "best_epoch", "epochs")}
     numbers |= {key: float(value) for key, value in reached.items() if value is not None}

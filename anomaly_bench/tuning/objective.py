@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.schema import RunConfig
-from leaderboard.record import CRITERIA, RunResult
+from leaderboard.record import CRITERIA, Measure, RunResult
 from leaderboard.results.run_arrays import run_of
 from leaderboard.rows.selection import criteria_of
 
@@ -50,7 +50,13 @@ class Objective:
         names = [name for name in names if all(name in result.predictors for result in results)]
         if self.by in LABELLED:
             metric = self.by.partition("_")[2]
-            rows = {name: [result.predictors[name].validation[metric].value for result in results] for name in names}
+            rows = {
+                name: [_value(result.predictors[name].validation.get(metric)) for result in results] for name in names
+            }
             return {name: sum(row) / len(row) for name, row in rows.items() if None not in row}  # type: ignore[arg-type]
         known = criteria_of(names, [run_of(result) for result in results])
         return {name: row[self.by] for name, row in zip(names, known, strict=True) if self.by in row}
+
+
+def _value(measure: Measure | None) -> float | None:
+    return None if measure is None else measure.value

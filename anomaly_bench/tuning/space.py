@@ -70,8 +70,16 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def settings_of(params: dict[str, Any], space: Space) -> dict[str, Any]:
-    """A trial's values by key."""
-    return {key: json.loads(value) if "values" in space[key] else value for key, value in params.items()}
+    """A trial's values by key, of four digits."""
+    found: dict[str, Any] = {}
+    for key, value in params.items():
+        axis = space[key]
+        if "values" in axis:
+            found[key] = json.loads(value)
+        else:
+            rounded = value if isinstance(value, int) else float(f"{value:.4g}")
+            found[key] = min(max(rounded, axis["low"]), axis["high"])
+    return found
 
 
 def _axis(where: str, axis: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml  # type: ignore[import-untyped]
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.base.files import explained
 from anomaly_bench.base.study import PRUNED, open_study
 from anomaly_bench.config.checks import check_values
 from anomaly_bench.config.grid import load_grid
@@ -73,6 +74,8 @@ def tune(tuning: Tuning, file: Path, out: Path, bench: Bench, say: Callable[[str
     from their checkpoints. After each, `out` has the best settings so far as a sweep. Raises ConfigError for a study of another
     space or objective.
     """
+    with explained(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
     study = open_study(file, _sampler(tuning.sampler))
     _check_same(study, tuning)
     _revive(study)
@@ -93,13 +96,13 @@ def found(study: Study, tuning: Tuning) -> Found:
     from optuna.trial import TrialState
 
     by_state = {state: study.get_trials(deepcopy=False, states=[state]) for state in TrialState}
-    counts = [len(by_state[state]) for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)]
-    if not counts[0]:
-        return Found(*counts)
+    done, pruned = len(by_state[TrialState.COMPLETE]), len(by_state[TrialState.PRUNED])
+    failed = sum("again" not in trial.user_attrs for trial in by_state[TrialState.FAIL])
+    if not done:
+        return Found(done, pruned, failed)
     best: FrozenTrial = study.best_trial
-    return Found(
-        *counts, best.value, best.user_attrs.get("row", ""), settings_of(best.params, tuning.space), best.number
-    )
+    row, settings = best.user_attrs.get("row", ""), settings_of(best.params, tuning.space)
+    return Found(done, pruned, failed, best.value, row, settings, best.number)
 
 
 def _carry_out(

@@ -260,6 +260,30 @@ def test_a_sweep_may_be_after_a_metric_of_ones_own():
         (["seed=1,2"], "val/rec_l9/ap", "--objective val/rec_l9/ap"),
     ],
 )
+def test_a_space_of_tune_is_searched_by_w_and_b_for_a_criterion(cli, tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "model.beta: {low: 0.1, high: 10, log: true}\nmodel.latent: {low: 8, high: 64, step: 8}\n"
+        "trainer.batch_size: [8, 16]\nmodel.lr: {low: 0.001, high: 0.01}\ntrainer.patience: {low: 2, high: 9}\n"
+    )
+    space, written = str(tmp_path / "space.yaml"), tmp_path / "s.yaml"
+    objective = ["--objective", "val/rec_l1/synthetic_ap", "--yaml", str(written)]
+    code, out, _ = cli("wandb", "sweep", "dataset=tiny_brain", "--space", space, *objective)
+    assert code == 0
+    assert "(a search without an end)" in out
+    document = yaml.safe_load(written.read_text())
+    assert (document["method"], document["metric"]["goal"]) == ("bayes", "maximize")
+    assert document["parameters"] == {
+        "model.beta": {"min": 0.1, "max": 10.0, "distribution": "log_uniform_values"},
+        "model.latent": {"min": 8, "max": 64, "distribution": "q_uniform", "q": 8},
+        "trainer.batch_size": {"values": [8, 16]},
+        "model.lr": {"min": 0.001, "max": 0.01, "distribution": "uniform"},
+        "trainer.patience": {"min": 2, "max": 9, "distribution": "int_uniform"},
+    }
+    code, _, err = cli("wandb", "sweep", "model.beta=1,2", "--space", space, *objective)
+    assert code == 2
+    assert "set on the command line, too" in err
+
+
 def test_what_makes_no_sweep_is_refused(overrides, objective, said):
     with pytest.raises(ConfigError) as told:
         sweep_yaml(overrides, objective)
