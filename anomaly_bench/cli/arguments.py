@@ -52,7 +52,7 @@ def add_verb(verbs: Verbs, verb: ModuleType) -> argparse.ArgumentParser:
     exits = f"\n\nexit codes: {verb.EXITS}" if hasattr(verb, "EXITS") else ""
     parser.epilog = f"example:\n  {parser.prog} {verb.EXAMPLE}".rstrip() + exits
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(verb=verb.call)
+    parser.set_defaults(verb=verb.call, command=parser.prog)
     verb.add_arguments(parser)
     return parser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ def _carry_out(arguments: Sequence[str] | None, stop: Stop) -> int:
         if options.debug or not is_users(error):
             raise
         said = harmless(f"anomaly-bench: {error}{_hint(options, error)}")
-        print(" ".join(said.splitlines()), file=sys.stderr)
+        print(re.sub(r"\s*[\r\n]+\s*(?!- )", " ", said), file=sys.stderr)  # one line, but for a list
         return 2
 
 

@@ -32,9 +32,8 @@ class Stop:
 
     def about(self, options: argparse.Namespace) -> None:
         """What is stopped, once that is known."""
-        words = options.verb.__module__.split(".")[2:]
-        self.command = " ".join(["anomaly-bench", *(word for word in words if word not in ("runs", "results"))])
-        self.kept = ", and the checkpoints of runs under way" * (words[-1] in OF_RUNS)
+        self.command = getattr(options, "command", self.command)
+        self.kept = ", and the checkpoints of runs under way" * (self.command.rpartition(" ")[2] in OF_RUNS)
 
     def message(self) -> str:
         """What was stopped, what is kept and how to go on."""

@@ -8,13 +8,11 @@ from typing import Any
 from unicodedata import category
 
 from anomaly_bench.base.errors import ConfigError
-from data_modules.base.config import SCHEMAS
 from data_modules.base.options.ranges import check_ranges
 from leaderboard.record import CRITERIA
 
-from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, PredictorsConfig, RunConfig, SlurmConfig
+from .schema import KINDS, PredictorsConfig, RunConfig, SlurmConfig
 
-KINDS: dict[str, Mapping[str, type[Any]]] = {"dataset": SCHEMAS, "model": MODEL_SCHEMAS, "engine": ENGINE_SCHEMAS}
 DIFFERENT = (  # lists whose values say something once
     "localization.smoothing",
     "predictors.only",

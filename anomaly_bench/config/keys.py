@@ -23,8 +23,7 @@ from anomaly_bench.base.errors import ConfigError
 from data_modules.base.options.folders import config_dir, config_dirs
 
 from . import SECTIONS
-from .checks import KINDS
-from .schema import HUGE, RunConfig
+from .schema import HUGE, KINDS, RunConfig
 
 REQUIRED = "???"  # as OmegaConf spells a value that has to be given
 NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", Any: "anything", dict: "mapping"}

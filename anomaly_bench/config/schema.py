@@ -5,6 +5,7 @@ What a key means stands beside it in the YAML of its group, or on a line `key: â
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from omegaconf import MISSING
 
-from data_modules.base.config import NO_NUMBERS, DatasetConfig
+from data_modules.base.config import NO_NUMBERS, SCHEMAS, DatasetConfig
 from data_modules.base.names import cache_folder, data_folder
 from leaderboard.record import CRITERIA
 
@@ -181,6 +182,9 @@ class SlurmConfig(EngineConfig):
 
 
 ENGINE_SCHEMAS: dict[str, type[EngineConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}
+
+
+KINDS: dict[str, Mapping[str, type[Any]]] = {"dataset": SCHEMAS, "model": MODEL_SCHEMAS, "engine": ENGINE_SCHEMAS}
 
 
 @dataclass

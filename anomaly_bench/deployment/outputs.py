@@ -64,6 +64,8 @@ class Outputs:
         input.
         """
         try:
+            with explained(self.folder, REMEDY):
+                self.folder.mkdir(parents=True, exist_ok=True)
             with (
                 explained(self.folder, REMEDY),
                 tempfile.TemporaryDirectory(prefix=".localize-", dir=self.folder) as scratch,

@@ -38,7 +38,9 @@ def weigh(config: ModelConfig, shape: tuple[int, int, int]) -> Weight | None:
         with torch.device("meta"):
             model = build_model(config, shape)
             return Weight(sum(one.numel() for one in model.parameters()), _features(model, shape))
-    except ConfigError:
+    except ConfigError as error:
+        if " meta " in str(error):
+            return None
         raise
     except Exception as error:  # a user's own network may do what only works with numbers
         return Weight(math.inf, math.inf) if "overflow" in str(error) else None

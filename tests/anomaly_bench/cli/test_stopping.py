@@ -20,8 +20,7 @@ def call(options):
     finally:
         time.sleep({end})
 
-call.__module__ = "anomaly_bench.cli.runs.bench"
-main._parse = lambda arguments: argparse.Namespace(verb=call, debug=False)
+main._parse = lambda arguments: argparse.Namespace(verb=call, debug=False, command="anomaly-bench bench")
 raise SystemExit(main.main([]))
 """
 

@@ -175,13 +175,13 @@ def test_a_run_that_is_killed_fails_alone_with_its_reason_and_goes_on_when_it_is
 
 
 def test_what_a_run_raises_is_in_its_folder_with_the_traceback_and_fail_fast_stops(command, cli, tmp_path):
-    code, _, err = cli(*command, "seed=0,1", "model.lr=1e30", f"out={tmp_path / 'runs'}", "--fail-fast")
+    code, _, err = cli(*command, "seed=0,1", "model.lr=1e9", f"out={tmp_path / 'runs'}", "--fail-fast")
     assert code == 1
     assert err.count("FAILED, training diverged") == 1
     (failure,) = (tmp_path / "runs").glob("*/failure.txt")
     assert failure.read_text().startswith("RuntimeError: training diverged")
     assert "Traceback" in failure.read_text()
-    code, _, err = cli(*command, "seed=0,1", "model.lr=1e30", f"out={tmp_path / 'runs'}", "--jobs", "2")
+    code, _, err = cli(*command, "seed=0,1", "model.lr=1e9", f"out={tmp_path / 'runs'}", "--jobs", "2")
     assert (code, err.count("FAILED, training diverged")) == (1, 2)
 
 

@@ -129,7 +129,7 @@ def test_the_command_line_and_python_share_store_split_and_fingerprint(mvtec_roo
         ),
         (lambda: NiftiDataModule("brats", healthy="ix"), "healthy=ix: there is no such dataset; did you mean ixi"),
         (lambda: NiftiDataModule("brats", size=(4, 4)), r"dataset\.size=\[4, 4\]: expected \[height, width\]"),
-        (lambda: NiftiDataModule("brats", slice_step="x"), r"dataset\.slice_step: Value 'x'"),
+        (lambda: NiftiDataModule("brats", slice_step="x"), r"dataset\.slice_step=x: expected an integer"),
         (lambda: NiftiDataModule("brats", slice_step=0), r"dataset\.slice_step=0: expected a number no less than 1"),
     ],
 )
