@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ from .content import reading
 
 APART = 0.05  # mm, or of a voxel if that is more: how far apart two affines of one header may put a voxel
 Affine = NDArray[np.float64]
+MOST = 2**36  # voxels
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,19 @@ def split_source(source: str) -> tuple[str, int | None]:
 def open_volume(path: Path) -> Stored:
     """The header of a file of one volume, or of several along a fourth axis.
 
-    Raises DataError naming the file if it cannot be read, or if its affine holds NaN or does not span the space.
+    Raises DataError naming the file if it cannot be read, if its affine holds NaN or does not span the space, and for sides
+    that no volume has.
     """
     with reading(path, "volume"):
         stored = _metaimage(path) if path.name.lower().endswith((".mha", ".mhd")) else _nibabel(path)
         if not spans(stored.affine):
             raise DataError(
                 f"{path}: its affine does not say where its voxels lie ({_rows(stored.affine)}); repair its header"
+            )
+        if min(stored.shape, default=0) < 1 or math.prod(stored.shape) > MOST:
+            sides = "×".join(map(str, stored.shape))
+            raise DataError(
+                f"{path}: its header says {sides} voxels; expected sides above 0 that a volume may have; repair it"
             )
         return stored
 

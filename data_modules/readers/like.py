@@ -11,6 +11,8 @@ import numpy as np
 from isal import igzip
 from numpy.typing import NDArray
 
+from data_modules.base.errors import DataError
+
 from .headers import open_volume, split_source
 
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
@@ -58,12 +60,14 @@ def read_source(source: str) -> Source:
     """Where the volume of a file, or of `FILE#k`, lies. Raises DataError naming the file if its header cannot be read."""
     stored = open_volume(Path(split_source(source)[0]))
     orientation = nib.io_orientation(stored.affine)
-    there = np.empty(stored.shape[:3], np.bool_)
+    if len(stored.shape) < 3:
+        raise DataError(f"{source}: expected one 3D volume, found shape {stored.shape}")
+    turned = dict(zip(orientation[:, 0].astype(int), stored.shape[:3], strict=True))
     return Source(
         stored.shape if np.prod(stored.shape[3:]) == 1 else stored.shape[:3],
         stored.said,
         orientation,
-        nib.apply_orientation(there, orientation).shape,
+        (turned[0], turned[1], turned[2]),
         stored.affine @ nib.orientations.inv_ornt_aff(orientation, stored.shape[:3]),
         stored.header,
     )
