@@ -44,6 +44,7 @@ PAGE = b"\n<!DOCTYPE html><html><body>Sign in</body></html>"
         ("a.png", b"%PDF-1.4" + bytes(40), "it is a PDF file"),
         ("a.jpg", NIFTI, "it is a NIfTI file"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "bytes",  # which hold the time, and differ by process
 )
 def test_what_a_file_is_in_place_of_what_its_name_says(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)

@@ -252,14 +252,6 @@ def test_a_sweep_may_be_after_a_metric_of_ones_own():
     assert yaml.safe_load(text)["metric"] == {"name": "val/rec_l1/gap", "goal": "maximize"}
 
 
-@pytest.mark.parametrize(
-    ("overrides", "objective", "said"),
-    [
-        (["seed=1"], "val/elbo", "these overrides list 1 runs and make 1"),
-        (["seed=1,2"], "test/rec_l1/ap", "--objective test/rec_l1/ap: expected val/elbo"),
-        (["seed=1,2"], "val/rec_l9/ap", "--objective val/rec_l9/ap"),
-    ],
-)
 def test_a_space_of_tune_is_searched_by_w_and_b_for_a_criterion(cli, tmp_path):
     (tmp_path / "space.yaml").write_text(
         "model.beta: {low: 0.1, high: 10, log: true}\nmodel.latent: {low: 8, high: 64, step: 8}\n"
@@ -284,6 +276,14 @@ def test_a_space_of_tune_is_searched_by_w_and_b_for_a_criterion(cli, tmp_path):
     assert "set on the command line, too" in err
 
 
+@pytest.mark.parametrize(
+    ("overrides", "objective", "said"),
+    [
+        (["seed=1"], "val/elbo", "these overrides list 1 runs and make 1"),
+        (["seed=1,2"], "test/rec_l1/ap", "--objective test/rec_l1/ap: expected val/elbo"),
+        (["seed=1,2"], "val/rec_l9/ap", "--objective val/rec_l9/ap"),
+    ],
+)
 def test_what_makes_no_sweep_is_refused(overrides, objective, said):
     with pytest.raises(ConfigError) as told:
         sweep_yaml(overrides, objective)
