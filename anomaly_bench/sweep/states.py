@@ -160,12 +160,13 @@ def _holder(path: Path) -> str | None:
     if owner is None or age > LEASE:
         return None
     host = owner.hostname.partition("?")[0]
-    if host == socket.gethostname() and not _alive(owner.pid):
+    if host == socket.gethostname() and not alive(owner.pid):
         return None
     return f"{host}, process {owner.pid}"
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether this machine has a process of that number, anybody's."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,1 +1,7 @@
 """Settings sought by trials: a space of keys, a study that several processes share, and the best one as a sweep."""
+
+from leaderboard.record import CRITERIA
+
+LABELLED = ("validation_ap", "validation_auroc")  # objectives that see labels of validation images
+OBJECTIVES = (*CRITERIA, *LABELLED)
+SAMPLERS = ("tpe", "cmaes", "random")

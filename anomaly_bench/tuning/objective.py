@@ -11,8 +11,7 @@ from leaderboard.record import CRITERIA, Measure, RunResult
 from leaderboard.results.run_arrays import run_of
 from leaderboard.rows.selection import criteria_of
 
-LABELLED = ("validation_ap", "validation_auroc")
-OBJECTIVES = (*CRITERIA, *LABELLED)
+from . import LABELLED, OBJECTIVES
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from anomaly_bench.base.study import PRUNED, open_study
 from anomaly_bench.config.checks import check_values
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.config.schema import RunConfig
+from anomaly_bench.sweep.states import alive
 from data_modules.base.atomic import write_atomic
 from leaderboard.record import RESULT_FILE, RunResult, read_result
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 STUDY_FILE, BEST_FILE = "study.log", "best.yaml"  # in the output folder
-SAMPLERS = ("tpe", "cmaes", "random")
 Bench = Callable[..., Any]
 
 
@@ -180,22 +180,11 @@ def _revive(study: Study) -> None:
     from optuna.trial import Trial, TrialState
 
     for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        if frozen.user_attrs.get("host") == socket.gethostname() and not _alive(frozen.user_attrs.get("pid", 0)):
+        host, pid = frozen.user_attrs.get("host"), frozen.user_attrs.get("pid", 0)
+        if host == socket.gethostname() and not (pid and alive(pid)):
             Trial(study, frozen._trial_id).set_user_attr("again", True)
             study.tell(frozen.number, state=TrialState.FAIL)
             study.enqueue_trial(frozen.params)
-
-
-def _alive(pid: int) -> bool:
-    if not pid:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 def _check_same(study: Study, tuning: Tuning) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import check_writable
 from anomaly_bench.cli.arguments import add_config_dir, add_overrides
+from anomaly_bench.tuning import LABELLED, OBJECTIVES, SAMPLERS
 from leaderboard.record import CRITERIA
 
 ABOUT = "search settings by trials, each an ordinary run, without a look at the test; resumable, shared by several processes"
 EXAMPLE = "dataset=tiny_texture --space space.yaml --trials 50 --by synthetic_ap --jobs 2"
 EXITS = "0 done; 1 no trial was finished; 2 something to mend, named in one line; 130 interrupted"
-OBJECTIVES = (*CRITERIA, "validation_ap", "validation_auroc")
-SAMPLERS = ("tpe", "cmaes", "random")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--space", type=Path, required=True, metavar="FILE", help="YAML, key: [values] or key: {low, high, log, step}")
     add("--trials", type=int, default=50, metavar="N", help="trials of the study in all, default 50")
-    text = f"what is to be high: {', '.join(CRITERIA)}, or with labels validation_ap, validation_auroc; default synthetic_ap"
+    text = f"what is to be high: {', '.join(CRITERIA)}, or with labels {', '.join(LABELLED)}; default synthetic_ap"
     add("--by", choices=OBJECTIVES, default="synthetic_ap", metavar="NAME", help=text)
     add("--predictor", default="", metavar="ROW", help="the row that counts, default the best one")
     add("--sampler", choices=SAMPLERS, default="tpe", help="default tpe")
@@ -66,7 +65,7 @@ def call(options: argparse.Namespace) -> int:
     if found.settings is None:
         print("none was finished, so that there is no best one; `anomaly-bench status` tells why runs failed")
         return 1
-    labels = " (with the labels of validation images)" if options.by.startswith("validation") else ""
+    labels = " (with the labels of validation images)" if options.by in LABELLED else ""
     print(f"best      {options.by} {found.value:.4f} of {found.row}, trial {found.number + 1}{labels}")
     for key, value in found.settings.items():
         print(f"          {key}={value}")
