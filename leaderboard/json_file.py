@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 SCHEMA_VERSION: Final = 1
+UNKNOWN = "…"  # in a place, the key that is not known
 FOREIGN = "Another version of anomaly-bench wrote the key, or a hand: take it out, or use that version; all else is as it was."
 
 
@@ -133,6 +134,8 @@ def _placed(fault: str, content: Any, kind: type[Document]) -> str:
     for field, entry in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", place):
         step = _culprit(content, steps, kind, fault) if entry == "..." else field or entry
         steps.append(step)
+        if step == UNKNOWN:  # what lies below it cannot be found either
+            break
     return f"{'.'.join(steps) or 'document'}: {message}"
 
 
@@ -151,7 +154,7 @@ def _culprit(content: Any, steps: list[str], kind: type[Document], fault: str) -
             if str(error) == fault:
                 return str(key)
     entries.update(every)
-    return "…"
+    return UNKNOWN
 
 
 def _native(value: Any) -> float | int | str:

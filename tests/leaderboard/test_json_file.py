@@ -1,10 +1,12 @@
 """Every file of JSON that is damaged, or is something else, is a ResultError that names it in a line."""
 
+import re
+
 import pytest
 from bad_json import BAD_JSON, WRONG_JSON
 
 from leaderboard.json_file import ResultError, parse_document
-from leaderboard.record import RunResult, write_result
+from leaderboard.record import RunResult, read_result, write_result
 from leaderboard.results.collect import Sweep, collect
 from leaderboard.verdicts.check import Baseline
 
@@ -29,3 +31,15 @@ def test_a_result_that_is_nested_deeply_does_not_hide_the_others(deep, tmp_path,
     assert found.results[0].seed == 0
     assert len(found.results) + len(found.damaged) == 2
     assert all(str(path) in message and "nested too deeply" in message for message in found.damaged)
+
+
+def test_a_number_that_no_float_holds_is_placed_as_far_as_it_can_be(tmp_path, make_result):
+    path = tmp_path / "result.json"
+    write_result(make_result(0), path)
+    text, changed = re.subn(r'"low": [\d.]+', '"low": 1e999', path.read_text(), count=1)
+    assert changed
+    path.write_text(text)
+    with pytest.raises(
+        ResultError, match=r"result\.json: not a valid RunResult \(predictors\..*: Number out of range\)"
+    ):
+        read_result(path)
