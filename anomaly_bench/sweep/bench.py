@@ -21,7 +21,7 @@ from anomaly_bench.sweep.engines.slurm import SlurmEngine
 from data_modules.base.digests import hash_of
 from data_modules.base.names import dataset_name
 from leaderboard.record import RESULT_FILE
-from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
+from leaderboard.results.collect import FAILURE_FILE, PlannedRun, Sweep, write_sweep
 from leaderboard.results.run_arrays import read_run
 
 from .job import Ended, Engine, Job, Plan, lock_of, taken
@@ -65,7 +65,7 @@ def bench(
             _check_same(jobs, only)
         elif noted:
             with explained(out):
-                since = write_plan(jobs, out).stat().st_mtime
+                since = max([write_plan(jobs, out).stat().st_mtime, *_failures(jobs)])  # the clock may have gone back
         failed = []
         for ended in _carried_out([replace(job, since=since) for job in jobs], _engine(configs[0], found), reporter):
             if ended.state == "stopped":
@@ -78,6 +78,13 @@ def bench(
     engine = configs[0].engine
     left = isinstance(engine, SlurmConfig) and not engine.wait and not all(job.done for job in jobs)
     return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left, jobs)
+
+
+def _failures(jobs: Sequence[Job]) -> Iterator[float]:
+    """When the failures that are there already were written."""
+    for job in jobs:
+        if (failure := job.folder / FAILURE_FILE).exists():
+            yield failure.stat().st_mtime
 
 
 def out_of(configs: Sequence[RunConfig]) -> Path:

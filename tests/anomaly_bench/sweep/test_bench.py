@@ -181,6 +181,8 @@ def test_what_a_run_raises_is_in_its_folder_with_the_traceback_and_fail_fast_sto
     (failure,) = (tmp_path / "runs").glob("*/failure.txt")
     assert failure.read_text().startswith("RuntimeError: training diverged")
     assert "Traceback" in failure.read_text()
+    later = time.time() + 3600
+    os.utime(failure, (later, later))  # as if the clock had been set back since: it is no failure of the next sweep
     code, _, err = cli(*command, "seed=0,1", "model.lr=1e9", f"out={tmp_path / 'runs'}", "--jobs", "2")
     assert (code, err.count("FAILED, training diverged")) == (1, 2)
 
