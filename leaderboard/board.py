@@ -14,7 +14,7 @@ from leaderboard.results.published import Reported
 from leaderboard.results.run_arrays import RunArrays, without_cycles
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.categories import CategoryRow, by_category
-from leaderboard.rows.main_table import all_settings, main_rows
+from leaderboard.rows.main_table import all_settings, main_rows, model_free
 from leaderboard.rows.notes import notes_of
 from leaderboard.rows.ranking import DomainRow, Ranking, by_domain, rank
 from leaderboard.rows.row import Row
@@ -99,6 +99,7 @@ def build(
     """
     found, joined = aggregate(collection), join_folds(collection).collection.results
     rows = all_settings(found, margin)
+    free = model_free(rows)
     choices = chosen(rows, SHOWN, by)
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
@@ -112,7 +113,7 @@ def build(
         attributes=attribute_rows(rows, SHOWN),
         lesions=lesion_summaries(rows),
         smoothing=smoothings(rows),
-        categories={name: by_category(joined, name) for name in BY_CATEGORY},
+        categories={name: by_category(joined, name, free) for name in BY_CATEGORY},
         domains=by_domain(choices, SHOWN),
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
         reported=[entry for entry in reported if entry.dataset in here],

@@ -107,7 +107,7 @@ def _time(board: Board) -> list[dict[str, Any]]:
     tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for one in board.chosen:
         if one.row is not None and one.row.seconds.mean is not None:
-            setting = f"{one.row.label}, beta {beta_text(one.row.beta)}"
+            setting = "any setting" if one.row.any_setting else f"{one.row.label}, beta {beta_text(one.row.beta)}"
             point = {"name": one.predictor, "x": round(1000 * one.row.seconds.mean, DIGITS), "front": one.front}
             point |= {"y": _bounds(one.row.test[one.metric]), "setting": setting}
             tables.setdefault((one.dataset, one.metric), []).append(point)

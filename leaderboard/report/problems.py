@@ -64,4 +64,5 @@ def _winner(rows: list[Row], metric: str, best: dict[str, float | None]) -> str:
         return "–"
     tied = sum(is_tied(row, metric) for row in rows)
     others = f"; {tied} equivalent" if tied else ""
-    return f"{winner.predictor} at beta {beta_text(winner.beta)}: {cell(winner.test[metric], winner.n)}{others}"
+    at = "" if winner.any_setting else f" at beta {beta_text(winner.beta)}"
+    return f"{winner.predictor}{at}: {cell(winner.test[metric], winner.n)}{others}"

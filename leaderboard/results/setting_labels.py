@@ -13,6 +13,7 @@ from leaderboard.json_file import ResultError
 from .run_arrays import RunArrays
 
 SUFFIX_LENGTH = 4
+ANY = "any"  # model and beta of what is the same in every setting, as no model is in it
 
 
 class Group(NamedTuple):
@@ -24,8 +25,10 @@ class Group(NamedTuple):
     setting_id: str
 
 
-def beta_text(beta: float) -> str:
-    """The shortest text that reads back as exactly `beta`: 4, 0.25, 1e-05."""
+def beta_text(beta: float | None) -> str:
+    """The shortest text that reads back as exactly `beta`: 4, 0.25, 1e-05; `any` for None, which stands for all."""
+    if beta is None:
+        return ANY
     short = f"{beta:g}"
     return short if float(short) == beta else repr(beta)
 

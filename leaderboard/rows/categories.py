@@ -7,11 +7,13 @@ one run (one model for all). The two are different settings and never share a ro
 import json
 import math
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
 from leaderboard.record import METRICS
 from leaderboard.results.run_arrays import RunArrays
+from leaderboard.results.setting_labels import ANY
 from leaderboard.statistics.samples import Statistic, summarise
 
 OF_CATEGORY = (  # facts that differ between the runs of one setting
@@ -35,7 +37,7 @@ class CategoryRow:
     family: str
     model: str
     label: str
-    beta: float
+    beta: float | None
     setting: str
     joint: bool
     predictor: str
@@ -43,30 +45,33 @@ class CategoryRow:
     mean: Statistic
 
 
-def by_category(results: list[RunArrays], metric: str) -> list[CategoryRow]:
+def by_category(results: list[RunArrays], metric: str, free: Collection[tuple[str, str]] = ()) -> list[CategoryRow]:
     """Rows by family, model, beta and setting, predictors by falling mean; only families with two categories or more.
 
-    results: of a collection whose folds are joined.
+    results: of a collection whose folds are joined. free: families with their predictors that are the same in every setting
+    (`main_table.model_free`): they have one row, of the model ANY and no beta.
     """
-    values: dict[tuple[str, str, float, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
+    values: dict[tuple[str, str, float | None, str, bool, str], dict[str, dict[int, float]]] = defaultdict(dict)
     for run in results:
         entries = [] if run.ensemble_of else _values(run, metric)
         setting = _setting(run) if entries else ""
         for predictor, category, joint, value in entries:
-            key = (run.family, run.model, run.beta, setting, joint, predictor)
+            own = (ANY, None, "") if (run.family, predictor) in free else (run.model, run.beta, setting)
+            key = (run.family, *own, joint, predictor)
             values[key].setdefault(category, {})[run.seed] = value
     kept = {key: by_seed for key, by_seed in values.items() if len(by_seed) > 1}
     labels = _labels({(family, joint, model, beta, setting) for family, model, beta, setting, joint, _ in kept})
     rows = [_row(*key, labels[key[3]], by_seed) for key, by_seed in kept.items()]
     return sorted(
-        rows, key=lambda row: (row.family, row.model, row.beta, row.setting, -(row.mean.mean or 0.0), row.predictor)
+        rows,
+        key=lambda row: (row.family, row.model, row.beta or 0.0, row.setting, -(row.mean.mean or 0.0), row.predictor),
     )
 
 
-def _labels(settings: set[tuple[str, bool, str, float, str]]) -> dict[str, str]:
+def _labels(settings: set[tuple[str, bool, str, float | None, str]]) -> dict[str, str]:
     """By setting its label, of each (family, joint): where several have one model and beta, each says which it is."""
-    alike: dict[tuple[str, bool, str, float], list[str]] = defaultdict(list)
-    for *shared, setting in sorted(settings):
+    alike: dict[tuple[str, bool, str, float | None], list[str]] = defaultdict(list)
+    for *shared, setting in sorted(settings, key=lambda one: (*one[:3], one[3] or 0.0, one[4])):
         alike[tuple(shared)].append(setting)  # type: ignore[index]
     labels: dict[str, str] = {}
     for (_, _, model, _), members in alike.items():
@@ -103,7 +108,7 @@ def _setting(run: RunArrays) -> str:
 def _row(
     family: str,
     model: str,
-    beta: float,
+    beta: float | None,
     setting: str,
     joint: bool,
     predictor: str,

@@ -9,7 +9,6 @@ import numpy as np
 
 from leaderboard.record import LOWER_IS_BETTER, MARGIN, METRICS, direction
 from leaderboard.results.run_arrays import Array
-from leaderboard.results.setting_labels import beta_text
 from leaderboard.statistics.versus import Versus, against
 
 from .row import Comparison, Row, Verdict
@@ -69,12 +68,11 @@ def _compare(rows: list[Row], metric: str, test: Array, margin: float) -> list[C
     place = sum(known[:index])
     influence = _influence([row for row in rows if row.test[metric].n], metric, place)
     found = iter(against(test[known], place, influence))
-    name = f"{best.predictor} of {best.label}, beta {beta_text(best.beta)}"
     comparisons: list[Comparison | None] = []
     for row, has in zip(rows, known, strict=True):
         one = next(found) if has else None
         comparisons.append(
-            one and Comparison(name, one, "best" if row is best else _verdict(one, metric, margin), margin)
+            one and Comparison(best.name, one, "best" if row is best else _verdict(one, metric, margin), margin)
         )
     return comparisons
 

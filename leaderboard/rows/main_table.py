@@ -44,24 +44,41 @@ def main_rows(rows: list[Row], choices: Iterable[Chosen], margin: float = MARGIN
 def all_settings(rows: list[Row], margin: float = MARGIN) -> list[Row]:
     """The rows of `aggregate`, compared with the best of their dataset over all settings.
 
-    Those of a predictor that reaches the same in several settings on the same data, as no model is in it, are one.
+    Those of a predictor that reaches the same in several settings on the same data, as no model is in it, are one; that of most
+    seeds stays.
     """
     alike: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row.samples is not None and not row.ensemble:
             alike[row.dataset, row.predictor].append(row)
-    repeats = {id(row) for several in alike.values() if _equal(several) for row in several[1:]}
-    firsts = {id(several[0]) for several in alike.values() if _equal(several)}
+    joined = [sorted(several, key=lambda row: -row.n) for several in alike.values()]
+    joined = [several for several in joined if _equal(several)]
+    repeats = {id(row) for several in joined for row in several[1:]}
+    firsts = {id(several[0]) for several in joined}
     kept = [replace(row, any_setting=id(row) in firsts) for row in rows if id(row) not in repeats]
     return mark(kept, margin)
 
 
 def _equal(rows: list[Row]) -> bool:
+    """Whether rows, the one of most seeds first, have the same seeds or some of them, and the same values on the same data."""
     first, *others = (row.samples for row in rows if row.samples)
     data = [first.runs[0].facts.get(f"provenance.{name}") for name in DIGESTS[:2]]
     return bool(others) and all(
-        other.seeds == first.seeds
+        set(other.seeds) <= set(first.seeds)
         and data == [other.runs[0].facts.get(f"provenance.{name}") for name in DIGESTS[:2]]
-        and np.array_equal(other.test, first.test, equal_nan=True)
+        and np.array_equal(other.test, first.test[[first.seeds.index(seed) for seed in other.seeds]], equal_nan=True)
         for other in others
     )
+
+
+def model_free(rows: list[Row]) -> set[tuple[str, str]]:
+    """Family and predictor of what is one row in each dataset with several settings; rows: of `all_settings`."""
+    found: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.samples is not None and not row.ensemble:
+            found[row.samples.runs[0].family, row.predictor][row.dataset].append(row)
+    return {
+        key
+        for key, datasets in found.items()
+        if any(of[0].any_setting for of in datasets.values()) and all(len(of) == 1 for of in datasets.values())
+    }

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from leaderboard.record import MARGIN, METRICS
 from leaderboard.results.run_arrays import Array, MapFacts, RunArrays
-from leaderboard.results.setting_labels import beta_text
+from leaderboard.results.setting_labels import ANY, beta_text
 from leaderboard.statistics.samples import Statistic
 from leaderboard.statistics.versus import Versus
 
@@ -86,9 +86,19 @@ class Row:
     samples: Samples | None = field(default=None, repr=False, compare=False)
 
     @property
+    def key(self) -> tuple[str, float | None]:
+        """Label and beta by which exports and views name the row: ANY and None where it stands for all settings."""
+        return (ANY, None) if self.any_setting else (self.label, self.beta)
+
+    @property
     def where(self) -> tuple[str, str]:
-        """Model and beta as tables show them: `any` of a row that stands for all settings."""
-        return ("any", "any") if self.any_setting else (self.label, beta_text(self.beta))
+        """`key` as tables show it."""
+        return self.key[0], beta_text(self.key[1])
+
+    @property
+    def name(self) -> str:
+        """The predictor with its setting, in words."""
+        return self.predictor if self.any_setting else f"{self.predictor} of {self.label}, beta {beta_text(self.beta)}"
 
     @property
     def own_metrics(self) -> tuple[str, ...]:

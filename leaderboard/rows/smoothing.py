@@ -29,7 +29,7 @@ class Smoothing:
 
     dataset: str
     label: str
-    beta: float
+    beta: float | None
     predictor: str
     metric: str
     by: str
@@ -53,8 +53,7 @@ def smoothings(rows: Iterable[Row]) -> list[Smoothing]:
             found.append(
                 Smoothing(
                     row.dataset,
-                    row.label,
-                    row.beta,
+                    *row.key,
                     row.predictor,
                     metric,
                     by,

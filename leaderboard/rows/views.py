@@ -79,7 +79,7 @@ class SubjectSummary:
 
     dataset: str
     label: str
-    beta: float
+    beta: float | None
     predictor: str
     metric: str
     mean: float
@@ -95,7 +95,7 @@ class AttributeRow:
 
     dataset: str
     label: str
-    beta: float
+    beta: float | None
     predictor: str
     attribute: str
     value: str
@@ -108,7 +108,7 @@ class LesionSummary:
 
     dataset: str
     label: str
-    beta: float
+    beta: float | None
     predictor: str
     smallest: int
     largest: int | None
@@ -215,7 +215,7 @@ def subject_summaries(rows: Iterable[Row]) -> list[SubjectSummary]:
         low, high = bootstrap_intervals(np.stack([mean for *_, mean in members]))
         for (row, metric, mean), lowest, highest in zip(members, listed(low), listed(high), strict=True):
             variance = variance_components(row.samples.by_subject[metric])  # type: ignore[union-attr]
-            where = (row.dataset, row.label, row.beta, row.predictor, metric)
+            where = (row.dataset, *row.key, row.predictor, metric)
             summaries.append(SubjectSummary(*where, float(mean.mean()), lowest, highest, len(mean), variance))
     return summaries
 
@@ -234,9 +234,7 @@ def attribute_rows(rows: Iterable[Row], metrics: tuple[str, ...]) -> list[Attrib
         groups += [(row, *group, np.array(table).take(columns, axis=1)) for group, table in tables.items()]
     summaries = statistics_of_all([table for *_, table in groups])
     return [
-        AttributeRow(
-            row.dataset, row.label, row.beta, row.predictor, attribute, value, dict(zip(metrics, summary, strict=True))
-        )
+        AttributeRow(row.dataset, *row.key, row.predictor, attribute, value, dict(zip(metrics, summary, strict=True)))
         for (row, attribute, value, _), summary in zip(groups, summaries, strict=True)
     ]
 
@@ -254,6 +252,6 @@ def lesion_summaries(rows: Iterable[Row]) -> list[LesionSummary]:
         groups += [(row, size, np.array(members)) for size, members in counts.items()]
     rates = statistics_of_all([counts[:, 1:] / counts[:, :1] for *_, counts in groups])
     return [
-        LesionSummary(row.dataset, row.label, row.beta, row.predictor, *size, float(counts[:, 0].mean()), rate)
+        LesionSummary(row.dataset, *row.key, row.predictor, *size, float(counts[:, 0].mean()), rate)
         for (row, size, counts), (rate,) in zip(groups, rates, strict=True)
     ]

@@ -42,7 +42,7 @@ def board_markdown(board: Board) -> str:
 
 
 def csv(rows: Sequence[Row]) -> str:
-    """One line per row, full precision, empty where undefined.
+    """One line per row, full precision, empty where undefined; a row of all settings has the model `any` and no beta.
 
     Per metric: `<metric>_mean`, `_sd`, `_ci_low` and `_ci_high` (95 % t interval over seeds), `_n`; then
     `validation_<metric>_mean`; then how many seeds' maps an ensemble row combines, and per metric `<metric>_versus_best`
@@ -69,12 +69,13 @@ def csv(rows: Sequence[Row]) -> str:
     header += [f"validation_{metric}_mean" for metric in own]
     lines = []
     for row in rows:
+        label, beta = row.key
         cells: list[Any] = [
             row.dataset,
-            row.model,
-            row.label,
-            row.beta,
-            row.setting_id,
+            label if row.any_setting else row.model,
+            label,
+            beta,
+            None if row.any_setting else row.setting_id,
             row.predictor,
             row.n,
             row.planned,
@@ -87,7 +88,7 @@ def csv(rows: Sequence[Row]) -> str:
             versus = row.versus.get(metric)
             cells += [versus.verdict, *versus.versus[:3]] if versus else [None] * len(VERSUS)
         cells += [_joined(getattr(one, name) for one in row.maps) for name in MapFacts._fields]
-        named = (row.dataset, row.label, row.beta, row.predictor)
+        named = (row.dataset, label, beta, row.predictor)
         widths = [None if row.ensemble else smoothed.get((*named, *one)) for one in tried]
         cells += [width and width.test.mean for width in widths] + [width and width.validation.mean for width in widths]
         for metric in own:

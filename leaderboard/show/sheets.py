@@ -182,7 +182,7 @@ def _speed(board: Board) -> list[Sheet]:
 
 def _subjects(board: Board) -> list[Sheet]:
     lines = []
-    for one in sorted(board.subjects, key=lambda one: (one.label, one.beta, -one.mean)):
+    for one in sorted(board.subjects, key=lambda one: (one.label, one.beta or 0.0, -one.mean)):
         spread = map(number, one.variance[:3] if one.variance else (None,) * 3)
         cells = (number(one.mean), interval(one.low, one.high), *spread, str(one.subjects))
         lines.append((f"{one.dataset}: {COLUMNS[one.metric]} per subject", (*_named(one), *cells)))

@@ -8,7 +8,6 @@ import numpy as np
 
 from leaderboard.board import Board
 from leaderboard.results.run_arrays import RunArrays
-from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.notes import knowledge, left_out
 from leaderboard.rows.row import Row
 from leaderboard.show.forest import METRIC_FREE, domains_of
@@ -143,7 +142,7 @@ def _table(board: Board, metric: str) -> list[str]:
             best[dataset] = max(best.get(dataset, 0.0), row.test[metric].mean or 0.0)
 
     def text(row: Row | None) -> str:
-        return UNDEFINED if row is None else f"{cell(row.test[metric], row.n)}, β {beta_text(row.beta)}"
+        return UNDEFINED if row is None else f"{cell(row.test[metric], row.n)}, β {row.where[1]}"
 
     lines, marks = [], []
     for name in order(board, metric):

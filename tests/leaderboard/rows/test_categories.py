@@ -48,6 +48,16 @@ def test_settings_never_share_a_row_and_one_category_makes_no_table(make_run):
     assert by_category(results[:1], "auroc") == []
 
 
+def test_what_is_the_same_in_every_setting_is_one_row(make_run):
+    results = [separate(make_run, name, 0.9, latent=latent) for name in ("bottle", "cable") for latent in (16, 32)]
+    (row,) = by_category(results, "auroc", {("mvtec_ad", "rec_l1")})
+    assert (row.label, row.beta, row.mean.n) == ("any", None, 1)
+    assert "| any | any | rec_l1 | 0.900 |" in markdown_categories([row], "auroc")
+    assert (
+        csv_categories({"auroc": [row]}).splitlines()[1].startswith("mvtec_ad,False,any,any,,rec_l1,auroc,bottle,0.9")
+    )
+
+
 def test_one_model_for_all_categories_is_told_from_a_model_for_each(make_run, make_result):
     results = [separate(make_run, name, 0.9) for name in ("bottle", "cable")]
     rows = by_category([*results, joint(make_result, {"bottle": 0.6, "cable": 0.4})], "auroc")

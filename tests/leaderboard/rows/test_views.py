@@ -7,8 +7,9 @@ from leaderboard.record import METRICS
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.comparison import mark
-from leaderboard.rows.main_table import all_settings, main_rows
+from leaderboard.rows.main_table import all_settings, main_rows, model_free
 from leaderboard.rows.views import attribute_rows, chosen, curves, lesion_summaries, subject_summaries
+from leaderboard.show.exports import csv
 
 NOISE = np.random.default_rng(1).normal(0, 0.01, (8, 5))
 
@@ -98,6 +99,12 @@ def test_the_main_table_has_each_predictor_where_validation_is_best_and_one_row_
     assert [row.beta for row in both if row.ensemble] == [1.0], "at the setting of b"
     assert main[1].versus["auroc"].best == "a of vae, beta 4"
     assert rows[1].versus["auroc"].best == "a of vae, beta 1"
+    fewer = all_settings(rows_of(runs[1:]))  # a setting lacks a seed: the other one's row stays
+    assert [(row.key, row.where, row.n) for row in fewer if row.any_setting] == [(("any", None), ("any", "any"), 3)]
+    assert {one.label for one in subject_summaries(fewer) if one.predictor == "intensity"} == {"any"}
+    assert {predictor for _, predictor in model_free(fewer)} == {"intensity"}
+    lines = csv(fewer).splitlines()
+    assert [line.split(",")[1:6] for line in lines if ",intensity," in line] == [["any", "any", "", "", "intensity"]]
 
 
 def fold_run(make_run, fold, seed=0, value=0.5, of=2, **changes):
