@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 
+import anomaly_bench
 from anomaly_bench.config.load import load_config
 from anomaly_bench.runs.run import run
 
@@ -24,9 +25,10 @@ def script_of(name: str) -> str:
 
 @pytest.fixture
 def short(monkeypatch):
-    """Trainers that look at a few batches only."""
-    few = dict.fromkeys(("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"), 2)
+    """Trainers that look at a few batches only, and small networks where a document names no channels."""
+    few = {"limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 2, "limit_predict_batches": 1}
     monkeypatch.setattr(pl, "Trainer", partial(pl.Trainer, **few))
+    monkeypatch.setattr(anomaly_bench, "BetaVAE", partial(anomaly_bench.BetaVAE, channels=(4, 8)))
 
 
 @pytest.mark.slow
@@ -35,6 +37,7 @@ def test_the_python_document_runs_word_for_word(tmp_path, monkeypatch, short):
     overrides = [
         "dataset=tiny_texture",
         "trainer.max_epochs=1",
+        "model.channels=[4,8]",
         "predictors.only=[rec_l1]",
         "out=runs",
         "localization.pictures=0",

@@ -106,10 +106,10 @@ from anomaly_bench.runs.identity import definition_of, setting_of
 from anomaly_bench.predictors import build_suite
 
 data = SimpleNamespace(fingerprint="", split_digest="", store=SimpleNamespace(attributes=[]))
+configs = [load_config(["dataset=brats", key]) for key in sys.argv[2:]]
 def setting():
     code_digest.source_digest.cache_clear()
     code_digest._own_code_digest.cache_clear()
-    configs = [load_config(["dataset=brats", key]) for key in sys.argv[2:]]
     return [setting_of(one, definition_of(one, build_suite(one.predictors)), data) for one in configs]
 found = [setting()]
 for path in json.loads(sys.argv[1]):

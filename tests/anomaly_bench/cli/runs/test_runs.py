@@ -15,6 +15,8 @@ from anomaly_bench.sweep import worker as child
 
 pytestmark = pytest.mark.slow
 
+ONE_ROW = "predictors.only=[rec_l1]"
+
 
 def test_cfg_prints_the_composed_config(cli):
     code, out, _ = cli("run", "dataset=open_ms", "model.beta=2", "--cfg")
@@ -58,7 +60,7 @@ def test_run_leaves_a_log_with_its_failure_and_how_it_went_on(cli, pictures_run,
         return real(config, reporter, *rest)
 
     monkeypatch.setattr(child, "run", broken)
-    code, _, err = cli("run", *pictures_run)
+    code, _, err = cli("run", *pictures_run, ONE_ROW)
     assert code == 1
     assert "look out" in err
     (log,) = (tmp_path / "runs").glob("*/run.log")
@@ -67,12 +69,12 @@ def test_run_leaves_a_log_with_its_failure_and_how_it_went_on(cli, pictures_run,
     assert "look out" in first
     assert "a word on it\nTraceback (most recent call last):" in first
     assert "RuntimeError: the network burst\n" in first
-    assert cli("run", *pictures_run)[0] == 0
+    assert cli("run", *pictures_run, ONE_ROW)[0] == 0
     second = log.read_text().removeprefix(first)
     assert second.count("--- ") == 1
     assert re.search(r"\nmvtec_ad_tile beta_vae beta=4 seed=0: epochs 1 in .* pixel AUROC .*\n$", second)
     assert "Traceback" not in second
-    assert cli("run", *pictures_run)[0] == 0  # done before: not begun again
+    assert cli("run", *pictures_run, ONE_ROW)[0] == 0  # done before: not begun again
     assert log.read_text() == first + second
 
 
@@ -86,10 +88,10 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(cli, pictures_run, tmp_pa
         return real(config, *rest)
 
     monkeypatch.setattr(child, "run", interrupted)
-    code, _, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
+    code, _, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0", ONE_ROW)
     assert code == 130
     assert "what was finished is kept" in err
-    code, out, _ = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
+    code, out, _ = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0", ONE_ROW)
     assert code == 0
     assert calls == [0, 1, 1, 2]
     assert "3/3" in out
@@ -129,7 +131,7 @@ def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_r
         return real(config, *rest)
 
     monkeypatch.setattr(child, "run", failing)
-    code, out, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0")
+    code, out, err = cli("bench", *pictures_run, "seed=0,1,2", "jobs=0", ONE_ROW)
     assert code == 1
     assert "2/3*" in out
     assert "FAILED, cosmic ray" in err
@@ -143,8 +145,8 @@ def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_r
 
 
 def test_changed_settings_are_another_run_and_another_row(cli, pictures_run):
-    cli("bench", *pictures_run, "predictors.only=[rec_l1]")
-    _, out, _ = cli("bench", *pictures_run, "predictors.only=[rec_l1]", "model.latent=8")
+    cli("bench", *pictures_run, ONE_ROW)
+    _, out, _ = cli("bench", *pictures_run, ONE_ROW, "model.latent=8")
     assert "1/1" in out
     assert "#" not in out.split("All metrics")[0]
     out_folder = next(text[4:] for text in pictures_run if text.startswith("out="))
