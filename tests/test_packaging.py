@@ -79,7 +79,8 @@ def test_an_installed_package_runs_outside_the_checkout(installed, tmp_path, mvt
 
 def test_the_readmes_python_runs_outside_the_checkout(installed, tmp_path):
     (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "script.py").write_text(script.replace("max_epochs=30", SHORT) + "\nprint(localization.table().index)")
+    script = script.replace("max_epochs=30", SHORT).replace("beta=4)", "beta=4, channels=(4, 8))")
+    (tmp_path / "script.py").write_text(script + "\nprint(localization.table().index)")
     environment = os.environ | {"PYTHONPATH": str(installed), "ANOMALY_BENCH_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
