@@ -25,6 +25,7 @@ from anomaly_bench.metrics import (
 )
 from anomaly_bench.metrics.formulas import Array, Certified
 from anomaly_bench.models.processes import of_all_processes
+from anomaly_bench.predictors.stopwatch import Seconds, folded
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import FPRS, RECALLS, LesionRow, MapChoice, Measure, PredictorResult, SubjectRow, SubsetChoice
 
@@ -51,7 +52,7 @@ class Tally:
     threshold: int | None = None
     per_subject: bool = False
     own: Mapping[str, OwnMetric] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     scores: list[float] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
@@ -61,7 +62,7 @@ class Tally:
     def __post_init__(self) -> None:
         self.subjects = SubjectCurves(full_bits=self.curve.bits)
 
-    def update(self, score: Tensor, seconds: float, batch: AnomalyBatch, regions: Regions | None) -> None:
+    def update(self, score: Tensor, seconds: Seconds, batch: AnomalyBatch, regions: Regions | None) -> None:
         """Count a batch's map (B, 1, H, W); `regions` are those of its mask, if lesions count.
 
         An image without foreground has no score. Raises NotANumberError, and ValueError for an image whose highest scores
@@ -87,7 +88,7 @@ class Tally:
             self.scores += top_k_mean(score[seen], foreground[seen], self.image_share).tolist()
         self.labels += (mask & foreground)[seen].flatten(1).any(1).tolist()
         self.owners += batch["subject"][seen].tolist()
-        self.seconds += seconds
+        self.seconds = folded(self.seconds + seconds)
 
     def merge(self, other: Tally) -> None:
         """Add what another process counted of other images with the same predictor.
@@ -110,6 +111,7 @@ class Tally:
 
     def gathered(self) -> Tally:
         """Of a distributed run, what all its processes counted, the same in each, which have to call this together."""
+        self.seconds = float(self.seconds)  # events of a GPU are of its process
         total, *others = of_all_processes(self)
         for other in others:
             total.merge(other)
@@ -165,7 +167,7 @@ class Tally:
             curves=self._curves(),
             groups=groups,
             lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
-            seconds_per_image=self.seconds / max(len(self.scores), 1),
+            seconds_per_image=float(self.seconds) / max(len(self.scores), 1),
             choice=choice,
             map=finishing,
             own_metrics=list(self.own),

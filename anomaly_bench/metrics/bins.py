@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -49,18 +51,41 @@ class Histograms(NamedTuple):
         kinds = (np.int64, np.int64, np.float64, np.int64)
         return cls(*(torch.from_numpy(np.zeros(bins, kind)) for kind in kinds))
 
-    def add(self, bins: Tensor, codes: Tensor, anomalous: Tensor, weight: Tensor) -> None:
-        """Count pixels in place: `bins` and `codes` int64, `anomalous` bool and `weight` float32, each (N,)."""
-        # scatter_add_ is as quick as bincount, needs no second histogram and keeps to CUDA's deterministic mode.
-        ones = torch.ones_like(bins)
-        self.normal.scatter_add_(0, bins, ones - anomalous.long())
-        hits = bins[anomalous]
-        self.anomalous.scatter_add_(0, hits, ones[: len(hits)])
-        self.region.index_add_(0, hits, weight[anomalous].double())
-        fresh = self.tie[bins] == EMPTY
-        # Whichever pixel of a bin is written last: one that differs from it is found in the next line.
-        self.tie[bins[fresh]] = codes[fresh]
-        self.tie[bins[self.tie[bins] != codes]] = MIXED
+    def add(self, bins: Tensor, codes: Tensor, normal: Tensor, anomalous: Tensor, weight: Tensor) -> None:
+        """Count pixels in place, and never wait for the device: no size here depends on what the pixels are.
+
+        bins, codes: int64. normal, anomalous: bool; pixels that are neither count nowhere. weight: float32. (N,) each.
+        """
+        counted, least, most = (
+            normal | anomalous,
+            torch.full_like(self.tie, -LEAST - 1),
+            torch.full_like(self.tie, LEAST),
+        )
+        with any_order():
+            self.normal.scatter_add_(0, bins, normal.long())
+            self.anomalous.scatter_add_(0, bins, anomalous.long())
+            self.region.scatter_add_(0, bins, weight.double().masked_fill(~anomalous, 0.0))
+            least.scatter_reduce_(0, bins, codes.masked_fill(~counted, -LEAST - 1), "amin")
+            most.scatter_reduce_(0, bins, codes.masked_fill(~counted, LEAST), "amax")
+        own = torch.where(least == most, most, MIXED).masked_fill(most < least, EMPTY)
+        self.tie.copy_(merged_ties(torch.stack([self.tie, own])))
+
+
+@contextmanager
+def any_order() -> Iterator[None]:
+    """Sums whose order does not matter, of whole numbers or exact, as quickly as a GPU adds them.
+
+    torch's deterministic mode would sort the pixels of each sum for the same result.
+    """
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
 def merged_ties(ties: Tensor) -> Tensor:
@@ -90,13 +115,17 @@ def score_keys(scores: Tensor, pivot: Tensor | float, bits: int) -> Tensor:
     Raises:
         ValueError: a score is NaN.
     """
-    shifted = scores.float() - torch.as_tensor(pivot, dtype=torch.float32, device=scores.device) + 0.0
-    if bool(shifted.isnan().any()):
+    if bool(scores.isnan().any()):
         bad = int(scores.isnan().sum())
         raise ValueError(
             f"expected scores without NaN, got {bad} NaN among {scores.numel()}; mend the map before it ranks"
         )
-    pattern = shifted.view(torch.int32)
+    return keys_of(scores, float(pivot), bits)
+
+
+def keys_of(scores: Tensor, pivot: float, bits: int) -> Tensor:
+    """As `score_keys`, without a look at the scores; those of NaN are bins as well, at either end."""
+    pattern = (scores.float() - pivot + 0.0).view(torch.int32)
     ordered = pattern ^ ((pattern >> 31) & SIGNLESS)
     return (ordered >> (32 - bits)).long() + (1 << (bits - 1))
 

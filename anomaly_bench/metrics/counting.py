@@ -1,4 +1,4 @@
-"""Counting a batch of maps into histograms: on the CPU by the loops of `loops`, on devices by torch.
+"""Counting a batch of maps into histograms: on the CPU by the loops of `loops`, on devices by torch and without a wait.
 
 All walk over groups of planes, so that the memory they need does not grow with the batch.
 """
@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .bins import EMPTY, MIXED, Histograms, score_codes, score_keys
+from .bins import EMPTY, MIXED, Histograms, keys_of, score_codes
 from .formulas import Array
 from .loops import loops_for
 from .regions import label_planes, region_weight
 
 GROUP = 1 << 20  # pixels that are looked at together
+DEVICE_GROUP = 1 << 23  # on a device, in about 60 bytes each
 THREAD_WORTH = 1 << 22  # pixels that pay for the histograms of one more thread
 MAX_THREADS = 4  # whose histograms, at 20 bits, stay below 100 MB together
 _NOTHING = np.zeros(0, dtype=bool)
@@ -36,9 +37,9 @@ class Planes(NamedTuple):
     foreground: Tensor | None
     weight: Tensor | None
 
-    def groups(self) -> Iterator[Planes]:
-        """The batch in pieces of about GROUP pixels, at least a plane each."""
-        each = planes_each(self.scores)
+    def groups(self, size: int = GROUP) -> Iterator[Planes]:
+        """The batch in pieces of about `size` pixels, at least a plane each."""
+        each = planes_each(self.scores, size)
         for start in range(0, len(self.scores), each):
             yield self.part(start, start + each)
 
@@ -59,9 +60,13 @@ class Planes(NamedTuple):
 
 
 def checked(
-    scores: Tensor, mask: Tensor, foreground: Tensor | None = None, region_weight: Tensor | None = None
+    scores: Tensor,
+    mask: Tensor,
+    foreground: Tensor | None = None,
+    region_weight: Tensor | None = None,
+    look: bool = True,
 ) -> Planes:
-    """The batch as planes, its scores floating; NumPy arrays will do as well.
+    """The batch as planes, its scores floating; NumPy arrays will do as well. look: for NaN, which waits for a device.
 
     Raises:
         ValueError: shapes or types do not fit, an integer score is too large, or a foreground score is NaN.
@@ -79,7 +84,8 @@ def checked(
         raise ValueError(f"expected maps of shape (B, 1, H, W), (B, H, W) or (H, W), got {tuple(shape)}")
     maps["scores"] = _floating(maps["scores"])
     planes = Planes(*(maps[name].reshape(-1, *shape[-2:]) if name in maps else None for name in names))  # type: ignore[arg-type]
-    _refuse_nan(planes, shape)
+    if look:
+        _refuse_nan(planes, shape)
     return planes
 
 
@@ -124,11 +130,8 @@ def _refuse_nan(planes: Planes, shape: Sequence[int]) -> None:
 
 
 def count(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> None:
-    """Add the foreground pixels of a batch in place, on the device of the histograms."""
-    if not on_cpu(planes.scores, histograms.normal):
-        for scores, mask, weight in planes.pixels(histograms.normal.device):
-            histograms.add(score_keys(scores, pivot, bits), score_codes(scores), mask, weight)
-        return
+    """Add the foreground pixels of a batch in place, in main memory, where the histograms are."""
+    planes = Planes(*(None if part is None else part.cpu() for part in planes))  # type: ignore[arg-type]
     whole, target = CpuPlanes.of(planes), [part.numpy() for part in histograms]
     loops = loops_for(whole.scores.size)
     threads = min(MAX_THREADS, torch.get_num_threads(), whole.scores.size // THREAD_WORTH, len(whole.scores))
@@ -146,6 +149,27 @@ def count(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> No
             job.result()
     for part_bins in targets[1:]:
         _fold(target, part_bins)
+
+
+def count_there(histograms: Histograms, planes: Planes, pivot: float, bits: int) -> Tensor:
+    """`count` on the device of the histograms, and how many foreground scores were NaN, which count nowhere: () int64."""
+    device, bad = histograms.normal.device, torch.zeros_like(histograms.normal[0])
+    for group in planes.groups(DEVICE_GROUP):
+        scores, mask, foreground, weight = (None if part is None else part.to(device).flatten() for part in group)
+        assert scores is not None
+        assert mask is not None
+        weight = region_weight(group.mask).to(device).flatten() if weight is None else weight
+        lost = scores.isnan()
+        inside = ~lost if foreground is None else foreground & ~lost
+        bad += (lost if foreground is None else foreground & lost).sum()
+        scores = scores.masked_fill(~inside, pivot)
+        histograms.add(keys_of(scores, pivot, bits), score_codes(scores), inside & ~mask, inside & mask, weight)
+    return bad
+
+
+def counted_on(device: torch.device) -> torch.device:
+    """Where maps of a device are counted: there, but in main memory if it has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def on_cpu(*tensors: Tensor) -> bool:
@@ -204,9 +228,9 @@ def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int,
         loops.count(*group.flat(loops), np.float32(pivot), bits, *target)
 
 
-def planes_each(scores: Tensor | Array) -> int:
-    """How many planes (N, H, W) make a group of about GROUP pixels; at least one."""
-    return max(GROUP // max(scores.shape[1] * scores.shape[2], 1), 1)
+def planes_each(scores: Tensor | Array, size: int = GROUP) -> int:
+    """How many planes (N, H, W) make a group of about `size` pixels; at least one."""
+    return max(size // max(scores.shape[1] * scores.shape[2], 1), 1)
 
 
 def _flat(values: Array, dtype: type) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 
 from . import formulas
@@ -23,7 +24,7 @@ from .bins import (
     score_keys,
     threshold_at_fpr,
 )
-from .counting import Planes, checked, count
+from .counting import Planes, checked, count, count_there
 from .formulas import Array, Certified
 
 MOST_BITS = 24
@@ -84,8 +85,9 @@ class LocalizationCurve(ReadOffs, Metric):
     A torchmetrics Metric whose states are sums, so it adds up exactly over batches and curves. It never talks to other
     processes: where several count, gather their curves and `merge_state` them. Memory: 32 bytes per bin, at most 32 MB
     at 20 bits, whatever is counted. The pivot is where the scores of the first batch crowd (`default_pivot`) unless
-    given, and outlives `reset`. Keep the curve on the CPU when a device has no float64; maps come to the curve's device
-    by themselves.
+    given, outlives `reset`, and is always on the CPU. Keep the curve on the CPU when a device has no float64; maps come to the
+    curve's device by themselves. On a GPU nothing waits for what has been counted until it is read, so that a NaN is only
+    found then.
 
     Args:
         bits: 2**bits bins; each 2 bits fewer widen the certified intervals about fourfold.
@@ -99,6 +101,7 @@ class LocalizationCurve(ReadOffs, Metric):
     anomalous: Tensor
     region: Tensor
     tie: Tensor
+    nan: Tensor  # foreground scores that could not be counted: () int64
 
     def __init__(self, bits: int = 20, pivot: float | None = None) -> None:
         super().__init__(sync_on_compute=False)
@@ -117,6 +120,13 @@ class LocalizationCurve(ReadOffs, Metric):
             self.add_state(name, empty[:1].clone(), dist_reduce_fx=merged_ties if name == "tie" else "sum")
             self._defaults[name] = self._defaults[name].expand(empty.shape)  # type: ignore[union-attr]
             setattr(self, name, empty)
+        self.add_state("nan", torch.tensor(0), dist_reduce_fx="sum")
+
+    def _apply(self, fn: Any, *arguments: Any, **keywords: Any) -> Module:
+        pivot = self.pivot  # stays on the CPU, so that reading it is no wait
+        super()._apply(fn, *arguments, **keywords)
+        self.pivot = pivot
+        return self
 
     def update(
         self, scores: Tensor, mask: Tensor, foreground: Tensor | None = None, region_weight: Tensor | None = None
@@ -132,17 +142,41 @@ class LocalizationCurve(ReadOffs, Metric):
                 8-connected regions of each image's mask are found here.
 
         Raises:
-            ValueError: a foreground score is NaN, or shapes or types do not fit; nothing has been counted then.
+            ValueError: a foreground score is NaN, or shapes or types do not fit; nothing has been counted then. On a device
+                a NaN is told of when the curve is read.
         """
-        planes = checked(scores, mask, foreground, region_weight)
-        if not planes.scores.numel() or (planes.foreground is not None and not bool(planes.foreground.any())):
+        planes = checked(scores, mask, foreground, region_weight, look=not self._later)
+        if not planes.scores.numel():
             return
-        if bool(self.pivot.isnan()):
-            self.pivot = default_pivot(planes.scores, planes.foreground).to(self.pivot.device)
+        unknown = bool(self.pivot.isnan())
+        if (unknown or not self._later) and planes.foreground is not None and not bool(planes.foreground.any()):
+            return
+        if unknown:
+            self.pivot = default_pivot(planes.scores, planes.foreground)
         self._count(planes)
 
+    @property
+    def _later(self) -> bool:
+        """Whether the histograms are on a device, which counts while the host goes on."""
+        return self.device.type != "cpu"
+
     def _count(self, planes: Planes) -> None:
-        count(self._histograms(), planes, float(self.pivot), self.bits)
+        if self._later:
+            self.nan += count_there(self._histograms(), planes, float(self.pivot), self.bits)
+        else:
+            count(self._histograms(), planes, float(self.pivot), self.bits)
+
+    def brought(self) -> LocalizationCurve:
+        """The curve in main memory: itself, or a copy of what a device has counted. Raises ValueError for a NaN there."""
+        if not self._later:
+            return self
+        copied, filled = LocalizationCurve(self.bits, float(self.pivot)), self._filled()
+        if len(filled):
+            index = torch.from_numpy(filled.copy())
+            for own, part in zip(copied._histograms(), self._histograms(), strict=True):
+                own[index] = part[index.to(part.device)].cpu()
+        copied._update_count = self._update_count
+        return copied
 
     def compute(self) -> dict[str, Certified | None]:
         """All of `formulas.CURVE_METRICS`, each with its bounds, or None where it is undefined.
@@ -215,8 +249,14 @@ class LocalizationCurve(ReadOffs, Metric):
         return Histograms(self.normal, self.anomalous, self.region, self.tie)
 
     def _filled(self) -> Array:
-        """Indices of the bins that hold a pixel, highest first."""
-        return np.flatnonzero(self.tie.cpu().numpy() != EMPTY)[::-1]
+        """Indices of the bins that hold a pixel, highest first. Raises ValueError if a device has met NaN."""
+        if lost := int(self.nan):
+            raise ValueError(
+                f"expected scores without NaN, got {lost} NaN in the foreground; mend the maps before they rank"
+            )
+        if self._later:
+            return (self.tie != EMPTY).nonzero().flatten().cpu().numpy()[::-1]
+        return np.flatnonzero(self.tie.numpy() != EMPTY)[::-1]
 
     def _lowest_score(self, position: int) -> float:
         return self.score_of(int(self._filled()[position]))

@@ -38,8 +38,16 @@ class ExactCurve(LocalizationCurve):
         for name in ("normal_scores", "anomalous_scores", "weights"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
+    @property
+    def _later(self) -> bool:
+        """Scores are kept by class, which takes a look at them wherever they are."""
+        return False
+
+    def brought(self) -> ExactCurve:
+        return self
+
     def _count(self, planes: Planes) -> None:
-        for normal, anomalous, weight in _split(planes, self.pivot.device):
+        for normal, anomalous, weight in _split(planes, self.device):
             self.normal_scores.append(normal)
             self.anomalous_scores.append(anomalous)
             self.weights.append(weight)
@@ -63,7 +71,7 @@ class ExactCurve(LocalizationCurve):
     def _normal(self) -> Array:
         """Scores of the normal pixels, ascending; kept that way."""
         ordered = in_order(joined(self.normal_scores))
-        self.normal_scores = [ordered.to(self.pivot.device)]
+        self.normal_scores = [ordered.to(self.device)]
         return ordered.cpu().numpy()
 
     def _anomalous(self) -> tuple[Array, Array]:

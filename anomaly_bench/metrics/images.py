@@ -32,10 +32,25 @@ def top_k_mean(maps: Tensor, foreground: Tensor, share: float = 0.01) -> Tensor:
         raise ValueError(
             f"expected foreground in every image, got none in images {(size == 0).nonzero()[:, 0].tolist()}"
         )
-    k = (size * share).round().long().clamp(min=1)
-    scores = maps.float().masked_fill(~foreground, -torch.inf).flatten(1)
-    # On the CPU, where there is float64, so that large scores do not overflow in their sum.
-    top, k = scores.topk(int(k.max()), dim=1).values.cpu().double(), k.cpu()
+    k = _how_many(size, share)
+    return mean_of_highest(highest(maps, foreground, int(k.max())).cpu(), size.cpu(), share).to(maps.device)
+
+
+def highest(maps: Tensor, foreground: Tensor, count: int) -> Tensor:
+    """The highest scores of each image in its foreground, descending, (B, count) float32; −inf where there are fewer."""
+    return maps.float().masked_fill(~foreground, -torch.inf).flatten(1).topk(count, dim=1).values
+
+
+def at_most(pixels: int, share: float) -> int:
+    """How many scores of an image of so many pixels `top_k_mean` may look at, whatever its foreground is."""
+    return min(pixels, round(pixels * share) + 1)
+
+
+def mean_of_highest(top: Tensor, size: Tensor, share: float) -> Tensor:
+    """`top_k_mean` from the `highest` scores, on the CPU, of images with foregrounds of (B,) pixels, at least one each."""
+    k = _how_many(size, share)
+    # In float64, so that large scores do not overflow in their sum; of rows of a certain length, which its rounding depends on.
+    top = top[:, : int(k.max())].double()
     mean = top.where(torch.arange(top.shape[1]) < k[:, None], 0.0).sum(1) / k
     if bool(mean.isnan().any()):
         images = mean.isnan().nonzero()[:, 0].tolist()
@@ -43,7 +58,11 @@ def top_k_mean(maps: Tensor, foreground: Tensor, share: float = 0.01) -> Tensor:
             f"expected highest scores that have a mean, got NaN or both inf and -inf in images {images}; "
             "clip the maps to finite scores"
         )
-    return mean.float().to(maps.device)
+    return mean.float()
+
+
+def _how_many(size: Tensor, share: float) -> Tensor:
+    return (size * share).round().long().clamp(min=1)
 
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:

@@ -11,9 +11,10 @@ from torch import Tensor
 from anomaly_bench.base.errors import ConfigError
 
 from .base import one_of, register
+from .stopwatch import Seconds
 
 Calibrate = Callable[[str, Tensor, str], Tensor]  # of a member's name, its map and the scale
-TimedMap = tuple[Tensor, float]
+TimedMap = tuple[Tensor, Seconds]
 
 SCALES = {"probit": "probit", "mean": "share", "product": "share", "max": "share", "tail": "tail"}  # of each way
 PIVOTS = {"probit": 0.0, "share": 1.0, "tail": 0.0}  # where the bins of a curve have to be finest, on each scale

@@ -19,7 +19,7 @@ from anomaly_bench.metrics.loops import numpy_loops as plain
 from anomaly_bench.metrics.subjects import counted as subjects
 
 compiled = pytest.importorskip("anomaly_bench.metrics.loops.numba_loops")
-ON_CPU = kernel.on_cpu
+ON_CPU, LATER = kernel.on_cpu, LocalizationCurve._later
 floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnormal=True)
 tricky = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-40, 0.5, 0.50000006, math.inf, -math.inf, 3e38])
 
@@ -31,6 +31,7 @@ def use(way: str) -> None:
     """Make one of WAYS count from now on; torch, as it does on a device."""
     accelerate.LOAD_AFTER = -1 if way == "compiled" else 1 << 62
     kernel.on_cpu = (lambda *tensors: False) if way == "torch" else ON_CPU
+    LocalizationCurve._later = property(lambda curve: True) if way == "torch" else LATER
 
 
 @pytest.fixture(autouse=True)
