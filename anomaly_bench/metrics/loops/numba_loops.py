@@ -183,41 +183,48 @@ def _score(key: np.uint64) -> float:
 def label(pixels: Array, height: int, width: int, owner: Array) -> int:
     """Number the 8-connected regions of planes in raster order: fills `owner` (P,) int32, gives their number.
 
-    pixels: (P,) int64, ascending flat indices of the anomalous pixels of planes (N, height, width).
+    pixels: (P,) int64, ascending flat indices of the anomalous pixels of planes (N, height, width). Runs of pixels in a row
+    are joined to those that they touch in the row above.
     """
-    first = 0
+    begins, ends, root = np.empty(owner.size, np.int64), np.empty(owner.size, np.int64), np.empty(owner.size, np.int32)
+    runs, row_stop, expected = np.int32(0), np.int64(0), np.int64(-1)
     for k in range(pixels.size):
-        owner[k] = k
         pixel = pixels[k]
-        column = pixel % width
-        if column > 0 and k > 0 and pixels[k - 1] == pixel - 1:
-            owner[k] = owner[k - 1]
-        if pixel // width % height == 0:
+        if pixel != expected or pixel >= row_stop:
+            if pixel >= row_stop:
+                row_stop = (pixel // width + 1) * width
+            begins[runs], root[runs] = pixel, runs
+            runs += np.int32(1)
+        owner[k] = runs - np.int32(1)
+        ends[runs - 1], expected = pixel, pixel + 1
+    first = 0
+    for k in range(runs):
+        row, column = divmod(begins[k], width)
+        if row % height == 0:
             continue
-        start = pixel - width - (1 if column > 0 else 0)
-        stop = pixel - width + (1 if column < width - 1 else 0)
-        while pixels[first] < start:
+        start = begins[k] - width - (1 if column > 0 else 0)
+        stop = ends[k] - width + (1 if ends[k] < (row + 1) * width - 1 else 0)
+        while ends[first] < start:
             first += 1
         j = first
-        while pixels[j] <= stop:
+        while begins[j] <= stop:
             a, b = k, j
-            while owner[a] != a:
-                owner[a] = owner[owner[a]]
-                a = owner[a]
-            while owner[b] != b:
-                owner[b] = owner[owner[b]]
-                b = owner[b]
-            if a < b:
-                owner[b] = a
-            else:
-                owner[a] = b
+            while root[a] != a:
+                root[a] = root[root[a]]
+                a = root[a]
+            while root[b] != b:
+                root[b] = root[root[b]]
+                b = root[b]
+            root[max(a, b)] = min(a, b)
             j += 1
     regions = 0
-    for k in range(pixels.size):
+    for k in range(runs):
         # A root comes before all of its region, so its entry holds the region's number already.
-        if owner[k] == k:
-            owner[k] = regions
+        if root[k] == k:
+            root[k] = regions
             regions += 1
         else:
-            owner[k] = owner[owner[k]]
+            root[k] = root[root[k]]
+    for k in range(owner.size):
+        owner[k] = root[owner[k]]
     return regions
