@@ -19,7 +19,7 @@ OVERRIDES = dataset=$(DATASET) trainer=$(TRAINER) model.beta=$(BETAS) seed=$(SEE
 	$(if $(EPOCHS),trainer.max_epochs=$(EPOCHS)) $(if $(LOGGER),logger=$(LOGGER)) jobs=$(JOBS) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench paper ensemble claims leaderboard quick test fuzz coverage lint types check baselines doctor clean
+.PHONY: help setup bench paper ensemble claims leaderboard quick test fuzz coverage lint types check baselines benchmarks doctor clean
 
 help:  ## list every target
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,9 @@ check: .venv/.ready  ## compare localization AUROC on the tiny datasets with lea
 baselines: .venv/.ready  ## write new baselines from this code's results (look at the diff before you commit it)
 	@$(BENCH) bench dataset=tiny_brain,tiny_texture experiment=check seed=0,1 jobs=2 engine.threads=1 out=$(CHECK_OUT)
 	@$(BENCH) check $(CHECK_OUT) --update $(addprefix --baseline leaderboard/baselines/,tiny_brain.json tiny_texture.json)
+
+benchmarks: .venv/.ready  ## every speed claim measured again: ratios in benchmarks/ratios.json and docs/benchmarks.md (half an hour)
+	@$(PY) benchmarks $(ARGS)
 
 doctor: .venv/.ready  ## versions, devices, disk, folders
 	@$(BENCH) doctor

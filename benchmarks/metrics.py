@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import goal
 
 SIDE, WARM = 256, 270  # images of the warm-up: enough work to load what is loaded only for much
 METRICS = ("auroc", "ap", "dice", "aupro")
 Maps = Any
 Values = dict[str, float]
+READ, READS, PEER, TIMES = "bare read", 3.0, "adeval", 10.0
 
 
 def make_maps(pixels: int, folder: Path) -> None:
@@ -99,9 +101,16 @@ def pyaupro(scores: Maps, mask: Maps, thresholds: int | None = None) -> Values:
     return {"aupro": float(auc_compute(fpr, overlap, limit=0.3, reorder=True))}
 
 
+def bare_read(scores: Maps, mask: Maps) -> Values:
+    """The least that counting could cost: every score and every pixel of the masks looked at once."""
+    scores.sum(), mask.count_nonzero()
+    return {}
+
+
 Contender = tuple[Callable[..., Values], str]
 CONTENDERS: dict[str, Contender] = {
     "ours": (ours, "torch"),
+    READ: (bare_read, "torch"),
     "ours, batches of 32": (partial(ours, batch=32), "torch"),
     "ours, without numba": (ours_without_numba, "torch"),
     "ours, exact": (partial(ours, exact=True), "torch"),
@@ -187,7 +196,7 @@ def table(pixels: int, options: argparse.Namespace) -> None:
         make_maps(pixels, Path(folder))
         print(f"\n{pixels:.0e} pixels, {os.cpu_count()} cores\n", flush=True)
         print("| | seconds | times ours | extra MB | AUROC | AP | Dice | AUPRO |\n|---|--:|--:|--:|--:|--:|--:|--:|")
-        base = None
+        base, seconds = 0.0, dict[str, float]()
         for name in options.only or CONTENDERS:
             found = timed(name, Path(folder), options)
             if isinstance(found, str):
@@ -197,6 +206,11 @@ def table(pixels: int, options: argparse.Namespace) -> None:
             values = " | ".join(f"{found['values'][key]:.5f}" if key in found["values"] else "" for key in METRICS)
             ratio = f"{found['seconds'] / base:.3g}"
             print(f"| {name} | {found['seconds']:.3f} | {ratio} | {found['extra']:.0f} | {values} |", flush=True)
+            seconds[name] = found["seconds"]
+    if READ in seconds:
+        goal(f"{pixels:.0e} pixels: all metrics over a bare read", base / seconds[READ], READS)
+    if PEER in seconds:
+        goal(f"{pixels:.0e} pixels: {PEER} over all metrics", seconds[PEER] / base, TIMES, least=True)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from timing import ROUNDS, keep_memory, timed
+from timing import ROUNDS, goal, keep_memory, timed
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
@@ -77,6 +77,10 @@ def main() -> int:
         count = sum(parameter.numel() for parameter in model.parameters())
         ratios = f"{steps.shown(name, FLOOR)} | {maps.shown(name, FLOOR)}"
         print(f"| `{name}` | {count:,} | {1e3 * steps.median(name):.0f} | {ratios} |")
+    for name in models:
+        if name != FLOOR:
+            goal(f"a training step of {name} over one of {FLOOR}", steps.ratio(name, FLOOR))
+            goal(f"maps of {name} over those of {FLOOR}", maps.ratio(name, FLOOR))
     return 0
 
 

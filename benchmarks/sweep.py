@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from timing import goal
+
 GRID = ["dataset=tiny_texture", "model.beta=0.5,1,2,4,8", "model.latent=32,64", "seed=range(1000)"]
 SHORT = ["dataset=tiny_texture", "predictors.only=[rec_l1,grad_kl]", "localization.monitor_every=0"]
 
@@ -97,9 +99,10 @@ def engines(folder: Path, epochs: int, rounds: int) -> None:
         print(f"{name}: {wall:.1f} s for {RUNS} runs of {run:.1f} s; with nothing to do {start:.1f} s")
     alone = taken["jobs=1"]
     each = (median(alone.wall) - median(alone.start) - median(alone.inside)) / RUNS
-    print(f"jobs=1 adds {each:.2f} s to each run ({each / 60:.1%} of a minute), and once {median(alone.start):.1f} s")
+    print(f"jobs=1 adds {each:.2f} s to each run, and once {median(alone.start):.1f} s")
+    goal("what jobs=1 adds to a run, in minutes", each / 60, 0.01)
     for name in ("jobs=1", "jobs=1, one thread"):
-        print(f"throughput of jobs=2 over {name}: {taken['jobs=2'].rate() / taken[name].rate():.2f}")
+        goal(f"throughput of jobs=2 over {name}", taken["jobs=2"].rate() / taken[name].rate())
 
 
 def bench(arguments: list[str]) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -10,12 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 ROUNDS = 9
+RATIOS = "BENCHMARK_RATIOS"  # the environment variable
 
 
-def goal(what: str, value: float, bound: float, least: bool = False) -> None:
-    """Print what is wanted of a ratio, at most the bound or at least, and whether it is so."""
-    met = value >= bound if least else value <= bound
-    print(f"  goal: {what} {'≥' if least else '≤'} {bound:g}; {'met' if met else 'MISSED'} at {value:.3g}")
+def goal(what: str, value: float, bound: float | None = None, least: bool = False) -> bool:
+    """Print a ratio and what is wanted of it, at most the bound or at least; whether it is so.
+
+    Where RATIOS names a file, the ratio is noted there, one JSON document per line: `make benchmarks` collects them.
+    """
+    met = bound is None or (value >= bound if least else value <= bound)
+    wanted = "" if bound is None else f"; goal {'≥' if least else '≤'} {bound:g}, {'met' if met else 'MISSED'}"
+    print(f"  {what}: {value:.3g}{wanted}", flush=True)
+    if path := os.environ.get(RATIOS):
+        line = json.dumps({"what": what, "value": float(f"{value:.3g}"), "bound": bound, "least": least})
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    return met
 
 
 @dataclass(frozen=True)
