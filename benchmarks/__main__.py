@@ -1,8 +1,8 @@
 """Every speed claim measured again: `make benchmarks`, or `python benchmarks` with `--only predictors,metrics` for some.
 
-Runs the scripts of this folder one after the other and collects their ratios in benchmarks/ratios.json, never a time, from which
-it writes docs/benchmarks.md. Says which goals are missed that were met in the file as it was before, and then exits with 1. Of a
-script that fails nothing is changed, and its last line is shown. Half an hour on two idle cores.
+Runs the scripts of this folder one after the other and collects their ratios, never a time, in benchmarks/ratios.json, from
+which it writes docs/benchmarks.md. Says which goals are missed that were met in the file before, and then exits with 1. Of a
+script that gives no ratio nothing is changed. Half an hour on two idle cores.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def page(document: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Speed as ratios of two things timed in turn in one run, for a machine's times say little about another's. `make benchmarks`",
-        "measures all of it and writes this page; each script says in its head what it does.",
+        "Speed as ratios of two things timed in turn in one run, for a machine's times say little about another's.",
+        "`make benchmarks` measures all of it and writes this page; each script says in its head what it does.",
     ]
     for script, ratios in document["ratios"].items():
         arguments = " ".join(["", *SCRIPTS[script]])

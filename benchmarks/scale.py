@@ -11,17 +11,17 @@ docs/scale.md says what to expect of each, and what follows for cohorts and clus
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
+import io
 import json
 import math
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ class Cost(NamedTuple):
     disk: float
 
 
-@contextmanager
+@contextlib.contextmanager
 def measured(disk: Callable[[], float] = lambda: 0.0) -> Iterator[list[Cost]]:
     """What the block costs; disk: bytes that it has left, asked for at its end."""
     found: list[Cost] = []
@@ -196,11 +196,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         name, size = options.measure
-        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-            shown, sys.stdout = sys.stdout, nowhere
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             STAGES[name].run(STAGES[name].base, Path(folder, "warm"))  # what is imported late
             cost = STAGES[name].run(int(size), Path(folder, "measured"))
-            sys.stdout = shown
         print(json.dumps(cost))
         return
     names = options.only.split(",")

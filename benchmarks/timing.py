@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 ROUNDS = 9
@@ -25,7 +26,7 @@ def goal(what: str, value: float, bound: float | None = None, least: bool = Fals
     print(f"  {what}: {value:.3g}{wanted}", flush=True)
     if path := os.environ.get(RATIOS):
         line = json.dumps({"what": what, "value": float(f"{value:.3g}"), "bound": bound, "least": least})
-        with open(path, "a", encoding="utf-8") as file:
+        with Path(path).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     return met
 

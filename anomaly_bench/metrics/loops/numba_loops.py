@@ -67,9 +67,11 @@ def count(
         hit = mask[i]
         if everywhere or foreground[i]:
             index = np.uint64(_key(np.float32(scores[i]), pivot) >> shift)
-            code, held = _code(np.float64(scores[i])), tie[index]
-            if held not in (code, _MIXED):
-                tie[index] = code if held == _EMPTY else _MIXED
+            held = tie[index]
+            if held != _MIXED:  # of many pixels, most meet a bin that is mixed already
+                code = _code(np.float64(scores[i]))
+                if held != code:
+                    tie[index] = code if held == _EMPTY else _MIXED
             if hit:
                 anomalous[index] += 1
                 region[index] += weight[position if sparse else i]
