@@ -190,7 +190,7 @@ def test_labelled_objectives_are_of_validation_never_of_the_test():
 
 @pytest.mark.slow
 def test_trials_are_ordinary_runs_and_hopeless_ones_are_pruned(cli, tmp_path):
-    (tmp_path / "space.yaml").write_text("model.lr: [0.003, 0.00001, 0.00002, 0.00003]\n")
+    (tmp_path / "space.yaml").write_text("model.lr: {low: 0.00001, high: 0.003}\n")  # never twice the same, as of four
     small = ["predictors.only=[rec_l1]", "localization.pictures=0", "localization.resamples=0"]
     quick = ["localization.monitor_every=0", "trainer.max_epochs=10", "selection.images=8", "jobs=0"]
     out = tmp_path / "runs"
