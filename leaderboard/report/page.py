@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from leaderboard.board import Board
+from leaderboard.show.sentences import domains_of, sentence
 from leaderboard.show.tables import legend
-from leaderboard.show.texts import scopes
+from leaderboard.show.texts import effect_text, scopes
 
 from .compare import comparisons
 from .details import Details
@@ -123,7 +124,8 @@ def _content(board: Board) -> dict[str, Any]:
         "problems": problems(board),
         "glance": glance(board),
         "headlines": HEADLINES,
-        "findings": [(one, scopes(one)) for one in board.findings],
+        "findings": [(one, sentence(one, domains_of(board.runs)), scopes(one)) for one in board.findings],
+        "effect_text": effect_text,
         "claim_pictures": claim_pictures(board),
         "galleries": pictures,
         "gallery_notes": notes,

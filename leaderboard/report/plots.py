@@ -182,7 +182,9 @@ def claim_pictures(board: Board) -> dict[str, dict[str, str]]:
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         return {
             one.name: _picture(
-                one.part, figure, "; ".join(f"{name} {effect_text(part)}" for name, part in one.parts.items())
+                one.part,
+                figure,
+                "; ".join(f"{name} {effect_text(part, one.difference)}" for name, part in one.parts.items()),
             )
             for one, figure in claim_figures(board.findings, board.runs)
         }

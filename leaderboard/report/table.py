@@ -12,7 +12,9 @@ from leaderboard.record import METRICS
 from leaderboard.rows.row import Row
 from leaderboard.rows.views import chosen
 from leaderboard.show.categories import category_sheets
-from leaderboard.show.sheets import VIEWS, Sheet
+from leaderboard.show.over_datasets import ORACLE
+from leaderboard.show.sheet import Sheet
+from leaderboard.show.sheets import VIEWS
 from leaderboard.show.tables import by_dataset, leaderboard_sheet
 from leaderboard.show.texts import COLUMNS, UNDEFINED
 
@@ -88,7 +90,7 @@ def front_tables(board: Board, details: Details) -> list[Table]:
     for metric in board.metrics:
         choices = [one for one in board.chosen if one.metric == metric]
         for sheet in VIEWS["predictors"](replace(board, metrics=(metric,), chosen=choices)):
-            oracle = sheet.title.endswith("(oracle)")
+            oracle = sheet.title.endswith(ORACLE)
             rows = {(one.predictor, one.dataset): one.oracle if oracle else one.row for one in choices}
             places = [[details.of(rows.get((line[0], data))) for data in sheet.header[1:-1]] for line in sheet.rows]
             tables.append((oracle, replace(of_sheet(sheet), links=[list(chain(*line)) for line in places])))

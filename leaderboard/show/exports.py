@@ -17,7 +17,8 @@ from leaderboard.rows.row import NOTHING, Row
 from leaderboard.rows.smoothing import smoothings
 
 from .categories import markdown_categories
-from .sheets import VIEWS, sheet_markdown, sheets
+from .sheet import sheet_markdown
+from .sheets import VIEWS, sheets
 from .tables import by_dataset, leaderboard_sheet, legend, setting_sheets
 from .texts import csv_text, escape
 

@@ -11,6 +11,7 @@ from leaderboard.statistics.effects import Effect
 from leaderboard.verdicts.claim import Finding
 from leaderboard.verdicts.claims import CLAIMS
 
+from .sentences import domains_of
 from .texts import COLUMNS, shown
 
 # Okabe and Ito's, told apart by every kind of colour vision.
@@ -21,14 +22,6 @@ THRESHOLDS = {claim.name: claim.threshold for claim in CLAIMS}
 OTHER_SCALE = ("projection", "kl-gradient-dataset")  # their parts are not on the scale of the effect
 METRIC_FREE = ("surroundings",)  # about no metric
 LABEL = 100  # letters of an axis
-
-
-def domains_of(runs: Sequence[RunArrays]) -> dict[str, str]:
-    """medical, natural or "", by the names that parts of findings have: of datasets and of benchmarks."""
-    found: dict[str, str] = {}
-    for run in runs:
-        found |= {run.dataset: run.domain, run.family: run.domain}
-    return found
 
 
 def claim_figures(findings: Sequence[Finding], runs: Sequence[RunArrays]) -> Iterator[tuple[Finding, Figure]]:

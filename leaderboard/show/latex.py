@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from leaderboard.board import Board
 from leaderboard.rows.notes import notes_of
 
-from .sheets import BEST, PLAIN, TIED, VIEWS, Sheet, sheets
+from .sheet import BEST, PLAIN, TIED, Sheet
+from .sheets import VIEWS, sheets
 from .tables import by_dataset, leaderboard_sheet, legend, setting_sheets
 from .texts import plain
 
@@ -30,22 +31,25 @@ ESCAPES = {
     "σ": r"$\sigma$",
 }  # fmt: skip
 MARKS = {BEST: r"\textbf{{{}}}", TIED: r"\underline{{{}}}", PLAIN: "{}"}
+CAPTION = "Mean ± sd over seeds; bold is a column's best, underlined what is equivalent to it."
 LINES = 36  # of a table that fits an A4 page
 TABLES = 12  # after which a page is filled: LaTeX holds back few
+NOTES = r"\par\smallskip\parbox{{\linewidth}}{{\footnotesize\raggedright {}}}"
 WIDE = 30  # letters from which on a text is broken over lines
 
 
 def latex(board: Board) -> str:
-    """A booktabs table per dataset (best bold, equivalent to it underlined), then the views; long ones in parts.
+    """A booktabs table per dataset (best bold, equivalent to it underlined), their legend, then the views; long ones in parts.
 
     The first lines say, as a comment, what the preamble needs.
     """
     tables: list[str] = []
     for dataset, members in by_dataset(board.main).items():
-        notes = " ".join((*notes_of(members), *legend(members, "underlined")))
-        tables += _tables(leaderboard_sheet(dataset, members), notes)
+        tables += _tables(leaderboard_sheet(dataset, members), CAPTION, " ".join(notes_of(members)))
+    said = " ".join(legend(board.main, "underlined")) if tables else ""
+    tables += [f"{{\\footnotesize\\raggedright\\noindent {tex(said)}\\par}}\n"] if said else []
     for sheet in (*setting_sheets(board), *sheets(board, VIEWS)):
-        tables += _tables(sheet, sheet.caption)
+        tables += _tables(sheet, "", sheet.caption)
     pages = ["\n".join(tables[at : at + TABLES]) for at in range(0, len(tables), TABLES)]
     return PREAMBLE + "\\clearpage\n".join(pages)
 
@@ -76,8 +80,8 @@ def _lines(sheet: Sheet, part: range) -> Iterator[str]:
         yield " & ".join(MARKS[mark].format(tex(text)) for text, mark in zip(row, marks, strict=True)) + r" \\"
 
 
-def _tables(sheet: Sheet, caption: str) -> list[str]:
-    """A table for each part of the rows, no wider than the text; the caption is that of the first."""
+def _tables(sheet: Sheet, caption: str, notes: str) -> list[str]:
+    """A table for each part of the rows, no wider than the text; the caption is the first one's, the notes stand below it."""
     found = []
     parts = _parts(sheet.rows)
     columns = _columns([sheet.header, *sheet.rows])
@@ -93,7 +97,8 @@ def _tables(sheet: Sheet, caption: str) -> list[str]:
             " & ".join(map(tex, sheet.header)) + r" \\",
             r"\midrule",
         ]
-        end = [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
+        below = NOTES.format(tex(notes)) if notes and not at else ""
+        end = [r"\bottomrule", r"\end{tabular}}", *filter(None, [below]), r"\end{table}", ""]
         found.append("\n".join([*begin, *_lines(sheet, part), *end]))
     return found
 

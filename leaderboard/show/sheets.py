@@ -1,69 +1,30 @@
-"""The sheet: a table of texts with its marks, which every output sets; and the board's views as sheets."""
+"""The board's views as sheets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from leaderboard.board import Board
-from leaderboard.record import MARGIN, direction
+from leaderboard.record import MARGIN
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import NOTHING, Row
 from leaderboard.rows.smoothing import Smoothing
 from leaderboard.rows.views import AttributeRow, Curve, LesionSummary, SubjectSummary
-from leaderboard.statistics.samples import Statistic
 
+from .over_datasets import domain_sheets, predictor_sheets, rank_sheets
+from .sheet import NAMED, WAYS, Sheet, by_title
 from .texts import (
     COLUMNS,
     UNDEFINED,
     cell,
     counted,
-    escape,
     interval,
-    markdown_table,
     number,
-    p_text,
     scopes,
     size_text,
 )
-
-BEST, TIED, PLAIN = "bt "
-SIGNS = {BEST: "**", TIED: "_", PLAIN: ""}
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A titled table of texts, every row as long as the header.
-
-    marks: for each row a letter per column (BEST, TIED: equivalent to the best, PLAIN), or none where no cell is marked.
-    sections: rows that are equal in so many first columns are one section.
-    """
-
-    view: str
-    title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    caption: str = ""
-    marks: Sequence[str] = ()
-    sections: int = 0
-
-    def lines(self, part: range) -> Iterator[tuple[bool, tuple[str, ...], str]]:
-        """The rows of a part: whether a further section begins, the texts (a section's are shown once), and the marks."""
-        section = None
-        for index in part:
-            row, before = self.rows[index], section
-            section = row[: self.sections]
-            texts = ("",) * self.sections + row[self.sections :] if section == before else row
-            yield before not in (None, section), texts, self.marks[index] if self.marks else PLAIN * len(row)
-
-
-def sheet_markdown(sheet: Sheet) -> str:
-    """A heading, a table and a caption; the best mean of a column is bold, what is equivalent italic."""
-    table = markdown_table(sheet.header, sheet.rows, [[SIGNS[mark] for mark in marks] for marks in sheet.marks])
-    caption = [escape(sheet.caption), ""] if sheet.caption else []
-    return "\n".join([f"### {escape(sheet.title)}", "", *table, "", *caption])
 
 
 def sheets(board: Board, views: Iterable[str]) -> list[Sheet]:
@@ -71,30 +32,6 @@ def sheets(board: Board, views: Iterable[str]) -> list[Sheet]:
     return [sheet for view in views for sheet in VIEWS[view](board) if sheet.rows]
 
 
-def _by_title(
-    view: str, header: tuple[str, ...], lines: Iterable[tuple[str, tuple[str, ...]]], caption: str = ""
-) -> list[Sheet]:
-    """A sheet for each title among the (title, row) `lines`."""
-    tables: dict[str, list[tuple[str, ...]]] = {}
-    for title, row in lines:
-        tables.setdefault(title, []).append(row)
-    return [Sheet(view, title, header, rows, caption) for title, rows in tables.items()]
-
-
-NAMED = ("model", "beta", "predictor")
-
-
-WAYS = {
-    "validation": "labelled validation",
-    "synthetic_ap": "AP of pasted anomalies",
-    "synthetic_auroc": "AUROC of pasted anomalies",
-    "elbo": "ELBO",
-    "iwae": "IWAE bound",
-    "false_positives": "mass of false positives",
-    "consistency": "consistency over copies",
-    "stability": "stability over seeds",
-    "any": "at random",
-}
 BY_ORDER = list(WAYS)
 REGRET = (
     "On test, the mean over seeds of what the test's own labels would choose minus that of what was chosen; of settings the "
@@ -138,7 +75,7 @@ def _chosen(board: Board) -> list[Sheet]:
     caption = (
         "oracle: the setting with the best test value, an upper bound. Candidates: the settings with the most seeds."
     )
-    found = _by_title("chosen", header, lines, caption)
+    found = by_title("chosen", header, lines, caption)
     return [sheet for sheet in found if any(row[-1] != "1" for row in sheet.rows)]
 
 
@@ -177,7 +114,7 @@ def _speed(board: Board) -> list[Sheet]:
         title = f"{one.dataset}: time beside {COLUMNS[one.metric]}"
         lines.append((title, (one.predictor, *cells, "yes" if one.front else "")))
     caption = "On the front: no predictor of the dataset is both as fast and better, or faster and as good."
-    return _by_title("speed", ("predictor", "ms per image", "quality", "on the front"), lines, caption)
+    return by_title("speed", ("predictor", "ms per image", "quality", "on the front"), lines, caption)
 
 
 def _subjects(board: Board) -> list[Sheet]:
@@ -188,7 +125,7 @@ def _subjects(board: Board) -> list[Sheet]:
         lines.append((f"{one.dataset}: {COLUMNS[one.metric]} per subject", (*_named(one), *cells)))
     header = (*NAMED, "mean", "95 % interval", "sd seeds", "sd subjects", "sd rest", "subjects")
     caption = "Mean over subjects of the seeds' mean; interval by bootstrap over subjects; sd: variance components."
-    return _by_title("subjects", header, lines, caption)
+    return by_title("subjects", header, lines, caption)
 
 
 def _smoothing(board: Board) -> list[Sheet]:
@@ -227,7 +164,7 @@ def _versus(board: Board) -> list[Sheet]:
         f"The row minus the best, with an interval for other seeds and, where their number is given, other test subjects: 95 % "
         f"for all rows of a table at once. equivalent: within ±{margin:g}; worse: beyond 0; else undecided."
     )
-    return _by_title("versus", (*NAMED, "difference", "95 % interval", "verdict", "seeds", "subjects"), lines, caption)
+    return by_title("versus", (*NAMED, "difference", "95 % interval", "verdict", "seeds", "subjects"), lines, caption)
 
 
 def _attributes(board: Board) -> list[Sheet]:
@@ -236,7 +173,7 @@ def _attributes(board: Board) -> list[Sheet]:
         known = [one.metrics.get(metric, NOTHING) for metric in COLUMNS]
         cells = (cell(statistic, statistic.n) for statistic in known)
         lines.append((f"{one.dataset} by {one.attribute}", (*_named(one), one.value, *cells)))
-    return _by_title("attributes", (*NAMED, "value", *COLUMNS.values()), lines)
+    return by_title("attributes", (*NAMED, "value", *COLUMNS.values()), lines)
 
 
 def _lesions(board: Board) -> list[Sheet]:
@@ -244,87 +181,7 @@ def _lesions(board: Board) -> list[Sheet]:
     for one in board.lesions:
         cells = (size_text(one.smallest, one.largest), f"{one.lesions:g}", cell(one.rate, one.rate.n))
         lines.append((f"{one.dataset}: lesions detected by size", (*_named(one), *cells)))
-    return _by_title("lesions", (*NAMED, "pixels", "lesions", "detected"), lines)
-
-
-def _domains(board: Board) -> list[Sheet]:
-    names = sorted({row.domain for row in board.domains})
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in board.domains:
-        text = f"{cell(row.value, row.value.n)} ({row.value.n}/{row.datasets})"
-        cells.setdefault((row.metric, row.predictor), {})[row.domain] = text
-    lines = [
-        (f"{COLUMNS[metric]} by domain", (predictor, *(by_domain.get(name, UNDEFINED) for name in names)))
-        for (metric, predictor), by_domain in cells.items()
-    ]
-    caption = "Mean ± sd over datasets, each at the setting chosen on validation (n/N datasets of the domain)."
-    return _by_title("domains", ("predictor", *names), lines, caption) if len(names) > 1 else []
-
-
-def _predictors(board: Board) -> list[Sheet]:
-    """The usual table of a paper: predictor by dataset, by falling mean; then what choosing on the test itself would give."""
-    found: list[Sheet] = []
-    for oracle in (False, True):
-        for metric in board.metrics:
-            rows = {
-                (one.predictor, one.dataset): one.oracle if oracle else one.row
-                for one in board.chosen
-                if one.metric == metric
-            }
-            known = {place: row.test[metric] for place, row in rows.items() if row is not None}
-            if len({dataset for _, dataset in known}) > 1:
-                found.append(_paper_table(metric, known, oracle))
-    return found
-
-
-def _paper_table(metric: str, known: dict[tuple[str, str], Statistic], oracle: bool) -> Sheet:
-    names, datasets = ({place[part]: None for place in known} for part in (0, 1))
-    means = {name: [known[name, data].mean for data in datasets if (name, data) in known] for name in names}
-    overall = {name: float(np.mean([one for one in of if one is not None])) for name, of in means.items()}
-    whole = {name: len(of) == len(datasets) for name, of in means.items()}
-    order = sorted(names, key=lambda name: (not whole[name], -direction(metric) * overall[name]))
-    best: dict[str, float | None] = {}
-    for data in datasets:
-        shown = [round(one.mean, 3) for (_, where), one in known.items() if where == data and one.mean is not None]
-        best[data] = (max if direction(metric) > 0 else min)(shown, default=None)
-    lines, marks = [], []
-    for name in order:
-        cells = [known.get((name, data), NOTHING) for data in datasets]
-        lines.append((name, *(cell(one, one.n) for one in cells), number(overall[name]) if whole[name] else UNDEFINED))
-        signs = (
-            BEST if one.mean is not None and round(one.mean, 3) == best[data] else PLAIN
-            for one, data in zip(cells, datasets, strict=True)
-        )
-        marks.append(f"{PLAIN}{''.join(signs)}{PLAIN}")
-    chosen = (
-        "chosen on the test itself: an upper bound, no result"
-        if oracle
-        else "each at the setting with the best of it on validation"
-    )
-    title = f"{COLUMNS.get(metric, metric)} of predictors over datasets{' (oracle)' if oracle else ''}"
-    return Sheet(
-        "predictors",
-        title,
-        ("predictor", *datasets, "mean"),
-        lines,
-        f"Mean ± sd over seeds, {chosen}; bold is a column's best.",
-        marks,
-    )
-
-
-def _ranks(board: Board) -> list[Sheet]:
-    found = []
-    for one in board.rankings:
-        if len(one.datasets) < 2:
-            continue
-        where = one.domain or "all"
-        tested = f"Friedman p {p_text(one.p)}, critical difference {number(one.difference, 2)} (Nemenyi)"
-        test = one.why if one.p is None else tested
-        left = "".join(f"; {name} is on {n} of them only" for name, n in one.left_out.items())
-        lines = [(name, number(value, 2)) for name, value in one.ranks.items()]
-        title = f"{COLUMNS[one.metric]}: average rank over {len(one.datasets)} datasets ({where})"
-        found.append(Sheet("ranks", title, ("predictor", "average rank"), lines, f"{test}{left}."))
-    return found
+    return by_title("lesions", (*NAMED, "pixels", "lesions", "detected"), lines)
 
 
 def _reported(board: Board) -> list[Sheet]:
@@ -357,13 +214,13 @@ def _claims(board: Board) -> list[Sheet]:
 
 
 VIEWS: dict[str, Callable[[Board], list[Sheet]]] = {
-    "predictors": _predictors,
+    "predictors": predictor_sheets,
     "reported": _reported,
     "beta": _beta,
     "chosen": _chosen,
     "selection": _selection,
-    "ranks": _ranks,
-    "domains": _domains,
+    "ranks": rank_sheets,
+    "domains": domain_sheets,
     "smoothing": _smoothing,
     "versus": _versus,
     "subjects": _subjects,

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from leaderboard.board import Board
 from leaderboard.record import POOLED, direction
+from leaderboard.rows.main_table import CHOSEN_BY
 from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
 
-from .sheets import BEST, PLAIN, TIED, WAYS, Sheet
+from .sheet import BEST, MARKS, PLAIN, TIED, WAYS, Sheet, criterion
 from .terminal import bare_table, natural_width
 from .texts import COLUMNS, UNDEFINED, cell, plain
 
@@ -48,7 +49,7 @@ SMOOTHING = (
 )
 SIGNS = "sign: whether brighter (+) or darker (−) than expected is anomalous, and who says so; – where the sign does not count."
 FOLDED = {"smooth": 7, "sign": 10}  # letters to which these fold where a table is narrow
-CHOSEN_BY = {"validation": "", "config": " fixed", "size": " by size"}
+SMOOTHED_BY = {"validation": "", "config": " fixed", "size": " by size"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,6 @@ STYLES = (
 )
 PARTS = (6, 3, 2, 1)  # after all of them together
 PIPED = "≈"  # after what is equivalent, where a text has no underline
-MARKS = {BEST: "bold", TIED: "underline", PLAIN: ""}
 
 
 def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -163,7 +163,7 @@ def smooth_text(row: Row) -> str:
         return UNDEFINED
     widths, grounds = [one.smooth for one in row.maps], {one.smooth_by for one in row.maps}
     low, high = min(widths), max(widths)
-    return f"{low:g}{'' if low == high else f'–{high:g}'} px{CHOSEN_BY[grounds.pop()] if len(grounds) == 1 else ''}"
+    return f"{low:g}{'' if low == high else f'–{high:g}'} px{SMOOTHED_BY[grounds.pop()] if len(grounds) == 1 else ''}"
 
 
 def sign_text(row: Row) -> str:
@@ -190,8 +190,10 @@ def leaderboard_sheet(dataset: str, rows: Sequence[Row], sections: int = 0, more
         lines.append((*names, *cells, row.count))
         signs = (BEST if is_best(row, metric, best) else TIED if is_tied(row, metric) else PLAIN for metric in columns)
         marks.append(f"{PLAIN * len(names)}{''.join(signs)}{PLAIN}")
+    by = criterion({row.chosen_by for row in rows}, COLUMNS[CHOSEN_BY])
+    title = f"{dataset}, settings by {by}" if by else dataset
     return Sheet(
-        "leaderboard", dataset, (*NAMES, *about, *columns.values(), "n/N"), lines, marks=marks, sections=sections
+        "leaderboard", title, (*NAMES, *about, *columns.values(), "n/N"), lines, marks=marks, sections=sections
     )
 
 

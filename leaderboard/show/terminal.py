@@ -9,9 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leaderboard.results.run_arrays import RunArrays
 from leaderboard.verdicts.claim import Finding
 
-from .sheets import NAMED, Sheet
+from .over_datasets import BOLD
+from .sentences import domains_of, sentence
+from .sheet import MARKS, NAMED, Sheet
 from .texts import effect_text, part_text, plain, scopes
 
 ROWS = 150  # of a view on a terminal, and at least its first table
@@ -61,14 +64,15 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
         part.append(column)
     _print(_columns(sheet, part), console)
     if sheet.caption:
-        console.print(Text(plain(sheet.caption), style="dim"))
+        caption = sheet.caption if console.is_terminal else sheet.caption.replace(BOLD, ".")
+        console.print(Text(plain(caption), style="dim"))
 
 
 def _columns(sheet: Sheet, columns: Sequence[int]) -> Table:
     """Some columns of a sheet."""
     table = bare_table(plain(sheet.header[column]) for column in columns)
-    for row in sheet.rows:
-        table.add_row(*(Text(plain(row[column])) for column in columns))
+    for _, row, marks in sheet.lines(range(len(sheet.rows))):
+        table.add_row(*(Text(plain(row[column]), MARKS[marks[column]]) for column in columns))
     return table
 
 
@@ -77,16 +81,19 @@ def _print(table: Table, console: Console) -> None:
     console.print(table, crop=False)
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
+def print_findings(findings: Sequence[Finding], runs: Sequence[RunArrays], console: Console) -> None:
     """A paragraph per claim: what holds of these datasets and of others like them, what would decide it, each dataset."""
+    domains = domains_of(runs)
     for one in findings:
         console.print(one.statement, style="bold", highlight=False, markup=False)
-        lines = [f"  effect: {one.meaning}; by {one.metric}"]
+        lines = [f"  {plain(sentence(one, domains))}", f"  effect: {one.meaning}; by {one.metric}"]
         for where, verdict, effect, count, decide in scopes(one):
-            lines.append(f"  {where}: {verdict.upper()}, {effect_text(effect)}, {count}")
+            lines.append(f"  {where}: {verdict.upper()}, {effect_text(effect, one.difference)}, {count}")
             lines += [f"    would decide it: {decide}"] if decide else []
         if one.parts:
             lines.append(f"  by dataset, {one.part}:")
             width = max(len(plain(name)) for name in one.parts)
-            lines += [f"    {plain(name):{width}}  {part_text(effect)}" for name, effect in one.parts.items()]
+            lines += [
+                f"    {plain(name):{width}}  {part_text(effect, one.difference)}" for name, effect in one.parts.items()
+            ]
         console.print("\n".join(lines), highlight=False, markup=False)

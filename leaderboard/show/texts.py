@@ -55,11 +55,11 @@ def interval(low: float | None, high: float | None) -> str:
     return f"from {number(low)}" if high is None else f"{number(low)} to {number(high)}"
 
 
-def effect_text(effect: Effect) -> str:
-    """An effect with its sign and, where it has one, its interval."""
+def effect_text(effect: Effect, difference: bool = True) -> str:
+    """An effect, with its sign where it is a difference, and, where it has one, its interval."""
     if effect.value is None:
         return UNDEFINED
-    value = signed(effect.value)
+    value = signed(effect.value) if difference else number(effect.value)
     if effect.low is None:
         return value
     low = number(effect.low)
@@ -72,10 +72,14 @@ def signed(value: float) -> str:
     return text[1:] if float(text) == 0 else text
 
 
-def part_text(effect: Effect) -> str:
+def part_text(effect: Effect, difference: bool = True) -> str:
     """A dataset's part: the effect, and what its interval does not hold for, or why there is none."""
     alone = ", over seeds alone" if effect.low is not None and not effect.subjects else ""
-    return effect_text(effect) + alone + (f" (no interval: {effect.why})" if effect.low is None and effect.why else "")
+    return (
+        effect_text(effect, difference)
+        + alone
+        + (f" (no interval: {effect.why})" if effect.low is None and effect.why else "")
+    )
 
 
 def alone_text(finding: Finding) -> str:
@@ -90,9 +94,11 @@ def alone_text(finding: Finding) -> str:
 
 def scopes(finding: Finding) -> list[tuple[str, str, Effect, str, str]]:
     """The two answers of a finding: of what, the verdict, the effect, over how many units, and what would decide it."""
-    here, beyond = finding.effect, finding.beyond
+    here, beyond, decide = finding.effect, finding.beyond, finding.decide
+    if decide and decide == finding.beyond_decide:
+        decide = f"what decides it of {BEYOND}"
     return [
-        (HERE, finding.verdict, here, _count(here.n, finding.units) + alone_text(finding), finding.decide),
+        (HERE, finding.verdict, here, _count(here.n, finding.units) + alone_text(finding), decide),
         (BEYOND, finding.beyond_verdict, beyond, _count(beyond.n, "datasets"), finding.beyond_decide),
     ]
 

@@ -107,6 +107,7 @@ class KLGradientDependsOnDataset(Claim):
     )
     needs = f"three seeds of runs with {KL} and the same other predictors, models and betas on more datasets"
     part = f"standing of {KL} (0 first, 1 last)"
+    difference = False
     threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
@@ -156,6 +157,7 @@ class KLGradientDependsOnSetting(Claim):
         f"three seeds of runs with {KL} and the same other predictors, in several settings each, on more datasets"
     )
     part = f"standard deviation over settings of the standing of {KL}"
+    difference = False
     threshold = STANDING_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
@@ -203,6 +205,7 @@ class LocalizationDependsOnBeta(Claim):
     needs = "three seeds of runs at more betas, everything else equal"
     beyond_needs = "three seeds of runs at several betas, everything else equal, on more datasets"
     part = "standard deviation over betas of the predictor chosen on validation"
+    difference = False
     threshold = BETA_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:

@@ -34,7 +34,7 @@ def call(options: argparse.Namespace) -> int:
     collection = collect(options.folder)
     warn(collection.damaged)
     findings = evaluate(aggregate(collection), checked(options.metric, collection))
-    print_findings(findings, Console())
+    print_findings(findings, collection.results, Console())
     if options.json:
         text = json.dumps(
             [dataclasses.asdict(finding) for finding in findings], ensure_ascii=False, allow_nan=False, indent=1

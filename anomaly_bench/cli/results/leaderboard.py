@@ -130,6 +130,7 @@ def show(
     from leaderboard.board import build
     from leaderboard.results.collect import collect
     from leaderboard.show.categories import print_categories
+    from leaderboard.show.over_datasets import leading_sheets
     from leaderboard.show.sheets import sheets
     from leaderboard.show.tables import print_fitting, print_tables, setting_sheets
     from leaderboard.show.terminal import print_findings, print_sheets
@@ -138,16 +139,13 @@ def show(
     warn(collection.damaged, collection.failed if only is None else {})
     board = build(collection, reported, checked(metric, collection), margin, by)
     console = Console()
-    if only is None:
-        rows, categories = board.main, board.categories["auroc"]
-    else:
-        some = build(collection.of(only), margin=margin, by=by)
-        rows, categories = some.main, some.categories["auroc"]
-    print_tables(rows, console)
-    print_categories(categories, "auroc", console)
+    shown = board if only is None else build(collection.of(only), margin=margin, by=by)
+    print_sheets([] if "predictors" in views else leading_sheets(shown), console)
+    print_tables(shown.main, console)
+    print_categories(shown.categories["auroc"], "auroc", console)
     for view in dict.fromkeys([*(["reported"] if board.reported else []), *views]):
         if view == "claims":
-            print_findings(board.findings, console)
+            print_findings(board.findings, board.runs, console)
             continue
         for sheet in setting_sheets(board) if view == "settings" else ():
             print_fitting(sheet, console)
@@ -170,7 +168,7 @@ def _write_tables(board: Board, folder: Path) -> None:
     """leaderboard.md, leaderboard.csv and categories.csv in the runs folder; nothing in them depends on the clock."""
     from leaderboard.show.categories import csv_categories, markdown_categories
     from leaderboard.show.exports import csv, markdown
-    from leaderboard.show.sheets import sheet_markdown
+    from leaderboard.show.sheet import sheet_markdown
     from leaderboard.show.tables import setting_sheets
 
     tables = [markdown(board.main), *map(sheet_markdown, setting_sheets(board))]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from leaderboard.board import Board
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.rows.row import Row
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, interval, number
+from leaderboard.show.texts import signed as signed_number
 from leaderboard.statistics.effects import Effect, mean_effect
 from leaderboard.verdicts.claim import Finding
 
 FIRST, SECOND = "ap", "auroc"  # the metric that leads, as anomalous pixels are rare, and the one beside it
 BASELINES = ("intensity", "intensity_equalised", "local_contrast", "local_contrast_wide")
-BY_PARTS = ("projection", "kl-gradient-dataset")  # told by what each dataset says
 LEADERS = 3
 NAMED = 12  # runs
 
@@ -131,53 +130,9 @@ def verdict_text(first: Finding, second: Finding) -> str:
     return f"{first.verdict.capitalize()} by {COLUMNS[first.metric]}, {second.verdict} by {COLUMNS[second.metric]}."
 
 
-def sentence(finding: Finding, domains: Mapping[str, str]) -> str:
-    """What the finding says, with its size and how many datasets agree."""
-    known = {name: part.value for name, part in finding.parts.items() if part.value is not None}
-    if not known or (finding.effect.value is None and finding.name not in BY_PARTS):
-        return f"Nothing can be said: {finding.effect.why or 'no dataset has the runs that it is about'}."
-    unit, value = COLUMNS.get(finding.metric, finding.metric), finding.effect.value or 0.0
-    sure = sum(part.low is not None and part.low > 0 for part in finding.parts.values())
-    agree = f"on {sum(each > 0 for each in known.values())} of {len(known)} datasets ({sure} with an interval above 0)"
-    match finding.name:
-        case "projection":
-            changes = [
-                f"{sum(values) / len(values):+.3f} on {domain}"
-                for domain in ("natural", "medical")
-                if (values := [each for name, each in known.items() if domains.get(name) == domain])
-            ]
-            return f"Projection changes {unit} by {' and '.join(changes)} datasets (means); it gains {agree}."
-        case "kl-gradient-dataset":
-            return f"Its place by {unit}, 0 being the first and 1 the last, goes {_ends(known, 2)}."
-        case "kl-gradient-setting":
-            return f"Its place by {unit} has a standard deviation of {value:.2f} over a dataset's settings, {_ends(known, 2)}."
-        case "beta":
-            return (
-                f"{unit} of the predictor that validation chooses has a standard deviation of {value:.3f} over the betas, "
-                f"{_ends(known, 3)}."
-            )
-        case "ensemble":
-            return f"The ensemble changes {unit} by {value:+.3f} (mean) from that of the member; it gains {agree}."
-        case "surroundings":
-            higher = "higher" if value > 0 else "lower"
-            return (
-                f"The error of normal pixels beside an anomaly is {100 * abs(math.expm1(value)):.0f} % {higher} than that of "
-                f"normal pixels far from any (mean); it is higher {agree}."
-            )
-        case _:
-            return f"Reconstruction and {unit} of its error have a rank correlation of {-value:.2f} (mean)."
-
-
-def _ends(known: Mapping[str, float], decimals: int) -> str:
-    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
-    if known[least] == known[most]:
-        return f"{known[least]:.{decimals}f} on every dataset"
-    return f"from {known[least]:.{decimals}f} ({least}) to {known[most]:.{decimals}f} ({most})"
-
-
-def signed(effect: Effect) -> str:
-    """An effect with its sign and, where it has one, its interval."""
+def signed(effect: Effect, difference: bool = True) -> str:
+    """An effect, with its sign where it is a difference, and, where it has one, its interval."""
     if effect.value is None:
         return UNDEFINED
     bounds = "" if effect.low is None else f", 95 % interval {interval(effect.low, effect.high)}"
-    return f"{effect.value:+.3f}{bounds}"
+    return f"{signed_number(effect.value) if difference else number(effect.value)}{bounds}"

@@ -10,7 +10,8 @@ from leaderboard.board import Board
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.rows.notes import knowledge, left_out
 from leaderboard.rows.row import Row
-from leaderboard.show.forest import METRIC_FREE, domains_of
+from leaderboard.show.forest import METRIC_FREE
+from leaderboard.show.sentences import domains_of
 from leaderboard.show.tables import smooth_text
 from leaderboard.show.texts import COLUMNS, UNDEFINED, cell, escape, interval, markdown_table, number, scopes
 from leaderboard.statistics.effects import Effect
@@ -31,7 +32,7 @@ def statement(first: Finding, second: Finding, runs: Sequence[RunArrays], pictur
         name = "" if first.name in METRIC_FREE else f"{COLUMNS[one.metric]}: "
         for where, verdict, effect, count, decide in scopes(one):
             need = f". What would decide it: {escape(decide)}" if decide else ""
-            yield f"- {name}of {where}: {verdict}, {escape(signed(effect))}, over {count}{need}."
+            yield f"- {name}of {where}: {verdict}, {escape(signed(effect, one.difference))}, over {count}{need}."
     yield ""
     if picture:
         yield f"![{escape(first.part)}, by dataset]({picture})"

@@ -9,7 +9,8 @@ from leaderboard.board import Board
 from leaderboard.record import best_is_last
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.show.forest import METRIC_FREE, THRESHOLDS, domains_of
+from leaderboard.show.forest import METRIC_FREE, THRESHOLDS
+from leaderboard.show.sentences import domains_of, sentence
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, markdown_table, number
 from leaderboard.verdicts.claim import Finding
 from leaderboard.verdicts.claims import evaluate
@@ -23,7 +24,6 @@ from .answers import (
     baselines,
     incomplete,
     listed,
-    sentence,
     signed,
     single_runs,
     verdict_text,
@@ -121,7 +121,9 @@ def _answer(board: Board, pairs: Sequence[tuple[Finding, Finding]], plain: Seque
 def _sizes(first: Finding, second: Finding) -> str:
     """The effect by both metrics, and what it had to exceed."""
     alone = first.name in METRIC_FREE
-    texts = [signed(one.effect) + ("" if alone else f" ({COLUMNS[one.metric]})") for one in (first, second)]
+    texts = [
+        signed(one.effect, one.difference) + ("" if alone else f" ({COLUMNS[one.metric]})") for one in (first, second)
+    ]
     said = texts[0] if alone else " and ".join(texts)
     return f"Effect {said}, over {first.effect.n} {first.units}; it had to be above {THRESHOLDS[first.name]:g}."
 

@@ -32,7 +32,8 @@ from leaderboard.report.table import (
     with_all_metrics,
 )
 from leaderboard.results.collect import Collection, PlannedRun
-from leaderboard.show.sheets import BEST, TIED, VIEWS, Sheet
+from leaderboard.show.sheet import BEST, TIED, Sheet
+from leaderboard.show.sheets import VIEWS
 
 HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
 
@@ -108,7 +109,11 @@ def test_the_same_runs_give_the_same_bytes(board, text):
 def test_the_leaderboard_keeps_numbers_marks_counts_and_order(board):
     details = Details()
     first = leaderboards(board, details)[1]
-    assert (first.title, first.caption, first.header[first.sort]) == ("d0", "Model: beta_vae.", "pixel AUROC")
+    assert (first.title, first.caption, first.header[first.sort]) == (
+        "d0, settings by AP on validation",
+        "Model: beta_vae.",
+        "pixel AUROC",
+    )
     row = next(one for one in board.rows if one.dataset == "d0" and one.predictor == HOSTILE and one.beta == 1.0)
     at = next(at for at, cells in enumerate(first.rows) if cells[:2] == (HOSTILE, "1"))
     mean = row.test["auroc"]
@@ -136,7 +141,7 @@ def test_every_metric_has_a_table_of_predictors_over_datasets(board):
     details = Details()
     tables = {one.title: one for one in front_tables(with_all_metrics(board), details)}
     assert len(tables) == 2 * len(METRICS)
-    found = tables["fpr95 of predictors over datasets"]
+    found = tables["fpr95 of predictors over datasets, settings by fpr95 on validation"]
     lowest = min(found.rows, key=lambda row: float(row[1].split()[0]))[0]  # the lower the better
     assert [row[0] for row, marks in zip(found.rows, found.marks, strict=True) if marks[1:2] == BEST] == [lowest]
     rows = details.blob()["rows"]

@@ -79,6 +79,6 @@ def test_the_view_has_the_criterion_that_loses_least_first_and_is_empty_where_no
 
 
 def test_every_way_of_choosing_has_a_name_that_people_read():
-    from leaderboard.show.sheets import WAYS
+    from leaderboard.show.sheet import WAYS
 
     assert set(WAYS) == {*BY, RANDOM}

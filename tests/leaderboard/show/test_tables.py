@@ -14,7 +14,9 @@ from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.row import Row
 from leaderboard.show.exports import board_json, board_markdown, csv, markdown
-from leaderboard.show.sheets import Sheet, sheets
+from leaderboard.show.over_datasets import leading_sheets
+from leaderboard.show.sheet import Sheet
+from leaderboard.show.sheets import sheets
 from leaderboard.show.tables import LEGEND, print_tables
 from leaderboard.show.terminal import print_sheet
 
@@ -221,6 +223,22 @@ def test_bare_text_marks_what_is_equivalent_and_says_what_is_over_seeds_alone(ma
     assert "≈: equivalent to the best" in text
     assert "≈" not in shown
     assert "Compared over seeds alone" in text
+
+
+def test_predictors_over_datasets_lead_and_say_what_chose_their_settings(make_sweep):
+    runs = make_sweep({"a": 0.6, "b": 0.7}, ["d0", "d1"])
+    first, second = leading_sheets(build(Collection(runs)))
+    assert first.title == "AP of predictors over datasets, settings by AP on validation"
+    assert second.title == "pixel AUROC of predictors over datasets, settings by pixel AUROC on validation"
+    assert leading_sheets(build(Collection([run for run in runs if run.dataset == "d0"]))) == []
+    stream, piped = io.StringIO(), io.StringIO()
+    print_sheet(first, Console(file=stream, width=120, force_terminal=True))
+    assert re.search(r"\x1b\[1m0\.\d+ ± 0\.\d+", stream.getvalue())
+    assert "bold is a column's best" in stream.getvalue()
+    print_sheet(first, Console(file=piped, width=80))
+    assert "bold" not in piped.getvalue()
+    alone = build(Collection([run for run in runs if run.beta == 1.0]))
+    assert leading_sheets(alone)[0].title == "AP of predictors over datasets"
 
 
 def test_a_view_is_divided_by_columns_where_the_console_is_narrow():

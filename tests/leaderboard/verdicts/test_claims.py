@@ -9,6 +9,7 @@ from scipy.stats import ttest_ind
 
 from leaderboard.results.collect import Collection
 from leaderboard.rows.aggregate import aggregate
+from leaderboard.show.sentences import domains_of, sentence
 from leaderboard.show.texts import effect_text, part_text, scopes
 from leaderboard.statistics.effects import Effect, mean_spread
 from leaderboard.verdicts.claims import CLAIMS, evaluate
@@ -315,6 +316,27 @@ def test_texts_of_effects():
     assert effect_text(Effect(-0.0001, -0.0002, 0.008, 3)) == "0.000 [0.000, 0.008]"
     assert effect_text(Effect(0.05, 0.04, None, 5)) == "+0.050, at least 0.040"
     assert part_text(Effect(0.5, None, None, 1, "one seed")) == "+0.500 (no interval: one seed)"
+    assert part_text(Effect(0.5, None, None, 1, "one seed"), False) == "0.500 (no interval: one seed)"
+
+
+def test_findings_in_words_and_a_remedy_that_is_the_same_for_both_is_said_once(runs):
+    def values(at, beta, seed):
+        gain = 0.02 * (at < 3) + noise(at, seed) / 100
+        return {"rec_l1": 0.5, "projection": 0.5 + gain, "grad_kl": 0.4}, {}
+
+    found = runs(values, 6, (1.0, 4.0))
+    domains = domains_of(found)
+    said = sentence(finding("projection", found), domains)
+    assert said.startswith(
+        "Projection changes pixel AUROC by +0.020 on natural and 0.000 on medical datasets (means); "
+    )
+    assert said.endswith("0.020 is 2.0 of 100 pairs of an anomalous and a normal pixel in the right order.")
+    place = finding("kl-gradient-dataset", found)
+    assert not place.difference
+    assert "goes 1.00 on every dataset" in sentence(place, domains)
+    (_, _, _, _, here), (_, _, _, _, beyond) = scopes(finding("reconstruction", found))
+    assert here == "what decides it of datasets like these"
+    assert beyond.startswith("runs with rec_l1 in 5 or more settings")
 
 
 def test_the_categories_of_a_benchmark_are_datasets_here_and_one_beyond(runs):

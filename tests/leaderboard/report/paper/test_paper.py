@@ -92,7 +92,7 @@ def test_the_effect_on_each_dataset_has_its_interval(text):
 def test_the_answer_comes_first_with_its_size_and_how_many_datasets_agree(text):
     answer = text.partition("## The answer in brief")[2].partition("## The evidence")[0]
     assert (
-        "AP by +0.050 on natural and +0.000 on medical datasets (means); it gains on 3 of 4 datasets (2 with" in answer
+        "AP by +0.050 on natural and 0.000 on medical datasets (means); it gains on 3 of 4 datasets (2 with" in answer
     )
     assert (
         "The ensemble changes AP by +0.100 (mean) from that of the member; it gains on 4 of 4 datasets (4 with"
