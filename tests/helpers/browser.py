@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
+UNFOLD = "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)"
 QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--window-size=1400,900"),
@@ -64,3 +66,11 @@ def wait(page: Any, seconds: float = 20) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
     return WebDriverWait(page, seconds, poll_frequency=0.1)
+
+
+def mounted(page: Any, path: Path, width: int = 1400, scheme: str = "light") -> None:
+    """A report, opened, with every view unfolded and every table and plot drawn."""
+    emulate(page, width, scheme)
+    show(page, path)
+    page.execute_script("localStorage.clear(); delete document.documentElement.dataset.theme")
+    page.execute_script(UNFOLD)

@@ -84,8 +84,11 @@ function lookCloser(gallery, at, row) {
 
 /** The controls that choose cases by subject, lesion size, and what a predictor finds at the threshold. */
 function caseFilters(gallery, draw) {
-  const { cases, lesions, scores, shown } = gallery;
-  const chosen = { words: "", size: null, name: 0, outcome: "anything" };
+  const { cases, lesions, scores, shown, dataset } = gallery;
+  const names = Object.keys(scores).filter((name) => scores[name].every(([, found]) => found !== null));
+  const sizes = lesions.every((one) => one !== null) ? SIZES.filter(([, low, high]) => lesions.some((one) => one >= low && one <= high)) : [];
+  const kept = views[`gallery/${dataset}`] ?? {};
+  const chosen = { words: kept.words ?? "", size: sizes.find(([text]) => text === kept.size) ?? null, name: placeOf(names, kept.name, 0), outcome: kept.outcome in OUTCOMES ? kept.outcome : "anything" };
   const status = make("span", { class: "status", role: "status" });
   const filter = () => {
     const name = names[chosen.name];
@@ -96,14 +99,17 @@ function caseFilters(gallery, draw) {
     status.textContent = `${shown.filter(Boolean).length} of ${cases.length} cases`;
     draw();
   };
-  const names = Object.keys(scores).filter((name) => scores[name].every(([, found]) => found !== null));
-  const sizes = lesions.every((one) => one !== null) ? SIZES.filter(([, low, high]) => lesions.some((one) => one >= low && one <= high)) : [];
-  const search = make("input", { type: "search", placeholder: "Subject", "aria-label": "Show cases of this subject", oninput: () => { chosen.words = search.value.trim().toLowerCase(); filter(); } });
+  const choose = (change) => {
+    Object.assign(chosen, change);
+    keepView(`gallery/${dataset}`, { words: chosen.words, size: chosen.size?.[0], name: names[chosen.name], outcome: chosen.outcome });
+    filter();
+  };
+  const search = make("input", { type: "search", placeholder: "Subject", "aria-label": "Show cases of this subject", value: chosen.words, oninput: () => choose({ words: search.value.trim().toLowerCase() }) });
   const parts = [search];
-  if (sizes.length > 1) parts.push(picker("lesion", ["any size", ...sizes.map(([text]) => text)], (at) => { chosen.size = at ? sizes[at - 1] : null; filter(); }));
+  if (sizes.length > 1) parts.push(picker("lesion", ["any size", ...sizes.map(([text]) => text)], (at) => choose({ size: at ? sizes[at - 1] : null }), sizes.indexOf(chosen.size) + 1));
   if (names.length) {
     const outcomes = Object.keys(OUTCOMES);
-    parts.push(picker("at the threshold", names, (at) => { chosen.name = at; filter(); }), picker("has", outcomes, (at) => { chosen.outcome = outcomes[at]; filter(); }));
+    parts.push(picker("at the threshold", names, (at) => choose({ name: at }), chosen.name), picker("has", outcomes, (at) => choose({ outcome: outcomes[at] }), outcomes.indexOf(chosen.outcome)));
   }
   filter();
   return [...parts, status];

@@ -202,7 +202,8 @@ function mountPlot(host) {
   const entries = dataOf("plots")[kind];
   const places = [...new Set(entries.map((entry) => entry.where))];
   const metrics = [...new Set(entries.map((entry) => entry.metric))];
-  const chosen = { where: places[0], metric: metrics[0] };
+  const kept = views[`plot/${kind}`] ?? {};
+  const chosen = { where: places[placeOf(places, kept.where, 0)], metric: metrics[placeOf(metrics, kept.metric, 0)] };
   const title = host.querySelector("h3").textContent;
   const place = make("div", { class: "drawn", role: "group" });
   const says = make("p", { class: "note" }, KINDS[kind].says);
@@ -217,11 +218,12 @@ function mountPlot(host) {
   };
   const choose = (key, texts) => (at) => {
     chosen[key] = texts[at];
+    keepView(`plot/${kind}`, chosen);
     draw();
   };
   const bar = make("div", { class: "toolbar" });
-  if (places.length > 1) bar.append(picker(WHERE[kind] ?? "Dataset", places, choose("where", places)));
-  if (metrics.length > 1) bar.append(picker("Metric", metrics, choose("metric", metrics)));
+  if (places.length > 1) bar.append(picker(WHERE[kind] ?? "Dataset", places, choose("where", places), places.indexOf(chosen.where)));
+  if (metrics.length > 1) bar.append(picker("Metric", metrics, choose("metric", metrics), metrics.indexOf(chosen.metric)));
   host.append(bar, place, empty, says);
   draw();
   return draw;
@@ -231,10 +233,10 @@ function mountPlot(host) {
 function mountRanks(host) {
   const figures = [...host.children];
   const choices = ["metric", "datasets"].map((key) => [key, [...new Set(figures.map((one) => one.dataset[key]))]]);
-  const chosen = Object.fromEntries(choices.map(([key, values]) => [key, values[0]]));
+  const chosen = Object.fromEntries(choices.map(([key, values]) => [key, values[placeOf(values, views.ranks?.[key], 0)]]));
   const draw = () => figures.forEach((one) => { one.hidden = choices.some(([key]) => one.dataset[key] !== chosen[key]); });
   const labels = { metric: "Metric", datasets: "Datasets" };
-  host.before(make("div", { class: "toolbar" }, ...choices.map(([key, values]) => picker(labels[key], values, (at) => { chosen[key] = values[at]; draw(); }))));
+  host.before(make("div", { class: "toolbar" }, ...choices.map(([key, values]) => picker(labels[key], values, (at) => { chosen[key] = values[at]; keepView("ranks", chosen); draw(); }, values.indexOf(chosen[key])))));
   draw();
 }
 

@@ -50,20 +50,26 @@ function picker(label, texts, choose, at = 0) {
   return make("label", { class: "pick" }, make("span", {}, label), select);
 }
 
-const VIEW = "#view="; // before what the address says of tables: a link that brings it back
+/** Where a text is among others, `otherwise` if it is not. */
+function placeOf(texts, text, otherwise) {
+  const at = texts.indexOf(text);
+  return at < 0 ? otherwise : at;
+}
+
+const VIEW = "#view="; // before what the address says of what is shown: a link that brings it back
 const views = readViews();
 
-/** What the address says of each table, by its name: words, choices, sorting, and which of several tables is shown. */
+/** What the address says of each table, plot, gallery and comparison, by its name: words, choices, sorting, which of several is shown. */
 function readViews() {
   if (!location.hash.startsWith(VIEW)) return {};
   try {
-    return JSON.parse(decodeURIComponent(location.hash.slice(VIEW.length)));
+    return JSON.parse(decodeURIComponent(location.hash.slice(VIEW.length))) ?? {};
   } catch {
     return {}; // a link that was cut
   }
 }
 
-/** Say in the address what a table shows now. */
+/** Say in the address what a place shows now. */
 function keepView(name, view) {
   views[name] = view;
   location.replace(VIEW + encodeURIComponent(JSON.stringify(views)));

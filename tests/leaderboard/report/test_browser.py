@@ -1,39 +1,13 @@
 """The report in Chromium: it opens from disk, asks for nothing, executes nothing of the runs, and its tables work."""
 
 import pytest
-from browser import chromium, emulate, requests, show, wait
+from browser import HOSTILE, UNFOLD, emulate, mounted, requests, show, wait
 
 from leaderboard.board import build
 from leaderboard.report import html_report
 from leaderboard.results.collect import Collection
 
 pytestmark = pytest.mark.slow
-
-HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
-UNFOLD = "document.querySelectorAll('details').forEach((one) => { one.open = true; }); hosts.forEach(mount)"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    yield from chromium()
-
-
-@pytest.fixture(scope="module")
-def report(make_sweep, tmp_path_factory):
-    """A report of six datasets, one of them and one of 40 predictors with a hostile name."""
-    levels = {name: 0.99 - at / 100 for at, name in enumerate([HOSTILE, *(f"rec_{k}" for k in range(39))])}
-    runs = make_sweep(levels, [HOSTILE, "d1", "d2", "d3", "d4", "d5"], seeds=2, noise=0.0)
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(html_report(build(Collection(runs, [HOSTILE], failed={HOSTILE: HOSTILE}))), encoding="utf-8")
-    return path
-
-
-def mounted(browser, report, width=1400, scheme="light"):
-    """The report, opened, with every view unfolded and every table and plot drawn."""
-    emulate(browser, width, scheme)
-    show(browser, report)
-    browser.execute_script("localStorage.clear(); delete document.documentElement.dataset.theme")
-    browser.execute_script(UNFOLD)
 
 
 TABLE = "const host = document.querySelectorAll('#leaderboard .tableview, [data-source=view-settings] > *')[arguments[0] ?? 0];"
@@ -295,109 +269,6 @@ def test_a_link_brings_back_what_tables_showed(browser, report):
         browser.execute_script("hosts.forEach(mount); return document.querySelectorAll('#leaderboard tbody tr').length")
         > 11
     )
-
-
-def test_two_rows_are_compared_on_each_subject(browser, report):
-    mounted(browser, report)
-    script = "return document.querySelector('#compare [role=status]').textContent"
-    assert "is higher on" in browser.execute_script(script)
-    pick = """const one = document.querySelectorAll('#compare select')[arguments[0]];
-      one.selectedIndex = arguments[1]; one.dispatchEvent(new Event('change'));"""
-    browser.execute_script(pick, 1, 3)
-    browser.execute_script(pick, 2, 3)
-    assert "is higher on 0 subjects, lower on 0 and equal on" in browser.execute_script(script)
-    browser.execute_script(pick, 0, 1)
-    heads = "return [...document.querySelectorAll('#compare thead th')].map((one) => one.textContent)"
-    assert browser.execute_script(heads)[0] == "subject"
-    assert browser.execute_script("return document.querySelectorAll('#compare .scatterlayer .point').length") > 1
-
-
-@pytest.fixture
-def gallery(browser, report):
-    """A gallery of two cases, mounted as `gallery`: the mask of the second is large, and rec_l1 misses the first."""
-    emulate(browser, 1400)
-    show(browser, report)
-    browser.execute_script(
-        """
-      const pixel = 'data:image/gif;base64,R0lGODlhAQABAAAAACw=';
-      const strip = (name) => `<tr><th><bdi>${name}</bdi></th><td><img width="62" height="40" src="${pixel}"></td></tr>`;
-      const strips = ['image', 'mask', 'reconstruction', 'rec_l1', 'grad_kl'].map(strip).join('');
-      const cases = '<li><b>best</b> <bdi>p1 · 3</bdi></li><li><b>worst</b> <bdi>p2 · 8</bdi></li>';
-      window.gallery = document.createElement('div');
-      gallery.className = 'gallery';
-      gallery.innerHTML = `<ol class="cases">${cases}</ol><table><tbody>${strips}</tbody></table>`;
-      Object.assign(gallery.dataset, { at: 0, tile: 28, gap: 6, height: 40 });
-      const scores = { rec_l1: [[0.25, 0, 7], [0.5, 60, 0]], grad_kl: [[0.125, 2, 0], [0.75, 80, 1]] };
-      parsed.set('gallery', [{ dataset: 'd1', setting: 'vae, beta 1, seed 0', lesions: [4, 120], scores }]);
-      document.body.append(gallery);
-      mountGallery(gallery);"""
-    )
-    return browser
-
-
-def test_a_case_of_the_gallery_is_seen_closer_with_a_map_over_it(gallery):
-    script = """
-      const tile = gallery.querySelectorAll('tbody tr')[3].querySelectorAll('button')[1];
-      tile.click();
-      const dialog = document.querySelector('dialog');
-      const slider = dialog.querySelector('input[type=range]');
-      slider.value = 25; slider.dispatchEvent(new Event('input'));
-      const [below, over] = dialog.querySelectorAll('.layer');
-      const label = dialog.querySelector('.stage').getAttribute('aria-label');
-      const says = dialog.querySelector('[role=status]').textContent;
-      const found = [dialog.open, below.style.backgroundPosition, over.style.opacity, label, says];
-      dialog.querySelector('button').click();
-      return [...found, document.querySelectorAll('dialog[open]').length, tile.innerText, tile.getAttribute('aria-label')];
-    """
-    is_open, place, opacity, label, says, left, text, name = gallery.execute_script(script)
-    assert (is_open, opacity, left) == (True, "0.25", 0)
-    assert float(place.split("px")[0]) == pytest.approx(-34 * 3.5)
-    assert label.split() == ["worst", "p2", "·", "8:", "rec_l1", "over", "the", "image", "at", "25", "%"]
-    assert says.split() == ["worst", "p2", "·", "8", "·", "rec_l1", "·", "AP", "0.500", "TP", "60/120,", "FP", "0"]
-    assert text.split() == ["AP", "0.500", "TP", "60/120,", "FP", "0"]
-    assert name.endswith("Look closer")
-
-
-def test_cases_are_filtered_by_subject_lesion_size_and_what_a_predictor_finds(gallery):
-    script = """
-      const [search, size, of, has] = gallery.previousElementSibling.querySelectorAll('input, select');
-      search.value = arguments[0]; search.dispatchEvent(new Event('input'));
-      [[size, 1], [of, 2], [has, 3]].forEach(([select, at]) => {
-        select.selectedIndex = [...select.options].findIndex((one) => one.text === arguments[at]);
-        select.dispatchEvent(new Event('change'));
-      });
-      const kept = [...gallery.querySelectorAll('.cases li:not([hidden]) bdi')].map((one) => one.textContent);
-      const tiles = [...gallery.querySelectorAll('tbody tr')].map((row) => row.querySelectorAll('.tile:not([hidden])').length);
-      return [kept, [...new Set(tiles)], gallery.previousElementSibling.querySelector('[role=status]').textContent];
-    """
-    rest = ("any size", "rec_l1", "anything")
-    first, second = "p1 · 3", "p2 · 8"
-    assert gallery.execute_script(script, "", *rest) == [[first, second], [2], "2 of 2 cases"]
-    assert gallery.execute_script(script, "P2", *rest) == [[second], [1], "1 of 2 cases"]
-    assert gallery.execute_script(script, "", "up to 9 px", *rest[1:])[0] == [first]
-    assert gallery.execute_script(script, "", "any size", "rec_l1", "no true positive")[0] == [first]
-    assert gallery.execute_script(script, "", "any size", "rec_l1", "true positives")[0] == [second]
-    assert gallery.execute_script(script, "", "any size", "grad_kl", "false positives")[0] == [second]
-    assert gallery.execute_script(script, "", "100 to 999 px", "grad_kl", "no false positive")[0] == []
-
-
-def test_two_rows_show_their_maps_of_the_same_cases(gallery):
-    script = """
-      const place = document.createElement('div');
-      place.append(...casesOfTwo(...arguments));
-      document.body.append(place); // its own cases are no gallery to look for others in
-      const texts = (row) => [...row.querySelectorAll('th, small')].map((one) => one.textContent.replace('\\n', ' '));
-      return [place.querySelector('h3')?.textContent, [...place.querySelectorAll('tbody tr')].map(texts)];
-    """
-    title, rows = gallery.execute_script(script, "d1", "grad_kl", "rec_l1")
-    assert title == "The same cases, maps of vae, beta 1, seed 0"
-    assert rows == [
-        ["mask"],
-        ["grad_kl", "AP 0.125 TP 2/4, FP 0", "AP 0.750 TP 80/120, FP 1"],
-        ["rec_l1", "AP 0.250 TP 0/4, FP 7", "AP 0.500 TP 60/120, FP 0"],
-    ]
-    assert gallery.execute_script(script, "d1", "grad_kl", "rec_l9") == [None, []]
-    assert gallery.execute_script(script, "d2", "grad_kl", "rec_l1") == [None, []]
 
 
 def test_a_row_opens_its_runs_seeds_and_config_by_key_and_by_click(browser, report):
