@@ -26,7 +26,8 @@ from leaderboard.statistics.effects import (
     mean_spread,
     units_needed,
 )
-from leaderboard.verdicts.claims import BETA_THRESHOLD, MIN_DATASETS, MIN_PER_DOMAIN
+from leaderboard.verdicts.claims import MIN_DATASETS, MIN_PER_DOMAIN
+from leaderboard.verdicts.spreads import BETA_THRESHOLD
 
 Array = NDArray[np.float64]
 OWN = 0.005  # the standard deviation over seeds, and over subjects, of a dataset's gain
@@ -95,11 +96,18 @@ def blocks(random: np.random.Generator, shape: tuple[int, int], spreads: Sequenc
 
 
 def of_spreads(
-    rule: Callable[[list[Array]], Effect], shape: tuple[int, int], spreads: Sequence[float], noise: float, draws: int
+    rule: Callable[[list[Array]], Effect],
+    shape: tuple[int, int],
+    spreads: Sequence[float],
+    noise: float,
+    draws: int,
+    chance: float = 1.0,
 ) -> tuple[float, float]:
-    """Shares that are found to be below, and above, BETA_THRESHOLD."""
-    random = np.random.default_rng(0)
-    signs = [sign(rule(blocks(random, shape, spreads, noise)), BETA_THRESHOLD) for _ in range(draws)]
+    """Shares that are found to be below, and above, BETA_THRESHOLD; `chance`: that a dataset has its spread, else it has none."""
+    random, signs = np.random.default_rng(0), []
+    for _ in range(draws):
+        own = np.where(random.random(len(spreads)) < chance, spreads, 0.0).tolist()
+        signs.append(sign(rule(blocks(random, shape, own, noise)), BETA_THRESHOLD))
     return signs.count(-1) / draws, signs.count(1) / draws
 
 
@@ -127,18 +135,18 @@ def lines(draws: int) -> Iterator[str]:
         texts = [f"{a:.3f} → {b:.3f}" for a, b in zip(*both, strict=True)]
         yield f"| {shape[0]} × {shape[1]}, {count} | {noise} | {' | '.join(texts)} |"
     yield ""
-    yield "| datasets like these | true sd | below 0.01 | above 0.01 |"
+    yield "| datasets like these | true sd | called below 0.01 | called above 0.01 |"
     yield "|---|---|---|---|"
-    for what, spreads in (
-        ("5 of 0.0099 each", [0.0099] * 5),
-        ("6, half of them with none", [0.0, 0.0099 * math.sqrt(2)] * 3),
-        ("7 of 0.02 each", [0.02] * 7),
-        ("7, one of 0.05 and others with none", [0.05] + [0.0] * 6),
-    ):
-        found = of_spreads(
-            lambda one: mean_spread({str(at): [b] for at, b in enumerate(one)}), (3, 3), spreads, 0.004, draws
-        )
-        yield f"| {what} | {math.sqrt(np.mean(np.square(spreads))):.4f} | {found[0]:.3f} | {found[1]:.3f} |"
+    for count, true, chance in ((5, 0.0099, 1.0), (5, 0.0099, 0.5), (7, 0.0099, 0.5), (7, 0.02, 1.0), (7, 0.02, 0.5)):
+        spreads = [true / math.sqrt(chance)] * count
+        found = of_spreads(by_dataset, (3, 3), spreads, 0.004, draws, chance)
+        what = "all the same" if chance == 1 else "half of all have none"
+        yield f"| {count}, {what} | {true} | {found[0]:.3f} | {found[1]:.3f} |"
+
+
+def by_dataset(found: list[Array]) -> Effect:
+    """The spread on datasets like these."""
+    return mean_spread({str(at): [block] for at, block in enumerate(found)})
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from leaderboard.board import Board
 from leaderboard.results.run_arrays import SMOOTHED, RunArrays
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, markdown_table, number
 from leaderboard.statistics.effects import correlation
-from leaderboard.verdicts.claims import KL, START
+from leaderboard.verdicts.claims import START
+from leaderboard.verdicts.spreads import KL
 
 from .answers import incomplete, single_runs
 from .sources import PHASES, provenance, repeated
