@@ -103,7 +103,7 @@ def of_spreads(
     draws: int,
     chance: float = 1.0,
 ) -> tuple[float, float]:
-    """Shares that are found to be below, and above, BETA_THRESHOLD; `chance`: that a dataset has its spread, else it has none."""
+    """Shares found to be below, and above, BETA_THRESHOLD; `chance`: that a dataset has its spread, else it has none."""
     random, signs = np.random.default_rng(0), []
     for _ in range(draws):
         own = np.where(random.random(len(spreads)) < chance, spreads, 0.0).tolist()

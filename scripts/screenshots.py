@@ -21,8 +21,8 @@ SHOTS = {  # of each element its top, this many pixels high
     "glance": ("#glance", 400),
     "leaderboard": ("#leaderboard", 780),
     "runs": ("#leaderboard", 560),
-    "compare": ("#compare", 640),
-    "claims": ("#claims", 620),
+    "compare": ("#compare", 920),
+    "claims": ("#claims", 780),
     "beta": ("figure[data-plot=beta]", 600),
     "gallery": ("#gallery", 660),
 }
