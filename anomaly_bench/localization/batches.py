@@ -1,4 +1,4 @@
-"""Batches as metrics want them: a user's completed, and in main memory."""
+"""Batches as metrics want them: a user's completed, and where their maps are counted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.metrics import region_weight
+from anomaly_bench.metrics.transfers import together
 from anomaly_bench.models.vae import image_of, pixels_of
+from anomaly_bench.predictors.ensemble import TimedMap
 from data_modules.base.batch import AnomalyBatch
+from data_modules.store.batches import free_memory
+
+CPU = torch.device("cpu")
 
 
 def completed(batch: Mapping[str, Any], numbers: Tensor | None = None) -> AnomalyBatch:
@@ -46,9 +51,23 @@ def chosen(batch: AnomalyBatch, images: Tensor) -> AnomalyBatch:
     return cast(AnomalyBatch, {key: value[images.to(value.device)] for key, value in batch.items()})  # type: ignore[attr-defined, index]
 
 
-def on_cpu(batch: AnomalyBatch) -> AnomalyBatch:
-    """The batch in main memory, where histograms are counted: in float64, which not every device has."""
-    return cast(AnomalyBatch, {key: value.cpu() for key, value in batch.items()})  # type: ignore[attr-defined]
+def placed(batch: AnomalyBatch, device: torch.device) -> AnomalyBatch:
+    """The batch on a device; in main memory it comes in one copy."""
+    if device.type == "cpu":
+        return cast(AnomalyBatch, dict(zip(batch, together(list(batch.values())), strict=True)))  # type: ignore[arg-type]
+    return cast(AnomalyBatch, {key: value.to(device, non_blocking=True) for key, value in batch.items()})  # type: ignore[attr-defined]
+
+
+def brought(maps: Mapping[str, TimedMap]) -> dict[str, TimedMap]:
+    """Maps in main memory; those of a device come in one copy."""
+    scores = together([score.detach() for score, _ in maps.values()])
+    return {name: (score, seconds) for (name, (_, seconds)), score in zip(maps.items(), scores, strict=True)}
+
+
+def with_room(device: torch.device, curves: int, bits: int) -> torch.device:
+    """The device, if a quarter of its free memory takes so many curves; else main memory."""
+    needed = curves * 32 << bits
+    return device if device.type == "cpu" or 4 * needed <= free_memory(device) else CPU
 
 
 def _numbers(batch: Mapping[str, Any], key: str, default: Tensor) -> Tensor:

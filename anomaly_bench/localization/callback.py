@@ -23,7 +23,6 @@ from anomaly_bench.config.checks import check_part
 from anomaly_bench.config.schema import LocalizationConfig
 from anomaly_bench.metrics.bins import default_pivot
 from anomaly_bench.models import VAE
-from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.pictures.panels import Calibrated, Sample, draw_model, draw_panels, samples_of
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.possible import possible
@@ -32,11 +31,12 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import MapChoice, Measure, PredictorResult, SubsetChoice
 
-from .batches import chosen, completed, on_cpu
+from .batches import chosen, completed, placed
+from .cases import LateCases
 from .learned import Learned
 from .loaders import Given, Images, Numbers, names_of, source_of, validation_loaders
 from .localizer import Advance, Localizer, no_advance, rec_levels
-from .passes import Validation, count, fresh, prepare
+from .passes import Validation, count, fresh, prepare, settle
 from .surroundings import Surroundings
 from .table import table_of
 from .tally import Tally
@@ -101,7 +101,7 @@ class LocalizationCallback(pl.Callback):
         self._predicting: Localizer
         self._looked: tuple[dict[str, Tally], list[Sample]] = {}, []
         self._decisive = ""
-        self._cases, self._numbers = Cases(0), Numbers([])
+        self._cases, self._numbers = LateCases(0, {}), Numbers([])
         self._pictures: Path | None = None
         self._given: Given = None, None
         self._levels: Tensor | None = None  # those that this callback has estimated
@@ -211,7 +211,7 @@ class LocalizationCallback(pl.Callback):
             shown = {name: score for name, (score, _) in maps.items() if name in self.suite.shown}
             anomalous = images["mask"].flatten(1).any(1).nonzero().flatten().tolist()
             drawn = anomalous[: max(0, self.config.pictures - len(samples))]
-            samples += samples_of(images, evidence, shown, drawn, self.subjects)
+            samples += samples_of(images, evidence.reconstruction, shown, drawn, self.subjects)
 
     @OUTSIDE
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -228,9 +228,11 @@ class LocalizationCallback(pl.Callback):
         """Calibrate → choose → validate."""
         self._prepare(trainer, pl_module)
         self._begin(trainer, trainer.test_dataloaders)
-        self.tallies = fresh(self.localizer.pivots, self.config, self.validation.thresholds)
+        counting, thresholds = self.localizer.counting, self.validation.thresholds
+        self.tallies = fresh(self.localizer.pivots, self.config, thresholds, device=counting)
         self._tried = {name: several for name, several in self.localizer.tried.items() if name in self.suite.shown}
-        self.surroundings, self._cases, self._tested = Surroundings(), Cases(self.config.pictures), None
+        self._cases = LateCases(self.config.pictures, self.subjects)
+        self.surroundings, self._tested = Surroundings(), None
 
     @OUTSIDE
     def on_test_batch_end(
@@ -247,18 +249,18 @@ class LocalizationCallback(pl.Callback):
         if not len(images["image"]):
             return
         with self.localizer.evidence(images) as evidence:
-            unfinished, counted = self.localizer.unfinished(evidence), on_cpu(images)
+            unfinished, counted = self.localizer.unfinished(evidence), placed(images, self.localizer.counting)
             maps = self.localizer.all_maps(evidence, unfinished)
             count(self.tallies, maps, counted)
             count_variants(self._tried, unfinished, evidence.foreground, counted)
-            error = evidence.error.mean(1, keepdim=True).cpu()
+            error = evidence.error.mean(1, keepdim=True).to(self.localizer.counting)
             self.surroundings.update(error, counted["mask"], counted["foreground"])
             shown: dict[str, Tensor] = {name: maps[name][0] for name in self.suite.shown}
-            drawn = self._cases.wanted(shown[self._decisive], counted, first)
-            self._cases.add(first, drawn, samples_of(counted, evidence, shown, drawn, self.subjects))
+            self._cases.take(counted, first, evidence.reconstruction, shown, self._decisive)
 
     @OUTSIDE
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        settle(self.tallies)
         # One after the other, so that no process holds the histograms of all processes together.
         self.tallies = {name: tally.gathered() for name, tally in self.tallies.items()}
         self.surroundings = self.surroundings.gathered()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anomaly_bench.metrics import Calibration, top_k_mean
 from anomaly_bench.metrics.bins import score_keys
+from anomaly_bench.metrics.counting import counted_on
 from anomaly_bench.models import VAE
 from anomaly_bench.models.likelihoods import at_least_single
 from anomaly_bench.models.vae import image_of
@@ -24,7 +25,7 @@ from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import SubsetChoice
 
-from .batches import completed, on_cpu
+from .batches import CPU, brought, completed, placed
 from .learned import LEARNED_FILE, Learned
 from .search import Searches, settled, to_search_on
 from .trained import load_model, load_suite, result_of
@@ -37,6 +38,7 @@ Advance = Callable[[], None]
 
 
 KEPT = 1 << 28  # bytes of maps
+ODD = 6364136223846793005  # of Knuth's MMIX, that spreads bits well
 
 
 def no_advance() -> None:
@@ -47,25 +49,39 @@ class Kept:
     """Unfinished maps of the first batches that came, by their pixels, as far as they take no more than `limit` bytes."""
 
     def __init__(self, limit: int = KEPT) -> None:
-        self._maps: dict[bytes, dict[str, TimedMap]] = {}
+        self._maps: dict[object, dict[str, TimedMap]] = {}
         self._left = limit
 
     def get(
         self, evidence: Evidence, names: list[str], localize: Callable[[Evidence, list[str]], dict[str, TimedMap]]
     ) -> dict[str, TimedMap]:
         """The maps of that name, of those kept or by `localize(evidence, names)`."""
-        key = blake2b()
-        for part in (evidence.image, evidence.foreground):
-            key.update(part.detach().cpu().numpy().tobytes())
-        known = self._maps.get(key.digest(), {})
+        key = _digest(evidence)
+        known = self._maps.get(key, {})
         if set(names) <= set(known):
             return {name: known[name] for name in names}
         maps = localize(evidence, names)
         size = sum(score.nbytes for score, _ in maps.values())
         if not known and size <= self._left:
             self._left -= size
-            self._maps[key.digest()] = {name: (score.detach(), seconds) for name, (score, seconds) in maps.items()}
+            self._maps[key] = {name: (score.detach(), seconds) for name, (score, seconds) in maps.items()}
         return maps
+
+
+def _digest(evidence: Evidence) -> object:
+    """What tells a batch from others: of a GPU's a few sums over the bits of its pixels, which alone come over."""
+    parts = (evidence.image.detach(), evidence.foreground)
+    if evidence.image.device.type == "cpu":
+        key = blake2b()
+        for part in parts:
+            key.update(part.numpy().tobytes())
+        return key.digest()
+    sums = []
+    for part, bits in zip(parts, (torch.int32, torch.uint8), strict=True):
+        values = part.contiguous().view(-1).view(bits).long() + 1
+        mixed = values * (torch.arange(len(values), device=values.device) * ODD + 1)
+        sums.append(((mixed ^ (mixed >> 31)) * ODD).sum())
+    return (tuple(evidence.image.shape), *torch.stack(sums).cpu().tolist())
 
 
 class Localizer:
@@ -114,6 +130,11 @@ class Localizer:
         known, ensembles = self.learned.calibration, self.suite.ensembles
         return {name: (ensembles if name in ensembles else known)[name].pivot for name in self.suite.shown}
 
+    @property
+    def counting(self) -> torch.device:
+        """Where the maps are counted: on the model's device, as far as it can."""
+        return counted_on(self.model.device)
+
     @contextmanager
     def evidence(self, batch: AnomalyBatch) -> Iterator[Evidence]:
         """What the model says about a batch; the model is frozen meanwhile, and the batch may lie on any device."""
@@ -135,6 +156,10 @@ class Localizer:
 
     def single_maps(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
         """Raw maps (B, 1, H, W) of single predictors, all if not named, on the CPU, each with its seconds."""
+        return brought(self.single_there(evidence, names))
+
+    def single_there(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
+        """`single_maps` where they are counted."""
         return self._finished(self.unfinished(evidence, names), evidence)
 
     def unfinished(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
@@ -154,16 +179,20 @@ class Localizer:
             self._kept = None
 
     def all_maps(self, evidence: Evidence, unfinished: Mapping[str, TimedMap] | None = None) -> dict[str, TimedMap]:
-        """`single_maps`, of unfinished ones if they are given, and the maps of the ensembles over them."""
+        """`single_there`, of unfinished ones if they are given, and the maps of the ensembles over them."""
         raw = self._finished(self.unfinished(evidence) if unfinished is None else unfinished, evidence)
         return raw | self.suite.combined(raw, self.calibrated)
 
     def _finished(self, unfinished: Mapping[str, TimedMap], evidence: Evidence) -> dict[str, TimedMap]:
         maps = self.suite.finished(unfinished, evidence)
-        return {name: (score.detach().cpu(), seconds) for name, (score, seconds) in maps.items()}
+        return {name: (score.detach().to(self.counting), seconds) for name, (score, seconds) in maps.items()}
 
     def maps(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
         """The map (B, 1, H, W) of every row that is shown, on the CPU, with its seconds."""
+        return brought(self.maps_there(batch))
+
+    def maps_there(self, batch: AnomalyBatch) -> dict[str, TimedMap]:
+        """`maps` where they are counted."""
         with self.evidence(batch) as evidence:
             maps = self.all_maps(evidence)
         return {name: maps[name] for name in self.suite.shown}
@@ -224,7 +253,7 @@ class Localizer:
         if self.model.rec_levels.isnan().any():
             normal = list(normal) if isinstance(normal, Iterator) else normal  # gone through twice
             self.model.rec_levels.copy_(rec_levels(self.model, normal))
-        survey = Survey(self.suite, smoothing, width_by_size(self.model.shape), polarity, bits)
+        survey = Survey(self.suite, smoothing, width_by_size(self.model.shape), polarity, bits, self.counting)
         self._count(survey, normal, advance)
         survey.calibrate()
         if survey.open:
@@ -238,7 +267,7 @@ class Localizer:
     def _count(self, survey: Survey, batches: Iterable[Mapping[str, Any]], advance: Advance) -> None:
         for batch in map(completed, batches):
             with self.evidence(batch) as evidence:
-                survey.update(self.unfinished(evidence), evidence.foreground, on_cpu(batch))
+                survey.update(self.unfinished(evidence), evidence.foreground, placed(batch, survey.device))
             advance()
 
     def choose(
@@ -261,7 +290,7 @@ class Localizer:
         for batch in batches:
             with self.evidence(batch) as evidence:
                 maps = self.single_maps(evidence, searches.members)
-            searches.update({name: score for name, (score, _) in maps.items()}, on_cpu(batch))
+            searches.update({name: score for name, (score, _) in maps.items()}, placed(batch, CPU))
             advance()
         self.choices = searches.choose(self.calibrated, by)
         self.suite = settled(self.suite, self.choices)

@@ -26,17 +26,23 @@ class Surroundings:
 
     def update(self, error: Tensor, mask: Tensor, foreground: Tensor) -> None:
         """Count a batch: error (B, 1, H, W) floating, mask and foreground (B, 1, H, W) bool, all on one device."""
+        if self.sums.device != error.device:  # where nothing was counted yet, and nobody waits for it
+            self.sums, self.pixels = self.sums.to(error.device), self.pixels.to(error.device)
         around = grown(mask, REACH)
         near = around & ~grown(mask, RIM) & foreground
         far = ~around & foreground & mask.flatten(1).any(1).view(-1, 1, 1, 1)
         for index, chosen in enumerate((near, far)):
-            values = error[chosen]
-            self.sums[index] += values.double().sum().cpu()
-            self.pixels[index] += values.numel()
+            if error.device.type == "cpu":
+                values = error[chosen]
+                self.sums[index] += values.double().sum()
+                self.pixels[index] += values.numel()
+            else:
+                self.sums[index] += error.double().masked_fill(~chosen, 0.0).sum()
+                self.pixels[index] += chosen.sum()
 
     def gathered(self) -> Surroundings:
         """What all processes counted, the same in each, which have to call this together."""
-        parts = of_all_processes((self.sums, self.pixels))
+        parts = of_all_processes((self.sums.cpu(), self.pixels.cpu()))
         return Surroundings(sum(sums for sums, _ in parts), sum(pixels for _, pixels in parts))  # type: ignore[arg-type]
 
     def means(self) -> dict[str, float | None]:

@@ -23,11 +23,17 @@ from anomaly_bench.metrics import (
     image_f1_oracle,
     top_k_mean,
 )
+from anomaly_bench.metrics.bins import keys_of
 from anomaly_bench.metrics.formulas import Array, Certified
+from anomaly_bench.metrics.images import at_most, highest, mean_of_highest
+from anomaly_bench.metrics.subjects.on_device import Block
+from anomaly_bench.metrics.transfers import together
 from anomaly_bench.models.processes import of_all_processes
 from anomaly_bench.predictors.stopwatch import Seconds, folded
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import FPRS, RECALLS, LesionRow, MapChoice, Measure, PredictorResult, SubjectRow, SubsetChoice
+
+from .waiting import Batch, Waiting
 
 # An attribute with more values than this (an age, a file's name) makes no groups; a category always does.
 MAX_GROUPS = 30
@@ -56,6 +62,7 @@ class Tally:
     scores: list[float] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     subjects: SubjectCurves = field(init=False)
     lesions: LesionDetection = field(default_factory=LesionDetection)
 
@@ -89,6 +96,42 @@ class Tally:
         self.labels += (mask & foreground)[seen].flatten(1).any(1).tolist()
         self.owners += batch["subject"][seen].tolist()
         self.seconds = folded(self.seconds + seconds)
+
+    def update_there(self, score: Tensor, seconds: Seconds, batch: Batch) -> None:
+        """`update` on the device of the map, which nobody waits for; `read` has the rest. A NaN is told of there."""
+        self.curve.update(score, batch["mask"], batch["foreground"], batch["region_weight"])
+        if self.own:
+            home = together([score, batch["mask"], batch["foreground"]])
+            for metric in self.own.values():
+                metric.update(*home)
+        called = None
+        if self.per_subject:
+            pivot = float(self.curve.pivot)
+            parts = (batch[key] for key in ("mask", "foreground", "region_weight", "subject"))
+            self.subjects.update_there(Block(score, *parts), pivot, self.threshold)
+            if self.threshold is not None:
+                called = keys_of(score, pivot, self.curve.bits) >= self.threshold
+        top = highest(score, batch["foreground"], at_most(score[0].numel(), self.image_share))
+        self.waiting.append(Waiting(batch, top, score.isnan().flatten(1).any(1), called))
+        for earlier in self.waiting[:-1]:  # whose masks have come over meanwhile
+            earlier.cover()
+        self.seconds = folded(self.seconds + seconds)
+
+    def take(self, waiting: Waiting, top: Tensor, nan: Tensor, covered: Tensor) -> None:
+        """What a batch on a device gave, in main memory. Raises as `update`."""
+        facts = waiting.batch.facts
+        if nan.any():
+            bad = int(nan.nonzero()[0])
+            raise NotANumberError(
+                f"predictor {self.name}: its map of subject {int(facts.subject[bad])}, slice {int(facts.slice[bad])} holds NaN"
+            )
+        seen = facts.size > 0
+        if seen.any():
+            self.scores += mean_of_highest(top[seen], facts.size[seen], self.image_share).tolist()
+        self.labels += facts.label[seen].tolist()
+        self.owners += facts.subject[seen].tolist()
+        if waiting.covered is not None:
+            self.lesions.add(covered.numpy(), waiting.batch.regions.sizes)
 
     def merge(self, other: Tally) -> None:
         """Add what another process counted of other images with the same predictor.

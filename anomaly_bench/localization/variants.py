@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import msgspec
+import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
@@ -18,6 +19,8 @@ from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.suite import Suite
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import MapChoice, SmoothedRow
+
+from .batches import CPU, with_room
 
 BITS = 18  # of each of many histograms: average precision to about 1e-3, at some megabytes at most
 FIGURES = ("auroc", "ap", "dice_oracle", "aupro")
@@ -37,22 +40,22 @@ class Variant:
         return self.predictor.smooth
 
     def update(self, unfinished: Tensor, foreground: Tensor, counted: AnomalyBatch) -> None:
-        """Finish and count the maps (B, 1, H, W) of a batch, which is on the CPU; foreground: on their own device."""
-        score = self.predictor.finished(unfinished, foreground).detach().cpu()
+        """Finish and count the maps (B, 1, H, W) of a batch, which is where the curve is; foreground: on their own device."""
+        score = self.predictor.finished(unfinished, foreground).detach().to(self.curve.device)
         self.curve.update(score, counted["mask"], counted["foreground"], counted["region_weight"])
 
     def figures(self) -> dict[str, float | None]:
         """What was counted, as a SmoothedRow has it."""
-        known = formulas.read_all(*self.curve.descending())
+        known = formulas.read_all(*self.curve.brought().descending())
         return {name: None if (metric := known[name]) is None else metric.value for name in FIGURES}
 
     def fresh(self) -> Variant:
         """The same with nothing counted yet; its bins stay where they are."""
-        return Variant(self.predictor, LocalizationCurve(BITS, float(self.curve.pivot)))
+        return Variant(self.predictor, LocalizationCurve(BITS, float(self.curve.pivot)).to(self.curve.device))
 
     def gathered(self) -> Variant:
         """Of a distributed run, what all its processes counted, which have to call this together."""
-        total, *others = of_all_processes(self.curve)
+        total, *others = of_all_processes(self.curve.brought())
         for other in others:
             total.merge_state(other)
         return Variant(self.predictor, total)
@@ -71,15 +74,24 @@ class Survey:
     """Every single predictor's maps in all the ways that they may be finished: count normal, `calibrate`, count anomalous.
 
     smoothing: the widths in pixels to choose from, where a predictor leaves it open; by_size: what is taken if no image is
-    anomalous. polarity: see DatasetConfig. bits: of the histograms that members of ensembles are calibrated with.
+    anomalous. polarity: see DatasetConfig. bits: of the histograms that members of ensembles are calibrated with. device:
+    where they are, if it has room for them.
     """
 
     def __init__(
-        self, suite: Suite, smoothing: Sequence[float], by_size: float, polarity: str | None, bits: int
+        self,
+        suite: Suite,
+        smoothing: Sequence[float],
+        by_size: float,
+        polarity: str | None,
+        bits: int,
+        device: torch.device = CPU,
     ) -> None:
         gc.collect()  # metrics refer to themselves: without this, the histograms of every past pass stay in memory
         self.suite, self.polarity, self.bits = suite, polarity, bits
         self.smoothing, self.by_size = sorted(set(smoothing)), by_size
+        curves = len(suite.single) * 2 * (len(self.smoothing) + 1)  # at most
+        self.device = with_room(device, curves, bits)
         self.variants = {name: self._variants(name) for name in suite.single}
         self._calibrations: dict[str, list[Calibration]] = {}
 
@@ -89,13 +101,14 @@ class Survey:
         return any(len(variants) > 1 for variants in self.variants.values())
 
     def update(self, unfinished: Mapping[str, TimedMap], foreground: Tensor, counted: AnomalyBatch) -> None:
-        """Count a batch's unfinished maps; foreground: on their device, counted: the batch on the CPU."""
+        """Count a batch's unfinished maps; foreground: on their device, counted: the batch on this one's."""
         count_variants(self.variants, unfinished, foreground, counted)
 
     def calibrate(self) -> None:
         """What has been counted so far are the normal images. Raises ValueError if they have no pixel."""
         self._calibrations = {
-            name: [Calibration.of(variant.curve) for variant in variants] for name, variants in self.variants.items()
+            name: [Calibration.of(variant.curve.brought()) for variant in variants]
+            for name, variants in self.variants.items()
         }
 
     def choose(self) -> dict[str, Chosen]:
@@ -111,7 +124,9 @@ class Survey:
         predictors = [replace(each, smooth=width) for width in widths for each in self._signed(given)]
         coarse = len(predictors) > 1 and name not in self.suite.members
         bits = min(self.bits, BITS) if coarse else self.bits
-        return [Variant(predictor, LocalizationCurve(bits, predictor.pivot)) for predictor in predictors]
+        return [
+            Variant(predictor, LocalizationCurve(bits, predictor.pivot).to(self.device)) for predictor in predictors
+        ]
 
     @property
     def _measured(self) -> list[float]:

@@ -37,8 +37,8 @@ class Planes(NamedTuple):
     foreground: Tensor | None
     weight: Tensor | None
 
-    def groups(self, size: int = GROUP) -> Iterator[Planes]:
-        """The batch in pieces of about `size` pixels, at least a plane each."""
+    def groups(self, size: int | None = None) -> Iterator[Planes]:
+        """The batch in pieces of about `size` pixels, or GROUP, at least a plane each."""
         each = planes_each(self.scores, size)
         for start in range(0, len(self.scores), each):
             yield self.part(start, start + each)
@@ -228,9 +228,9 @@ def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int,
         loops.count(*group.flat(loops), np.float32(pivot), bits, *target)
 
 
-def planes_each(scores: Tensor | Array, size: int = GROUP) -> int:
-    """How many planes (N, H, W) make a group of about `size` pixels; at least one."""
-    return max(size // max(scores.shape[1] * scores.shape[2], 1), 1)
+def planes_each(scores: Tensor | Array, size: int | None = None) -> int:
+    """How many planes (N, H, W) make a group of about `size` pixels, or GROUP; at least one."""
+    return max((size or GROUP) // max(scores.shape[1] * scores.shape[2], 1), 1)
 
 
 def _flat(values: Array, dtype: type) -> Array:

@@ -109,9 +109,12 @@ class LesionDetection:
         """
         regions.check(called, "called pixels")
         hit = called.detach().cpu().flatten().numpy()[regions.pixels]
-        covered = np.bincount(regions.owner, weights=hit, minlength=len(regions.sizes))
-        detected = covered / regions.sizes >= self.share
-        group = np.searchsorted(self.sizes, regions.sizes, side="right") - 1
+        self.add(np.bincount(regions.owner, weights=hit, minlength=len(regions.sizes)), regions.sizes)
+
+    def add(self, covered: Array, sizes: Array) -> None:
+        """Count regions by how many of their pixels are called anomalous and how many they have, (regions,) each."""
+        detected = covered / sizes >= self.share
+        group = np.searchsorted(self.sizes, sizes, side="right") - 1
         for row, chosen in enumerate((group >= 0, (group >= 0) & detected)):
             self.counts[row] += np.bincount(group[chosen], minlength=len(self.sizes))
 

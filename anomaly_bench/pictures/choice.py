@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.metrics.images import image_ap
-from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import Rank
 
 from .panels import Sample
@@ -29,15 +28,15 @@ class Cases:
         self._precision: dict[int, float] = {}
         self._samples: dict[int, Sample] = {}
 
-    def wanted(self, score: Tensor, batch: AnomalyBatch, first: int) -> list[int]:
-        """Which of a batch's images may be shown in the end, from the map (B, 1, H, W) that decides; others are forgotten.
+    def wanted(self, score: Tensor, mask: Tensor, foreground: Tensor, first: int) -> list[int]:
+        """Which of a batch's images may be shown in the end, from the map that decides; others are forgotten.
 
-        first: position of the batch's first image in the set.
+        score, mask, foreground: (B, 1, H, W) on the CPU. first: position of the batch's first image in the set.
         """
-        self._spread_over(batch["mask"].flatten(1).any(1), first)
-        parts = (part.cpu().numpy() for part in (score, batch["mask"], batch["foreground"]))
-        for index, (values, mask, foreground) in enumerate(zip(*parts, strict=True), start=first):
-            precision = image_ap(values[foreground], mask[foreground]) if self.count and mask.any() else None
+        self._spread_over(mask.flatten(1).any(1), first)
+        parts = (part.numpy() for part in (score, mask, foreground))
+        for index, (values, hit, inside) in enumerate(zip(*parts, strict=True), start=first):
+            precision = image_ap(values[inside], hit[inside]) if self.count and hit.any() else None
             if precision is not None:
                 self._precision[index] = precision
         kept = {*self._spread, *(index for part in self._extremes() for index in part)}

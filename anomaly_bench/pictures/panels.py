@@ -12,7 +12,6 @@ from torch import Tensor
 
 from anomaly_bench.metrics.images import image_ap
 from anomaly_bench.models import VAE
-from anomaly_bench.predictors.evidence import Evidence
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import PanelRow, Rank
 
@@ -117,19 +116,22 @@ class Stretched:
 
 def samples_of(
     batch: AnomalyBatch,
-    evidence: Evidence,
+    reconstruction: Tensor,
     maps: Mapping[str, Tensor],
     chosen: Sequence[int],
     subjects: Mapping[int, str],
 ) -> list[Sample]:
-    """The chosen images of a batch, by position, with the maps (B, 1, H, W) of each predictor; subjects: names by id."""
+    """The chosen images of a batch, by position, with reconstruction (B, C, H, W) and maps (B, 1, H, W) by predictor.
+
+    subjects: names by id.
+    """
     samples = []
     for index in chosen:
         caption = f"{subjects[int(batch['subject'][index])]} · {int(batch['slice'][index])}"
-        parts = (batch["image"], batch["mask"], batch["foreground"], evidence.reconstruction)
-        image, mask, foreground, reconstruction = (part[index].detach().cpu() for part in parts)
+        parts = (batch["image"], batch["mask"], batch["foreground"], reconstruction)
+        image, mask, foreground, decoded = (part[index].detach().cpu() for part in parts)
         shown = {name: score[index, 0].cpu() for name, score in maps.items()}
-        samples.append(Sample(caption, image, mask[0], foreground[0], reconstruction, shown))
+        samples.append(Sample(caption, image, mask[0], foreground[0], decoded, shown))
     return samples
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -192,11 +193,16 @@ def _rank(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(chosen, np.cumsum(chosen) - 1, -1)
 
 
-def _check_memory(device: torch.device, needed: int) -> None:
+def free_memory(device: torch.device) -> float:
+    """The bytes of a device that are free, with those that torch keeps for what comes next; infinite where nobody says."""
     if device.type != "cuda":
-        return
+        return math.inf
     free, _ = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _check_memory(device: torch.device, needed: int) -> None:
+    free = free_memory(device)
     if needed > free:
         raise DataError(
             f"{device}: holding the slice store takes {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB of its memory are free; "

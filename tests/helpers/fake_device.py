@@ -88,7 +88,8 @@ class Waits(TorchDispatchMode):
                 self.waits["to host"] += 1
             return out
         if packet is aten.copy_ and not isinstance(args[0], OnDevice):
-            self.waits["to host"] += not (len(args) > 2 and args[2]) and not kwargs.get("non_blocking")
+            if not (len(args) > 2 and args[2]) and not kwargs.get("non_blocking"):
+                self.waits["to host"] += 1
             return args[0]
         return self._wrapped(func, out, args, plain_args)
 
@@ -96,8 +97,9 @@ class Waits(TorchDispatchMode):
         """Count what waits, and raise as CUDA does in its deterministic mode."""
         if packet is aten._local_scalar_dense or packet in SIZES_DEPEND:
             self.waits[str(func)] += 1
-        if packet in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_):
-            self.waits[f"{func} by bool"] += any(isinstance(i, Tensor) and i.dtype == torch.bool for i in args[1])
+        indices = args[1] if packet in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_) else ()
+        if any(isinstance(index, Tensor) and index.dtype == torch.bool for index in indices):
+            self.waits[f"{func} by bool"] += 1
         if torch.are_deterministic_algorithms_enabled():
             first = next((leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)), None)
             floating = first is not None and first.is_floating_point()

@@ -13,14 +13,42 @@ from anomaly_bench.metrics.counting import CpuPlanes, Flat, Planes, by_class, ch
 from anomaly_bench.metrics.formulas import Array
 from anomaly_bench.metrics.loops import loops_for, numpy_loops
 
-from .histograms import SubjectHistograms
+from .histograms import LIMIT, SubjectHistograms
+from .on_device import Block, reduced
 from .sparse_bins import bins_of
 
+CHUNK = 1 << 22  # pixels on a device that wait to be put in order
 SPREAD = 2  # bins per pixel that are quicker to look through than a pixel is to sort
 
 
 class SubjectCurves(SubjectHistograms):
     """SubjectHistograms that are counted from batches of maps."""
+
+    def __init__(self, full_bits: int = 20, limit: int = LIMIT) -> None:
+        super().__init__(full_bits, limit)
+        self._there: list[Block] = []
+
+    def update_there(self, block: Block, pivot: float, threshold_bin: int | None) -> None:
+        """`update` on the device of the maps, which is waited for once in CHUNK pixels; `flush` counts the last of them.
+
+        Nothing is checked here; a NaN counts nowhere.
+        """
+        self._rule = (pivot, threshold_bin)
+        self._there.append(block)
+        if sum(block.scores.numel() for block in self._there) >= CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what has waited on a device."""
+        if not self._there:
+            return
+        pivot, threshold = self._rule or (0.0, None)
+        totals, bins, bits = reduced(self._there, pivot, self.full_bits, threshold, self._bits, self.limit)
+        self._there = []
+        self._coarsen(bits)
+        for name, count in totals.items():
+            self._totals[name] = self._totals.get(name, 0) + count
+            self._append(name, bins[name])
 
     def update(
         self,

@@ -13,7 +13,7 @@ def chosen(cases, score, mask, foreground, size):
     held = 0
     for first in range(0, len(score), size):
         part = slice(first, first + size)
-        wanted = cases.wanted(score[part], {"mask": mask[part], "foreground": foreground[part]}, first)
+        wanted = cases.wanted(score[part], mask[part], foreground[part], first)
         cases.add(first, wanted, [Sample(str(first + at), *[torch.zeros(1)] * 4, {}) for at in wanted])
         held = max(held, len(cases._samples))
     return cases.samples(), held

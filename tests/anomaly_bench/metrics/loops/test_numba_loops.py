@@ -82,6 +82,7 @@ def test_counts_are_identical(pixels: list, bits: int, pivot: float | None, weig
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_identical_over_groups_threads_types_and_layouts(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "GROUP", 1000)
+    monkeypatch.setattr(kernel, "DEVICE_GROUP", 3000)
     monkeypatch.setattr(kernel, "THREAD_WORTH", 2000)
     torch.manual_seed(0)
     mask = torch.rand(17, 1, 30, 25) < 0.2
@@ -95,6 +96,7 @@ def test_identical_over_groups_threads_types_and_layouts(dtype: torch.dtype, mon
     assert_equal(*curves)
     a = curves[0]
     assert int((a.normal + a.anomalous).sum()) == int(foreground.sum())
+    use("compiled")
     one = LocalizationCurve(pivot=float(a.pivot))
     for image in range(17):
         one.update(scores[image], mask[image], foreground[image])
