@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from data_modules.base.config import DatasetConfig, NiftiConfig, PictureConfig
 from data_modules.base.errors import DataError, Report, did_you_mean
-from data_modules.base.names import chosen_categories, file_and_frame
+from data_modules.base.names import chosen_categories, composed, file_and_frame
 from data_modules.cases.case import Case
 from data_modules.cases.cohorts import Cohort, find_subjects, healthy_cohort, main_cohort, modalities
+from data_modules.cases.files import list_files
 from data_modules.cases.patterns import Tree
 
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".mgh", ".mgz", ".img", ".img.gz")
@@ -62,7 +64,7 @@ def find_items(inputs: Sequence[str], config: DatasetConfig, mask: str | None, r
 def stem_of(path: Path) -> str:
     """The name of a file without its ending, .nii.gz being one."""
     file, frame = file_and_frame(str(path))
-    return Path(file).name.removesuffix(_ending(file)) + ("" if frame is None else f"-{frame}")
+    return composed(Path(file).name.removesuffix(_ending(file))) + ("" if frame is None else f"-{frame}")
 
 
 def _ending(file: str) -> str:
@@ -262,9 +264,8 @@ def expanded(text: str, report: Report, frames: bool = False) -> list[Path]:
 
 
 def files_below(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """The files with one of these endings at any depth, but for hidden ones; sorted."""
-    found = (path for path in folder.rglob("*") if path.name.lower().endswith(endings) and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """The files with one of these endings at any depth, sorted; see list_files."""
+    return sorted(folder / path for path in list_files(folder)[0] if path.lower().endswith(endings))
 
 
 def _masks(mask: str | None, cases: Sequence[Case]) -> list[Path | None]:
@@ -313,13 +314,13 @@ class _Masks:
     def of(self, case: Case) -> Path | None:
         """Raises DataError if several masks below folders of that name are called so."""
         first, own = case.files[0], {file.resolve() for file in case.files}
-        folders = {first.parent.name, case.subject.rpartition("/")[2]}
+        folders = {composed(first.parent.name), composed(case.subject.rpartition("/")[2])}
         for end, stem in product(MASK_ENDS, self._stems(case)):
             name = stem + end
             there = self.by_stem.get(name, [])
             if not there or any(path.resolve() in own for path in there):
                 continue  # that is how images are called, not masks
-            fitting = _closest([path for path in there if path.parent.name in folders], first)
+            fitting = _closest([path for path in there if composed(path.parent.name) in folders], first)
             if len(fitting) == 1:
                 return fitting[0]
             below = first.name.lower().endswith(PICTURES) and there[0].parent != self.folder
@@ -334,23 +335,30 @@ class _Masks:
 
     def _stems(self, case: Case) -> list[str]:
         first = case.files[0]
-        stem, subject = stem_of(first), case.subject.rpartition("/")[2]
+        stem, subject = stem_of(first), composed(case.subject.rpartition("/")[2])
         if not first.name.lower().endswith(VOLUMES):
             return [stem]
         modality = re.escape(next(iter(case.images)))
         shorter = re.sub(rf"(?i)[_-]{modality}[^_-]*$", "", stem)
-        folder = first.parent.name if self.neighbours[first.parent] == 1 else ""
+        folder = composed(first.parent.name) if self.neighbours[first.parent] == 1 else ""
         return list(dict.fromkeys(filter(None, (stem, subject, shorter, folder))))
 
 
 def _closest(paths: Sequence[Path], first: Path) -> list[Path]:
     """Those with the most folders that are called like one of the file's: of weave/…/hole and wood/…/hole, the one of weave."""
-    alike = [len({*path.parent.parts} & {*first.parent.parts}) for path in paths]
+    alike = [len({*map(composed, path.parent.parts)} & {*map(composed, first.parent.parts)}) for path in paths]
     return [path for path, count in zip(paths, alike, strict=True) if count == max(alike)]
 
 
 def _filled(pattern: str, case: Case) -> Path | None:
     first = case.files[0]
-    text = pattern.replace("{stem}", stem_of(first)).replace("{folder}", first.parent.name)
-    path = Path(text).expanduser()
-    return path if path.is_file() else None
+    for stem, folder in product(*map(_spellings, (stem_of(first), first.parent.name))):
+        path = Path(pattern.replace("{stem}", stem).replace("{folder}", folder)).expanduser()
+        if path.is_file():
+            return path
+    return None
+
+
+def _spellings(name: str) -> list[str]:
+    """A name as file systems have its accents."""
+    return [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]

@@ -99,6 +99,8 @@ def run(
                 selection = select(model, localization.localizer.maps, normal, config.selection, fpr, data.polarity)
             with timer("measure"):
                 results = with_selection(localization.results(), selection)
+            for file in (CONFIG_FILE, MODEL_FILE, LEARNED_FILE):
+                (folder / file).stat()  # a result without them, of a folder that was removed meanwhile, is none
             result = make_result(
                 config, definition, identity, data, model, training, saver.curve(), results, left_out, timer.seconds
             )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_modules.base.errors import DataError, Report, closest
+from data_modules.base.names import composed
+from data_modules.cases.files import list_files
 
 from .maps import ENDINGS
 
@@ -75,7 +77,7 @@ def pair(folders: Folders, normal: Iterable[str] = (), missing_normal: bool = Fa
 
 
 def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
-    """The files of a folder and its subfolders by name: the path without its ending, and without a usual suffix.
+    """The files below a folder (see list_files) by name: the path without its ending, and without a usual suffix.
 
     role: one of DECORATIONS, which has the suffixes. Reports a DataError if there is no such folder or no file in it,
     and for two files of one name.
@@ -85,15 +87,13 @@ def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
         return {}
     paths: dict[str, Path] = {}
     others: Counter[str] = Counter()
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
-        if not path.is_file() or any(part.startswith(".") for part in below.parts):
-            continue
+    for below in sorted(map(Path, list_files(folder)[0])):
+        path = folder / below
         ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
         if ending is None:
             others[path.suffix.lower() or path.name] += 1
             continue
-        name = _bare(below.as_posix()[: -len(ending)], role)
+        name = _bare(composed(below.as_posix()[: -len(ending)]), role)
         if name in paths:
             both = f"{path} and {paths[name]} have one name, '{name}'"
             report(DataError(f"--{role}: {both}; leave one of them in the folder"))
@@ -189,7 +189,7 @@ def _unique(shorts: dict[str, str]) -> dict[str, str]:
 
 
 def _fits(path: Path, patterns: list[str]) -> bool:
-    return any(fnmatch(path.as_posix(), pattern) for pattern in patterns)
+    return any(fnmatch(composed(path.as_posix()), composed(pattern)) for pattern in patterns)
 
 
 def _listed(paths: Iterable[Path]) -> str:

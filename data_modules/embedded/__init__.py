@@ -11,6 +11,7 @@ from typing import Any
 from data_modules.base.atomic import is_whole, publish
 from data_modules.base.digests import digest_of, digest_of_code, hash_of
 from data_modules.base.errors import DataError, did_you_mean
+from data_modules.base.locks import locked
 
 from .brain_anatomy import TEMPLATE_FILES
 from .tiny_brain import write_tiny_brain
@@ -25,13 +26,17 @@ def ensure_embedded(name: str, cache_dir: Path, progress: Progress | None = None
     """The folder ``cache_dir/embedded/<name>-<digest>`` of the dataset ``name``, written now if it is not there yet,
     or if a file of it is gone or of another size.
 
-    The folder appears whole or not at all; of two processes that write it at once, one wins and both use its folder.
+    The folder appears whole or not at all; of several processes that want it at once, one writes it and the others wait.
     Raises DataError for an unknown name; OSErrors (disk full, no permission) propagate.
     """
     if name not in EMBEDDED:
         raise DataError(f"dataset.embedded={name}: there is no such dataset; {did_you_mean(name, EMBEDDED)}")
     folder = embedded_root(name, cache_dir)
-    if not is_whole(folder):
+    if is_whole(folder):
+        return folder
+    with locked(folder):
+        if is_whole(folder):
+            return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             written = Path(scratch) / name

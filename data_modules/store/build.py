@@ -25,9 +25,10 @@ from data_modules.base.batch import Slices
 from data_modules.base.checksummed_lines import encode_line
 from data_modules.base.digests import Progress, usable_cpus
 from data_modules.base.errors import DataError, NoSpaceError
+from data_modules.base.locks import locked
 
 from .copied import CopiedCases
-from .folders import locked, partial_path
+from .folders import partial_path
 from .format import Block, encode, intact, map_bytes
 from .journal import FILES, JOURNAL, Entry, Header, last_line, offsets, read_journal
 from .store import DAMAGE, SliceStore, open_store

@@ -11,8 +11,9 @@ import numpy as np
 from filelock import Timeout
 
 from data_modules.base.checksummed_lines import crc32
+from data_modules.base.locks import locked
 
-from .folders import PARTIAL, final_name, locked
+from .folders import PARTIAL, final_name
 from .format import Block
 from .journal import FILES, Entry, Header, offsets, read_journal
 from .store import DAMAGE

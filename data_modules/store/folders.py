@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from data_modules.base.errors import DataError
+from data_modules.base.locks import locked
 
 from .journal import FILES, Entry, Header, Journal, offsets, read_journal
 
-logger = logging.getLogger(__name__)
 PARTIAL = ".partial"
 
 
@@ -53,11 +52,6 @@ def remove_store(info: StoreInfo) -> None:
         ) from error
 
 
-def lock_path(folder: Path) -> Path:
-    """The lock of a store, held by the process that writes it; the file stays, since one who waits has it open."""
-    return folder.parent.parent / "locks" / f"{folder.name}.lock"
-
-
 def partial_path(folder: Path) -> Path:
     """Where a store is while it is being written."""
     return folder.with_name(f".{folder.name}{PARTIAL}")
@@ -66,28 +60,6 @@ def partial_path(folder: Path) -> Path:
 def final_name(name: str) -> str:
     """The name of a finished store's folder, from that or from the name of its unfinished one."""
     return name.removeprefix(".").removesuffix(PARTIAL)
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a store; if another process has it, say so and wait. The lock of a dead process holds nobody.
-
-    Raises filelock.Timeout if another process has it and this one is not to wait.
-    """
-    path = lock_path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if not wait:
-            raise
-        logger.warning("waiting for another process that prepares the same data (%s)", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def read_whole(folder: Path) -> tuple[Header, Sequence[Entry]]:

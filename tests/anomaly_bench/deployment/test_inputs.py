@@ -1,13 +1,14 @@
 """What a user names, and what it stands for."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 from fakes import pictures_config, volumes_config, write_mvtec
 from releases import RELEASES, write_release
 
-from anomaly_bench.deployment.inputs import find_items, stem_of
+from anomaly_bench.deployment.inputs import files_below, find_items, stem_of
 from data_modules.base.config import LayoutConfig
 from data_modules.base.errors import DataError
 
@@ -156,6 +157,18 @@ def test_masks_are_one_file_or_found_by_name(tmp_path):
         named(pictures, config, str(masks[2]))
     with pytest.raises(DataError, match="no mask of any input"):
         named(pictures, config, str(tmp_path / "gone_{stem}.png"))
+
+
+def test_masks_with_accents_are_found_however_these_are_composed_and_what_systems_leave_is_no_input(tmp_path):
+    one, other = (unicodedata.normalize(form, "Büro") for form in ("NFC", "NFD"))
+    pictures = touched(tmp_path / f"in/{one}/{one}.png", tmp_path / f"in/{other}2/{other}2.png")
+    touched(*(tmp_path / f"in/{left}/x.png" for left in ("@eaDir", "__MACOSX", ".Trash-1000", "lost+found")))
+    masks = touched(tmp_path / f"masks/{other}/{other}_mask.png", tmp_path / f"masks/{one}2/{one}2.png")
+    touched(tmp_path / f"masks/@eaDir/{one}_mask.png")
+    assert files_below(tmp_path / "in", (".png",)) == sorted(pictures)
+    for mask in (tmp_path / "masks", tmp_path / "masks/{folder}/{stem}_mask.png"):
+        found = list(named(pictures, pictures_config(None), str(mask))[0].values())
+        assert found[0][1] == masks[0]
 
 
 def test_a_mask_whose_name_comes_again_is_that_of_the_same_folder(tmp_path):

@@ -1,6 +1,8 @@
 """ensure_embedded: written once, whole or not at all, and named after everything that decides its content."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,19 @@ def test_the_folder_of_a_process_that_was_faster_is_kept(tmp_path: Path, monkeyp
     folder = ensure_embedded("tiny_brain", tmp_path)
     assert (folder / "volume").read_text() == "theirs"
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_of_first_uses_at_the_same_moment_one_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGenerator()
+
+    def slow(root: Path, *, progress: object = None) -> None:
+        fake(root)
+        time.sleep(0.3)
+
+    monkeypatch.setitem(EMBEDDED, "tiny_brain", slow)
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(lambda _: ensure_embedded("tiny_brain", tmp_path), range(3)))
+    assert (fake.calls, folders) == (1, {tmp_path / "embedded" / f"tiny_brain-{embedded_digest('tiny_brain')}"})
 
 
 def test_a_name_taken_by_a_file_is_an_error_not_a_dataset(tmp_path: Path, generator: FakeGenerator) -> None:

@@ -10,9 +10,10 @@ from filelock import FileLock
 from slices import fork, logged, same, several, start, store_of
 
 from data_modules.base.errors import DataError
+from data_modules.base.locks import lock_path
 from data_modules.store import folders as store_folders
 from data_modules.store.build import build_store
-from data_modules.store.folders import list_stores, lock_path, partial_path, remove_store
+from data_modules.store.folders import list_stores, partial_path, remove_store
 from data_modules.store.journal import Header
 from data_modules.store.store import open_store
 

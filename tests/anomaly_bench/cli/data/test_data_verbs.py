@@ -16,11 +16,12 @@ from anomaly_bench.cli.data.describe import sparkline
 from anomaly_bench.cli.data.verify import print_findings
 from anomaly_bench.cli.main import main
 from anomaly_bench.config.load import load_config
+from data_modules.base.locks import locked
 from data_modules.base.options.folders import CONFIG_DIR_VARIABLE, config_dir, options_of, searching
 from data_modules.catalog import fetch
 from data_modules.catalog.fetch import FetchReport
 from data_modules.inspect.findings import Findings, Problem
-from data_modules.store.folders import list_stores, locked
+from data_modules.store.folders import list_stores
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,39 @@
+"""Maps and their masks by name: accents however composed, and without what systems leave in folders."""
+
+import unicodedata
+
+import pytest
+
+from anomaly_bench.scoring.pairs import Folders, pair
+
+
+def touched(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return Folders(tmp_path / "maps", tmp_path / "masks")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_however_they_are_composed(folders, forms):
+    names = [unicodedata.normalize(form, "crépi/façade") for form in forms]
+    scored, mask = touched(folders.maps / f"{names[0]}.npy"), touched(folders.masks / f"{names[1]}_mask.png")
+    normal = touched(folders.maps / f"{unicodedata.normalize(forms[0], 'bâti')}.npy")
+    items, _ = pair(folders, normal=[unicodedata.normalize(forms[1], "bâti*")])
+    assert {item.map: item.mask for item in items} == {scored: mask, normal: None}
+
+
+@pytest.mark.parametrize(
+    "left", [".ipynb_checkpoints", ".Trash-1000/files", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found", "#recycle"]
+)
+def test_what_systems_leave_is_no_map_and_no_mask(folders, left):
+    scored, mask = touched(folders.maps / "a/1.npy"), touched(folders.masks / "a/1.png")
+    for folder, name in ((folders.maps, "1.npy"), (folders.masks, "1.png"), (folders.masks, "2.png")):
+        touched(folder / left / name)
+        touched(folder / "a" / left / name)
+    touched(folders.masks / "a/._1.png")
+    assert [(item.name, item.map, item.mask) for item in pair(folders)[0]] == [("a/1", scored, mask)]
