@@ -113,7 +113,8 @@ class TrainerConfig:
     accelerator: str = "auto"
     devices: AtLeastOne = 1
     precision: str = "32-true"
-    hold_data: bool = field(default=False, metadata=NO_NUMBERS)
+    hold_data: bool | None = field(default=None, metadata=NO_NUMBERS)
+    compile: bool = False
     checkpoint_share: Annotated[float, Ge(0), Le(1)] = field(default=0.01, metadata=NO_NUMBERS)
 
 
@@ -129,6 +130,7 @@ class LocalizationConfig:
     bits: Annotated[int, Ge(8), Le(24)] = 21
     smoothing: Annotated[list[Width], MinLen(1)] = field(default_factory=lambda: [0.0, 1.0, 2.0, 4.0])
     metrics: dict[str, Any] = field(default_factory=dict)
+    batch_size: AtLeastOne | None = None
     monitor_every: ZeroOrMore = field(default=10, metadata=NO_NUMBERS)
     monitor_images: AtLeastOne = field(default=64, metadata=NO_NUMBERS)
     pictures: ZeroOrMore = field(default=6, metadata=NO_NUMBERS)

@@ -38,7 +38,7 @@ from data_modules.base.names import dataset_name
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import RESULT_FILE, RunResult, read_result, write_result
 
-from .data import build_data, with_loaders_of
+from .data import build_data, place_data, with_loaders_of
 from .identity import definition_of, name_run, setting_of
 from .result import described, make_result, with_selection
 from .suite import suite_of_run, told
@@ -84,11 +84,10 @@ def run(
             if config.trial is not None:
                 tracking.append(Pruning(config.trial, suite, data, config.localization.fpr))
             trainer = build_trainer(config, folder, [report, localization, saver, *tracking], loggers)
-            if config.trainer.hold_data:
-                data.hold(trainer.strategy.root_device)
+            place_data(config, data, trainer.strategy.root_device)
             if config.trainer.devices > 1 and not (checkpoint and checkpoint.fitted):
                 checkpoint = train_over_devices(config, folder, identity.run_id)
-            training, timer.seconds["fit"] = fit(trainer, model, data, saver, checkpoint)
+            training, timer.seconds["fit"] = fit(trainer, model, data, saver, checkpoint, config.trainer.compile)
             with timer("localize"):
                 trainer.test(model, datamodule=data, verbose=False)
             trainer.save_checkpoint(folder / MODEL_FILE, weights_only=True)

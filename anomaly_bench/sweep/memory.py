@@ -56,7 +56,7 @@ def check_memory(config: RunConfig, weight: Weight, shape: tuple[int, int, int],
     each = 2 if "16" in trainer.precision else 4
     model = KEPT * each * weight.parameters
     batch = min(trainer.batch_size, images) * each * (SHARE * weight.features + input_size(shape))
-    held = slices * input_size(shape) * (1 if config.dataset.storage == "uint8" else 2) * trainer.hold_data
+    held = slices * input_size(shape) * (1 if config.dataset.storage == "uint8" else 2) * bool(trainer.hold_data)
     need = model + batch + held
     if has is not None and need > has:
         keys = {

@@ -30,7 +30,7 @@ from data_modules.cases.split_checks import few_subjects
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.cases.unused import Unused, listed
 from data_modules.embedded import ensure_embedded
-from data_modules.store.batches import Device
+from data_modules.store.batches import Device, free_memory
 from data_modules.store.build import build_store
 from data_modules.store.contents import Content, read_contents, with_companion
 from data_modules.store.format import STORAGES
@@ -39,8 +39,10 @@ from data_modules.store.pixel_code import code_digest, library_versions
 from data_modules.store.store import SliceStore, open_store
 
 from .configured import configured
+from .loader import SliceLoader, collated
 
 logger = logging.getLogger(__name__)
+FREE_SHARE = 0.25  # of a GPU's free memory, for the images
 Augment = Callable[[AnomalyBatch], AnomalyBatch]
 
 
@@ -62,11 +64,6 @@ class SliceDataset(Dataset[AnomalyBatch]):
         return self.augment(batch) if self.augment else batch
 
 
-def collated(batch: Any) -> Any:
-    """What a loader makes of a batch that its dataset has gathered already: nothing else."""
-    return batch
-
-
 class AnomalyDataModule(pl.LightningDataModule):
     """Normal images to train on; normal and anomalous ones to validate and test on.
 
@@ -77,9 +74,10 @@ class AnomalyDataModule(pl.LightningDataModule):
 
     dataset: a name, of the shipped datasets or of your own (ANOMALY_BENCH_CONFIG_DIR), or a whole config; keys: any of its
     keys with another value, as `dataset.KEY=VALUE` on the command line, so that the same data are the same store, split and
-    fingerprint. seed: of the order and the augmentation of training images. cache_dir: for slice stores and embedded data;
-    data_dir: where a dataset without `root` lies, in a folder of its name; None: what the environment says of both, see
-    cache_folder and data_folder. progress: called with (done, total) while data are prepared; None: a bar on a terminal.
+    fingerprint. eval_batch_size: of images to validate, test and predict on; None: batch_size. seed: of the order and the
+    augmentation of training images. cache_dir: for slice stores and embedded data; data_dir: where a dataset without `root`
+    lies, in a folder of its name; None: what the environment says of both, see cache_folder and data_folder. progress: called
+    with (done, total) while data are prepared; None: a bar on a terminal.
 
     Raises DataError on construction for a name, key or value that cannot be.
     """
@@ -91,6 +89,7 @@ class AnomalyDataModule(pl.LightningDataModule):
         dataset: str | DatasetConfig,
         *,
         batch_size: int = 32,
+        eval_batch_size: int | None = None,
         seed: int = 0,
         cache_dir: str | Path | None = None,
         data_dir: str | Path | None = None,
@@ -100,7 +99,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         super().__init__()
         self.config = configured(dataset, keys, self.schema, seed)
         self.cache_dir, self.data_dir = cache_folder(cache_dir), data_folder(data_dir)
-        self.batch_size, self.seed, self.progress = batch_size, seed, progress
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.seed, self.progress = seed, progress
         self._check_config()
         name = dataset if isinstance(dataset, str) else self.config.name
         settings = {"dataset": name, "batch_size": batch_size, "seed": seed, **plain(keys)}
@@ -196,6 +196,19 @@ class AnomalyDataModule(pl.LightningDataModule):
     def hold(self, device: Device) -> None:
         """Load the whole store into the memory of a device, where batches, otherwise the same, then come from."""
         self.store.hold(device)
+
+    def place(self, device: torch.device) -> None:
+        """Have batches come to a GPU as quickly as they can: from its memory if a quarter of what is free takes the store.
+
+        If not, the next ones are gathered from the disk, into pinned memory, while one is computed on. On another device
+        everything stays as it is.
+        """
+        if device.type != "cuda":
+            return
+        if FREE_SHARE * free_memory(device) >= self.store.held_bytes:
+            self.hold(device)
+        else:
+            self.store.streams = True
 
     def root(self) -> Path:
         """The folder that holds the data; embedded data is made on first use."""
@@ -315,9 +328,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         processes = self.trainer.world_size if self.trainer else 1
         drop_last = shuffle and len(dataset) >= self.batch_size * processes  # or one of them would have no batch at all
         # by keywords alone: Lightning makes loaders anew, with other samplers, from the arguments that they were made with
-        return DataLoader(
-            dataset, batch_size=self.batch_size, sampler=sampler, drop_last=drop_last, collate_fn=collated
-        )
+        size = self.batch_size if part == "train" else self.eval_batch_size or self.batch_size
+        return SliceLoader(dataset, batch_size=size, sampler=sampler, drop_last=drop_last, collate_fn=collated)
 
     def _augment(self) -> Augment | None:
         if not self.config.augment:

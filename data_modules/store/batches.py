@@ -77,6 +77,13 @@ class Mapped:
         """Where the region weights of a slice end."""
         return np.cumsum(self.pixels)
 
+    @property
+    def held_bytes(self) -> int:
+        """The memory that `Held` takes."""
+        pixels = self.image.shape[2:].numel()
+        partial, anomalous = int((~self.full).sum()), int((self.pixels > 0).sum())
+        return self.image.nbytes + pixels * (partial + 1) + 5 * pixels * (anomalous + 1) + 4 * self.subject.nbytes
+
     def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:
         """The slices at the given indices (B,)."""
         subject = torch.from_numpy(self.subject[indices])
@@ -151,9 +158,7 @@ class Held:
         """
         anomalous, partial = np.flatnonzero(mapped.pixels), np.flatnonzero(~mapped.full)
         size = mapped.image.shape[2:]
-        pixels = size.numel()
-        needed = mapped.image.nbytes + pixels * (len(partial) + 1) + 5 * pixels * (len(anomalous) + 1)
-        _check_memory(torch.device(device), needed + 4 * mapped.subject.nbytes)
+        _check_memory(torch.device(device), mapped.held_bytes)
         foreground = torch.ones(len(partial) + 1, 1, *size, dtype=torch.bool, device=device)
         mask = torch.zeros(len(anomalous) + 1, 1, *size, dtype=torch.bool, device=device)
         region = torch.zeros(len(anomalous) + 1, 1, *size, device=device)

@@ -38,7 +38,7 @@ class SliceStore:
     `attributes`, what is known of it, which the data module sets since it is no part of the files.
 
     Raises one of DAMAGE if the folder holds no whole store. The checksums of all files are computed once per
-    process and state of the files.
+    process and state of the files. `streams`: whether loaders are to gather batches before they are asked for.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,6 +72,7 @@ class SliceStore:
             region=files["region"].view(np.float32),
         )
         self._source: Mapped | Held = self._mapped
+        self.streams = False
 
     def __len__(self) -> int:
         return len(self.subject)
@@ -83,6 +84,11 @@ class SliceStore:
     def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:
         """The slices at the given indices (B,), gathered in one go, on the device that holds the store."""
         return self._source.batch(np.asarray(indices, dtype=np.int64))
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory of a device that `hold` takes."""
+        return self._mapped.held_bytes
 
     def hold(self, device: Device) -> Self:
         """Load everything into the memory of a device ('cpu', 'cuda:0'), where batches are gathered from now on."""

@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
     """One of the processes: folder of the run, run id."""
     from anomaly_bench.config.load import read_config
     from anomaly_bench.models import build_model
-    from anomaly_bench.runs.data import build_data
+    from anomaly_bench.runs.data import build_data, place_data
 
     from .quiet import quiet
     from .trainer import build_trainer, fit
@@ -159,10 +159,9 @@ def main(arguments: Sequence[str]) -> int:
         callbacks = [saver, OwnNoise(config.seed)]
         loggers: list[pl.loggers.Logger] = [CSVLogger(folder, name="", version="")] if rank == 0 else []
         trainer = build_trainer(config, folder, callbacks, loggers, config.trainer.devices)
-        if config.trainer.hold_data:
-            data.hold(trainer.strategy.root_device)
+        place_data(config, data, trainer.strategy.root_device)
         try:
-            fit(trainer, model, data, saver, usable(folder, run_id, Reporter()))
+            fit(trainer, model, data, saver, usable(folder, run_id, Reporter()), config.trainer.compile)
         except StopRun:
             os._exit(LEFT)
     sys.stdout.flush()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 
 from anomaly_bench.config.schema import RunConfig
@@ -49,17 +53,24 @@ def build_trainer(
 
 
 def fit(
-    trainer: pl.Trainer, model: VAE, data: AnomalyDataModule, saver: Saver, checkpoint: CheckpointNote | None
+    trainer: pl.Trainer,
+    model: VAE,
+    data: AnomalyDataModule,
+    saver: Saver,
+    checkpoint: CheckpointNote | None,
+    compile_step: bool = False,
 ) -> tuple[Training, float]:
     """Train, from the checkpoint on if there is one, and give the model the weights of its best epoch.
 
+    compile_step: see `compiled`.
     Returns how the training went, and its seconds. Raises RuntimeError if it never gave a finite ELBO.
     """
     path = saver.folder / checkpoint.file if checkpoint else None
     if checkpoint and path and checkpoint.fitted:
         training = saver.load_fitted(trainer, path)
     else:
-        trainer.fit(model, saver.loader, data.val_dataloader(), ckpt_path=path)
+        with compiled(model, compile_step):
+            trainer.fit(model, saver.loader, data.val_dataloader(), ckpt_path=path)
         if saver.best is None or not math.isfinite(saver.score):
             raise RuntimeError("training diverged: no epoch had a finite ELBO; lower model.lr or raise model.sigma")
         model.load_state_dict(saver.best)
@@ -68,3 +79,17 @@ def fit(
     assert saver.best is not None
     model.load_state_dict(saver.best)
     return training, saver.seconds
+
+
+@contextmanager
+def compiled(model: VAE, compile_step: bool) -> Iterator[None]:
+    """Meanwhile the loss of the model and its gradients are compiled, if so wished; on a GPU replayed as CUDA graphs."""
+    if not compile_step:
+        yield
+        return
+    own: Any = model
+    own.training_terms = torch.compile(model.training_terms, mode="reduce-overhead")
+    try:
+        yield
+    finally:
+        del own.training_terms

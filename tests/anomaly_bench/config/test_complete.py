@@ -19,7 +19,8 @@ def test_options_and_values_one_or_several():
     assert completions("dataset=x") == [f"dataset={name}" for name in options_of("dataset")]
     assert "dataset=brats,ixi" in completions("dataset=brats,")
     assert "dataset=brats,brats" not in completions("dataset=brats,")
-    assert completions("trainer.hold_data=") == ["trainer.hold_data=true", "trainer.hold_data=false"]
+    assert completions("trainer.compile=") == ["trainer.compile=true", "trainer.compile=false"]
+    assert {"trainer.hold_data=true", "trainer.hold_data=null"} <= set(completions("trainer.hold_data="))
     assert completions("model.kind=") == ["model.kind=vae", "model.kind=beta_vae", "model.kind=ce_vae", "model.kind=ae"]
     assert completions("model.latent=") == []
     assert completions("no.such=") == []

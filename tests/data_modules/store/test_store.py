@@ -13,6 +13,7 @@ from data_modules.base.errors import DataError
 from data_modules.store import batches as gather
 from data_modules.store.batches import Held
 from data_modules.store.format import as_stored
+from tests.helpers.fake_device import DEVICE, fake_device
 
 ORDER = np.array([5, 0, 9, 11, 5, 2])
 
@@ -95,6 +96,16 @@ def test_what_a_device_holds_gives_the_same_batches(tmp_path, device, storage, k
         assert_same(store.hold(device).batch(ORDER), batch)
 
 
+def test_nobody_waits_for_a_batch_of_what_a_device_holds(tmp_path):
+    store = store_of(tmp_path / "store", several(), storage="uint8")
+    before = store.batch(ORDER)
+    with fake_device() as device:
+        store.hold(DEVICE)
+        batch = store.batch(ORDER)
+        assert not device.waits
+    assert_same({name: part.inner for name, part in batch.items()}, before)
+
+
 @pytest.mark.parametrize("chunk", [1, 5])
 def test_a_device_is_filled_piece_by_piece(tmp_path, monkeypatch, chunk):
     store = store_of(tmp_path / "store", several())
@@ -114,6 +125,7 @@ def test_a_device_with_too_little_memory_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (needed, 1 << 40))
+    assert mapped.held_bytes == pytest.approx(needed, rel=0.2)
     gather._check_memory(torch.device("cuda:0"), needed)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (needed - 1, 1 << 40))
     with pytest.raises(DataError, match=r"cuda:0: holding the slice store takes 0\.0 GiB, and 0\.0 GiB .* are free"):

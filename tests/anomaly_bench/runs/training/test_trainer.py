@@ -6,7 +6,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from anomaly_bench.models import BetaVAE
 from anomaly_bench.runs.training.quiet import OwnSigterm, quiet
+from anomaly_bench.runs.training.trainer import compiled
 
 
 class Told(pl.LightningModule):
@@ -47,3 +49,16 @@ def test_a_warning_while_training_is_its_words_alone_and_an_ordinary_one_after()
         assert warnings.formatwarning(UserWarning("words"), UserWarning, "file.py", 3) == "warning: words\n"
     assert warnings.formatwarning(UserWarning("words"), UserWarning, "file.py", 3) == before
     assert "file.py:3" in before
+
+
+def test_the_step_is_compiled_while_it_trains_and_as_it_was_afterwards(monkeypatch):
+    model, asked = BetaVAE((1, 16, 16), latent=2, channels=(4,)), []
+    monkeypatch.setattr(
+        torch, "compile", lambda call, mode: asked.append((call, mode)) or (lambda image: {"loss": image})
+    )
+    with compiled(model, compile_step=False):
+        assert "training_terms" not in vars(model)
+    with compiled(model, compile_step=True):
+        assert model.training_terms("an image") == {"loss": "an image"}
+    assert asked == [(model.training_terms, "reduce-overhead")]
+    assert "training_terms" not in vars(model)
