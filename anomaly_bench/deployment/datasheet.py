@@ -32,10 +32,10 @@ def data_sheet(
 ) -> dict[str, Any]:
     """The data sheet of a run's exported model, as JSON can hold it.
 
-    channels: their names in order; size: [H, W]; range: the least and the greatest value of an image, None if it is not known;
-    preprocessing: the steps from a file to `image`, in order; threshold: the least value of the output rec_l1 that is called
-    anomalous, None where the run has set none; threshold_fpr: the share of normal validation pixels that may reach it;
-    foreground: which pixels count.
+    channels: their names in order; context: which slices they are of, where several are seen; size: [H, W]; range: the least
+    and the greatest value of an image, None if it is not known; preprocessing: the steps from a file to `image`, in order;
+    threshold: the least value of the output rec_l1 that is called anomalous, None where the run has set none; threshold_fpr:
+    the share of normal validation pixels that may reach it; foreground: which pixels count.
     row, why_not: what the output rec_l1 is (see `exportable_row`); learned: where the threshold is, if there is one.
     """
     dataset = config.dataset
@@ -52,12 +52,20 @@ def data_sheet(
         "seed": result.seed,
         "input": "image (batch, channels, rows, columns) float32",
         "channels": channels_of(dataset),
+        "context": context_of(dataset),
         "size": [int(side) for side in dataset.size],
         "range": range_of(dataset),
         "preprocessing": steps_of(dataset),
         "outputs": {
-            "reconstruction": "(batch, channels, rows, columns), the decoded posterior mean",
-            ROW: ", ".join(["(batch, 1, rows, columns), mean over channels of |image - reconstruction|", *around]),
+            "reconstruction": "(batch, channels, rows, columns), the decoded posterior mean"
+            + ", of the slice in the middle" * (dataset.context > 0),
+            ROW: ", ".join(
+                [
+                    "(batch, 1, rows, columns), mean over channels of |image - reconstruction|"
+                    + " in the middle" * (dataset.context > 0),
+                    *around,
+                ]
+            ),
             "kl": "(batch,), KL of the posterior from the prior in nats" + ("; 0: an autoencoder" * (result.beta == 0)),
         },
         "predictor": {"row": ROW if row else None, "why_not": why_not, "smooth": smooth, "min_pool": pooled},
@@ -72,8 +80,20 @@ def data_sheet(
 def channels_of(dataset: DatasetConfig) -> list[str]:
     """The names of an image's channels: modalities, or colours."""
     if isinstance(dataset, NiftiConfig):
-        return modalities(dataset)
+        offsets = range(-dataset.context, dataset.context + 1)
+        return [f"{name} {offset:+d}" if offset else name for offset in offsets for name in modalities(dataset)]
     return ["red", "green", "blue"] if getattr(dataset, "color", True) else ["grey"]
+
+
+def context_of(dataset: DatasetConfig) -> str | None:
+    """How an image is made of several slices, in words; None where it is one."""
+    if not dataset.context:
+        return None
+    return (
+        f"{2 * dataset.context + 1} slices of the volume, each the next one to the one before whatever its brain, the one in "
+        "question in the middle: its channels stand side by side, slice after slice; where the volume, as it was preprocessed, "
+        "ends, its last slice is repeated"
+    )
 
 
 def range_of(dataset: DatasetConfig) -> list[float] | None:

@@ -56,7 +56,8 @@ class Exported(NamedTuple):
 class Graph(nn.Module):
     """Images (B, C, H, W) to `reconstruction` (B, C, H, W), `rec_l1` (B, 1, H, W) and `kl` (B,) in nats.
 
-    row: the predictor whose raw map rec_l1 is; None for the mean over channels of |x − x̂|, as it is.
+    Images are with their neighbours where the model sees them, the others of the slice in the middle. row: the predictor whose
+    raw map rec_l1 is; None for the mean over channels of |x − x̂|, as it is.
     """
 
     def __init__(self, model: VAE, row: Reconstruction | None) -> None:
@@ -70,7 +71,7 @@ class Graph(nn.Module):
     def forward(self, image: Tensor) -> Outputs:
         mean, logvar = self.model.encode(image)
         reconstruction = self.model.decode(mean)
-        score = channel_mean((image - reconstruction).abs())
+        score = channel_mean((self.model.middle(image) - reconstruction).abs())
         if self.kernel:
             score = weighted_window(score, self.kernel)
         if self.min_pool:
@@ -135,7 +136,7 @@ def exportable_row(suite: Suite) -> tuple[Reconstruction | None, str | None]:
 
 def traced(model: VAE, row: Reconstruction | None) -> ExportedProgram:
     """The graph for batches of any size, without the paths of the source files that it was made from."""
-    example = torch.zeros(2, *model.shape)  # two: a size of 1 would be taken for a constant
+    example = torch.zeros(2, *model.input_shape)  # two: a size of 1 would be taken for a constant
     with frozen(model), torch.no_grad():
         program = torch.export.export(Graph(model, row), (example,), dynamic_shapes={"image": {0: Dim("batch")}})
     for node in program.graph.nodes:
@@ -150,7 +151,7 @@ def compare(run: Run, localizer: Localizer, row: Reconstruction | None, ends: li
     to the greatest KL (at least a nat).
     """
     low, high = ends
-    noise = torch.rand(5, *localizer.model.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(5, *localizer.model.input_shape, generator=torch.Generator().manual_seed(0))
     images = low + (high - low) * noise
     with localizer.evidence(completed({"image": images})) as evidence:
         score = row(evidence) if row else channel_mean(evidence.error)

@@ -26,6 +26,7 @@ from data_modules.readers.pictures import read_mask, read_picture
 from data_modules.readers.volumes import Volume, check_grid, read_volume
 from data_modules.store.format import as_stored
 from data_modules.transforms.back import ToPicture, ToVolume
+from data_modules.transforms.context import with_context
 from data_modules.transforms.scan import ANOMALOUS, OTHER
 from data_modules.transforms.slicing import PLANES, Grid, planes
 
@@ -46,8 +47,9 @@ WHITEST = 0.9  # how white the upper one is drawn
 class Opened(ABC):
     """An input with the slices that the model is to see.
 
-    image: (n, C, H, W) float32, as the run's store would give it. back: scores (n, 1, H, W) to the map on
-    the source's grid, float32, 0 outside of `back.looked`; a volume (X, Y, Z) in RAS orientation, a picture (h, w).
+    image: (n, C, H, W) float32, as the run's store would give it, with neighbours if the run's model sees them. back: scores
+    (n, 1, H, W) to the map on the source's grid, float32, 0 outside of `back.looked`; a volume (X, Y, Z) in RAS orientation, a
+    picture (h, w).
     """
 
     back: ToVolume | ToPicture
@@ -282,6 +284,8 @@ class Opener:
         if isinstance(dataset, NiftiConfig):
             first = item.case.root / next(iter(item.case.images.values()))
             image = as_stored(slices, dataset.storage, self._held(item, slices, dataset))
+            if slices.own is not None:
+                image, slices = with_context(image, slices.number, slices.own, dataset.context), images_of(slices)
             return OpenedVolume(item, slices, image, read_source(str(first)), dataset)
         assert isinstance(dataset, PictureConfig)
         return OpenedPicture(item, slices, as_stored(slices, dataset.storage), dataset)
@@ -301,8 +305,17 @@ class Opener:
         """Which of the slices the run's store would hold: in 8 bits, these alone decide what the levels are."""
         if dataset.storage != "uint8":
             return []
-        held = set(self._run.read_case(item.case).number.tolist())
+        held = set(images_of(self._run.read_case(item.case)).number.tolist())
         return [position for position, number in enumerate(slices.number.tolist()) if number in held]
+
+
+def images_of(slices: Slices) -> Slices:
+    """The slices without those that are neighbours alone."""
+    own = slices.own
+    if own is None:
+        return slices
+    names = ("image", "mask", "foreground", "number", "labelled")
+    return replace(slices, own=None, **{name: getattr(slices, name)[own] for name in names})
 
 
 def batch_of(opened: Sequence[Opened]) -> AnomalyBatch:

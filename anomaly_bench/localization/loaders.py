@@ -17,7 +17,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from anomaly_bench.models.vae import image_of
 from data_modules.base.batch import AnomalyBatch
-from data_modules.modules.base import SliceDataset
+from data_modules.modules.dataset import SliceDataset
 
 from .batches import chosen, completed
 

@@ -70,8 +70,8 @@ class Kept:
 
 def _digest(evidence: Evidence) -> object:
     """What tells a batch from others: of a GPU's a few sums over the bits of its pixels, which alone come over."""
-    parts = (evidence.image.detach(), evidence.foreground)
-    if evidence.image.device.type == "cpu":
+    parts = (evidence.inputs, evidence.foreground)
+    if evidence.inputs.device.type == "cpu":
         key = blake2b()
         for part in parts:
             key.update(part.numpy().tobytes())
@@ -81,7 +81,7 @@ def _digest(evidence: Evidence) -> object:
         values = part.contiguous().view(-1).view(bits).long() + 1
         mixed = values * (torch.arange(len(values), device=values.device) * ODD + 1)
         sums.append(((mixed ^ (mixed >> 31)) * ODD).sum())
-    return (tuple(evidence.image.shape), *torch.stack(sums).cpu().tolist())
+    return (tuple(evidence.inputs.shape), *torch.stack(sums).cpu().tolist())
 
 
 class Localizer:
@@ -148,8 +148,9 @@ class Localizer:
     def __call__(self, images: Tensor, foreground: Tensor | None = None) -> dict[str, Tensor]:
         """The raw map (B, 1, H, W) float32, higher = more anomalous, of every row that is shown, on the CPU.
 
-        images: (B, C, H, W) as the model was trained on them. foreground: (B, 1, H, W) bool, the pixels that count; all if not
-        given. Raises ValueError for another shape, and if an ensemble's members have not been calibrated.
+        images: (B, C, H, W) as the model was trained on them, with their neighbours if it was so. foreground: (B, 1, H, W)
+        bool, the pixels that count; all if not given. Raises ValueError for another shape, and if an ensemble's members have
+        not been calibrated.
         """
         batch = {"image": images} if foreground is None else {"image": images, "foreground": foreground}
         return {name: score for name, (score, _) in self.maps(completed(batch)).items()}
@@ -286,7 +287,7 @@ class Localizer:
         if not self.suite.searches:
             return
         searches = Searches(self.suite.searches)
-        batches, by = to_search_on(normal, anomalous, polarity)
+        batches, by = to_search_on(normal, anomalous, polarity, self.model.shape[0])
         for batch in batches:
             with self.evidence(batch) as evidence:
                 maps = self.single_maps(evidence, searches.members)

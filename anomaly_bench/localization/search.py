@@ -61,14 +61,14 @@ def settled(suite: Suite, choices: Mapping[str, SubsetChoice]) -> Suite:
 
 
 def to_search_on(
-    normal: Iterable[AnomalyBatch], anomalous: Iterable[AnomalyBatch], polarity: str | None
+    normal: Iterable[AnomalyBatch], anomalous: Iterable[AnomalyBatch], polarity: str | None, channels: int | None = None
 ) -> tuple[Iterable[AnomalyBatch], Grounds]:
     """The validation images that searches choose on: where none is anomalous, normal ones with anomalies pasted into some.
 
-    polarity: see DatasetConfig.
+    polarity: see DatasetConfig; channels: of a slice, see `with_anomalies`.
     """
     if next(iter(anomalous), None) is not None:
         return chain(normal, anomalous), "validation"
     images = spread(normal, PASTED)
-    pasted = [] if images is None else in_batches(with_anomalies(images, polarity=polarity)[0])
+    pasted = [] if images is None else in_batches(with_anomalies(images, polarity=polarity, channels=channels)[0])
     return chain(normal, pasted), "synthetic"

@@ -48,7 +48,7 @@ def load_model(folder: Path) -> VAE:
     path, config = folder / MODEL_FILE, config_of(folder)
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        model = build_model(config.model, tuple(checkpoint["hyper_parameters"]["shape"]))
+        model = build_model(config.model, tuple(checkpoint["hyper_parameters"]["shape"]), config.dataset.context)
         model.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # a damaged file makes torch raise all sorts
         reason = first_line(error).partition(". ")[0]  # torch adds advice for other callers

@@ -18,9 +18,13 @@ __all__ = ["AE", "CEVAE", "NETWORKS", "VAE", "BetaVAE", "Likelihood", "NetworkSp
 CLASSES: dict[str, type[VAE]] = {"vae": VAE, "beta_vae": BetaVAE, "ce_vae": CEVAE, "ae": AE}
 
 
-def build_model(config: ModelConfig, shape: tuple[int, int, int]) -> VAE:
-    """The model that the config describes, for images of shape (C, H, W). Raises ConfigError if it cannot be built."""
+def build_model(config: ModelConfig, shape: tuple[int, int, int], context: int = 0) -> VAE:
+    """The model that the config describes, for images of shape (C, H, W), with so many neighbours on either side.
+
+    Raises ConfigError if it cannot be built.
+    """
     arguments = {key: value for key, value in asdict(config).items() if key not in ("name", "kind", "use", "options")}
+    arguments |= {"context": context} if context else {}
     cls = CLASSES[config.kind] if config.use is None else load("model.use", config.use)
     if not (isinstance(cls, type) and issubclass(cls, VAE)):
         raise ConfigError(f"model.use={config.use}: expected a subclass of anomaly_bench.models.VAE")

@@ -18,6 +18,7 @@ from .corruption import Corruption
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
 from .networks import NETWORKS, Network, NetworkSpec
 from .processes import of_all_processes
+from .slices import middle_of
 
 ACTIVE = 0.01  # Burda et al. 2016
 COLLAPSED = 5  # validation epochs in a row without an active unit
@@ -33,7 +34,9 @@ class VAE(pl.LightningModule):
     reconstruction. Batches are dicts with `image` (B, C, H, W) and, to validate, `mask`, nonzero where anomalous: an image
     without a mask, or with an empty one, is normal.
 
-    shape: (C, H, W). network, latent, channels, spatial, attention, patch, positions: see NetworkSpec; network is one of
+    shape: (C, H, W) of what is reconstructed. context: k for images (B, (2k + 1) · C, H, W), a slice of a volume with k
+    neighbours on either side, one after the other; `middle` is the slice in question, which alone is reconstructed: −log p(x|z)
+    is of it, and z of all. network, latent, channels, spatial, attention, patch, positions: see NetworkSpec; network is one of
     NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or a subclass of Likelihood
     or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is corrupted in
     training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008; Im et al.
@@ -68,6 +71,7 @@ class VAE(pl.LightningModule):
         mask_size: float = 0.5,
         channels_last: bool = False,
         weight_decay: float = 0.0,
+        context: int = 0,
     ) -> None:
         super().__init__()
         if not 0 <= weight_decay < math.inf:
@@ -81,11 +85,14 @@ class VAE(pl.LightningModule):
         if not isinstance(likelihood, str):
             self.hparams.update(likelihood=import_path(likelihood))  # a checkpoint holds no code
         self.shape, self.lr, self.weight_decay = (shape[0], shape[1], shape[2]), lr, weight_decay
+        self.input_shape = ((2 * context + 1) * shape[0], shape[1], shape[2])
         self.corrupted = Corruption(noise, masks, mask_size)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         density = build_likelihood(likelihood, sigma, variance, shape)
         widths = None if channels is None else tuple(channels)
-        spec = NetworkSpec(shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions)
+        spec = NetworkSpec(
+            self.input_shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions
+        )
         self.encoder, self.decoder = find_network(network)(spec)
         self.likelihood = density
         self.latent_shape = latent_shape(self.encoder, self.decoder, spec, network)
@@ -123,7 +130,7 @@ class VAE(pl.LightningModule):
         return self.training_beta() * kl
 
     def forward(self, image: Tensor) -> Tensor:
-        """The reconstruction of images, (B, C, H, W) both: the mean of p(x|z) at the posterior mean."""
+        """The reconstruction (B, C, H, W) of images, with their neighbours: the mean of p(x|z) at the posterior mean."""
         return self.decode(self.encode(image)[0])
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,13 +138,15 @@ class VAE(pl.LightningModule):
 
         Raises ValueError for images of another shape than the model's.
         """
-        if image.shape[1:] != self.shape:
-            raise ValueError(
-                f"expected images {['B', *self.shape]}, as {type(self).__name__}(shape={self.shape}) says, got "
-                f"{list(image.shape)}"
-            )
+        if image.shape[1:] != self.input_shape:
+            says = f"{type(self).__name__}(shape={self.shape}, context={self.input_shape[0] // self.shape[0] // 2})"
+            raise ValueError(f"expected images {['B', *self.input_shape]}, as {says} says, got {list(image.shape)}")
         mean, logvar = self.encoder(image.contiguous(memory_format=self.memory_format))
         return mean, logvar
+
+    def middle(self, image: Tensor) -> Tensor:
+        """What is reconstructed of images with their neighbours, (B, (2k + 1) · C, H, W): (B, C, H, W); a view."""
+        return middle_of(image, self.shape[0])
 
     def decode(self, latent: Tensor) -> Tensor:
         """Reconstructions (B, C, H, W) of latents (B, *latent_shape): the mean of p(x|z)."""
@@ -172,7 +181,7 @@ class VAE(pl.LightningModule):
         return self._rec(image, latent), self.kl(mean, logvar)
 
     def _rec(self, image: Tensor, latent: Tensor) -> Tensor:
-        return self.likelihood.nll(image, *self.decode_with_scale(latent))
+        return self.likelihood.nll(self.middle(image), *self.decode_with_scale(latent))
 
     def training_terms(self, image: Tensor) -> dict[str, Tensor]:
         """The loss of each image and its parts, (B,) each; all are logged."""
@@ -181,7 +190,7 @@ class VAE(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         image = image_of(batch)
-        self.likelihood.check(image)
+        self.likelihood.check(self.middle(image))
         terms = self.training_terms(image)
         loss = terms.pop("loss").mean()
         values = {"train/loss": loss.detach()}
@@ -251,7 +260,7 @@ class VAE(pl.LightningModule):
         image = image_of(batch)
         posterior = self.encode(image)
         reconstruction, log_sigma = self.decode_with_scale(posterior[0])
-        rec = self.likelihood.nll(image, reconstruction, log_sigma)
+        rec = self.likelihood.nll(self.middle(image), reconstruction, log_sigma)
         return {"reconstruction": reconstruction, "rec": rec, "kl": self.kl(*posterior)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

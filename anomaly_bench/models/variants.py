@@ -120,7 +120,7 @@ class CEVAE(BetaVAE):
         masked = self.corrupted(image)
         reconstruction, log_sigma = self.decode_with_scale(self.encode(masked)[0])
         scale = self.likelihood.log_sigma if log_sigma is None else log_sigma
-        context = self.likelihood.nll(image, reconstruction, scale)
+        context = self.likelihood.nll(self.middle(image), reconstruction, scale)
         loss = rec + self.training_penalty(kl) + self.context_weight * context
         return {"loss": loss, "rec": rec, "kl": kl, "context": context}
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anomaly_bench.metrics.images import image_ap
 from anomaly_bench.models import VAE
+from anomaly_bench.models.slices import middle_of
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import PanelRow, Rank
 
@@ -27,7 +28,8 @@ FIRST = "the first predictor, as no validation image is anomalous"
 class Sample:
     """One image (C, H, W), mask and foreground (H, W) bool, reconstruction (C, H, W) and the maps (H, W) by predictor.
 
-    rank, ap: how it stands among the images of a test under the predictor that decides, and that one's AP in it.
+    image: as the model sees it, so maybe with its neighbours; `shown` is without. rank, ap: how it stands among the images of a
+    test under the predictor that decides, and that one's AP in it.
     """
 
     caption: str
@@ -38,6 +40,11 @@ class Sample:
     maps: dict[str, Tensor]
     rank: Rank = ""
     ap: float | None = None
+
+    @property
+    def shown(self) -> Tensor:
+        """What of the image is reconstructed and drawn, (C, H, W)."""
+        return middle_of(self.image, len(self.reconstruction))
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def draw_panels(samples: Sequence[Sample], folder: Path, calibrated: Calibrated 
     folder.mkdir(parents=True, exist_ok=True)
     scale = calibrated or Stretched(samples)
     masks = [sample.mask.numpy() for sample in samples]
-    images = [grey(sample.image) for sample in samples]
+    images = [grey(sample.shown) for sample in samples]
     maps = {name: [scale.picture(name, sample) for sample in samples] for name in samples[0].maps}
     common = {
         "image": [tile(image) for image in images],
@@ -172,7 +179,7 @@ def draw_model(samples: Sequence[Sample], model: pl.LightningModule, folder: Pat
         return
     assert isinstance(model, VAE)
     images = torch.stack([sample.image for sample in samples])
-    columns = {"image": images} | model_pictures(model, images.to(model.device), len(images))
+    columns = {"image": model.middle(images)} | model_pictures(model, images.to(model.device), len(images))
     tiles = {title: [tile(grey(picture.cpu())) for picture in column] for title, column in columns.items()}
     picture, info = montage(tiles, [PanelRow(sample.caption) for sample in samples])
     picture.save(folder / "model.png", pnginfo=info)

@@ -15,18 +15,21 @@ LATENT_SEEDS = 2**20  # apart from those of the noise on images
 
 
 class Evidence:
-    """Lazy, memoized quantities of a frozen VAE on images (B, C, H, W), at the posterior mean.
+    """Lazy, memoized quantities of a frozen VAE on images (B, C, H, W), or such with their neighbours, at the posterior mean.
 
     Everything non-iterative together costs one forward, one backward through the decoder and two through the encoder:
     the KL gradient needs the encoder alone, and the ELBO's is a sum (Zimmerer et al. 2019, arXiv 1907.02796).
-    Gradients are of the terms in nats with respect to the image, signed, (B, C, H, W). Build it inside `frozen(model)`.
+    Gradients are of the terms in nats with respect to the image, signed, (B, C, H, W), neighbours being held fixed. Build it
+    inside `frozen(model)`.
 
-    foreground: (B, 1, H, W) bool, the pixels that count.
+    inputs: what the model sees; image: (B, C, H, W), what of it is reconstructed and scored: of slices with their neighbours
+    the one in the middle. foreground: (B, 1, H, W) bool, the pixels that count.
     """
 
     def __init__(self, model: VAE, image: Tensor, foreground: Tensor) -> None:
         self.model, self.foreground = model, foreground
-        self.image = image.detach()
+        self.inputs = image.detach()
+        self.image = model.middle(self.inputs)
         self._memo: dict[str, Any] = {}
         self._mean_evidence: Evidence | None = None
         self._normal: Tensor | None = None
@@ -91,8 +94,8 @@ class Evidence:
         The noise is chosen by `number` and is the same for all images, so that no map depends on its batch.
         """
         extent = self.image.flatten(1).amax(dim=1) - self.image.flatten(1).amin(dim=1)
-        noise = standard_normal(number, self.image)
-        return Evidence(self.model, self.image + share * extent.view(-1, 1, 1, 1) * noise, self.foreground)
+        noise = standard_normal(number, self.inputs)
+        return Evidence(self.model, self.inputs + share * extent.view(-1, 1, 1, 1) * noise, self.foreground)
 
     def sampled(self, number: int) -> Evidence:
         """Evidence at a posterior sample in place of the mean, which shares this one's pass through the encoder.
@@ -100,7 +103,7 @@ class Evidence:
         The sample is mean + standard deviation · a standard normal, which is chosen by `number`, the same for all images.
         """
         mean, _ = self._posterior
-        sampled = Evidence(self.model, self.image, self.foreground)
+        sampled = Evidence(self.model, self.inputs, self.foreground)
         sampled._mean_evidence = self if self._mean_evidence is None else self._mean_evidence
         sampled._normal = standard_normal(LATENT_SEEDS + number, mean)
         sampled._memo = {"leaf": self._leaf, "encode": self._posterior}
@@ -108,7 +111,7 @@ class Evidence:
 
     @property
     def _leaf(self) -> Tensor:
-        return self.once("leaf", lambda: self.image.clone().requires_grad_(True))
+        return self.once("leaf", lambda: self.inputs.clone().requires_grad_(True))
 
     @property
     def _posterior(self) -> tuple[Tensor, Tensor]:
@@ -120,7 +123,7 @@ class Evidence:
 
     @property
     def _rec(self) -> Tensor:
-        return self.once("rec", lambda: self.model.likelihood.nll(self._leaf, *self._decoded))
+        return self.once("rec", lambda: self.model.likelihood.nll(self.model.middle(self._leaf), *self._decoded))
 
     @property
     def _kl(self) -> Tensor:
@@ -131,7 +134,7 @@ class Evidence:
         return mean if self._normal is None else mean + self._normal * (0.5 * logvar).exp()
 
     def _gradient(self, term: Tensor) -> Tensor:
-        return torch.autograd.grad(term.sum(), self._leaf, retain_graph=True)[0]
+        return self.model.middle(torch.autograd.grad(term.sum(), self._leaf, retain_graph=True)[0])
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """What `compute` gives, which is called the first time alone; name: of the quantity, with all that it depends on."""

@@ -62,7 +62,7 @@ def run(
         timer = Timer()
         data = build_data(config, reporter) if data is None else with_loaders_of(config, data)
         own_metrics(config.localization.metrics)
-        model = build_model(config.model, data.image_shape)
+        model = build_model(config.model, data.image_shape, data.context)
         suite, left_out = suite_of_run(config, model, data)
         definition = definition_of(config, suite)
         identity = name_run(config, setting_of(config, definition, data))

@@ -43,7 +43,7 @@ def bounds(model: VAE, images: Tensor, draws: int = 16, seed: int = 0) -> dict[s
         for _ in range(draws):
             noise = torch.randn(mean.shape, generator=random).to(mean)
             latent = mean + noise * (0.5 * logvar).exp()
-            rec = model.likelihood.nll(image, *model.decode_with_scale(latent))
+            rec = model.likelihood.nll(model.middle(image), *model.decode_with_scale(latent))
             prior_to_posterior = 0.5 * (noise.square() + logvar - latent.square()).flatten(1).sum(1)
             weights.append((prior_to_posterior - rec).double().cpu())
         table = torch.stack(weights)
@@ -155,7 +155,7 @@ def unchanged(pixels: Tensor) -> Tensor:
 
 
 def brighter(batch: AnomalyBatch) -> AnomalyBatch:
-    """The batch with intensities multiplied and raised a little within the foreground."""
+    """The batch with intensities multiplied and raised a little in the foreground, and wherever else they are not 0."""
     image = batch["image"]
     raised = image * BRIGHTER + RAISED * image.std(dim=(0, 2, 3), keepdim=True)
-    return cast(AnomalyBatch, {**batch, "image": torch.where(batch["foreground"], raised, image)})
+    return cast(AnomalyBatch, {**batch, "image": torch.where(batch["foreground"] | (image != 0), raised, image)})

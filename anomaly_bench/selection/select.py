@@ -45,7 +45,7 @@ def select(
         for row in found.values():
             row.update(known)
     if {"synthetic_ap", "synthetic_auroc"} & set(wanted):
-        pasted, _ = with_anomalies(images, config.seed, polarity)
+        pasted, _ = with_anomalies(images, config.seed, polarity, model.shape[0])
         for name, values in localized(of_images(maps, pasted), pasted).items():
             found[name] |= values
     if "consistency" in wanted:

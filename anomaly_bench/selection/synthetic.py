@@ -26,7 +26,8 @@ class Canvas(NamedTuple):
     """An image to paste into.
 
     image: (C, H, W); foreground: (H, W); other: (C, H, W), an image of another subject where there is one; sd: (C, 1, 1) over
-    the foreground of all images. signs: of a blob, brighter (1) or darker (-1).
+    the foreground of all images. signs: of a blob, brighter (1) or darker (-1). channels: of each slice, of which an image with
+    its neighbours has several.
     """
 
     image: Array
@@ -34,6 +35,7 @@ class Canvas(NamedTuple):
     other: Array
     sd: Array
     signs: tuple[int, ...]
+    channels: int
 
 
 def spread(batches: Iterable[AnomalyBatch], count: int) -> AnomalyBatch | None:
@@ -62,18 +64,24 @@ def parts_of(batch: AnomalyBatch) -> Iterable[tuple[str, Tensor]]:
     return cast(Iterable[tuple[str, Tensor]], batch.items())
 
 
-def with_anomalies(normal: AnomalyBatch, seed: int = 0, polarity: str | None = None) -> tuple[AnomalyBatch, list[str]]:
+def with_anomalies(
+    normal: AnomalyBatch, seed: int = 0, polarity: str | None = None, channels: int | None = None
+) -> tuple[AnomalyBatch, list[str]]:
     """Normal images with an anomaly each, and of which of FAMILIES it is; they take turns.
 
     `mask`: the foreground pixels that it has altered visibly. An image that nothing can be pasted into, as it is of one value,
     is left out. What is pasted depends on the images, on seed and on an image's place alone. polarity: see DatasetConfig; blobs
-    are so.
+    are so. channels: of a slice, where images have neighbours: an anomaly goes through all of them, and what it has altered in
+    the middle counts.
     """
     signs = {"bright": (1,), "dark": (-1,)}.get(polarity or "", (-1, 1))
     image, foreground = normal["image"].numpy(), normal["foreground"].numpy()[:, 0]
     pixels = np.moveaxis(image, 1, -1)[foreground]
     sd = pixels.std(axis=0)[:, None, None] if len(pixels) else np.ones((image.shape[1], 1, 1), np.float32)
     low, high = (pixels.min(), pixels.max()) if len(pixels) else (0, 0)
+    channels = image.shape[1] if channels is None else channels
+    first = (image.shape[1] - channels) // 2
+    middle = slice(first, first + channels)
     subjects, names = normal["subject"].numpy(), list(FAMILIES)
     images, masks, places, families = [], [], [], []
     for place in range(len(image)):
@@ -82,10 +90,10 @@ def with_anomalies(normal: AnomalyBatch, seed: int = 0, polarity: str | None = N
         name = names[place % len(names)]
         for _ in range(DRAWS):
             donor = random.choice(strangers) if len(strangers) else random.integers(len(image))
-            canvas = Canvas(image[place], foreground[place], image[donor], sd, signs)
+            canvas = Canvas(image[place], foreground[place], image[donor], sd, signs, channels)
             soft = region(canvas, random)
             pasted = np.clip(FAMILIES[name](canvas, soft, random), low, high)
-            mask = (soft > 0) & foreground[place] & (np.abs(pasted - image[place]) > CHANGED * sd).any(0)
+            mask = (soft > 0) & foreground[place] & (np.abs(pasted - image[place]) > CHANGED * sd)[middle].any(0)
             if mask.sum() >= LEAST:
                 images.append(np.where(foreground[place], pasted, image[place]))
                 masks.append(mask)
@@ -130,7 +138,8 @@ def patch(canvas: Canvas, soft: Array, random: np.random.Generator) -> Array:
 
 def blob(canvas: Canvas, soft: Array, random: np.random.Generator) -> Array:
     """Brighter or darker by 0.75 to 3 sd, the same way in all channels, by another amount in each."""
-    amounts = random.choice(canvas.signs) * random.uniform(0.75, 3, (len(canvas.image), 1, 1))
+    amounts = random.choice(canvas.signs) * random.uniform(0.75, 3, (canvas.channels, 1, 1))
+    amounts = np.tile(amounts, (len(canvas.image) // canvas.channels, 1, 1))
     return canvas.image + amounts.astype(np.float32) * canvas.sd * soft
 
 

@@ -29,15 +29,15 @@ class Weight:
     features: float
 
 
-def weigh(config: ModelConfig, shape: tuple[int, int, int]) -> Weight | None:
+def weigh(config: ModelConfig, shape: tuple[int, int, int], context: int = 0) -> Weight | None:
     """The weight of a model for images of shape (C, H, W), which takes no memory; None where a user's own code does not let it.
 
-    Raises ConfigError for a model that cannot be built.
+    context: how many neighbours on either side go with an image. Raises ConfigError for a model that cannot be built.
     """
     try:
         with torch.device("meta"):
-            model = build_model(config, shape)
-            return Weight(sum(one.numel() for one in model.parameters()), _features(model, shape))
+            model = build_model(config, shape, context)
+            return Weight(sum(one.numel() for one in model.parameters()), _features(model, model.input_shape))
     except ConfigError as error:
         if " meta " in str(error):
             return None
@@ -55,7 +55,8 @@ def check_memory(config: RunConfig, weight: Weight, shape: tuple[int, int, int],
     has, trainer = available(config), config.trainer
     each = 2 if "16" in trainer.precision else 4
     model = KEPT * each * weight.parameters
-    batch = min(trainer.batch_size, images) * each * (SHARE * weight.features + input_size(shape))
+    slices_seen = 2 * config.dataset.context + 1
+    batch = min(trainer.batch_size, images) * each * (SHARE * weight.features + slices_seen * input_size(shape))
     held = slices * input_size(shape) * (1 if config.dataset.storage == "uint8" else 2) * bool(trainer.hold_data)
     need = model + batch + held
     if has is not None and need > has:

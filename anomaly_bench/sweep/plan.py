@@ -87,7 +87,7 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
     check_trainer("cpu" if elsewhere else trainer.accelerator, trainer.precision, trainer.devices)
     key = repr(config.dataset)
     shape = (data.get(key) or build_module(config.dataset, config.cache, config.data)).image_shape
-    weight = weigh(config.model, shape)  # and what is wrong with the model is said
+    weight = weigh(config.model, shape, config.dataset.context)  # and what is wrong with the model is said
     if weight is not None:
         check_memory(config, weight, shape, images=1)
     if key not in data:
@@ -103,7 +103,7 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
             )
         shared(with_loaders_of(config, data[key]).train_dataloader(), 0, trainer.devices)
     with single_threaded():  # threads that wait for each other are slow on a machine that does other work
-        model = build_model(config.model, data[key].image_shape)
+        model = build_model(config.model, data[key].image_shape, data[key].context)
     suite, _ = suite_of_run(config, model, data[key])
     return setting_of(config, definition_of(config, suite), data[key]), model.beta
 

@@ -26,7 +26,7 @@ def wandb_pictures(localization: LocalizationCallback) -> dict[str, list[Any]]:
     logged: dict[str, list[Any]] = {}
     left = BUDGET
     for sample in localization.samples:
-        images = [("images/input", _plain(sample, sample.image))]
+        images = [("images/input", _plain(sample, sample.shown))]
         images.append(("images/reconstruction", _plain(sample, sample.reconstruction)))
         images += [(f"maps/{name}", _map(localization, name, sample)) for name in sample.maps]
         for key, image in images:

@@ -11,7 +11,8 @@ from torch import Tensor
 class AnomalyBatch(TypedDict):
     """One batch of images with everything that a metric needs to know about their pixels.
 
-    image: (B, C, H, W) float32.
+    image: (B, C, H, W) float32; with dataset.context=k the channels of 2k + 1 slices, one slice after the other, of which the
+        one in the middle is meant by all that follows.
     mask: (B, 1, H, W) bool, true where anomalous.
     foreground: (B, 1, H, W) bool, the pixels that count: the brain but for other pathology than what is anomalous, or all of a
         natural image. Contains the mask.
@@ -34,8 +35,9 @@ class Slices:
 
     image (n, C, H, W) float32; mask and foreground (n, 1, H, W) bool; number (n,) int64, the slice's index in its volume;
     labelled (n,) bool, whether the slice has any label, of interest or not, so that it is not normal; kept and dropped,
-    how many anomalous voxels lie in these slices and in those left out; geometry, JSON that says how the slices lie in
-    the source: {shape, affine, plane, box} of a volume, {shape} of a picture.
+    how many anomalous voxels lie in the slices with enough brain and in the others; geometry, JSON that says how the slices
+    lie in the source: {shape, affine, plane, box} of a volume, {shape} of a picture; own (n,) bool, which slices are images,
+    the others being neighbours of such alone, None if all are.
     """
 
     subject: str
@@ -47,3 +49,4 @@ class Slices:
     kept: int = 0
     dropped: int = 0
     geometry: dict[str, Any] = field(default_factory=dict)
+    own: Tensor | None = None

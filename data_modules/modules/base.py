@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import POLARITIES, DatasetConfig, NiftiConfig, deciding
@@ -39,29 +38,11 @@ from data_modules.store.pixel_code import code_digest, library_versions
 from data_modules.store.store import SliceStore, open_store
 
 from .configured import configured
+from .dataset import Augment, SliceDataset
 from .loader import SliceLoader, collated
 
 logger = logging.getLogger(__name__)
 FREE_SHARE = 0.25  # of a GPU's free memory, for the images
-Augment = Callable[[AnomalyBatch], AnomalyBatch]
-
-
-class SliceDataset(Dataset[AnomalyBatch]):
-    """Some slices of a store; an item is a batch of one, and a loader gathers a whole batch at once, augmented if so wished."""
-
-    def __init__(self, store: SliceStore, indices: NDArray[np.int64], augment: Augment | None = None) -> None:
-        self.store, self.indices, self.augment = store, indices, augment
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> AnomalyBatch:
-        return self.__getitems__([position])
-
-    def __getitems__(self, positions: Sequence[int]) -> AnomalyBatch:
-        """The batch of these positions; torch's loaders ask for it, and hand it to their collate_fn."""
-        batch = self.store.batch(self.indices[np.asarray(positions)])
-        return self.augment(batch) if self.augment else batch
 
 
 class AnomalyDataModule(pl.LightningDataModule):
@@ -275,8 +256,13 @@ class AnomalyDataModule(pl.LightningDataModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image; known before anything is prepared."""
+        """(C, H, W) of every slice or picture; known before anything is prepared."""
         return self.channels, *self._size
+
+    @property
+    def context(self) -> int:
+        """How many slices on either side go with each image, as more channels; a model has to be told."""
+        return self.config.context
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -293,7 +279,8 @@ class AnomalyDataModule(pl.LightningDataModule):
             self.setup()
         every = self.indices["train"]
         chosen = every[np.linspace(0, len(every) - 1, min(images, len(every))).astype(int)]
-        return DataLoader(SliceDataset(self.store, chosen), batch_size=self.batch_size, collate_fn=collated)
+        dataset = SliceDataset(self.store, chosen, context=self.context, normal=True)
+        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=collated)
 
     def val_dataloader(self) -> list[DataLoader[AnomalyBatch]]:
         return [self._loader("val_normal"), self._loader("val_anomalous")]
@@ -322,7 +309,9 @@ class AnomalyDataModule(pl.LightningDataModule):
     def _loader(self, part: str, shuffle: bool = False) -> DataLoader[AnomalyBatch]:
         if "indices" not in vars(self):
             self.setup()
-        dataset = SliceDataset(self.store, self.indices[part], self._augment() if part == "train" else None)
+        augment = self._augment() if part == "train" else None
+        normal = part in ("train", "val_normal")
+        dataset = SliceDataset(self.store, self.indices[part], augment, self.context, normal)
         generator = torch.Generator().manual_seed(self.seed)
         sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         processes = self.trainer.world_size if self.trainer else 1
@@ -341,7 +330,7 @@ class AnomalyDataModule(pl.LightningDataModule):
     def _open(self, contents: list[Content]) -> SliceStore:
         """The store of these files in its place, built if it is not there."""
         settings = self._settings()
-        decoder = [FORMAT, code_digest(), library_versions(), settings]
+        decoder = [FORMAT, code_digest(), library_versions(), settings, self.context]
         header = Header(
             name=self.config.name,
             fingerprint=hash_of([settings, contents], 16),

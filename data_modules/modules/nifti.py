@@ -48,7 +48,7 @@ class NiftiDataModule(AnomalyDataModule):
         source = Grid(scan.shape, scan.affine)
         scan = self._preprocess(scan)
         config = self.config
-        slicing = Slicing(config.plane, self._size, config.min_foreground, config.slice_step)
+        slicing = Slicing(config.plane, self._size, config.min_foreground, config.slice_step, config.context)
         return cut(scan, source, slicing, case.subject)
 
     @property

@@ -87,6 +87,11 @@ class PictureDataModule(AnomalyDataModule):
 
     def _check_config(self) -> None:
         super()._check_config()
+        if self.config.context:
+            name = self.config.name
+            raise DataError(
+                f"dataset.context={self.config.context}: {name} holds pictures, which have no neighbouring slices; set 0"
+            )
         check_augment(self.config.augment, self.image_shape)
 
     def _check_mask(self, label: Path, mask: torch.Tensor, path: Path, image: torch.Tensor) -> None:

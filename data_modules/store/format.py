@@ -7,7 +7,7 @@ image.bin       (n, C, H, W) float16 or uint8
 foreground.bin  one packed bit per pixel, only for slices that are not all foreground
 mask.bin        one packed bit per pixel, only for anomalous slices
 region.bin      float32, the region weight of each anomalous pixel, in the order of slices and pixels
-index.bin       (n, 4) int64: slice number, labelled, anomalous pixels, all foreground
+index.bin       (n, 5) int64: slice number, labelled, anomalous pixels, all foreground, whether it is an image of its own
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def encode(case: Slices, storage: str, content: str = "") -> Block:
     weights = region_weights(case.mask.numpy())
     counts = np.count_nonzero(weights, axis=(1, 2, 3))
     full = case.foreground.flatten(1).all(1).numpy()
-    zero, levels = _levels(case.image) if storage == "uint8" else ((), ())
+    own = np.ones(len(counts), np.bool_) if case.own is None else case.own.numpy()
+    zero, levels = _levels(case.image[own]) if storage == "uint8" else ((), ())
     image = _quantized(case.image, zero, levels) if levels else case.image.half().numpy()
     arrays = [
         _bytes(array)
@@ -63,7 +64,7 @@ def encode(case: Slices, storage: str, content: str = "") -> Block:
             _packed(case.foreground.numpy()[~full]),
             _packed(case.mask.numpy()[counts > 0]),
             weights[weights > 0],
-            np.stack([case.number.numpy(), case.labelled.numpy(), counts, full], axis=1).astype(np.int64),
+            np.stack([case.number.numpy(), case.labelled.numpy(), counts, full, own], axis=1).astype(np.int64),
         )
     ]
     entry = Entry(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from data_modules.base.checksummed_lines import read_lines
 
-FORMAT = 5
+FORMAT = 6
 JOURNAL = "journal.jsonl"
 FILES = ("image", "foreground", "mask", "region", "index")
 

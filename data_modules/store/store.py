@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from data_modules.base.batch import AnomalyBatch
+from data_modules.transforms.context import neighbours, side_by_side
 
 from .batches import Device, Held, Mapped, Scale
 from .folders import read_whole
@@ -29,10 +30,10 @@ _verified: set[tuple[Any, ...]] = set()
 
 
 class SliceStore:
-    """Slices of all subjects, memory-mapped.
+    """Slices of all subjects, memory-mapped; those that are images, and more that are neighbours of such alone.
 
-    Public arrays: `subject` (n,) int64, index into `subjects`; `slice` (n,) int64; `anomalous` (n,) bool, whether the
-    slice has an anomalous pixel; `normal` (n,) bool, whether it has no label at all. `dropped`: the share of anomalous
+    Public arrays, of images: `subject` (n,) int64, index into `subjects`; `slice` (n,) int64; `anomalous` (n,) bool, whether
+    the slice has an anomalous pixel; `normal` (n,) bool, whether it has no label at all. `dropped`: the share of anomalous
     voxels that lie in slices that were left out. Per subject: `geometry`, how its slices lie in the source (see Slices),
     `pixels`, digests of its channels (see Entry), `truths`, which are the same where the same pixels are anomalous, and
     `attributes`, what is known of it, which the data module sets since it is no part of the files.
@@ -56,13 +57,15 @@ class SliceStore:
         self.shape = channels, height, width
         kept, dropped = (sum(getattr(entry, name) for entry in entries) for name in ("kept", "dropped"))
         self.dropped: float = dropped / max(kept + dropped, 1)
-        self.slice, labelled, pixels, full = files["index"].view(np.int64).reshape(-1, 4).T.copy()
-        self.subject = np.repeat(np.arange(len(entries)), [entry.shape[0] for entry in entries])
-        self.anomalous, self.normal = pixels > 0, labelled == 0
+        number, labelled, pixels, full, own = files["index"].view(np.int64).reshape(-1, 5).T.copy()
+        subject = np.repeat(np.arange(len(entries)), [entry.shape[0] for entry in entries])
+        self._rows, self._labelled = np.flatnonzero(own), labelled > 0
+        self.slice, self.subject = number[self._rows], subject[self._rows]
+        self.anomalous, self.normal = pixels[self._rows] > 0, labelled[self._rows] == 0
         packed = packed_bytes(height * width)
         self._mapped = Mapped(
-            subject=self.subject,
-            number=self.slice,
+            subject=subject,
+            number=number,
             pixels=pixels,
             full=full > 0,
             scale=_scale(entries),
@@ -73,6 +76,7 @@ class SliceStore:
         )
         self._source: Mapped | Held = self._mapped
         self.streams = False
+        self._around: dict[tuple[int, bool], NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return len(self.subject)
@@ -82,8 +86,23 @@ class SliceStore:
         return _reopened, (self.folder, self.attributes)
 
     def batch(self, indices: NDArray[np.int64]) -> AnomalyBatch:
-        """The slices at the given indices (B,), gathered in one go, on the device that holds the store."""
-        return self._source.batch(np.asarray(indices, dtype=np.int64))
+        """The images at the given indices (B,), gathered in one go, on the device that holds the store."""
+        return self._source.batch(self._rows[np.asarray(indices, dtype=np.int64)])
+
+    def batch_around(self, indices: NDArray[np.int64], context: int, normal: bool) -> AnomalyBatch:
+        """The same with `context` neighbours on either side of each: images (B, (2 · context + 1) · C, H, W), see `neighbours`.
+
+        foreground: of each slice, (B, 2 · context + 1, H, W); all else is of the one in the middle. normal: whether a
+        neighbour with a label counts as if the volume ended before it, so that nobody sees an anomaly.
+        """
+        if (context, normal) not in self._around:
+            found = neighbours(self._mapped.subject, self._mapped.number, context, self._labelled if normal else None)
+            self._around[context, normal] = found[self._rows]
+        rows = self._around[context, normal][np.asarray(indices, dtype=np.int64)]
+        every = self._source.batch(rows.ravel())
+        batch = {key: value[context :: 2 * context + 1] for key, value in every.items()}  # type: ignore[index]
+        batch |= {key: side_by_side(every[key], context) for key in ("image", "foreground")}
+        return cast(AnomalyBatch, batch)
 
     @property
     def held_bytes(self) -> int:

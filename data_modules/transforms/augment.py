@@ -22,7 +22,8 @@ KEY = "dataset.augment"
 def build_augment(mapping: Mapping[str, Any], seed: int) -> Augment | None:
     """A function that augments batches of normal images, or None if the mapping is empty.
 
-    The mapping is like that of dataset.preprocess, with the keys `image` (C, H, W) and `foreground` (1, H, W) and random
+    The mapping is like that of dataset.preprocess, with the keys `image` (C, H, W) and `foreground` (1, H, W), of several
+    slices side by side (S · C, H, W) and (S, H, W), which are changed alike, and random
     transforms alone: each image of a batch is changed in its own way, together with its foreground; outside of which
     it stays 0. Masks and region weights are handed on, as training images have none. The same seed and the same
     order of batches give the same images. Raises DataError naming the entry, for wrong ones and for those that change the
@@ -72,7 +73,7 @@ class Augment:
         return AnomalyBatch(**{**batch, "image": images, "foreground": foregrounds})
 
     def one(self, image: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-        """An image (C, H, W) and its foreground (1, H, W), changed together."""
+        """An image (S · C, H, W) of S slices and their foregrounds (S, H, W), changed together."""
         data: dict[str, Any] = {"image": image, "foreground": foreground.float()}
         for step in self.steps:
             data = step(data, "a training image")
@@ -83,4 +84,4 @@ class Augment:
                         "training images must keep their size"
                     )
         inside = plain(data["foreground"]) > 0.5
-        return plain(data["image"]).float() * inside, inside
+        return plain(data["image"]).float() * inside.repeat_interleave(len(image) // len(inside), 0), inside

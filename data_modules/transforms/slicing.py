@@ -30,12 +30,16 @@ class Grid(NamedTuple):
 
 
 class Slicing(NamedTuple):
-    """How slices are taken: the plane; size (H, W); the share of a slice that must be brain; every how many one is kept."""
+    """How slices are taken: the plane; size (H, W); the share of a slice that must be brain; every how many one is kept.
+
+    context: how many slices on either side of those are taken with them.
+    """
 
     plane: str
     size: tuple[int, int]
     min_foreground: float
     step: int
+    context: int = 0
 
 
 def planes(volume: NDArray[Any], plane: str) -> NDArray[Any]:
@@ -62,12 +66,14 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
     side = box[2]
     share = _count(brain).astype(np.float32) / np.float32(side * side)
     enough = share >= np.float32(slicing.min_foreground)
-    number = np.flatnonzero(enough)[:: slicing.step]
-    if len(number) == 0:
+    images = np.flatnonzero(enough)[:: slicing.step]
+    if len(images) == 0:
         raise DataError(
             f"{scan.sources[0]}: no {slicing.plane} slice has {slicing.min_foreground:.0%} brain; "
             "lower dataset.min_foreground"
         )
+    offsets = np.arange(-slicing.context, slicing.context + 1)
+    number = np.unique((images[:, None] + offsets).clip(0, len(brain) - 1))
     window = window_of(box, brain.shape[1:])
     foreground = np.zeros((len(number), 1, side, side), bool)
     foreground[:, 0, window.rows, window.columns] = brain[number, window.slice_rows, window.slice_columns]
@@ -96,6 +102,7 @@ def cut(scan: Scan, source: Grid, slicing: Slicing, subject: str) -> Slices:
         kept=int(anomalous[enough].sum()),
         dropped=int(anomalous[~enough].sum()),
         geometry=geometry,
+        own=torch.from_numpy(np.isin(number, images)) if slicing.context else None,
     )
 
 

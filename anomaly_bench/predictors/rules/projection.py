@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.models.slices import in_place
 from anomaly_bench.models.vae import VAE
 from anomaly_bench.predictors.base import one_of, register
 from anomaly_bench.predictors.evidence import Evidence
@@ -90,12 +91,13 @@ class Projection(Difference):
 
     def score(self, evidence: Evidence) -> Tensor:
         level = -math.inf if self.stop is None else stop_level(evidence.model, self.stop)
-        start = evidence.image if self.start == "image" else evidence.reconstruction
+        inputs, model = evidence.inputs, evidence.model
+        start = inputs if self.start == "image" else in_place(evidence.reconstruction, inputs)
         energy = Energy(evidence.model, self.l1, self.masked, self.constant)
         unit, how = spread(evidence), (self.iterations, self.step, self.tolerance, level)
         name = f"projected {(self.start, *energy[1:], *how)}"  # predictors that differ in the error alone share x_T
-        projected = evidence.once(name, lambda: end_of(path(energy, evidence.image, start, unit, *how)))
-        return self.difference(evidence.image, projected)
+        projected = evidence.once(name, lambda: end_of(path(energy, inputs, start, unit, *how)))
+        return self.difference(evidence.image, model.middle(projected))
 
 
 def spread(evidence: Evidence) -> Tensor:
@@ -117,11 +119,13 @@ class Energy(NamedTuple):
         leaf = image.detach().requires_grad_(True)
         with torch.set_grad_enabled(not self.constant):
             reconstruction, log_sigma = self.model.decode_with_scale(self.model.encode(leaf)[0])
-        rec = self.model.likelihood.nll(leaf, reconstruction, log_sigma)
+        middle = self.model.middle(leaf)
+        rec = self.model.likelihood.nll(middle, reconstruction, log_sigma)
         energy = rec + self.l1 * (leaf - origin).abs().flatten(1).sum(dim=1) / unit
         (gradient,) = torch.autograd.grad(energy.sum(), leaf)
-        plain = unit.square().view(-1, 1, 1, 1).expand_as(image)
-        mask = (leaf - reconstruction).square().detach() if self.masked else plain
+        plain = unit.square().view(-1, 1, 1, 1).expand_as(middle)
+        mask = (middle - reconstruction).square().detach() if self.masked else plain
+        mask = in_place(mask, torch.zeros_like(image))  # neighbours stay as they are
         return Point(image.detach(), energy.detach(), gradient, mask, rec.detach())
 
 

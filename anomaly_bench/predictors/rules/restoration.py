@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.models.slices import in_place
 from anomaly_bench.models.vae import VAE
 from anomaly_bench.predictors.base import register
 from anomaly_bench.predictors.evidence import Evidence
@@ -59,23 +60,25 @@ class Restoration(Difference):
         image = evidence.image
         unit = math.sqrt(2) * spread(evidence)
         how = self.iterations, self.step, self.tv
+        moving = in_place(evidence.foreground.expand_as(image), torch.zeros_like(evidence.inputs, dtype=torch.bool))
         restored: Tensor = evidence.once(
-            f"restored {how}", lambda: restore(evidence.model, image, evidence.foreground, unit, *how)
+            f"restored {how}", lambda: restore(evidence.model, evidence.inputs, moving, unit, *how)
         )
-        return self.difference(image, restored)
+        return self.difference(image, evidence.model.middle(restored))
 
 
-def restore(
-    model: VAE, image: Tensor, foreground: Tensor, unit: Tensor, iterations: int, step: float, tv: float
-) -> Tensor:
-    """x_T of images (B, C, H, W), each by its own path; unit: r of each, (B,). NaN for an image that holds one."""
+def restore(model: VAE, image: Tensor, moving: Tensor, unit: Tensor, iterations: int, step: float, tv: float) -> Tensor:
+    """x_T of images (B, C, H, W), each by its own path, of which `moving` (B, C, H, W) may change; unit: r of each, (B,).
+
+    NaN for an image that holds one.
+    """
     energy, gradient = energy_gradient(model, image, image, unit, tv)
     unit = unit.view(-1, 1, 1, 1)
     current = image.where(energy.isfinite().view(-1, 1, 1, 1), torch.nan)
     shares = torch.ones_like(energy)
     for number in range(iterations):
         length = step if number < iterations // 5 else LATER * step
-        change = unit * (unit * gradient).clamp(-CLIP, CLIP) * foreground
+        change = unit * (unit * gradient).clamp(-CLIP, CLIP) * moving
         moved = current - (length * shares).view(-1, 1, 1, 1) * change
         moved_energy, moved_gradient = energy_gradient(model, moved, image, unit, tv)
         better = moved_energy < energy  # false for NaN
@@ -92,7 +95,7 @@ def energy_gradient(model: VAE, image: Tensor, origin: Tensor, unit: Tensor, tv:
     """E = rec + beta · KL + tv · TV(image − origin) / r in nats, (B,), and its gradient with respect to the image."""
     leaf = image.detach().requires_grad_(True)
     mean, logvar = model.encode(leaf)
-    rec = model.likelihood.nll(leaf, *model.decode_with_scale(mean))
+    rec = model.likelihood.nll(model.middle(leaf), *model.decode_with_scale(mean))
     energy = (
         rec + model.beta * model.kl(mean, logvar) + tv * total_variation((leaf - origin) / unit.view(-1, 1, 1, 1), SOFT)
     )

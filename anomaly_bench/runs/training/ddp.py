@@ -153,7 +153,7 @@ def main(arguments: Sequence[str]) -> int:
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # all validate on all images
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data = build_data(config, Reporter())
-        model = build_model(config.model, data.image_shape)
+        model = build_model(config.model, data.image_shape, data.context)
         loader = shared(data.train_dataloader(), rank, config.trainer.devices)
         saver = Saver(folder, run_id, loader, config.trainer)
         callbacks = [saver, OwnNoise(config.seed)]

@@ -80,7 +80,8 @@ def volumes(request, tmp_path_factory):
         values[label > 0] += 80
         write_scan(Path(f"{subject}_flair.nii.gz"), values, oblique((1.0, 1.05, 3.0)))
         nib.save(nib.Nifti1Image(label.astype(np.uint8), oblique((1.0, 1.05, 3.0))), f"{subject}_seg.nii.gz")
-    folder, seen = volumes_run(root, "dataset.slice_step=2", f"dataset.storage={request.param}")
+    context = f"dataset.context={int(request.param == 'uint8')}"  # so that one of the two sees neighbours
+    folder, seen = volumes_run(root, "dataset.slice_step=2", f"dataset.storage={request.param}", context)
     return root / "brats", folder, seen
 
 

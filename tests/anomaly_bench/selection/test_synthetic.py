@@ -92,3 +92,18 @@ def test_noise_is_as_smooth_as_it_says():
     fine, coarse = (np.abs(np.diff(fields)).mean() for fields in noise.values())
     assert fine / coarse == pytest.approx(4, rel=0.3)
     assert smooth_noise((64, 48), 100, random).shape == (64, 48)
+
+
+def test_an_anomaly_goes_through_the_neighbours_and_its_mask_is_that_of_the_middle():
+    alone = normal()
+    beside = {**alone, "image": torch.cat([alone["image"] + 0.01, alone["image"], alone["image"]], dim=1)}
+    pasted, families = with_anomalies(beside, channels=2)
+    change = (pasted["image"] - beside["image"]).abs()
+    pixels = beside["image"].movedim(1, -1)[beside["foreground"][:, 0]]
+    sd = pixels.std(dim=0, correction=0).view(-1, 1, 1)
+    assert set(families) == set(FAMILIES)
+    for at, family in enumerate(families):
+        expected = (change[at] > 0.999 * CHANGED * sd)[2:4].any(0)
+        assert torch.equal(expected & pasted["mask"][at, 0], pasted["mask"][at, 0])
+        if family == "blob":
+            torch.testing.assert_close(change[at, 2:4], change[at, 4:], atol=1e-4, rtol=0)

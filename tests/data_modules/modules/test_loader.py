@@ -12,7 +12,8 @@ from torch.utils.data import RandomSampler
 
 from data_modules.base.batch import AnomalyBatch
 from data_modules.modules import base
-from data_modules.modules.base import AnomalyDataModule, SliceDataset
+from data_modules.modules.base import AnomalyDataModule
+from data_modules.modules.dataset import SliceDataset
 from data_modules.modules.loader import AHEAD, SliceLoader, ahead, collated
 from tests.helpers.slices import several, store_of
 

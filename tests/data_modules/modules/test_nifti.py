@@ -447,3 +447,47 @@ def test_many_slices_are_resized_as_one_batch_would_be(tmp_path, cache):
     expected = plainly(tmp_path, "a", ["flair", "t1"], (16, 20), 0.1, 1)
     assert len(slices.image) > 3 * CHUNK
     assert torch.equal(slices.image, expected[0])
+
+
+@pytest.mark.parametrize("storage", ["float16", "uint8"])
+def test_slices_come_with_their_neighbours_in_the_volume_whatever_step_and_brain(brats_root, cache, storage):
+    plain = module(brats_root, cache, slice_step=2, storage=storage)
+    data = module(brats_root, cache, slice_step=2, context=1, storage=storage)
+    every = module(brats_root, cache, min_foreground=1e-9)  # all slices, each an image of its own
+    assert data.fingerprint == plain.fingerprint
+    assert data.image_shape == plain.image_shape == (1, 16, 16)
+    whole = every.store.batch(np.arange(len(every.store)))
+    places = zip(whole["subject"].tolist(), whole["slice"].tolist(), strict=True)
+    images = dict(zip(places, whole["image"][:, 0], strict=True))
+    for got, flat in zip(data.test_dataloader(), plain.test_dataloader(), strict=True):
+        for key in flat:
+            expected = got[key][:, 1:2] if key == "image" else got[key]
+            assert torch.equal(flat[key], expected), key
+        for s, n, image in zip(got["subject"].tolist(), got["slice"].tolist(), got["image"], strict=True):
+            for side, place in ((-1, 0), (1, 2)):
+                beside = images.get((s, n + side), images[s, n])
+                assert storage == "uint8" or torch.equal(
+                    image[place], beside
+                )  # 8 bits are spread over the images alone
+
+
+def test_no_normal_image_has_an_anomaly_beside_it_but_in_the_test(brats_root, cache):
+    data = module(brats_root, cache, context=1)
+    slices = zip(data.store.subject.tolist(), data.store.slice.tolist(), strict=True)
+    labelled = {place for place, normal in zip(slices, data.store.normal, strict=True) if not normal}
+    beside = 0
+    for loader, hidden in ((data.train_dataloader(), True), (data.test_dataloader(), False)):
+        for batch in loader:
+            for s, n, image in zip(batch["subject"].tolist(), batch["slice"].tolist(), batch["image"], strict=True):
+                if (s, n + 1) in labelled and (s, n) not in labelled:
+                    beside += 1
+                    assert torch.equal(image[2], image[1]) == hidden
+    assert beside > 1
+
+
+def test_neighbours_are_augmented_as_the_slice_in_the_middle_is(brats_root, cache):
+    flip = {"flip": {"use": "RandFlipd", "prob": 1.0, "spatial_axis": 1}}
+    plain, flipped = (module(brats_root, cache, context=1, augment=augment) for augment in ({}, flip))
+    before, after = (next(iter(data.train_dataloader())) for data in (plain, flipped))
+    assert torch.equal(after["image"], before["image"].flip(3))
+    assert torch.equal(after["foreground"], before["foreground"].flip(3))

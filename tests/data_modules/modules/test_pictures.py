@@ -341,3 +341,10 @@ def test_a_root_without_normal_or_anomalous_pictures_says_so(mvtec_root, cache):
 def test_bad_sizes_are_refused(mvtec_root, cache, size):
     with pytest.raises(DataError, match=r"dataset\.size="):
         module(mvtec_root, cache, size=size)
+
+
+def test_pictures_have_no_neighbours(mvtec_root, cache):
+    with pytest.raises(
+        DataError, match=r"dataset\.context=1: .* holds pictures, which have no neighbouring slices; set 0"
+    ):
+        module(mvtec_root, cache, context=1)

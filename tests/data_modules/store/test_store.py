@@ -182,7 +182,7 @@ def test_what_sixteen_bits_cannot_hold_is_refused(tmp_path, value):
 def test_masks_take_a_bit_and_only_where_they_say_something(tmp_path):
     store = store_of(tmp_path / "store", several(1))
     sizes = {path.stem: path.stat().st_size for path in store.folder.glob("*.bin")}
-    assert sizes == {"image": 4 * 2 * 63 * 2, "foreground": 3 * 8, "mask": 2 * 8, "region": 8 * 4, "index": 4 * 32}
+    assert sizes == {"image": 4 * 2 * 63 * 2, "foreground": 3 * 8, "mask": 2 * 8, "region": 8 * 4, "index": 4 * 40}
 
 
 def test_writing_to_a_batch_leaves_the_store_alone(tmp_path):
