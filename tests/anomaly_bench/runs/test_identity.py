@@ -29,7 +29,7 @@ MODEL = (
     "channels_last patch positions lr weight_decay beta normalised schedule warmup_epochs cycles cycle_epochs ramp capacity"
 )
 
-TRAINER = "max_epochs patience patience_steps rise lr_factor lr_drops batch_size accelerator devices precision"
+TRAINER = "max_epochs patience patience_steps rise lr_factor lr_drops batch_size accelerator devices precision compile"
 
 
 def test_what_defines_a_run_are_these_keys():
