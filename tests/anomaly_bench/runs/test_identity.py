@@ -30,6 +30,7 @@ MODEL = (
 )
 
 TRAINER = "max_epochs patience patience_steps rise lr_factor lr_drops batch_size accelerator devices precision compile"
+LOCALIZATION = "fpr image_share bits smoothing level_images resamples batch_size"
 
 
 def test_what_defines_a_run_are_these_keys():
@@ -42,7 +43,7 @@ def test_what_defines_a_run_are_these_keys():
     assert set(definition["dataset"]["healthy"]) == {"name", "layouts", "layout", "group"}
     assert set(definition["model"]) == set(MODEL.split())
     assert set(definition["trainer"]) == set(TRAINER.split())
-    assert set(definition["localization"]) == {"fpr", "image_share", "bits", "smoothing", "level_images", "resamples"}
+    assert set(definition["localization"]) == {*LOCALIZATION.split()}
     assert set(definition["predictors"]) == {"shown", "members"}
     assert definition["predictors"]["shown"] == ["ensemble_probit"]
     assert set(definition["predictors"]["members"]) == {
