@@ -101,7 +101,7 @@ class VAE(pl.LightningModule):
         self.register_buffer("rec_levels", torch.full((101,), float("nan")))
         if channels_last:
             self.to(memory_format=torch.channels_last)
-        self._means, self._units, self._collapsed = Means(), ActiveUnits(), 0
+        self._means, self._train_means, self._units, self._collapsed = Means(), Means(), ActiveUnits(), 0
 
     @property
     def beta(self) -> float:
@@ -195,13 +195,17 @@ class VAE(pl.LightningModule):
         loss = terms.pop("loss").mean()
         values = {"train/loss": loss.detach()}
         values |= {f"train/{name}": term.detach().mean() for name, term in terms.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(image))
+        self._train_means.update(
+            values, len(image)
+        )  # logged by the epoch: log_dict costs more than a small step's Adam
         return loss
 
     def on_train_epoch_start(self) -> None:
         self.log("train/lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
+        self._train_means = Means()
 
     def on_train_epoch_end(self) -> None:
+        self.log_dict(self._train_means.compute())
         self.log("train/beta", self.training_beta())
 
     def on_validation_epoch_start(self) -> None:

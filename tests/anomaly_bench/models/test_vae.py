@@ -263,3 +263,16 @@ def test_a_model_and_a_network_of_a_users_own_package(own_package):
 def test_what_cannot_be_a_model_of_ones_own_is_refused_by_name(own_package, overrides, message):
     with pytest.raises(ConfigError, match=message):
         build_model(load_config(["model=vae", *overrides]).model, SHAPE)
+
+
+def test_an_epoch_logs_its_training_loss_as_the_mean_over_images(monkeypatch):
+    model, logged = VAE(shape=(1, 16, 16), latent=2, channels=(4,)), {}
+    monkeypatch.setattr(model, "log_dict", logged.update)
+    monkeypatch.setattr(model, "log", lambda name, value: None)
+    monkeypatch.setattr(
+        model, "training_terms", lambda image: {"loss": image.mean((1, 2, 3)), "kl": image.amax((1, 2, 3))}
+    )
+    for value, images in ((0.0, 3), (1.0, 1)):  # batches of two sizes
+        model.training_step({"image": torch.full((images, 1, 16, 16), value)}, 0)
+    model.on_train_epoch_end()
+    assert {name: float(value) for name, value in logged.items()} == {"train/loss": 0.25, "train/kl": 0.25}
