@@ -195,9 +195,7 @@ class VAE(pl.LightningModule):
         loss = terms.pop("loss").mean()
         values = {"train/loss": loss.detach()}
         values |= {f"train/{name}": term.detach().mean() for name, term in terms.items()}
-        self._train_means.update(
-            values, len(image)
-        )  # logged by the epoch: log_dict costs more than a small step's Adam
+        self._train_means.update(values, len(image))  # log_dict in each step costs more than a small model's Adam
         return loss
 
     def on_train_epoch_start(self) -> None:
