@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[1]
 def script(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "benchmarks/gpu.py", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop(
+        "PYTHONSAFEPATH", None
+    )  # as a verb of another test may have left it: scripts import their neighbours
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 

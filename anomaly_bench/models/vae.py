@@ -138,15 +138,22 @@ class VAE(pl.LightningModule):
 
         Raises ValueError for images of another shape than the model's.
         """
-        if image.shape[1:] != self.input_shape:
-            says = f"{type(self).__name__}(shape={self.shape}, context={self.input_shape[0] // self.shape[0] // 2})"
-            raise ValueError(f"expected images {['B', *self.input_shape]}, as {says} says, got {list(image.shape)}")
+        self._check(image)
         mean, logvar = self.encoder(image.contiguous(memory_format=self.memory_format))
         return mean, logvar
 
     def middle(self, image: Tensor) -> Tensor:
-        """What is reconstructed of images with their neighbours, (B, (2k + 1) · C, H, W): (B, C, H, W); a view."""
+        """What is reconstructed of images with their neighbours, (B, (2k + 1) · C, H, W): (B, C, H, W); a view.
+
+        Raises ValueError for images of another shape than the model's.
+        """
+        self._check(image)
         return middle_of(image, self.shape[0])
+
+    def _check(self, image: Tensor) -> None:
+        if image.shape[1:] != self.input_shape:
+            says = f"{type(self).__name__}(shape={self.shape}, context={self.input_shape[0] // self.shape[0] // 2})"
+            raise ValueError(f"expected images {['B', *self.input_shape]}, as {says} says, got {list(image.shape)}")
 
     def decode(self, latent: Tensor) -> Tensor:
         """Reconstructions (B, C, H, W) of latents (B, *latent_shape): the mean of p(x|z)."""

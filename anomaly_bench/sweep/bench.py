@@ -77,7 +77,8 @@ def bench(
     logged = any(job.config.logger == "wandb" for job in jobs)
     engine = configs[0].engine
     left = isinstance(engine, SlurmConfig) and not engine.wait and not all(job.done for job in jobs)
-    lost = [job for job in jobs if not (job.done or job in failed)]
+    known = {job.identity.run_id for job in failed}
+    lost = [job for job in jobs if not (job.done or job.identity.run_id in known)]
     if lost and not left and not (failed and fail_fast):
         raise OutputError(
             f"{lost[0].folder / RESULT_FILE}: removed while the runs went on, {len(lost)} of {len(jobs)} results are gone; "

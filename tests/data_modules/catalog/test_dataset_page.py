@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from functools import cache
+from pathlib import Path
 
 import pytest
 from checkout import ROOT
@@ -65,9 +66,13 @@ def test_every_command_is_understood(command: list[str]):
 
 def test_the_page_has_commands_and_its_links_lead_somewhere():
     assert len(COMMANDS) > 10
-    headings = [line.lstrip("# ").lower() for line in TEXT.splitlines() if line.startswith("#")]
-    anchors = {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
     for target in re.findall(r"\]\((?!http)([^)]+)\)", TEXT):
         file, _, anchor = target.partition("#")
         assert not file or (PAGE.parent / file).exists(), target
-        assert not anchor or anchor in anchors, target
+        assert not anchor or anchor in anchors_of(PAGE.parent / file if file else PAGE), target
+
+
+def anchors_of(page: Path) -> set[str]:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    headings = [line.lstrip("# ").lower() for line in lines if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
