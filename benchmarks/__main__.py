@@ -25,6 +25,7 @@ SCRIPTS = {
     "predictors": [],
     "metrics": ["1e7", "1e8", "--only", "ours", "--only", "bare read", "--only", "adeval"],
     "networks": [],
+    "fused": [],
     "training": [],
     "data": ["--only", "prepare,memory,slices,epoch", "--rounds", "5"],
     "sweep": ["engine"],

@@ -166,6 +166,13 @@ class LocalConfig(EngineConfig):
 
 
 @dataclass
+class FusedConfig(LocalConfig):
+    """Keys of engine=fused: runs that are alike are trained at once in one process."""
+
+    together: AtLeastOne = 8
+
+
+@dataclass
 class SlurmConfig(EngineConfig):
     """Keys of engine=slurm: jobs of a cluster."""
 
@@ -183,7 +190,7 @@ class SlurmConfig(EngineConfig):
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-ENGINE_SCHEMAS: dict[str, type[EngineConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}
+ENGINE_SCHEMAS: dict[str, type[EngineConfig]] = {"local": LocalConfig, "fused": FusedConfig, "slurm": SlurmConfig}
 
 
 KINDS: dict[str, Mapping[str, type[Any]]] = {"dataset": SCHEMAS, "model": MODEL_SCHEMAS, "engine": ENGINE_SCHEMAS}

@@ -220,14 +220,20 @@ class VAE(pl.LightningModule):
         image = normal_images(batch)  # anomalous images are localized, never selected on
         if not len(image):
             return
+        self.validated(self.validation_terms(image, self.validation_noise(len(image), batch_idx)))
+
+    def validation_noise(self, images: int, number: int) -> Tensor:
+        """The noise of the latents of the number-th batch of validation images, the same in every epoch: (B, *latent_shape)."""
+        return torch.randn((images, *self.latent_shape), generator=torch.Generator().manual_seed(number))
+
+    def validation_terms(self, image: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """What a batch of normal validation images tells: the posterior means as `mean`, and the values, (B,) each."""
         mean, logvar = self.encode(image)
         kl = self.kl(mean, logvar)
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(batch_idx)).to(
-            mean
-        )  # so that epochs compare
-        rec, rec_of_mean = (self._rec(image, latent) for latent in (mean + noise * (0.5 * logvar).exp(), mean))
-        self._units.update(mean)
+        sample = mean + noise.to(mean) * (0.5 * logvar).exp()
+        rec, rec_of_mean = (self._rec(image, latent) for latent in (sample, mean))
         values = {
+            "mean": mean,
             "elbo": -(rec + self.penalty(kl)),
             "elbo_mean": -(rec_of_mean + self.penalty(kl)),
             "rec": rec,
@@ -235,7 +241,14 @@ class VAE(pl.LightningModule):
         }
         if len(self.level_shapes) > 1:
             values |= {f"kl_{level}": self.level_kl(mean, logvar, level) for level in self.levels}
-        self._means.update({f"val/{name}": value.mean() for name, value in values.items()}, len(image))
+        return values
+
+    def validated(self, terms: Mapping[str, Tensor]) -> None:
+        """Take in what `validation_terms` gives of a batch."""
+        values = dict(terms)
+        mean = values.pop("mean")
+        self._units.update(mean)
+        self._means.update({f"val/{name}": value.mean() for name, value in values.items()}, len(mean))
 
     def on_validation_epoch_end(self) -> None:
         means, units = Means(), ActiveUnits()

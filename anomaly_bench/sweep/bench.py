@@ -14,8 +14,9 @@ from anomaly_bench.base.bars import reporting
 from anomaly_bench.base.errors import ConfigError, OutputError
 from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
-from anomaly_bench.config.schema import LocalConfig, RunConfig, SlurmConfig
+from anomaly_bench.config.schema import FusedConfig, LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.sweep import processes
+from anomaly_bench.sweep.engines.fused import FusedEngine
 from anomaly_bench.sweep.engines.local import InProcess, LocalEngine
 from anomaly_bench.sweep.engines.slurm import SlurmEngine
 from data_modules.base.digests import hash_of
@@ -113,7 +114,10 @@ def planned(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
         from .plan import plan
 
         return plan(configs, reporter)
-    found: Plan = processes.call("anomaly_bench.sweep.plan:plan_alone", (configs,), reporter)
+    try:
+        found: Plan = processes.call("anomaly_bench.sweep.plan:plan_alone", (configs,), reporter)
+    except processes.DiedError as error:
+        raise RuntimeError(f"the runs could not be planned: {error}") from None
     return found
 
 
@@ -143,6 +147,13 @@ def planned_run(job: Job) -> PlannedRun:
 
 
 def _engine(config: RunConfig, found: Plan) -> Engine:
+    each = _engine_of_each(config, found)
+    if isinstance(config.engine, FusedConfig):
+        return FusedEngine(config.engine, each, found.devices, found.data if config.jobs == 0 else None)
+    return each
+
+
+def _engine_of_each(config: RunConfig, found: Plan) -> Engine:
     if config.jobs == 0:
         return InProcess(found.data)
     if isinstance(config.engine, SlurmConfig):

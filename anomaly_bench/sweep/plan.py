@@ -18,11 +18,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import CACHE, explained
 from anomaly_bench.base.progress import Reporter
-from anomaly_bench.config.schema import LocalConfig, RunConfig, SlurmConfig
+from anomaly_bench.config.schema import FusedConfig, LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.runs.data import build_data, with_loaders_of
+from anomaly_bench.runs.fused import check_fusable
 from anomaly_bench.runs.identity import definition_of, device_kind, device_of, name_run, setting_of
 from anomaly_bench.runs.suite import suite_of_run
 from anomaly_bench.runs.training.ddp import shared
@@ -104,6 +105,8 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
         shared(with_loaders_of(config, data[key]).train_dataloader(), 0, trainer.devices)
     with single_threaded():  # threads that wait for each other are slow on a machine that does other work
         model = build_model(config.model, data[key].image_shape, data[key].context)
+        if isinstance(config.engine, FusedConfig):
+            check_fusable(config, model)
     suite, _ = suite_of_run(config, model, data[key])
     return setting_of(config, definition_of(config, suite), data[key]), model.beta
 

@@ -92,9 +92,20 @@ def start(
     return Worker(process, ours)
 
 
-def call(name: str, arguments: tuple[Any, ...], reporter: Reporter) -> Any:
-    """The result of `start`, with its news to the reporter; raises what the function raises."""
-    worker = start(name, arguments)
+class DiedError(RuntimeError):
+    """A process ended without a result; code: its exit code, None if it is not known."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.died())
+        self.code = worker.process.exitcode
+
+
+def call(name: str, arguments: tuple[Any, ...], reporter: Reporter, **options: Any) -> Any:
+    """The result of `start`, whose options these are, with its news to the reporter.
+
+    Raises what the function raises, and DiedError.
+    """
+    worker = start(name, arguments, **options)
     try:
         while True:
             kind, *content = worker.pipe.recv()
@@ -104,7 +115,7 @@ def call(name: str, arguments: tuple[Any, ...], reporter: Reporter) -> Any:
                 raise content[0]
             tell(reporter, content)
     except EOFError:
-        raise RuntimeError(f"the runs could not be planned: {worker.died()}") from None
+        raise DiedError(worker) from None
     finally:
         worker.stop()
 

@@ -1,17 +1,20 @@
-"""What a process does with one job: lock it, do it, say how it went."""
+"""What a process does with one job: lock it, do it, say how it went; and with jobs that it trains together."""
 
 from __future__ import annotations
 
 import gc
 import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import to_yaml
+from anomaly_bench.runs.fused import train_together
 from anomaly_bench.runs.run import run
-from anomaly_bench.runs.training.checkpoint_note import LOG_FILE
+from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, read_note
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import RunResult, best_is_last
 from leaderboard.results.collect import FAILURE_FILE
@@ -44,9 +47,50 @@ def do_job_alone(job: Job, reporter: Reporter) -> tuple[State, str]:
     return ended.state, ended.line
 
 
-def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, logged: bool) -> Ended:
-    if job.done:
-        return Ended(job, "before")
+def train_group(
+    jobs: Sequence[Job], reporter: Reporter, data: AnomalyDataModule | None = None, logged: bool = True
+) -> dict[str, str]:
+    """Train those of the jobs together that are neither done nor at work elsewhere; by run id, why it is that some failed.
+
+    They keep their locks until all are trained, and are left to `do_job`, which goes on from there. Raises OutputError.
+    """
+    with ExitStack() as held, explained(jobs[0].out):
+        mine = []
+        for job in jobs:
+            lock = lock_of(job)
+            if taken(lock):
+                held.callback(lock.release)
+                if not job.done and _begun(job) is None:
+                    mine.append(job)
+        if not mine:
+            return {}
+        logs = [held.enter_context(run_log(job.folder / LOG_FILE, printed=logged)) for job in mine]
+        for log in logs:
+            print(
+                f"trained together with {len(mine) - 1} others; {mine[0].folder / LOG_FILE} has what is printed",
+                file=log,
+            )
+            reporter = Said(reporter, log)
+        try:
+            errors = train_together([(job.config, job.identity) for job in mine], reporter, data)
+        except OutputError:
+            raise
+        except Exception as error:  # must not cost the other groups
+            details = traceback.format_exc()
+            for log in logs:
+                print(details, file=log)
+            left = [job for job in mine if not ((note := read_note(job.folder)) and note.fitted)]
+            return {job.identity.run_id: failed(job, _reason(error), details).line for job in left}
+        ended = {job.identity.run_id: job for job in mine}
+        return {run_id: failed(ended[run_id], _reason(error)).line for run_id, error in errors.items()}
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _begun(job: Job) -> Ended | None:
+    """The folder of a job that begins, with its config; how it ended if it has failed in this sweep."""
     failure = job.folder / FAILURE_FILE
     if failure.exists():
         if failure.stat().st_mtime > job.since > 0:
@@ -54,6 +98,14 @@ def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, log
         failure.unlink()
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / "config.yaml").write_text(to_yaml(job.config))
+    return None
+
+
+def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, logged: bool) -> Ended:
+    if job.done:
+        return Ended(job, "before")
+    if (ended := _begun(job)) is not None:
+        return ended
     with run_log(job.folder / LOG_FILE, printed=logged) as log:
         try:
             with explained(job.folder):
@@ -65,7 +117,7 @@ def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, log
         except Exception as error:  # one run's failure must not cost the others
             details = traceback.format_exc()
             print(details, file=log)
-            return replace(failed(job, f"{type(error).__name__}: {error}", details), line=str(error))
+            return replace(failed(job, _reason(error), details), line=str(error))
         finally:
             gc.collect()  # trainer, model and callbacks refer to each other
 

@@ -71,14 +71,20 @@ def fit(
     else:
         with compiled(model, compile_step):
             trainer.fit(model, saver.loader, data.val_dataloader(), ckpt_path=path)
-        if saver.best is None or not math.isfinite(saver.score):
-            raise RuntimeError("training diverged: no epoch had a finite ELBO; lower model.lr or raise model.sigma")
-        model.load_state_dict(saver.best)
-        training = describe_training(trainer, model, saver.score, saver.best_epoch)
-        saver.finish(trainer, training)
+        training = leave_fitted(trainer, model, saver)
     assert saver.best is not None
     model.load_state_dict(saver.best)
     return training, saver.seconds
+
+
+def leave_fitted(trainer: pl.Trainer, model: VAE, saver: Saver) -> Training:
+    """After the training: what localization needs, as a checkpoint. Raises RuntimeError if there never was a finite ELBO."""
+    if saver.best is None or not math.isfinite(saver.score):
+        raise RuntimeError("training diverged: no epoch had a finite ELBO; lower model.lr or raise model.sigma")
+    model.load_state_dict(saver.best)
+    training = describe_training(trainer, model, saver.score, saver.best_epoch)
+    saver.finish(trainer, training)
+    return training
 
 
 @contextmanager
