@@ -19,7 +19,7 @@ from torch import Tensor
 from .formulas import Array
 
 SIGNLESS = 0x7FFFFFFF
-LEAST, EMPTY, MIXED = -(1 << 63), 0, -1
+LEAST, MOST, EMPTY, MIXED = -(1 << 63), (1 << 63) - 1, 0, -1
 INFINITE = 0x7F800000  # the bit pattern of infinity
 PIVOT_SAMPLE = 1 << 16
 SPIKE = 0.05  # of the pixels that all have one score: only around the pivot is such a score alone in its bin
@@ -58,14 +58,14 @@ class Histograms(NamedTuple):
         """
         counted, least, most = (
             normal | anomalous,
-            torch.full_like(self.tie, -LEAST - 1),
+            torch.full_like(self.tie, MOST),
             torch.full_like(self.tie, LEAST),
         )
         with any_order():
             self.normal.scatter_add_(0, bins, normal.long())
             self.anomalous.scatter_add_(0, bins, anomalous.long())
             self.region.scatter_add_(0, bins, weight.double().masked_fill(~anomalous, 0.0))
-            least.scatter_reduce_(0, bins, codes.masked_fill(~counted, -LEAST - 1), "amin")
+            least.scatter_reduce_(0, bins, codes.masked_fill(~counted, MOST), "amin")
             most.scatter_reduce_(0, bins, codes.masked_fill(~counted, LEAST), "amax")
         own = torch.where(least == most, most, MIXED).masked_fill(most < least, EMPTY)
         self.tie.copy_(merged_ties(torch.stack([self.tie, own])))
@@ -91,7 +91,7 @@ def any_order() -> Iterator[None]:
 def merged_ties(ties: Tensor) -> Tensor:
     """The `tie` of all histograms together, of theirs, (histograms, bins)."""
     empty = ties == EMPTY
-    highest, lowest = ties.masked_fill(empty, LEAST).amax(0), ties.masked_fill(empty, -LEAST - 1).amin(0)
+    highest, lowest = ties.masked_fill(empty, LEAST).amax(0), ties.masked_fill(empty, MOST).amin(0)
     return highest.where(highest == lowest, MIXED).masked_fill(empty.all(0), EMPTY)
 
 

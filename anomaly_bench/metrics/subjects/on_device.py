@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomaly_bench.metrics.bins import BIN, FULL, LEAST, any_order, keys_of
+from anomaly_bench.metrics.bins import BIN, FULL, MOST, any_order, keys_of
 from anomaly_bench.metrics.formulas import Array
 from anomaly_bench.metrics.transfers import together
-
-MOST = -LEAST - 1
 
 
 class Block(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 
 from anomaly_bench.metrics import SubjectCurves, region_weight
 from anomaly_bench.metrics.subjects import counted
-from anomaly_bench.metrics.subjects.on_device import Block
+from anomaly_bench.metrics.subjects.on_device import Block, reduced
 from tests.helpers.fake_device import OnDevice, fake_device
 
 
@@ -34,3 +34,11 @@ def test_bins_and_totals_are_those_of_the_cpu(monkeypatch, limit, chunk):
     assert (there._bits < 64) == (limit < 1000)
     assert there.pooled() == home.pooled()
     assert there.bootstrap(20) == home.bootstrap(20)
+
+
+def test_subjects_whose_scores_are_the_same_share_no_bin():
+    """The last score of one subject in the order is the first of the next."""
+    parts = (torch.full((2, 1, 3, 3), 0.5), torch.zeros(2, 1, 3, 3, dtype=torch.bool))
+    block = Block(*parts, ~parts[1], torch.zeros(2, 1, 3, 3), torch.tensor([4, 9]))
+    found = reduced([block], 0.0, 16, None, 64, 1 << 20)
+    assert {subject: bins["normal"].tolist() for subject, bins in found.bins.items()} == {4: [9], 9: [9]}
