@@ -15,12 +15,12 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import import_path, load
 
 from .corruption import Corruption
+from .epoch import ActiveUnits, Means
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
 from .networks import NETWORKS, Network, NetworkSpec
 from .processes import of_all_processes
 from .slices import middle_of
 
-ACTIVE = 0.01  # Burda et al. 2016
 COLLAPSED = 5  # validation epochs in a row without an active unit
 
 
@@ -298,56 +298,6 @@ class VAE(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = self.device.type == "cpu"  # where one tensor after the other costs most
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=fused)
-
-
-class Means:
-    """Means over images, from means over batches."""
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.totals: dict[str, Tensor] = {}
-
-    def update(self, values: Mapping[str, Tensor], images: int) -> None:
-        """Take in means, () each, over so many images."""
-        self._add({name: value.detach() * images for name, value in values.items()}, images)
-
-    def merge(self, other: Means) -> None:
-        """Add what another process has taken in."""
-        self._add(other.totals, other.images)
-
-    def compute(self) -> dict[str, Tensor]:
-        """The means, () each."""
-        return {name: total / self.images for name, total in self.totals.items()}
-
-    def _add(self, totals: Mapping[str, Tensor], images: int) -> None:
-        self.images += images
-        for name, total in totals.items():
-            self.totals[name] = self.totals[name] + total.to(self.totals[name]) if name in self.totals else total
-
-
-class ActiveUnits:
-    """How many latent units depend on the image: Var_x(posterior mean) > 0.01 (Burda et al. 2016, arXiv 1509.00519)."""
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.total = self.squares = torch.zeros((), dtype=torch.float64)
-
-    def update(self, mean: Tensor) -> None:
-        """Take in the posterior means (B, latent…) of some images."""
-        values = mean.detach().flatten(1).cpu().double()
-        self.images += len(values)
-        self.total = self.total + values.sum(dim=0)
-        self.squares = self.squares + values.square().sum(dim=0)
-
-    def merge(self, other: ActiveUnits) -> None:
-        """Add what another process has taken in."""
-        self.images += other.images
-        self.total, self.squares = self.total + other.total, self.squares + other.squares
-
-    def compute(self) -> int:
-        """The number of active units over all images taken in; 0 without any."""
-        images = max(self.images, 1)
-        return int((self.squares / images - (self.total / images).square() > ACTIVE).sum())
 
 
 def image_of(batch: Mapping[str, Any]) -> Tensor:

@@ -11,8 +11,8 @@ from checkout import ROOT
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
 from anomaly_bench.models import AE, NETWORKS, VAE, BetaVAE, build_model
+from anomaly_bench.models.epoch import ActiveUnits
 from anomaly_bench.models.networks import NetworkSpec
-from anomaly_bench.models.vae import ActiveUnits
 
 SMALL = {"latent": 5, "channels": (4, 8)}
 SHAPE = (1, 16, 16)
