@@ -18,11 +18,10 @@ from data_modules.base.errors import DataError, Report, did_you_mean
 from data_modules.base.names import chosen_categories, composed, file_and_frame
 from data_modules.cases.case import Case
 from data_modules.cases.cohorts import Cohort, find_subjects, healthy_cohort, main_cohort, modalities
-from data_modules.cases.files import list_files
+from data_modules.cases.files import PICTURES, list_files
 from data_modules.cases.patterns import Tree
 
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".mgh", ".mgz", ".img", ".img.gz")
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
 BRAIN = "brain"
 ABOVE = 3  # folders above a given one from which a layout may name it
 ASSIGNMENT = re.compile(r"([A-Za-z]\w*)=(.+)", re.DOTALL)

@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.base.errors import DataError
+from data_modules.cases.files import PICTURES
 from data_modules.readers.content import reading
 from data_modules.readers.headers import open_volume
 from data_modules.readers.masks import BY_OPTION, anomalous_in
-from data_modules.readers.pictures import read_mask_pages
+from data_modules.readers.pictures import LOSSY, read_mask_pages
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = NDArray[Any]
 
-NUMPY, NIFTI, PICTURES = (".npy", ".npz"), (".nii", ".nii.gz"), (".png", ".tif", ".tiff", ".bmp")
+NUMPY, NIFTI = (".npy", ".npz"), (".nii", ".nii.gz")
 ENDINGS = (*NIFTI, *NUMPY, *PICTURES)
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F", "RGB", "RGBA")  # Pillow's modes that can hold grey
 SHIFT = 0.1  # of a voxel: how far apart the corners of two volumes on one grid may lie
@@ -44,16 +45,14 @@ def read_map(path: Path, like: Path | None = None) -> Array:
     return values
 
 
-def read_mask(
-    path: Path, of: Path, shape: tuple[int, ...], like: Path | None = None, threshold: float | None = None
-) -> NDArray[np.bool_]:
+def read_mask(path: Path, of: Path, shape: tuple[int, ...], threshold: float | None = None) -> NDArray[np.bool_]:
     """The anomalous pixels of a mask file, (planes, H, W) bool; see `anomalous_in`, which a run reads its masks by.
 
     Raises:
         DataError: as `read_map` and `anomalous_in`; its size is not `shape`, that of the map `of`.
     """
-    picture = path.name.lower().endswith(PICTURES) and like is None
-    values, white, lossy = read_mask_pages(path) if picture else (_numbers(path, like), None, False)
+    array = path.name.lower().endswith((*NUMPY, *NIFTI))
+    values, white, lossy = (_numbers(path, None), None, False) if array else read_mask_pages(path)
     _check_size(path, values, of, shape)
     return anomalous_in(values, str(path), BY_OPTION, white, threshold, lossy)
 
@@ -160,6 +159,9 @@ def _read_picture(path: Path) -> Array:
     from PIL import Image, ImageSequence
 
     with Image.open(path) as picture:
+        if picture.format in LOSSY:
+            said = f"a {picture.format} file, whose codec changes scores"
+            raise DataError(f"{path}: is {said}; expected the scores themselves: store them as .npy, .png or .tif")
         planes = [_plane(frame, path) for frame in ImageSequence.Iterator(picture)]
     if len(sizes := {plane.shape for plane in planes}) > 1:
         raise DataError(f"{path}: has pages of {len(sizes)} sizes; expected planes of one size: keep these alone")

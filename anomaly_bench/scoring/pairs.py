@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from data_modules.base.errors import DataError, Report, closest
 from data_modules.base.names import composed
-from data_modules.cases.files import list_files
+from data_modules.cases.files import is_image, list_files
 
-from .maps import ENDINGS
+from .maps import ENDINGS, NIFTI, NUMPY
 
 DECORATIONS = {
     "maps": ("_anomaly_map", "_anomaly", "_heatmap", "_amap", "_map", "_scores", "_score", "_pred"),
@@ -80,18 +80,20 @@ def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
     """The files below a folder (see list_files) by name: the path without its ending, and without a usual suffix.
 
     role: one of DECORATIONS, which has the suffixes. Reports a DataError if there is no such folder or no file in it,
-    and for two files of one name.
+    for two files of one name, and for images of kinds that are not read.
     """
     if not folder.is_dir():
         report(DataError(f"--{role} {folder}: is no folder; check the path after --{role}"))
         return {}
     paths: dict[str, Path] = {}
     others: Counter[str] = Counter()
+    strange: list[Path] = []
     for below in sorted(map(Path, list_files(folder)[0])):
         path = folder / below
         ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
         if ending is None:
             others[path.suffix.lower() or path.name] += 1
+            strange += [path] if path.suffix and is_image(path.name) else []
             continue
         name = _bare(composed(below.as_posix()[: -len(ending)]), role)
         if name in paths:
@@ -100,7 +102,11 @@ def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
         paths[name] = path
     if not paths:
         seen = ", ".join(f"{count} {kind}" for kind, count in others.most_common(3)) or "no file at all"
-        report(DataError(f"--{role} {folder}: expected files that end in {', '.join(ENDINGS)}; found {seen}"))
+        endings = f"{', '.join((*NIFTI, *NUMPY))}, .png or as other pictures do"
+        report(DataError(f"--{role} {folder}: expected files that end in {endings}; found {seen}"))
+    elif strange:
+        said = f"{len(strange)} files that are not read: {_listed(strange)}"
+        report(DataError(f"--{role} {folder}: {said}; save them as NIfTI, .npy or .png, or leave them out"))
     return paths
 
 

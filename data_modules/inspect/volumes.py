@@ -15,8 +15,8 @@ from data_modules.base.errors import DataError
 from data_modules.cases.case import Case
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.nifti import label_of
-from data_modules.readers.masks import has_greys
-from data_modules.readers.volumes import Volume, grid_problem, read_volume, spacing, whole_numbers
+from data_modules.readers.masks import has_greys, rounded
+from data_modules.readers.volumes import Volume, grid_problem, read_volume, spacing
 from data_modules.transforms.brain import HeadMaskd
 
 from .findings import ERROR, NOTE, SOFT, WARNING, Examined
@@ -75,16 +75,17 @@ def _check_orientations(subject: Examined, volumes: Sequence[Volume]) -> None:
 
 def _check_label(subject: Examined, label: Volume, config: NiftiConfig) -> None:
     try:
-        values = np.unique(whole_numbers(label))
         label_of(label, config.anomalous_labels)
     except DataError as error:
         subject.add_error(error)
         return
+    values = np.unique(rounded(label.voxels))
     if values.min() < 0:
         what = f"has negative values, down to {values.min():g}, which are neither normal nor anomalous"
         subject.add(WARNING, label.source, what, "correct the label")
     if config.anomalous_labels is None and has_greys(values):
         subject.add(NOTE, label.source, SOFT, "resample labels by nearest neighbour")
+        return
     subject.labels = {int(value) for value in values if value > 0}
     if (wanted := config.anomalous_labels) is not None and subject.labels and not subject.labels & set(wanted):
         what = f"has the values {sorted(subject.labels)}, none of dataset.anomalous_labels={list(wanted)}"

@@ -105,12 +105,12 @@ class NiftiDataModule(AnomalyDataModule):
 def label_of(volume: Volume, anomalous: list[int] | None, remedy: str = IN_VOLUMES) -> NDArray[np.uint8]:
     """ANOMALOUS where the label has one of these values, OTHER for others but 0, else 0; values not given: see `anomalous_in`.
 
-    Raises DataError naming the file if its voxels are no whole numbers, or as anomalous_in does.
+    Raises DataError naming the file as anomalous_in does, or, if values are given, where its voxels are no whole numbers.
     """
-    voxels = whole_numbers(volume)
-    out = blank(voxels, bool)
+    out = blank(volume.voxels, bool)
     if anomalous is None:
-        return anomalous_in(voxels, volume.source, remedy, out=out).view(np.uint8)  # ANOMALOUS is 1
+        return anomalous_in(volume.voxels, volume.source, remedy, out=out).view(np.uint8)  # ANOMALOUS is 1
+    voxels = whole_numbers(volume)
     label: NDArray[np.uint8] = np.not_equal(voxels, 0, out=out).view(np.uint8) * np.uint8(OTHER)
     label[np.isin(voxels, list(anomalous))] = ANOMALOUS
     return label

@@ -12,6 +12,9 @@ from data_modules.base.errors import DataError
 CLASSES = 64  # the highest number of a class or of a region; what is above is a grey
 LEVELS = 4  # a mask with as many different greys between black and white has soft edges; fewer may be classes
 EDGE = 1 / 8  # of the range: greys no farther from its ends are black or white that a codec changed
+WHOLE = (
+    1e-3  # how far numbers may be from the whole numbers that they stand for, as others' programs scale and store them
+)
 WHITE = {np.dtype(np.bool_): 1.0, np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 IN_PICTURES = "set dataset.mask_threshold to the grey, from 0 to 1, above which a pixel is anomalous"
 IN_VOLUMES = "set dataset.anomalous_labels to the numbers that are"
@@ -28,7 +31,7 @@ def anomalous_in(
     lossy: bool = False,
     out: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    """What a mask says is anomalous, in the shape of its numbers, which are finite.
+    """What a mask says is anomalous, in the shape of its numbers, which are finite; see `rounded`.
 
     white: the number of a pixel that is fully set; if not given, that of the type of `numbers`, 1 of floats up to 1, else
     unknown. threshold: the share of white that anomalous numbers exceed. Without one, 0 is normal, and what is above 0 is
@@ -40,6 +43,7 @@ def anomalous_in(
     Raises DataError naming the source, and the remedy, for numbers below 0, any others, and where most is anomalous up to the
     border: the mask may be inverted.
     """
+    numbers = rounded(numbers)
     if white is None:
         white = WHITE.get(numbers.dtype, 1.0 if numbers.dtype.kind == "f" and numbers.max() <= 1 else None)
     if threshold is not None:
@@ -66,9 +70,17 @@ def is_inverted(mask: NDArray[np.bool_]) -> bool:
     return bool(np.mean([mask.take(side, axis).mean() for axis in long for side in (0, -1)] or [1.0]) > 0.5)
 
 
+def rounded(numbers: NDArray[Any]) -> NDArray[Any]:
+    """The whole numbers that all of them are within WHOLE; else, and where they are integers, themselves."""
+    if numbers.dtype.kind != "f":
+        return numbers
+    whole: NDArray[Any] = np.rint(numbers)
+    return whole if np.abs(numbers - whole).max() <= WHOLE else numbers
+
+
 def has_greys(numbers: NDArray[Any]) -> bool:
     """Whether a mask is neither 0 and one other number, nor classes."""
-    return not _is_plain(numbers)
+    return not _is_plain(rounded(numbers))
 
 
 def _is_plain(numbers: NDArray[Any]) -> bool:

@@ -17,10 +17,10 @@ from data_modules.base.names import SLICE, slices_of
 
 from .content import reading
 from .headers import Stored, farthest, metaimage_voxels, open_volume, split_source
+from .masks import WHOLE, rounded
 from .nifti_frames import CHUNK, read_frames
 
 ONE_GRID = "images, label and brain mask of a subject must share one grid: resample it first"
-WHOLE = 1e-3  # how far a label's value may be from a whole number
 Channels = list[int | None]
 
 
@@ -99,17 +99,15 @@ def whole_numbers(label: Volume) -> NDArray[Any]:
 
     Raises DataError naming the file if they are none.
     """
-    if label.voxels.dtype.kind != "f":
-        return label.voxels
-    rounded: NDArray[Any] = np.rint(label.voxels)
-    away = np.abs(label.voxels - rounded)
-    if away.max() > WHOLE:
-        count, example = int((away > WHOLE).sum()), label.voxels.flat[away.argmax()]
+    whole = rounded(label.voxels)
+    if whole is label.voxels and whole.dtype.kind == "f":
+        away = np.abs(whole - np.rint(whole))
+        count, example = int((away > WHOLE).sum()), whole.flat[away.argmax()]
         raise DataError(
             f"{label.source}: {count} of its voxels are no whole numbers, such as {example:.4g}; "
             "a label was blurred or scaled: resample it by nearest neighbour"
         )
-    return rounded
+    return whole
 
 
 def _read_file(path: Path, channels: Channels) -> list[Volume]:

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 from anomaly_bench.scoring.pairs import Folders, pair
+from data_modules.base.errors import DataError
 
 
 def touched(path):
@@ -37,3 +38,15 @@ def test_what_systems_leave_is_no_map_and_no_mask(folders, left):
         touched(folder / "a" / left / name)
     touched(folders.masks / "a/._1.png")
     assert [(item.name, item.map, item.mask) for item in pair(folders)[0]] == [("a/1", scored, mask)]
+
+
+@pytest.mark.parametrize(("name", "read"), [("2.JPG", True), ("2.webp", True), ("2.mha", False), ("2.nii.bz2", False)])
+def test_masks_of_every_kind_of_picture_are_found_and_other_images_are_named(folders, name, read):
+    for path in (folders.maps / "1.npy", folders.maps / "2.npy", folders.masks / "1.png", folders.masks / "notes"):
+        touched(path)
+    mask = touched(folders.masks / name)
+    if read:
+        assert [item.mask for item in pair(folders)[0]] == [folders.masks / "1.png", mask]
+    else:
+        with pytest.raises(DataError, match=rf"masks: 1 files that are not read: \S*{name}; save them as NIfTI"):
+            pair(folders)

@@ -125,10 +125,10 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path, capsys: pytest
     assert said.startswith("anomaly-bench: 3 problems:\n")
     assert all(re.search(rf"{name}\.npy: cannot be read", said) for name in ("maps/1", "maps/2", "masks/3"))
     for path in (tmp_path / "maps").iterdir():
-        path.rename(path.with_suffix(".jpg"))
+        path.rename(path.with_suffix(".pkl"))
     assert main(command) == 2
     assert "expected files that end in .nii, .nii.gz, .npy" in (said := capsys.readouterr().err)
-    assert "found 6 .jpg" in said
+    assert "found 6 .pkl" in said
 
 
 @pytest.mark.slow

@@ -107,9 +107,9 @@ DAMAGES = {
     "spacing": (stretch, "its voxels are 1×1×2 mm", "resample"),
     "affine": (mirror, "its affine puts its voxels elsewhere", "repair its header"),
     "blurred label": (
-        lambda root: rewrite(seg(root, 3), lambda array: array * np.float32(0.7)),
-        "no whole numbers, such as 1.4",
-        "nearest neighbour",
+        lambda root: rewrite(seg(root, 3), lambda array: array * np.linspace(1, 2, array.shape[-1], dtype=np.float32)),
+        "a mask with the numbers 0, 3.333",
+        "dataset.anomalous_labels",
     ),
 }
 

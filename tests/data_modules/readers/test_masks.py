@@ -1,15 +1,17 @@
 """The rule for masks, by masks that are written and read again: what is anomalous is a rectangle in the middle."""
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from anomaly_bench.scoring.maps import read_map
 from anomaly_bench.scoring.maps import read_mask as read_scored
 from data_modules.base.errors import DataError
 from data_modules.modules.nifti import label_of
 from data_modules.readers.masks import anomalous_in
 from data_modules.readers.pictures import read_mask
-from data_modules.readers.volumes import Volume
+from data_modules.readers.volumes import Volume, read_volume
 
 TRUTH = np.zeros((48, 48), bool)
 TRUTH[10:24, 12:30] = True
@@ -101,12 +103,15 @@ def test_the_threshold_decides_what_is_ambiguous(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", 0.5)[0], ~TRUTH)
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize("ending", ["jpg", "JPEG", "png", "tif", "gif"])
 @pytest.mark.parametrize("quality", [60, 98])
 def test_a_jpeg_by_any_name_is_read_above_half(tmp_path, ending, quality):
     Image.fromarray(WHITE).save(tmp_path / "a.jpg", quality=quality)
-    (tmp_path / "a.jpg").rename(tmp_path / f"a.{ending}")
-    np.testing.assert_array_equal(read_mask(tmp_path / f"a.{ending}", None)[0], TRUTH)
+    file = (tmp_path / "a.jpg").rename(tmp_path / f"a.{ending}")
+    np.testing.assert_array_equal(by_a_run(file)[0], TRUTH)
+    np.testing.assert_array_equal(by_score(file)[0], TRUTH)
+    with pytest.raises(DataError, match=rf"a\.{ending}: is a JPEG file, whose codec changes scores"):
+        read_map(file)
 
 
 def test_a_mask_of_several_pages_is_refused(tmp_path):
@@ -156,3 +161,34 @@ def test_soft_edges_are_anomalous_above_half_in_every_kind_of_file(tmp_path, wid
         np.testing.assert_array_equal(mask, soft > 127)
     with pytest.raises(DataError, match=r"a\.npy: a mask with the numbers 0"):
         anomalous_in(SOFT.astype(np.float64) * 3, "a.npy", "do")
+
+
+ROUNDED = CLASSES * np.float32(0.9999) + np.float32(2e-4) * (CLASSES == 0)
+SMOOTH = np.asarray(Image.fromarray(WHITE).filter(ImageFilter.GaussianBlur(0.6))) / np.float32(255)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        (ROUNDED, TRUTH),
+        (ROUNDED - np.float32(4e-4), TRUTH),  # down to -2e-4
+        (TRUTH * np.float32(0.7), TRUTH),
+        (SMOOTH, SMOOTH > 0.5),
+        (CLASSES * np.float32(0.3), "numbers 0, 0.3, 0.6, 1.2, of which"),
+        (TRUTH * np.float32(-1), "numbers below 0, down to -1"),
+        (1 - ROUNDED / 8, "numbers"),
+    ],
+)
+def test_a_volume_of_floats_is_one_mask_for_a_run_and_for_score(tmp_path, numbers, expected):
+    file = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(numbers[..., None], np.eye(4)), file)
+    readers = (
+        lambda: label_of(read_volume(file), None)[..., 0],
+        lambda: read_scored(file, file, (1, 48, 48))[0],
+    )
+    for read in readers:
+        if isinstance(expected, str):
+            with pytest.raises(DataError, match=rf"a\.nii: a mask with .*{expected}"):
+                read()
+        else:
+            np.testing.assert_array_equal(read(), expected)
