@@ -16,9 +16,10 @@ from leaderboard.board import Board
 from leaderboard.record import CURVES as RECORDED
 from leaderboard.results.run_arrays import LOGGED, Array
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.show.figures import LINES, MARKERS, STYLE, UNDATED, looks_of
-from leaderboard.show.forest import claim_figures
-from leaderboard.show.rank_figures import rank_figures
+from leaderboard.show.figures.curves import LINES, MARKERS, looks_of
+from leaderboard.show.figures.forest import claim_figures
+from leaderboard.show.figures.ranks import rank_figures
+from leaderboard.show.figures.write import STYLE, UNDATED
 from leaderboard.show.texts import COLUMNS, effect_text, number
 from leaderboard.statistics.samples import Statistic
 

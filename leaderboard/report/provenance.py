@@ -11,7 +11,7 @@ from leaderboard.board import Board
 from leaderboard.record import RESULT_FILE
 from leaderboard.results.run_arrays import DIGESTS, RunArrays
 from leaderboard.results.setting_labels import beta_text, differing_keys
-from leaderboard.show.sheet import Sheet
+from leaderboard.show.sheets.sheet import Sheet
 
 from .table import Table, of_sheet
 

@@ -12,9 +12,9 @@ from leaderboard.record import METRICS
 from leaderboard.rows.row import Row
 from leaderboard.rows.views import chosen
 from leaderboard.show.categories import category_sheets
-from leaderboard.show.over_datasets import ORACLE
-from leaderboard.show.sheet import Sheet
-from leaderboard.show.sheets import VIEWS
+from leaderboard.show.sheets.over_datasets import ORACLE
+from leaderboard.show.sheets.sheet import Sheet
+from leaderboard.show.sheets.views import VIEWS
 from leaderboard.show.tables import by_dataset, leaderboard_sheet
 from leaderboard.show.texts import COLUMNS, UNDEFINED
 

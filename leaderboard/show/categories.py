@@ -7,8 +7,8 @@ from rich.text import Text
 
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.categories import CategoryRow
+from leaderboard.show.sheets.sheet import Sheet, sheet_markdown
 
-from .sheet import Sheet, sheet_markdown
 from .terminal import bare_table
 from .texts import COLUMNS, UNDEFINED, cell, csv_text
 

@@ -15,10 +15,13 @@ from leaderboard.rows.comparison import COMPARED
 from leaderboard.rows.notes import notes_of
 from leaderboard.rows.row import NOTHING, Row
 from leaderboard.rows.smoothing import smoothings
+from leaderboard.show.sheets.over_datasets import leading_sheets
+from leaderboard.show.sheets.sheet import sheet_markdown
+from leaderboard.show.sheets.views import VIEWS, sheets
+from leaderboard.verdicts.claim import Finding
 
 from .categories import markdown_categories
-from .sheet import sheet_markdown
-from .sheets import VIEWS, sheets
+from .sentences import domains_of, sentence
 from .tables import by_dataset, leaderboard_sheet, legend, setting_sheets
 from .texts import csv_text, escape
 
@@ -32,14 +35,21 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join([*tables, *(f"- {escape(text)}" for text in (*notes_of(rows), *legend(rows, "italic")))]) + "\n"
 
 
-def board_markdown(board: Board) -> str:
-    """The tables, the categories and every view that has anything to show."""
+def tables_markdown(board: Board) -> str:
+    """Predictors over datasets, the tables of each dataset, all settings, and the categories."""
     categories = [markdown_categories(found, metric) for metric, found in board.categories.items()]
-    views = [sheet_markdown(sheet) for sheet in (*setting_sheets(board), *sheets(board, VIEWS))]
+    leading, settings = (map(sheet_markdown, found) for found in (leading_sheets(board), setting_sheets(board)))
+    return "\n".join(filter(None, [*leading, markdown(board.main), *settings, *categories]))
+
+
+def board_markdown(board: Board) -> str:
+    """The tables and every view that has anything to show."""
+    leading = leading_sheets(board)
+    views = [sheet_markdown(sheet) for sheet in sheets(board, VIEWS) if sheet not in leading]
     missing = [f"left out: {message}" for message in board.damaged]
     missing += [f"failed: {run}: {why}" for run, why in board.failed.items()]
     left = "\n".join(f"- {escape(message)}" for message in missing)
-    return "\n".join(filter(None, [markdown(board.main), *categories, *views, left])) + "\n"
+    return "\n".join(filter(None, [tables_markdown(board), *views, left])) + "\n"
 
 
 def csv(rows: Sequence[Row]) -> str:
@@ -109,8 +119,15 @@ def board_json(board: Board) -> str:
     document = {
         "version": JSON_VERSION,
         **{item.name: _plain(getattr(board, item.name)) for item in dataclasses.fields(board)},
+        "findings": findings_json(board.findings, board.runs),
     }
     return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def findings_json(findings: Sequence[Finding], runs: Sequence[RunArrays]) -> list[dict[str, Any]]:
+    """Each finding with its `sentence`, in JSON types: verdicts and what would decide them, and what each dataset says."""
+    domains = domains_of(runs)
+    return [{"sentence": sentence(one, domains), **_plain(one)} for one in findings]
 
 
 def _plain(value: Any) -> Any:

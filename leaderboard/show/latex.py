@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from leaderboard.board import Board
 from leaderboard.rows.notes import notes_of
+from leaderboard.show.sheets.over_datasets import leading_sheets
+from leaderboard.show.sheets.sheet import BEST, PLAIN, TIED, Sheet
+from leaderboard.show.sheets.views import VIEWS, sheets
 
-from .sheet import BEST, PLAIN, TIED, Sheet
-from .sheets import VIEWS, sheets
 from .tables import by_dataset, leaderboard_sheet, legend, setting_sheets
 from .texts import plain
 
@@ -39,16 +40,18 @@ WIDE = 30  # letters from which on a text is broken over lines
 
 
 def latex(board: Board) -> str:
-    """A booktabs table per dataset (best bold, equivalent to it underlined), their legend, then the views; long ones in parts.
+    """Booktabs: predictors over datasets, a table per dataset (best bold, equivalent to it underlined), their legend, views.
 
-    The first lines say, as a comment, what the preamble needs.
+    Long tables are in parts. The first lines say, as a comment, what the preamble needs.
     """
-    tables: list[str] = []
+    leading = leading_sheets(board)
+    tables = [table for sheet in leading for table in _tables(sheet, "", sheet.caption)]
     for dataset, members in by_dataset(board.main).items():
         tables += _tables(leaderboard_sheet(dataset, members), CAPTION, " ".join(notes_of(members)))
-    said = " ".join(legend(board.main, "underlined")) if tables else ""
+    said = " ".join(legend(board.main, "underlined")) if board.main else ""
     tables += [f"{{\\footnotesize\\raggedright\\noindent {tex(said)}\\par}}\n"] if said else []
-    for sheet in (*setting_sheets(board), *sheets(board, VIEWS)):
+    views = [sheet for sheet in sheets(board, VIEWS) if sheet not in leading]
+    for sheet in (*setting_sheets(board), *views):
         tables += _tables(sheet, "", sheet.caption)
     pages = ["\n".join(tables[at : at + TABLES]) for at in range(0, len(tables), TABLES)]
     return PREAMBLE + "\\clearpage\n".join(pages)

@@ -16,8 +16,8 @@ from leaderboard.record import POOLED, direction
 from leaderboard.rows.main_table import CHOSEN_BY
 from leaderboard.rows.notes import grounds_of, knowledge, notes_of
 from leaderboard.rows.row import NOTHING, Row
+from leaderboard.show.sheets.sheet import BEST, MARKS, PLAIN, TIED, WAYS, Sheet, criterion
 
-from .sheet import BEST, MARKS, PLAIN, TIED, WAYS, Sheet, criterion
 from .terminal import bare_table, natural_width
 from .texts import COLUMNS, UNDEFINED, cell, plain
 

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboard.results.run_arrays import RunArrays
+from leaderboard.show.sheets.over_datasets import BOLD
+from leaderboard.show.sheets.sheet import MARKS, NAMED, Sheet
 from leaderboard.verdicts.claim import Finding
 
-from .over_datasets import BOLD
 from .sentences import domains_of, sentence
-from .sheet import MARKS, NAMED, Sheet
 from .texts import effect_text, part_text, plain, scopes
 
 ROWS = 150  # of a view on a terminal, and at least its first table

@@ -22,6 +22,10 @@ MIN_SPREADS = 5  # datasets: below, equal spreads of a few by chance pass for th
 NO_HIGH = "no upper bound: a dataset unlike these would raise the mean"
 POWER = 0.8
 TAIL = (1 - CONFIDENCE) / 2
+SMALL = (
+    0.01  # the chance with which a spread may be called smaller than it is; benchmarks/claims.py has what it comes to
+)
+LEAST_RATIO = 0.5  # of a spread to noise: one below is luck, and would make it smaller than noise lets anyone see
 
 
 @dataclass(frozen=True)
@@ -192,9 +196,10 @@ def dependence(blocks: Sequence[Array], of: str, resolution: float = 0.0) -> Eff
 
     They are all the groups that are meant: their mean square is over n of them, not n − 1 as of a sample of others.
     blocks, resolution: see `spread_of`. value: without what noise adds. The interval is that of the noncentrality λ of F =
-    between / noise (Steiger & Fouladi 1997, What if there were no significance tests?, ch. 9), sd² = λ · noise / total; its
-    upper end is never that of F < 1. n counts the groups. There is none for fewer than MIN_SEEDS seeds, or MIN_FREEDOM degrees
-    of freedom of the noise: two groups of two seeds say nothing.
+    between / noise (Steiger & Fouladi 1997, What if there were no significance tests?, ch. 9), sd² = λ · noise / total. Its
+    upper end misses in SMALL of all cases, not TAIL: noise is not known but estimated, there by its sum of squares over two
+    degrees of freedom fewer, whose inverse is unbiased, and F is LEAST_RATIO or more. n counts the groups. There is no interval
+    for fewer than MIN_SEEDS seeds, or MIN_FREEDOM degrees of freedom of the noise: two groups of two seeds say nothing.
     """
     n = sum(len(block) for block in blocks if min(block.shape) > 1)
     spread = spread_of(blocks, resolution)
@@ -206,9 +211,10 @@ def dependence(blocks: Sequence[Array], of: str, resolution: float = 0.0) -> Eff
     if spread.noise <= NO_SPREAD:
         return Effect(value, None, None, n, "nothing varies over seeds")
     ratio, scale = spread.between / spread.noise, spread.noise / spread.total
+    wide = spread.second / (spread.second - 2)
     low = _noncentrality(ratio, spread.first, spread.second, 1 - TAIL)
-    high = _noncentrality(max(ratio, 1.0), spread.first, spread.second, TAIL)
-    return Effect(value, math.sqrt(low * scale), math.sqrt(high * scale), n)
+    high = _noncentrality(max(ratio, LEAST_RATIO) / wide, spread.first, spread.second, SMALL)
+    return Effect(value, math.sqrt(low * scale), math.sqrt(high * wide * scale), n)
 
 
 def random_dependence(block: Array, of: str, resolution: float = 0.0) -> Effect:

@@ -29,9 +29,9 @@ class Finding:
 
     effect (its `meaning` in words) over `effect.n` `units`, with an interval for other seeds and test subjects of these
     datasets, the verdict from it, and `decide`: the data that would decide it, empty for a decided one. beyond, beyond_verdict,
-    beyond_decide: the same of datasets like these, the categories of a benchmark being one. difference: whether effect and
-    parts are differences, which have a sign, and no spreads or places. parts: what each dataset says by itself, which `part`
-    says in words; their intervals are those of the first scope.
+    beyond_decide: the same of datasets like these, the categories of a benchmark being one. threshold: what the effect is held
+    against. difference: whether effect and parts are differences, which have a sign, and no spreads or places. parts: what each
+    dataset says by itself, which `part` says in words; their intervals are those of the first scope.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Finding:
     beyond: Effect
     beyond_verdict: Verdict
     beyond_decide: str
+    threshold: float = 0.0
     difference: bool = True
     part: str = ""
     parts: dict[str, Effect] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class Claim(ABC):
             beyond=beyond,
             beyond_verdict=beyond_verdict,
             beyond_decide=self._beyond_needs(beyond) if beyond_verdict == "undecided" else "",
+            threshold=self.threshold,
             difference=self.difference,
             part=self.part,
             parts=self.parts(rows, metric),

@@ -21,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """The findings on all runs of a folder."""
-    import dataclasses
     import json
 
     from rich.console import Console
 
     from leaderboard.results.collect import collect
     from leaderboard.rows.aggregate import aggregate
+    from leaderboard.show.exports import findings_json
     from leaderboard.show.terminal import print_findings
     from leaderboard.verdicts.claims import evaluate
 
@@ -36,8 +36,6 @@ def call(options: argparse.Namespace) -> int:
     findings = evaluate(aggregate(collection), checked(options.metric, collection))
     print_findings(findings, collection.results, Console())
     if options.json:
-        text = json.dumps(
-            [dataclasses.asdict(finding) for finding in findings], ensure_ascii=False, allow_nan=False, indent=1
-        )
-        write_text(options.json, text + "\n")
+        said = findings_json(findings, collection.results)
+        write_text(options.json, json.dumps(said, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
     return 0

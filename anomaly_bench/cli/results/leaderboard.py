@@ -75,7 +75,7 @@ def call(options: argparse.Namespace) -> int:
     )
     written = _documents(board, options)
     if options.figures:
-        from leaderboard.show.figures import write_figures
+        from leaderboard.show.figures.write import write_figures
 
         with explained(options.figures, "choose another folder for --figures"):
             drawn = write_figures(board, options.figures)
@@ -130,8 +130,8 @@ def show(
     from leaderboard.board import build
     from leaderboard.results.collect import collect
     from leaderboard.show.categories import print_categories
-    from leaderboard.show.over_datasets import leading_sheets
-    from leaderboard.show.sheets import sheets
+    from leaderboard.show.sheets.over_datasets import leading_sheets
+    from leaderboard.show.sheets.views import sheets
     from leaderboard.show.tables import print_fitting, print_tables, setting_sheets
     from leaderboard.show.terminal import print_findings, print_sheets
 
@@ -166,14 +166,10 @@ def _print_places(folder: Path, console: Console) -> None:
 
 def _write_tables(board: Board, folder: Path) -> None:
     """leaderboard.md, leaderboard.csv and categories.csv in the runs folder; nothing in them depends on the clock."""
-    from leaderboard.show.categories import csv_categories, markdown_categories
-    from leaderboard.show.exports import csv, markdown
-    from leaderboard.show.sheet import sheet_markdown
-    from leaderboard.show.tables import setting_sheets
+    from leaderboard.show.categories import csv_categories
+    from leaderboard.show.exports import csv, tables_markdown
 
-    tables = [markdown(board.main), *map(sheet_markdown, setting_sheets(board))]
-    tables += [markdown_categories(found, name) for name, found in board.categories.items()]
-    write_text(folder / "leaderboard.md", "\n".join(filter(None, tables)))
+    write_text(folder / "leaderboard.md", tables_markdown(board))
     write_text(folder / "leaderboard.csv", csv(board.rows))
     if board.categories["auroc"]:
         write_text(folder / "categories.csv", csv_categories(board.categories))

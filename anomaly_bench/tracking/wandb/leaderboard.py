@@ -44,7 +44,7 @@ def log_leaderboard(folder: Path, board: Board, files: Sequence[Path]) -> str:
 def _tables(board: Board) -> dict[str, Any]:
     import wandb
 
-    from leaderboard.show.sheets import sheets
+    from leaderboard.show.sheets.views import sheets
 
     rows = []
     for row in board.rows:

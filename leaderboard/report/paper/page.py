@@ -9,7 +9,7 @@ from leaderboard.board import Board
 from leaderboard.record import best_is_last
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.show.forest import METRIC_FREE, THRESHOLDS
+from leaderboard.show.figures.forest import METRIC_FREE
 from leaderboard.show.sentences import domains_of, sentence
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, markdown_table, number
 from leaderboard.verdicts.claim import Finding
@@ -125,7 +125,7 @@ def _sizes(first: Finding, second: Finding) -> str:
         signed(one.effect, one.difference) + ("" if alone else f" ({COLUMNS[one.metric]})") for one in (first, second)
     ]
     said = texts[0] if alone else " and ".join(texts)
-    return f"Effect {said}, over {first.effect.n} {first.units}; it had to be above {THRESHOLDS[first.name]:g}."
+    return f"Effect {said}, over {first.effect.n} {first.units}; it had to be above {first.threshold:g}."
 
 
 def _over_beta(board: Board, pictures: dict[str, str]) -> Iterator[str]:

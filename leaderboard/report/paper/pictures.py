@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from leaderboard.board import Board
-from leaderboard.show.figures import beta_figure, looks_of, save_figures
-from leaderboard.show.forest import claim_figures
+from leaderboard.show.figures.curves import beta_figure, looks_of
+from leaderboard.show.figures.forest import claim_figures
+from leaderboard.show.figures.write import save_figures
 from leaderboard.verdicts.claims import evaluate
 
 from .answers import FIRST, single_runs

@@ -32,8 +32,8 @@ from leaderboard.report.table import (
     with_all_metrics,
 )
 from leaderboard.results.collect import Collection, PlannedRun
-from leaderboard.show.sheet import BEST, TIED, Sheet
-from leaderboard.show.sheets import VIEWS
+from leaderboard.show.sheets.sheet import BEST, TIED, Sheet
+from leaderboard.show.sheets.views import VIEWS
 
 HOSTILE = '</script><script>window.hit=1</script><img src=x onerror="window.hit=1">&amp;"\'\u2028\u202egpj'
 

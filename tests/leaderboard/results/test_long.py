@@ -11,7 +11,7 @@ from leaderboard.results.collect import Collection
 from leaderboard.results.long import long_table, write_long
 from leaderboard.show import exports
 from leaderboard.show.categories import category_sheets, csv_categories
-from leaderboard.show.sheets import VIEWS, sheets
+from leaderboard.show.sheets.views import VIEWS, sheets
 from leaderboard.show.tables import by_dataset, leaderboard_sheet, setting_sheets
 
 KEYS = {

@@ -8,7 +8,7 @@ from leaderboard.results.collect import Collection
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.selection import BY, RANDOM, criteria_of, regrets
 from leaderboard.rows.views import chosen
-from leaderboard.show.sheets import sheets
+from leaderboard.show.sheets.views import sheets
 
 # by beta: the value on test, and what two criteria say
 VALUES = {1.0: (0.9, 0.2, 5.0), 2.0: (0.7, 0.6, 1.0), 4.0: (0.6, 0.4, 3.0)}
@@ -79,6 +79,6 @@ def test_the_view_has_the_criterion_that_loses_least_first_and_is_empty_where_no
 
 
 def test_every_way_of_choosing_has_a_name_that_people_read():
-    from leaderboard.show.sheet import WAYS
+    from leaderboard.show.sheets.sheet import WAYS
 
     assert set(WAYS) == {*BY, RANDOM}

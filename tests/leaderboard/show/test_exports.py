@@ -18,9 +18,10 @@ from leaderboard.record import METRICS
 from leaderboard.results.collect import Collection
 from leaderboard.results.published import read_reported
 from leaderboard.show.exports import board_json, board_markdown
-from leaderboard.show.figures import STYLE, figures, time_figure, write_figures
+from leaderboard.show.figures.curves import time_figure
+from leaderboard.show.figures.write import STYLE, figures, write_figures
 from leaderboard.show.latex import LINES, latex, tex
-from leaderboard.show.sheets import VIEWS, sheets
+from leaderboard.show.sheets.views import VIEWS, sheets
 from leaderboard.show.texts import csv_text, escape, plain
 from leaderboard.statistics.samples import Statistic
 
@@ -55,6 +56,8 @@ def test_json_is_strict_and_full(board):
     assert document["runs"][0]["run_id"] == board.runs[0].run_id
     assert document["reported"][0]["metrics"]["dice_oracle"] == 0.271
     assert {one["name"] for one in document["findings"]} >= {"beta", "ensemble"}
+    assert all(one["sentence"] for one in document["findings"])
+    assert set(document["findings"][3]["parts"]) == set(board.datasets)
     assert "samples" not in row
 
 
@@ -70,6 +73,9 @@ def test_every_view_has_a_sheet_of_even_rows_and_is_in_the_markdown(board):
             table = re.sub(r"\\.", "", line)
             assert table.count("|") == next(iter({table.count("|")}))
             assert "<c>" not in table
+    assert text.startswith("### AP of predictors over datasets")
+    titles = [line for line in text.splitlines() if line.startswith("### ")]
+    assert len(titles) == len(set(titles))
     assert "reported by Meissen, Kaissis, Rueckert 2021" in text
     assert "| thresholded FLAIR | 0.991 | 0.271 | – | 0.374 | – | – |" in text
     assert "left out: x/result.json: damaged" in text
@@ -117,6 +123,7 @@ def test_predictors_over_datasets_are_those_that_validation_chooses_and_the_orac
 def test_latex_escapes_and_balances(board):
     text = latex(board)
     assert text.startswith("% Needs in the preamble:")
+    assert text.index(r"\caption{AP of predictors over datasets") == text.index(r"\caption")
     assert tex(ODD) in text
     assert ODD not in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}}") == text.count(r"\toprule")

@@ -14,9 +14,9 @@ from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.row import Row
 from leaderboard.show.exports import board_json, board_markdown, csv, markdown
-from leaderboard.show.over_datasets import leading_sheets
-from leaderboard.show.sheet import Sheet
-from leaderboard.show.sheets import sheets
+from leaderboard.show.sheets.over_datasets import leading_sheets
+from leaderboard.show.sheets.sheet import Sheet
+from leaderboard.show.sheets.views import sheets
 from leaderboard.show.tables import LEGEND, print_tables
 from leaderboard.show.terminal import print_sheet
 

@@ -164,14 +164,15 @@ def test_dependence_covers_the_true_spread_whatever_seeds_do_to_all_groups(commo
 
 
 @pytest.mark.parametrize(
-    ("count", "groups", "noise", "power"), [(3, 3, 0.01, 0.76), (7, 3, 0.01, 0.95), (1, 6, 0.005, 0.95)]
+    ("count", "groups", "noise", "power"),
+    [(3, 3, 0.01, 0.8), (7, 3, 0.01, 0.95), (1, 6, 0.005, 0.95), (1, 3, 0.01, 0.1)],
 )
 def test_a_spread_that_is_not_there_is_seen_to_be_small_and_one_at_the_threshold_hardly_ever(
     count, groups, noise, power
 ):
-    """With three seeds: no spread is below 0.01 in 76 of 100 cases and more; one of 0.01 is called smaller in 1 at most."""
+    """With three seeds: one of 0.01 is called smaller in 1 of 100 cases at most, also where the noise is hardly known."""
     random = np.random.default_rng(count)
-    none = [dependence(blocks(random, groups, 3, 0.0, noise, count), "betas").high < 0.01 for _ in range(150)]
+    none = [dependence(blocks(random, groups, 3, 0.0, noise, count), "betas").high < 0.01 for _ in range(100)]
     there = [dependence(blocks(random, groups, 3, 0.01, noise, count), "betas").high < 0.01 for _ in range(300)]
     assert np.mean(none) >= power
     assert np.mean(there) <= 0.01

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from anomaly_bench.cli.main import main
 from leaderboard.record import write_result
 from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
-from leaderboard.show.sheets import VIEWS
+from leaderboard.show.sheets.views import VIEWS
 
 pytestmark = pytest.mark.slow
 
@@ -64,10 +64,11 @@ def test_an_unknown_metric_is_refused_by_name(folder, capsys):
 
 def test_claims_are_printed_and_written(folder, tmp_path, capsys):
     assert main(["claims", str(folder), "--json", str(tmp_path / "claims.json")]) == 0
-    assert "these datasets: UNDECIDED" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "these datasets: UNDECIDED" in said
     found = json.loads((tmp_path / "claims.json").read_text())
     assert {one["verdict"] for one in found} == {"undecided"}
-    assert all(one["decide"] for one in found)
+    assert all(one["decide"] and one["beyond_decide"] in said and one["sentence"] in said for one in found)
 
 
 def test_check_passes_fails_on_a_broken_predictor_and_reports_both(folder, tmp_path, make_result, capsys, monkeypatch):

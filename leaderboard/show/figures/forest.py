@@ -7,18 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from matplotlib.figure import Figure
 
 from leaderboard.results.run_arrays import RunArrays
+from leaderboard.show.sentences import domains_of
+from leaderboard.show.texts import COLUMNS, shown
 from leaderboard.statistics.effects import Effect
 from leaderboard.verdicts.claim import Finding
-from leaderboard.verdicts.claims import CLAIMS
-
-from .sentences import domains_of
-from .texts import COLUMNS, shown
 
 # Okabe and Ito's, told apart by every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 DOMAINS = {"natural": COLOURS[0], "medical": COLOURS[1]}
 OTHER, ALL = COLOURS[2], "all"
-THRESHOLDS = {claim.name: claim.threshold for claim in CLAIMS}
 OTHER_SCALE = ("projection", "kl-gradient-dataset")  # their parts are not on the scale of the effect
 METRIC_FREE = ("surroundings",)  # about no metric
 LABEL = 100  # letters of an axis
@@ -30,7 +27,7 @@ def claim_figures(findings: Sequence[Finding], runs: Sequence[RunArrays]) -> Ite
     for one in findings:
         if any(part.value is not None for part in one.parts.values()):
             whole = None if one.name in OTHER_SCALE else one.effect
-            threshold = None if one.name == "kl-gradient-dataset" else THRESHOLDS[one.name]
+            threshold = None if one.name == "kl-gradient-dataset" else one.threshold
             by = "" if one.name in METRIC_FREE else f" ({COLUMNS.get(one.metric, one.metric)})"
             label = f"{one.part[:LABEL]}{'…' * (len(one.part) > LABEL)}{by}"
             yield one, forest_figure(one.parts, domains, label, threshold, whole)

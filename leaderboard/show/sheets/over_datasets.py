@@ -9,10 +9,10 @@ import numpy as np
 from leaderboard.board import Board
 from leaderboard.record import direction
 from leaderboard.rows.row import NOTHING
+from leaderboard.show.texts import COLUMNS, UNDEFINED, cell, number, p_text
 from leaderboard.statistics.samples import Statistic
 
 from .sheet import BEST, PLAIN, Sheet, by_title, criterion
-from .texts import COLUMNS, UNDEFINED, cell, number, p_text
 
 LEADING = ("ap", "auroc")  # what a terminal shows first
 ORACLE = " (oracle)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .texts import escape, markdown_table
+from leaderboard.show.texts import escape, markdown_table
 
 NAMED = ("model", "beta", "predictor")
 WAYS = {

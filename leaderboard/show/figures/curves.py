@@ -1,4 +1,4 @@
-"""Figures for papers: curves over beta, time against quality, claims by dataset, ranks by dataset, critical differences.
+"""A metric over beta, and quality against time; the look of each predictor.
 
 Colours are those of Okabe and Ito, told apart by every kind of colour vision; markers and line styles tell apart what shares
 one.
@@ -7,10 +7,6 @@ one.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Iterator
-from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,71 +17,12 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.views import Chosen, Curve
+from leaderboard.show.texts import COLUMNS, shown
 
-from .forest import COLOURS, claim_figures
-from .rank_figures import DRAWN, rank_figures
-from .texts import COLUMNS, shown
+from .forest import COLOURS
 
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
-FILE_NAME = 56  # of up to four bytes each
-FORMATS = ("png", "svg", "pdf")
-STYLE: dict[str, Any] = {
-    "font.size": 9,
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "anomaly_bench",
-}
-UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
-
-
-def write_figures(board: Board, folder: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
-    """Write every figure that the board has data for, in each format; the paths. The same board gives the same bytes."""
-    return save_figures(figures(board), folder, formats)
-
-
-def save_figures(
-    named: Iterable[tuple[str, Figure]], folder: Path, formats: Iterable[str] = FORMATS, dpi: int = 200
-) -> list[Path]:
-    """Write the figures under their names, as they are made, in each format; the paths."""
-    import matplotlib as mpl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
-    taken: set[str] = set()
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        for name, figure in named:
-            stem = _file_name(name, taken)
-            for suffix in formats:
-                paths.append(folder / f"{stem}.{suffix}")
-                figure.savefig(paths[-1], dpi=dpi, bbox_inches="tight", metadata=UNDATED.get(suffix))
-    return paths
-
-
-def figures(board: Board) -> Iterator[tuple[str, Figure]]:
-    """Names and figures, made one at a time."""
-    looks = looks_of(board)
-
-    def place(curve: Curve) -> tuple[str, str, str]:
-        return curve.metric, curve.dataset, curve.label
-
-    for (metric, dataset, label), group in groupby(sorted(board.curves, key=place), key=place):
-        members = [curve for curve in group if any(point.test.mean is not None for point in curve.points)]
-        if metric in DRAWN and any(len(curve.points) > 1 for curve in members):
-            yield f"beta_{metric}_{dataset}_{label}", beta_figure(members, looks)
-
-    def table(one: Chosen) -> tuple[str, str]:
-        return one.metric, one.dataset
-
-    for (metric, dataset), choices in groupby(sorted(board.chosen, key=table), key=table):
-        known = [one for one in choices if one.row is not None]
-        if metric in DRAWN and len(known) > 1:
-            yield f"time_{metric}_{dataset}", time_figure(known, looks)
-    for one, figure in claim_figures(board.findings, board.runs):
-        yield f"claim_{one.name}", figure
-    for ranking, kind, figure in rank_figures(board):
-        yield f"{kind}_{ranking.metric}{'_' * bool(ranking.domain)}{ranking.domain}", figure
 
 
 def looks_of(board: Board) -> dict[str, dict[str, Any]]:
@@ -192,14 +129,3 @@ def _finish(figure: Figure, axes: Axes, x: str, y: str, title: str, means: list[
 def _label(name: str) -> str:
     """`name` in a legend, which leaves out what begins with _."""
     return f"\u200b{shown(name)}"
-
-
-def _file_name(name: str, taken: set[str]) -> str:
-    """`name` as a file name of at most FILE_NAME letters; numbered where another figure has it, also but for case."""
-    stem = first = re.sub(r"[^\w.-]+", "_", name)[:FILE_NAME]
-    number = 1
-    while stem.lower() in taken:
-        number += 1
-        stem = f"{first}_{number}"
-    taken.add(stem.lower())
-    return stem

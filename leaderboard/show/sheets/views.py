@@ -12,10 +12,7 @@ from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.row import NOTHING, Row
 from leaderboard.rows.smoothing import Smoothing
 from leaderboard.rows.views import AttributeRow, Curve, LesionSummary, SubjectSummary
-
-from .over_datasets import domain_sheets, predictor_sheets, rank_sheets
-from .sheet import NAMED, WAYS, Sheet, by_title
-from .texts import (
+from leaderboard.show.texts import (
     COLUMNS,
     UNDEFINED,
     cell,
@@ -25,6 +22,9 @@ from .texts import (
     scopes,
     size_text,
 )
+
+from .over_datasets import domain_sheets, predictor_sheets, rank_sheets
+from .sheet import NAMED, WAYS, Sheet, by_title
 
 
 def sheets(board: Board, views: Iterable[str]) -> list[Sheet]:

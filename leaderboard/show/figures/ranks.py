@@ -12,8 +12,7 @@ from leaderboard.board import Board
 from leaderboard.record import direction
 from leaderboard.rows.ranking import Ranking
 from leaderboard.rows.views import Chosen
-
-from .texts import COLUMNS, shown
+from leaderboard.show.texts import COLUMNS, shown
 
 CLIQUE = "#0072B2"
 DRAWN = ("auroc", "ap", "dice")
