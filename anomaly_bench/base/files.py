@@ -51,7 +51,9 @@ def explained(folder: Path, remedy: str = OUT) -> Iterator[None]:
         if error.errno not in REASONS:
             raise
         below = error.filename and folder in Path(str(error.filename)).parents
-        place = error.filename if below and not Path(str(error.filename)).name.startswith("tmp") else folder
+        place = Path(str(error.filename)) if below else folder
+        if place != folder and (place.name.startswith("tmp") or place.suffix == ".tmp"):
+            place = place.parent  # nobody knows the names of files that are only there while another one is written
         raise OutputError(f"{place}: {REASONS[error.errno]} {remedy}; what was finished is kept") from error
     except RuntimeError as error:
         if "PytorchStreamWriter" not in str(error) or free_bytes(folder) > LITTLE:

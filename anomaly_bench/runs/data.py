@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from anomaly_bench.base.files import CACHE, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import RunConfig
 from data_modules.base.names import dataset_name
@@ -19,12 +20,13 @@ EVALUATED = 1 << 22  # pixels of a batch on a GPU: 1,024 images of 64 by 64
 
 
 def build_data(config: RunConfig, reporter: Reporter) -> AnomalyDataModule:
-    """The data module of the config, prepared and divided into splits."""
+    """The data module of the config, prepared and divided into splits. Raises DataError, and OutputError naming the cache."""
     steps = reporter.steps(f"prepare {dataset_name(config.dataset)}")
-    data = build_module(config.dataset, config.cache, config.data, config.trainer.batch_size, config.seed, steps)
-    data.eval_batch_size = evaluation_batch(config, data.image_shape)
-    data.prepare_data()
-    data.setup()
+    with explained(config.cache, CACHE):
+        data = build_module(config.dataset, config.cache, config.data, config.trainer.batch_size, config.seed, steps)
+        data.eval_batch_size = evaluation_batch(config, data.image_shape)
+        data.prepare_data()
+        data.setup()
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,6 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.base.files import CACHE, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import FusedConfig, LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.metrics import own_metrics
@@ -34,8 +34,9 @@ from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.build import build_module
 from data_modules.store.build import single_threaded
 
+from .engines.fused import groups
 from .job import Job, Plan
-from .memory import check_memory, weigh
+from .memory import Need, check_memory, need_of, weigh
 
 PARTS = ("dataset", "model", "trainer", "localization", "predictors")
 SAID = ("dataset.name", "dataset.category", "model.name", "model.beta")
@@ -55,21 +56,24 @@ def plan(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
         return texts.get(id(part)) or texts.setdefault(id(part), repr(part))
 
     data: dict[str, AnomalyDataModule] = {}
-    settings: dict[tuple[str, ...], tuple[str, float]] = {}
+    settings: dict[tuple[str, ...], tuple[str, float, Need]] = {}
     jobs: dict[str, Job] = {}
+    needs: dict[str, Need] = {}
     for config in configs:
         parts = (config.dataset, config.model, config.predictors, config.trainer, config.localization)
         key = tuple(map(text, parts))
         if key not in settings:
             settings[key] = _checked(config, data, reporter)
-        setting_id, beta = settings[key]
+        setting_id, beta, needs[setting_id] = settings[key]
         identity = name_run(config, setting_id)
         jobs.setdefault(identity.run_id, Job(config, identity, beta))
+    devices = _devices(configs)
+    check_memory(configs[0], Need(), _at_once([job for job in jobs.values() if not job.done], needs, len(devices)))
     for one in data.values():
         reporter.say(one.describe())
     differs = differences({job.identity.setting_id: job.config for job in jobs.values()})
     told = [replace(job, differs=differs.get(job.identity.setting_id, "")) for job in jobs.values()]
-    return Plan(told, _devices(configs), data)
+    return Plan(told, devices, data)
 
 
 def plan_alone(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
@@ -78,8 +82,22 @@ def plan_alone(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
     return Plan(found.jobs, found.devices)
 
 
-def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Reporter) -> tuple[str, float]:
-    """The id of the config's setting and its beta, if the run can be done; its data are prepared if they are not yet."""
+def _at_once(jobs: Sequence[Job], needs: Mapping[str, Need], devices: int) -> list[Need]:
+    """The most that jobs take at the same time on one device, of so many GPUs or else of this machine, by setting id."""
+    if not jobs or isinstance(engine := jobs[0].config.engine, SlurmConfig):
+        return []
+    sets: list[Sequence[Job]] = [jobs]
+    most = max(1, jobs[0].config.jobs)
+    if isinstance(engine, FusedConfig):
+        sets, most = [*groups(jobs, engine.together)], engine.together
+    elif isinstance(engine, LocalConfig) and devices:
+        most = min(engine.runs_per_device, math.ceil(most / devices))
+    every = [sorted((needs[job.identity.setting_id] for job in part), key=lambda need: -need.total) for part in sets]
+    return max((part[:most] for part in every), key=lambda part: sum(need.total for need in part))
+
+
+def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Reporter) -> tuple[str, float, Need]:
+    """The id of the config's setting, its beta and what it takes, if it can be done; its data are prepared if not yet."""
     build_suite(config.predictors)  # what is wrong in the config is said before data are prepared
     own_metrics(config.localization.metrics)
     elsewhere = isinstance(config.engine, SlurmConfig) and config.jobs > 0
@@ -90,13 +108,13 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
     shape = (data.get(key) or build_module(config.dataset, config.cache, config.data)).image_shape
     weight = weigh(config.model, shape, config.dataset.context)  # and what is wrong with the model is said
     if weight is not None:
-        check_memory(config, weight, shape, images=1)
+        check_memory(config, need_of(config, weight, shape, images=1))
     if key not in data:
-        with explained(config.cache, CACHE):
-            data[key] = build_data(config, reporter)
+        data[key] = build_data(config, reporter)
+    need = Need()
     if weight is not None:
         images = max(map(len, data[key].indices.values()))
-        check_memory(config, weight, shape, images, len(data[key].store.subject))
+        check_memory(config, need := need_of(config, weight, shape, images, len(data[key].store.subject)))
     if trainer.devices > 1:
         if not elsewhere and device_kind(trainer.accelerator) == "cpu" and trainer.devices > usable_cpus():
             raise ConfigError(
@@ -108,7 +126,7 @@ def _checked(config: RunConfig, data: dict[str, AnomalyDataModule], reporter: Re
         if isinstance(config.engine, FusedConfig):
             check_fusable(config, model)
     suite, _ = suite_of_run(config, model, data[key])
-    return setting_of(config, definition_of(config, suite), data[key]), model.beta
+    return setting_of(config, definition_of(config, suite), data[key]), model.beta, need
 
 
 def check_precision(device: str, precision: str) -> None:
