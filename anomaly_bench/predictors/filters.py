@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 CACHED = 2**18  # values of an image that are worked on at once
+BLOCK = 32  # pixels of a line that one product gives
 
 
 def gaussian_kernel(sigma: float, radius: int, dtype: torch.dtype = torch.float32) -> list[float]:
@@ -20,16 +22,51 @@ def gaussian_kernel(sigma: float, radius: int, dtype: torch.dtype = torch.float3
 
 
 def gaussian_smooth(image: Tensor, sigma: float, radius: int | None = None) -> Tensor:
-    """Every channel smoothed with a Gaussian of `sigma` pixels, cut off at 3 sigma (or `radius`), edges repeated.
-
-    A sum of shifted copies: the same numbers as a convolution gives, which on CPUs takes several times as long for so few
-    channels, and on GPUs may round to 10 bits.
-    """
+    """Every channel smoothed with a Gaussian of `sigma` pixels, cut off at 3 sigma (or `radius`), edges repeated."""
     if sigma == 0:
         return image
     radius = max(1, round(3 * sigma)) if radius is None else radius
     kernel = gaussian_kernel(sigma, radius, image.dtype)
-    return in_cache(lambda part: weighted_window(part, kernel), image)
+    return in_cache(lambda part: smoothed(part, kernel), image)
+
+
+def smoothed(image: Tensor, kernel: list[float]) -> Tensor:
+    """`weighted_window` to rounding; on a CPU by matrix products, which take a fifth of its time.
+
+    Products add zeros of pixels that a window does not reach, where what is not finite would spread, and have no gradient: such
+    images go the other way.
+    """
+    if image.device.type != "cpu" or image.requires_grad or not bool(image.sum().isfinite()):
+        return weighted_window(image, kernel)
+    height, width = image.shape[2:]
+    lines = image.reshape(-1, width)
+    across = torch.empty_like(lines)
+    for reach, part, weights in banded(width, tuple(kernel), image.dtype):
+        torch.mm(lines[:, reach], weights, out=across[:, part])
+    planes = across.view(-1, height, width)
+    down = torch.empty_like(planes)
+    for reach, part, weights in banded(height, tuple(kernel), image.dtype):
+        torch.bmm(weights.T.expand(len(planes), -1, -1), planes[:, reach], out=down[:, part])
+    return down.view_as(image)
+
+
+@lru_cache(maxsize=64)
+def banded(length: int, kernel: tuple[float, ...], dtype: torch.dtype) -> list[tuple[slice, slice, Tensor]]:
+    """A correlation along a line of so many pixels, edges repeated, in blocks of what it gives.
+
+    Of each the pixels that it needs, those that it gives, and the weights (needed, given) to multiply the former by.
+    """
+    radius = len(kernel) // 2
+    with torch.inference_mode(False), torch.no_grad():
+        lines = F.pad(torch.eye(length, dtype=torch.float64)[None], [radius, radius], mode="replicate")[0]
+        shifted = [lines[:, shift : shift + length] * weight for shift, weight in enumerate(kernel)]
+        matrix = torch.stack(shifted).sum(dim=0).to(dtype)
+        blocks = []
+        for start in range(0, length, BLOCK):
+            part = slice(start, min(start + BLOCK, length))
+            reach = slice(max(start - radius, 0), min(part.stop + radius, length))
+            blocks.append((reach, part, matrix[reach, part].contiguous()))
+    return blocks
 
 
 def in_cache(function: Callable[..., Tensor], *images: Tensor, held: int = 1) -> Tensor:
@@ -45,7 +82,11 @@ def in_cache(function: Callable[..., Tensor], *images: Tensor, held: int = 1) ->
 
 
 def weighted_window(image: Tensor, kernel: list[float]) -> Tensor:
-    """The correlation of every channel with the kernel along rows and columns, edges repeated."""
+    """The correlation of every channel with the kernel along rows and columns, edges repeated.
+
+    A sum of shifted copies: the same numbers as a convolution gives, which on CPUs takes several times as long for so few
+    channels, and on GPUs may round to 10 bits.
+    """
     padded = F.pad(image, [len(kernel) // 2] * 4, mode="replicate")
     return weighted_shifts(weighted_shifts(padded, kernel, 3), kernel, 2)
 
@@ -105,12 +146,12 @@ def ssim_map(a: Tensor, b: Tensor, data_range: float = 1.0, window: int = 11, si
     kernel = gaussian_kernel(sigma, window // 2, a.dtype)
 
     def similarity(a: Tensor, b: Tensor) -> Tensor:
-        local = weighted_window(torch.cat([a, b, a * a, b * b, a * b]), kernel)
-        mean_a, mean_b, var_a, var_b, covariance = local.chunk(5)
-        square_a, square_b, product = mean_a.square(), mean_b.square(), mean_a * mean_b
-        spread = var_a.sub_(square_a).add_(var_b.sub_(square_b)).add_(c2)  # in place: memory is what takes the time
+        mean_a, mean_b = smoothed(a, kernel), smoothed(b, kernel)
+        spread, covariance = smoothed(a.square().addcmul_(b, b), kernel), smoothed(a * b, kernel)
+        product, squares = mean_a * mean_b, mean_a.square().addcmul_(mean_b, mean_b)
+        spread.sub_(squares).add_(c2)  # in place: memory is what takes the time
         structure = covariance.sub_(product).mul_(2).add_(c2)
-        luminance = product.mul_(2).add_(c1).div_(square_a.add_(square_b).add_(c1))
+        luminance = product.mul_(2).add_(c1).div_(squares.add_(c1))
         return luminance.mul_(structure).div_(spread)
 
     return in_cache(similarity, a, b, held=2)
