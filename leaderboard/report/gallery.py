@@ -23,7 +23,7 @@ from leaderboard.show.tables import by_dataset
 DATASETS = 6
 PREDICTORS = 40
 COLUMNS = ("image", "mask", "reconstruction")  # of every predictor's picture; the last one is its map
-SHOWN, GAP, QUALITY = 128, 6, 75  # height of a tile as it is shown
+SHOWN, GAP, QUALITY = 128, 6, 75  # shorter side of a tile as it is shown; the longer one is twice as long at most
 SCALE = (300, 14)
 WORST_AND_BEST = 3
 
@@ -59,7 +59,7 @@ class Gallery:
     """Strips of one run: image, mask, reconstruction, then predictors, best first. `subjects`: worst and best in words.
 
     cases: of each image shown its rank and AP under `decided_by` (`why` this one), and its caption. lesions: their anomalous
-    pixels, as far as they are recorded. tile: the width of a picture in pixels.
+    pixels, as far as they are recorded. tile, height: of a picture in pixels.
     """
 
     dataset: str
@@ -73,11 +73,7 @@ class Gallery:
     scale: Scale | None = None
     subjects: list[str] = field(default_factory=list)
     tile: int = SHOWN
-
-    @property
-    def height(self) -> int:
-        """Of a picture in pixels."""
-        return SHOWN
+    height: int = SHOWN
 
     @property
     def data(self) -> dict[str, Any]:
@@ -160,7 +156,7 @@ def _gallery(run: RunArrays, rows: Sequence[Row]) -> Gallery:
         strips,
         _scale(first, panel),
         _extremes(_by_subject(run, own[0].predictor), own[0].predictor),
-        _width(panel),
+        *_size(panel),
     )
 
 
@@ -218,16 +214,19 @@ def _extremes(values: dict[str, float], predictor: str) -> list[str]:
     ]
 
 
-def _width(panel: Panel) -> int:
-    return max(1, round(SHOWN * panel.tile[0] / panel.tile[1]))
+def _size(panel: Panel) -> tuple[int, int]:
+    """Width and height of a tile as it is shown."""
+    times = min(SHOWN / min(panel.tile), 2 * SHOWN / max(panel.tile))
+    width, height = (max(1, round(times * side)) for side in panel.tile)
+    return width, height
 
 
 def _strip(name: str, value: str, picture: Image.Image, panel: Panel, column: int, alt: str) -> Strip:
-    (width, height), shown, left = panel.tile, _width(panel), panel.lefts[column]
-    canvas = Image.new("RGBA", (len(panel.rows) * (shown + GAP) - GAP, SHOWN))  # gaps show the page
+    (width, height), (shown, high), left = panel.tile, _size(panel), panel.lefts[column]
+    canvas = Image.new("RGBA", (len(panel.rows) * (shown + GAP) - GAP, high))  # gaps show the page
     for at in range(len(panel.rows)):
         top = panel.top + at * panel.step
-        tile = picture.crop((left, top, left + width, top + height)).resize((shown, SHOWN), Image.Resampling.LANCZOS)
+        tile = picture.crop((left, top, left + width, top + height)).resize((shown, high), Image.Resampling.LANCZOS)
         canvas.paste(tile, (at * (shown + GAP), 0))
     return Strip(name, value, _embedded(canvas), alt)
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from leaderboard.board import Board
-from leaderboard.show.sentences import domains_of, sentence
+from leaderboard.show.sentences import domains_of, meant, sentence
 from leaderboard.show.tables import legend
 from leaderboard.show.texts import effect_text, scopes
 
@@ -124,7 +124,7 @@ def _content(board: Board) -> dict[str, Any]:
         "problems": problems(board),
         "glance": glance(board),
         "headlines": HEADLINES,
-        "findings": [(one, sentence(one, domains_of(board.runs)), scopes(one)) for one in board.findings],
+        "findings": [(one, sentence(one, domains_of(board.runs)), scopes(one), meant(one)) for one in board.findings],
         "effect_text": effect_text,
         "claim_pictures": claim_pictures(board),
         "galleries": pictures,

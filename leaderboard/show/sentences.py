@@ -11,6 +11,7 @@ from leaderboard.verdicts.claim import Finding
 from .texts import COLUMNS, number, plain, signed
 
 BY_PARTS = ("projection", "kl-gradient-dataset")  # told by what each dataset says
+METRIC_FREE = ("surroundings",)  # about no metric
 
 
 def domains_of(runs: Sequence[RunArrays]) -> dict[str, str]:
@@ -19,6 +20,12 @@ def domains_of(runs: Sequence[RunArrays]) -> dict[str, str]:
     for run in runs:
         found |= {run.dataset: run.domain, run.family: run.domain}
     return found
+
+
+def meant(finding: Finding) -> str:
+    """What the effect is, and by which metric."""
+    by = "" if finding.name in METRIC_FREE else f"; by {COLUMNS.get(finding.metric, finding.metric)}"
+    return f"{finding.meaning}{by}"
 
 
 def sentence(finding: Finding, domains: Mapping[str, str]) -> str:
@@ -42,9 +49,12 @@ def sentence(finding: Finding, domains: Mapping[str, str]) -> str:
             ]
             return f"Projection changes {unit} by {' and '.join(changes)} datasets (means); it gains {agree}.{pairs}"
         case "kl-gradient-dataset":
-            return f"Its place by {unit}, 0 being the first and 1 the last, goes {_ends(known, 2)}."
+            return f"The KL gradient's place by {unit}, 0 being the first and 1 the last, goes {_ends(known, 2)}."
         case "kl-gradient-setting":
-            return f"Its place by {unit} has a standard deviation of {value:.2f} over a dataset's settings, {_ends(known, 2)}."
+            return (
+                f"The KL gradient's place by {unit} has a standard deviation of {value:.2f} over a dataset's settings, "
+                f"{_ends(known, 2)}."
+            )
         case "beta":
             return (
                 f"{unit[0].upper()}{unit[1:]} of the predictor that validation chooses has a standard deviation of "

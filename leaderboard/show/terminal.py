@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from rich import box
 from rich.console import Console
@@ -14,10 +14,10 @@ from leaderboard.show.sheets.over_datasets import BOLD
 from leaderboard.show.sheets.sheet import MARKS, NAMED, Sheet
 from leaderboard.verdicts.claim import Finding
 
-from .sentences import domains_of, sentence
+from .sentences import domains_of, meant, sentence
 from .texts import effect_text, part_text, plain, scopes
 
-ROWS = 150  # of a view on a terminal, and at least its first table
+LINES = 150  # of a view on a terminal, and at least its first table
 
 
 def bare_table(header: Iterable[str], fold: Collection[str] = (), title: str = "", gap: int = 1) -> Table:
@@ -35,23 +35,6 @@ def natural_width(table: Table, console: Console) -> int:
     return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
-def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
-    """The tables of a view; on a terminal only as many as can be read there, and where the others are."""
-    shown: list[Sheet] = []
-    rows = 0
-    for sheet in sheets:
-        if shown and console.is_terminal and rows + len(sheet.rows) > ROWS:
-            break
-        rows += len(sheet.rows)
-        shown.append(sheet)
-    for sheet in shown:
-        print_sheet(sheet, console)
-    if len(shown) < len(sheets):
-        left = len(sheets) - len(shown)
-        text = f"… and {left} more {'table' if left == 1 else 'tables'} of this view: --markdown FILE or --html FILE has all."
-        console.print(Text(text, style="yellow"))
-
-
 def print_sheet(sheet: Sheet, console: Console) -> None:
     """A table, its columns divided among several below each other where the console is narrow; nothing is cut or left out."""
     console.print(Text(plain(sheet.title), style="bold"))
@@ -66,6 +49,22 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
     if sheet.caption:
         caption = sheet.caption if console.is_terminal else sheet.caption.replace(BOLD, ".")
         console.print(Text(plain(caption), style="dim"))
+
+
+def print_sheets(
+    sheets: Sequence[Sheet], console: Console, show: Callable[[Sheet, Console], None] = print_sheet
+) -> None:
+    """The tables of a view; on a terminal only as many as can be read there, and where the others are."""
+    lines = 0
+    for at, sheet in enumerate(sheets):
+        with console.capture() as captured:
+            show(sheet, console)
+        lines += captured.get().count("\n")
+        if at and console.is_terminal and lines > LINES:
+            more = "1 more table" if len(sheets) - at == 1 else f"{len(sheets) - at} more tables"
+            console.print(Text(f"… and {more} of this view: --markdown FILE or --html FILE has all.", style="yellow"))
+            return
+        console.file.write(captured.get())
 
 
 def _columns(sheet: Sheet, columns: Sequence[int]) -> Table:
@@ -86,7 +85,7 @@ def print_findings(findings: Sequence[Finding], runs: Sequence[RunArrays], conso
     domains = domains_of(runs)
     for one in findings:
         console.print(one.statement, style="bold", highlight=False, markup=False)
-        lines = [f"  {plain(sentence(one, domains))}", f"  effect: {one.meaning}; by {one.metric}"]
+        lines = [f"  {plain(sentence(one, domains))}", f"  effect: {meant(one)}"]
         for where, verdict, effect, count, decide in scopes(one):
             lines.append(f"  {where}: {verdict.upper()}, {effect_text(effect, one.difference)}, {count}")
             lines += [f"    would decide it: {decide}"] if decide else []

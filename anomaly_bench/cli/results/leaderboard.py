@@ -147,9 +147,10 @@ def show(
         if view == "claims":
             print_findings(board.findings, board.runs, console)
             continue
-        for sheet in setting_sheets(board) if view == "settings" else ():
-            print_fitting(sheet, console)
-        print_sheets(sheets(board, [view]) if view != "settings" else [], console)
+        if view == "settings":
+            print_sheets(setting_sheets(board), console, print_fitting)
+        else:
+            print_sheets(sheets(board, [view]), console)
     _write_tables(board, folder)
     _print_places(folder, console)
     return board

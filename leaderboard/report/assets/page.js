@@ -30,7 +30,9 @@ inflated.then(() => {
   document.querySelectorAll("nav a").forEach((link) => link.addEventListener("click", mountAll));
   if (location.hash && !location.hash.startsWith(VIEW)) {
     mountAll();
-    document.getElementById(location.hash.slice(1))?.scrollIntoView();
+    const jump = () => document.getElementById(location.hash.slice(1))?.scrollIntoView({ behavior: "instant" });
+    jump();
+    addEventListener("load", jump); // pictures above have their height now
   }
 });
 

@@ -10,8 +10,7 @@ from leaderboard.board import Board
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.rows.notes import knowledge, left_out
 from leaderboard.rows.row import Row
-from leaderboard.show.figures.forest import METRIC_FREE
-from leaderboard.show.sentences import domains_of
+from leaderboard.show.sentences import METRIC_FREE, domains_of
 from leaderboard.show.tables import smooth_text
 from leaderboard.show.texts import COLUMNS, UNDEFINED, cell, escape, interval, markdown_table, number, scopes
 from leaderboard.statistics.effects import Effect

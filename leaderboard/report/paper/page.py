@@ -9,8 +9,7 @@ from leaderboard.board import Board
 from leaderboard.record import best_is_last
 from leaderboard.results.run_arrays import RunArrays
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.show.figures.forest import METRIC_FREE
-from leaderboard.show.sentences import domains_of, sentence
+from leaderboard.show.sentences import METRIC_FREE, domains_of, sentence
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, markdown_table, number
 from leaderboard.verdicts.claim import Finding
 from leaderboard.verdicts.claims import evaluate

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from matplotlib.figure import Figure
 
 from leaderboard.results.run_arrays import RunArrays
-from leaderboard.show.sentences import domains_of
+from leaderboard.show.sentences import METRIC_FREE, domains_of
 from leaderboard.show.texts import COLUMNS, shown
 from leaderboard.statistics.effects import Effect
 from leaderboard.verdicts.claim import Finding
@@ -17,7 +17,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DOMAINS = {"natural": COLOURS[0], "medical": COLOURS[1]}
 OTHER, ALL = COLOURS[2], "all"
 OTHER_SCALE = ("projection", "kl-gradient-dataset")  # their parts are not on the scale of the effect
-METRIC_FREE = ("surroundings",)  # about no metric
 LABEL = 100  # letters of an axis
 
 

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from anomaly_bench.pictures.panels import Calibrated, Sample, draw_panels
 from leaderboard.board import build
-from leaderboard.record import METRICS, PANEL
+from leaderboard.record import METRICS, PANEL, Panel, PanelRow
 from leaderboard.report import gallery, html_report, page, table
 from leaderboard.report.details import Details
 from leaderboard.report.gallery import galleries
@@ -255,6 +255,14 @@ def pictured(folder, captions):
 
 def embedded(source):
     return Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
+
+
+@pytest.mark.parametrize(
+    ("tile", "size"), [((96, 64), (192, 128)), ((64, 128), (128, 256)), ((64, 64), (128, 128)), ((500, 50), (256, 26))]
+)
+def test_a_tile_is_128_pixels_at_its_shorter_side_unless_the_other_is_too_long(tile, size):
+    panel = Panel(rows=[PanelRow("a")], lefts=[0], top=0, step=1, tile=tile)
+    assert gallery._size(panel) == size
 
 
 def test_the_gallery_cuts_the_panels_of_a_run_best_case_first(make_run, tmp_path):

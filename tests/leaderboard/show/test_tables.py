@@ -18,7 +18,7 @@ from leaderboard.show.sheets.over_datasets import leading_sheets
 from leaderboard.show.sheets.sheet import Sheet
 from leaderboard.show.sheets.views import sheets
 from leaderboard.show.tables import LEGEND, print_tables
-from leaderboard.show.terminal import print_sheet
+from leaderboard.show.terminal import print_sheet, print_sheets
 
 PREDICTORS = ("reconstruction_l1", "grad_kl", "ensemble_probit")
 
@@ -251,3 +251,15 @@ def test_a_view_is_divided_by_columns_where_the_console_is_narrow():
     assert all(text.count(cell) == 1 for row in rows for cell in row[3:])
     assert text.count("row1") == text.count("predictor") == 3
     assert text.count("caption") == text.count("title") == 1
+
+
+@pytest.mark.parametrize(("terminal", "width", "shown"), [(True, 120, 3), (True, 40, 1), (False, 40, 5)])
+def test_a_view_ends_where_a_terminal_does_in_lines_and_says_where_the_rest_is(terminal, width, shown):
+    """40 rows are 43 lines, and twice as many where the columns are divided."""
+    rows = [(f"row{at}", "0.123 ± 0.456", "0.123 ± 0.456", "0.123 ± 0.456") for at in range(40)]
+    tables = [Sheet("versus", f"table {at}", ("predictor", "a", "b", "c"), rows) for at in range(5)]
+    stream = io.StringIO()
+    print_sheets(tables, Console(file=stream, width=width, force_terminal=terminal))
+    text = re.sub("\x1b\\[[0-9;]*m", "", stream.getvalue())
+    assert re.findall("^table . *$", text, re.M) == [f"table {at}" for at in range(shown)]
+    assert (f"… and {5 - shown} more tables of this view" in text) == (shown < 5)
