@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anomaly_bench.metrics import region_weight
 from anomaly_bench.metrics.transfers import together
+from anomaly_bench.models.slices import slices_of
 from anomaly_bench.models.vae import image_of, pixels_of
 from anomaly_bench.predictors.ensemble import TimedMap
 from data_modules.base.batch import AnomalyBatch
@@ -22,8 +23,8 @@ def completed(batch: Mapping[str, Any], numbers: Tensor | None = None) -> Anomal
     """A user's batch with all that an AnomalyBatch has.
 
     Of `image` (B, C, H, W) all but the image may be missing: `mask` (B, 1, H, W) or (B, H, W), bool or 0 and 1, is empty then,
-    `foreground`, alike, all true, `subject` (B,) whole numbers, the image's number, and `slice` 0. numbers: (B,) those of the
-    images, from 0 on if not given.
+    `foreground`, alike, all true, `subject` (B,) whole numbers, the image's number, and `slice` 0. Of volumes (B, C, D, H, W)
+    `slice` is (B, D), and counts from 0. numbers: (B,) those of the images, from 0 on if not given.
 
     Raises ValueError for another shape and for other values, naming the key.
     """
@@ -34,13 +35,14 @@ def completed(batch: Mapping[str, Any], numbers: Tensor | None = None) -> Anomal
     mask = torch.zeros_like(image[:, :1], dtype=torch.bool) if mask is None else mask
     weight = batch.get("region_weight") if mask.shape == getattr(batch.get("region_weight"), "shape", None) else None
     numbers = torch.arange(count) if numbers is None else numbers
+    places = torch.zeros(count, dtype=torch.int64) if image.ndim == 4 else torch.arange(image.shape[2]).repeat(count, 1)
     return AnomalyBatch(
         image=image,
         mask=mask,
         foreground=torch.ones_like(mask) if foreground is None else foreground,
         region_weight=region_weight(mask) if weight is None else weight,
         subject=_numbers(batch, "subject", numbers.to(device)),
-        slice=_numbers(batch, "slice", torch.zeros(count, dtype=torch.int64, device=device)),
+        slice=_numbers(batch, "slice", places.to(device)),
     )
 
 
@@ -51,8 +53,23 @@ def chosen(batch: AnomalyBatch, images: Tensor) -> AnomalyBatch:
     return cast(AnomalyBatch, {key: value[images.to(value.device)] for key, value in batch.items()})  # type: ignore[attr-defined, index]
 
 
+def in_slices(batch: AnomalyBatch) -> AnomalyBatch:
+    """A batch of volumes as that of their slices, which are images to all that counts or draws; one of images as it is."""
+    if batch["image"].ndim == 4:
+        return batch
+    return AnomalyBatch(
+        image=slices_of(batch["image"]),
+        mask=slices_of(batch["mask"]),
+        foreground=slices_of(batch["foreground"]),
+        region_weight=slices_of(batch["region_weight"]),
+        subject=batch["subject"].repeat_interleave(batch["slice"].shape[1]),
+        slice=batch["slice"].flatten(),
+    )
+
+
 def placed(batch: AnomalyBatch, device: torch.device) -> AnomalyBatch:
-    """The batch on a device; in main memory it comes in one copy."""
+    """The batch on a device, volumes as their slices; in main memory it comes in one copy."""
+    batch = in_slices(batch)
     if device.type == "cpu":
         return cast(AnomalyBatch, dict(zip(batch, together(list(batch.values())), strict=True)))  # type: ignore[arg-type]
     return cast(AnomalyBatch, {key: value.to(device, non_blocking=True) for key, value in batch.items()})  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from anomaly_bench.config.checks import check_part
 from anomaly_bench.config.schema import LocalizationConfig
 from anomaly_bench.metrics.bins import default_pivot
 from anomaly_bench.models import VAE
+from anomaly_bench.models.slices import like, slices_of
 from anomaly_bench.pictures.panels import Calibrated, Sample, draw_model, draw_panels, samples_of
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.possible import possible
@@ -31,7 +32,7 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import MapChoice, Measure, PredictorResult, SubsetChoice
 
-from .batches import chosen, completed, placed
+from .batches import chosen, completed, in_slices, placed
 from .cases import LateCases
 from .learned import Learned
 from .loaders import Given, Images, Numbers, names_of, source_of, validation_loaders
@@ -195,14 +196,15 @@ class LocalizationCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        left = self.config.monitor_images - self._numbers.met[dataloader_idx] * trainer.world_size
+        at_once = trainer.world_size * vae_of(pl_module).depth
+        left = self.config.monitor_images - self._numbers.met[dataloader_idx] * at_once
         if self._look is None or left <= 0:
             return
         images = self._numbers.take(batch, dataloader_idx)
-        images = chosen(images, torch.arange(len(images["image"])) < -(-left // trainer.world_size))
+        images = chosen(images, torch.arange(len(images["image"])) < -(-left // at_once))
         tallies, samples = self._looked
         with self._look.evidence(images) as evidence:
-            maps = self._look.single_maps(evidence, self.suite.cheap())
+            maps, images = self._look.single_maps(evidence, self.suite.cheap()), in_slices(images)
             if not tallies:  # the first batch, which every process has
                 tallies |= self._fresh_look(trainer, maps, images)
             if any(bool(score.isnan().any()) for score, _ in maps.values()):
@@ -211,7 +213,7 @@ class LocalizationCallback(pl.Callback):
             shown = {name: score for name, (score, _) in maps.items() if name in self.suite.shown}
             anomalous = images["mask"].flatten(1).any(1).nonzero().flatten().tolist()
             drawn = anomalous[: max(0, self.config.pictures - len(samples))]
-            samples += samples_of(images, evidence.reconstruction, shown, drawn, self.subjects)
+            samples += samples_of(images, slices_of(evidence.reconstruction), shown, drawn, self.subjects)
 
     @OUTSIDE
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -244,7 +246,7 @@ class LocalizationCallback(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        first = sum(self._numbers.met)
+        first = sum(self._numbers.met) * vae_of(pl_module).depth
         images = self._numbers.take(batch, dataloader_idx)
         if not len(images["image"]):
             return
@@ -253,10 +255,10 @@ class LocalizationCallback(pl.Callback):
             maps = self.localizer.all_maps(evidence, unfinished)
             count(self.tallies, maps, counted)
             count_variants(self._tried, unfinished, evidence.foreground, counted)
-            error = evidence.error.mean(1, keepdim=True).to(self.localizer.counting)
+            error = slices_of(evidence.error).mean(1, keepdim=True).to(self.localizer.counting)
             self.surroundings.update(error, counted["mask"], counted["foreground"])
             shown: dict[str, Tensor] = {name: maps[name][0] for name in self.suite.shown}
-            self._cases.take(counted, first, evidence.reconstruction, shown, self._decisive)
+            self._cases.take(counted, first, slices_of(evidence.reconstruction), shown, self._decisive)
 
     @OUTSIDE
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -299,7 +301,8 @@ class LocalizationCallback(pl.Callback):
         """Add the raw map (B, 1, H, W) of each predictor to the prediction, under its name."""
         if not isinstance(outputs, dict):
             raise ValueError(f"predict_step: expected a dict, to which maps are added, got {type(outputs).__name__}")
-        outputs |= {name: score for name, (score, _) in self._predicting.maps(completed(batch)).items()}
+        images = completed(batch)
+        outputs |= {name: like(score, images["image"]) for name, (score, _) in self._predicting.maps(images).items()}
 
     def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn all that there is to learn from the validation images."""

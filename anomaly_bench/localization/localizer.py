@@ -16,6 +16,7 @@ from anomaly_bench.metrics.bins import score_keys
 from anomaly_bench.metrics.counting import counted_on
 from anomaly_bench.models import VAE
 from anomaly_bench.models.likelihoods import at_least_single
+from anomaly_bench.models.slices import like
 from anomaly_bench.models.vae import image_of
 from anomaly_bench.predictors.base import width_by_size
 from anomaly_bench.predictors.ensemble import TimedMap
@@ -149,11 +150,11 @@ class Localizer:
         """The raw map (B, 1, H, W) float32, higher = more anomalous, of every row that is shown, on the CPU.
 
         images: (B, C, H, W) as the model was trained on them, with their neighbours if it was so. foreground: (B, 1, H, W)
-        bool, the pixels that count; all if not given. Raises ValueError for another shape, and if an ensemble's members have
-        not been calibrated.
+        bool, the pixels that count; all if not given. Of volumes (B, C, D, H, W) maps are (B, 1, D, H, W). Raises ValueError
+        for another shape, and if an ensemble's members have not been calibrated.
         """
         batch = {"image": images} if foreground is None else {"image": images, "foreground": foreground}
-        return {name: score for name, (score, _) in self.maps(completed(batch)).items()}
+        return {name: like(score, images) for name, (score, _) in self.maps(completed(batch)).items()}
 
     def single_maps(self, evidence: Evidence, names: Iterable[str] | None = None) -> dict[str, TimedMap]:
         """Raw maps (B, 1, H, W) of single predictors, all if not named, on the CPU, each with its seconds."""

@@ -18,8 +18,8 @@ __all__ = ["AE", "CEVAE", "NETWORKS", "VAE", "BetaVAE", "Likelihood", "NetworkSp
 CLASSES: dict[str, type[VAE]] = {"vae": VAE, "beta_vae": BetaVAE, "ce_vae": CEVAE, "ae": AE}
 
 
-def build_model(config: ModelConfig, shape: tuple[int, int, int], context: int = 0) -> VAE:
-    """The model that the config describes, for images of shape (C, H, W), with so many neighbours on either side.
+def build_model(config: ModelConfig, shape: tuple[int, ...], context: int = 0) -> VAE:
+    """The model that the config describes, for images (C, H, W) with so many neighbours on either side, or volumes (C, D, H, W).
 
     Raises ConfigError if it cannot be built.
     """

@@ -38,7 +38,9 @@ class Corruption:
 
 
 def erase_squares(image: Tensor, masks: int, mask_size: float) -> Tensor:
-    """The masking part of a Corruption: (B, C, H, W) to the same."""
+    """The masking part of a Corruption: (B, C, H, W) to the same, and volumes, through whose slices a square goes."""
+    if image.ndim == 5:
+        return erase_squares(image.flatten(1, 2), masks, mask_size).view(image.shape)
     count, _, height, width = image.shape
 
     def draw() -> Tensor:

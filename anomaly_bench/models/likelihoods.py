@@ -215,9 +215,7 @@ class Bernoulli(Likelihood):
 LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "laplace": Laplace, "bernoulli": Bernoulli}
 
 
-def build_likelihood(
-    given: str | type[Likelihood], sigma: float, variance: str, shape: tuple[int, int, int]
-) -> Likelihood:
+def build_likelihood(given: str | type[Likelihood], sigma: float, variance: str, shape: tuple[int, ...]) -> Likelihood:
     """One of LIKELIHOODS, or a user's own class or its import path, which is tried on grey images of shape (C, H, W).
 
     Raises ConfigError for an unknown one, and for one of the user's own that does not keep to what Likelihood says.
@@ -242,7 +240,7 @@ def build_likelihood(
 
 
 @torch.no_grad()
-def _try(likelihood: Likelihood, shape: tuple[int, int, int]) -> None:
+def _try(likelihood: Likelihood, shape: tuple[int, ...]) -> None:
     """Raises ConfigError unless a likelihood gives what it has to of two grey images and a decoder that says 0."""
     image = torch.full((2, *shape), 0.5)
     reconstruction, scale = likelihood.split(torch.zeros(2, shape[0] * likelihood.outputs, *shape[1:]))

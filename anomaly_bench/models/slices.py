@@ -1,4 +1,4 @@
-"""Images that are slices of a volume, with their neighbours as more channels."""
+"""Images that are slices of a volume: with their neighbours as more channels, or several of them as a volume."""
 
 from torch import Tensor
 
@@ -15,3 +15,13 @@ def in_place(middle: Tensor, image: Tensor) -> Tensor:
     placed = image.clone()
     middle_of(placed, middle.shape[1]).copy_(middle)
     return placed
+
+
+def slices_of(volumes: Tensor) -> Tensor:
+    """The slices of volumes (B, C, D, H, W), one after the other, (B · D, C, H, W); images (B, C, H, W) as they are."""
+    return volumes if volumes.ndim == 4 else volumes.transpose(1, 2).flatten(0, 1)
+
+
+def like(slices: Tensor, images: Tensor) -> Tensor:
+    """The inverse of `slices_of`: maps (B · D, 1, H, W) as volumes where the images that they are of are such."""
+    return slices if images.ndim == 4 else slices.unflatten(0, (len(images), -1)).transpose(1, 2)

@@ -17,7 +17,7 @@ from anomaly_bench.base.imports import import_path, load
 from .corruption import Corruption
 from .epoch import ActiveUnits, Means
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
-from .networks import NETWORKS, Network, NetworkSpec
+from .networks import NETWORKS, VOLUMES, Network, NetworkSpec
 from .processes import of_all_processes
 from .slices import middle_of
 
@@ -36,8 +36,10 @@ class VAE(pl.LightningModule):
 
     shape: (C, H, W) of what is reconstructed. context: k for images (B, (2k + 1) · C, H, W), a slice of a volume with k
     neighbours on either side, one after the other; `middle` is the slice in question, which alone is reconstructed: −log p(x|z)
-    is of it, and z of all. network, latent, channels, spatial, attention, patch, positions: see NetworkSpec; network is one of
-    NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or a subclass of Likelihood
+    is of it, and z of all. Or shape: (C, D, H, W) of volumes of D slices, which are images of three dimensions: wherever it says
+    (B, C, H, W) of images, they are (B, C, D, H, W). network, latent, channels, spatial, attention, patch, positions: see
+    NetworkSpec; network is one of NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or
+    a subclass of Likelihood
     or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is corrupted in
     training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008; Im et al.
     2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs; numbers
@@ -54,7 +56,7 @@ class VAE(pl.LightningModule):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         latent: int = 64,
         channels: Sequence[int] | None = (16, 32, 64, 64),
         sigma: float = 0.1,
@@ -84,24 +86,30 @@ class VAE(pl.LightningModule):
         self.save_hyperparameters()
         if not isinstance(likelihood, str):
             self.hparams.update(likelihood=import_path(likelihood))  # a checkpoint holds no code
-        self.shape, self.lr, self.weight_decay = (shape[0], shape[1], shape[2]), lr, weight_decay
-        self.input_shape = ((2 * context + 1) * shape[0], shape[1], shape[2])
+        self.shape, self.lr, self.weight_decay = tuple(shape), lr, weight_decay
+        self.input_shape = ((2 * context + 1) * shape[0], *shape[1:])
         self.corrupted = Corruption(noise, masks, mask_size)
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        last = torch.channels_last if len(shape) == 3 else torch.channels_last_3d
+        self.memory_format = last if channels_last else torch.contiguous_format
         density = build_likelihood(likelihood, sigma, variance, shape)
         widths = None if channels is None else tuple(channels)
         spec = NetworkSpec(
             self.input_shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions
         )
-        self.encoder, self.decoder = find_network(network)(spec)
+        self.encoder, self.decoder = find_network(network, self.shape)(spec)
         self.likelihood = density
         self.latent_shape = latent_shape(self.encoder, self.decoder, spec, network)
         self.latent = self.latent_shape.numel()
         self.level_shapes: tuple[tuple[int, ...], ...] = getattr(self.decoder, "level_shapes", (self.latent_shape,))
         self.register_buffer("rec_levels", torch.full((101,), float("nan")))
         if channels_last:
-            self.to(memory_format=torch.channels_last)
+            self.to(memory_format=last)
         self._means, self._train_means, self._units, self._collapsed = Means(), Means(), ActiveUnits(), 0
+
+    @property
+    def depth(self) -> int:
+        """How many slices an image is of: 1, or D of volumes (C, D, H, W)."""
+        return math.prod(self.shape[1:-2])
 
     @property
     def beta(self) -> float:
@@ -148,7 +156,7 @@ class VAE(pl.LightningModule):
         Raises ValueError for images of another shape than the model's.
         """
         self._check(image)
-        return middle_of(image, self.shape[0])
+        return image if image.shape[1] == self.shape[0] else middle_of(image, self.shape[0])
 
     def _check(self, image: Tensor) -> None:
         if image.shape[1:] != self.input_shape:
@@ -301,9 +309,9 @@ class VAE(pl.LightningModule):
 
 
 def image_of(batch: Mapping[str, Any]) -> Tensor:
-    """The images (B, C, H, W) of a batch. Raises ValueError if there are none."""
+    """The images (B, C, H, W) of a batch, or its volumes (B, C, D, H, W). Raises ValueError if there are none."""
     image = batch.get("image") if isinstance(batch, Mapping) else None
-    if not (isinstance(image, Tensor) and image.ndim == 4 and image.is_floating_point()):
+    if not (isinstance(image, Tensor) and image.ndim in (4, 5) and image.is_floating_point()):
         held = f"a dict of {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
         got = f"image {image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else held
         raise ValueError(f'expected a batch {{"image": floating (B, C, H, W), "mask": (B, 1, H, W), …}}, got {got}')
@@ -339,9 +347,12 @@ def pixels_of(batch: Mapping[str, Any], key: str, image: Tensor) -> Tensor | Non
     return mask.bool().view(len(image), 1, *size)
 
 
-def find_network(name: str) -> Network:
-    """One of the families, or a user's own by its import path. Raises ConfigError."""
+def find_network(name: str, shape: tuple[int, ...]) -> Network:
+    """One of the families, or a user's own by its import path, for images of a shape. Raises ConfigError."""
     if name in NETWORKS:
+        if len(shape) == 4 and name not in VOLUMES:
+            remedy = f"set model.network={VOLUMES[0]}, or dataset.depth=null"
+            raise ConfigError(f"dataset.depth={shape[1]}: model.network={name} is of single slices; {remedy}")
         return NETWORKS[name]
     if "." not in name:
         raise ConfigError(f"model.network={name}: expected one of {', '.join(NETWORKS)}, or package.module.Name")
@@ -366,6 +377,6 @@ def latent_shape(encoder: torch.nn.Module, decoder: torch.nn.Module, spec: Netwo
     return posterior[0].shape[1:]
 
 
-def input_size(shape: tuple[int, int, int]) -> int:
+def input_size(shape: tuple[int, ...]) -> int:
     """How many values an image has."""
-    return shape[0] * shape[1] * shape[2]
+    return math.prod(shape)

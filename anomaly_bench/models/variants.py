@@ -36,7 +36,7 @@ class BetaVAE(VAE):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         beta: float = 4.0,
         normalised: bool = False,
         schedule: str | Schedule = "warmup",
@@ -105,9 +105,7 @@ class CEVAE(BetaVAE):
     (masks, mask_size and noise say how it is masked; the rest of the loss sees the image itself). Evaluated like a VAE.
     """
 
-    def __init__(
-        self, shape: tuple[int, int, int], context_weight: float = 1.0, masks: int = 3, **beta_vae: Any
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], context_weight: float = 1.0, masks: int = 3, **beta_vae: Any) -> None:
         super().__init__(shape, masks=masks, **beta_vae)
         if not 0 < context_weight < math.inf:
             raise ConfigError(f"model.context_weight={context_weight}: expected a number greater than 0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from anomaly_bench.models.slices import middle_of
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import PanelRow, Rank
 
-from .model import model_pictures
+from .model import prior_pictures
 from .montage import Bar, montage, outlined, tile
 from .scale import LABELLED, Picture, coloured, heights_of, share_text
 
@@ -178,8 +178,11 @@ def draw_model(samples: Sequence[Sample], model: pl.LightningModule, folder: Pat
     if not samples:
         return
     assert isinstance(model, VAE)
-    images = torch.stack([sample.image for sample in samples])
-    columns = {"image": model.middle(images)} | model_pictures(model, images.to(model.device), len(images))
+    columns: dict[str, Iterable[Tensor]] = {
+        "image": [sample.shown for sample in samples],
+        "reconstruction": [sample.reconstruction for sample in samples],
+        **prior_pictures(model, len(samples)),
+    }
     tiles = {title: [tile(grey(picture.cpu())) for picture in column] for title, column in columns.items()}
     picture, info = montage(tiles, [PanelRow(sample.caption) for sample in samples])
     picture.save(folder / "model.png", pnginfo=info)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import load
+from anomaly_bench.models.slices import slices_of
 from anomaly_bench.models.vae import VAE
 from data_modules.base.errors import did_you_mean
 
@@ -103,16 +104,21 @@ class Predictor(ABC):
         return self.finished(self.unfinished(evidence), evidence.foreground)
 
     def unfinished(self, evidence: Evidence) -> Tensor:
-        """The map of a batch before all filters, (B, 1, H, W): what every width of smoothing starts from."""
+        """The map of a batch before all filters, (B, 1, H, W): what every width of smoothing starts from.
+
+        Of volumes that of their slices, one after the other, (B · D, 1, H, W): from here on they are images.
+        """
         sampled = self.noise_samples or self.latent_samples
         score = self.average(self._views(evidence)) if sampled else self.score(evidence)
         if score.shape != evidence.foreground.shape:
             expected = list(evidence.foreground.shape)
             raise ValueError(f"{type(self).__name__}: expected a map {expected}, (B, 1, H, W), got {list(score.shape)}")
-        return score
+        return slices_of(score)
 
     def finished(self, score: Tensor, foreground: Tensor) -> Tensor:
         """The map that an unfinished one becomes, (B, 1, H, W) both: of its sign, smoothed and filtered.
+
+        foreground: of the same images, or of the volumes whose slices they are.
 
         Raises ConfigError if the sign is still to be chosen.
         """
@@ -128,12 +134,15 @@ class Predictor(ABC):
         if self.min_pool:
             score = min_pool(score, self.min_pool)
         if self.erode:
+            foreground = slices_of(foreground)
             score = lowered_outside(score, eroded(foreground, self.erode), foreground)
         return score
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Tensor:
-        """The map before smoothing, (B, 1, H, W); of signed errors, higher where the image is brighter than expected."""
+        """The map before smoothing, (B, 1, H, W), of volumes (B, 1, D, H, W); of signed errors, higher where the image is
+        brighter than expected.
+        """
 
     def average(self, views: Iterable[Evidence]) -> Tensor:
         """The map before smoothing over noisy or sampled views of the same images."""

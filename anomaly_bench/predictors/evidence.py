@@ -11,6 +11,8 @@ from torch import Tensor
 
 from anomaly_bench.models.vae import VAE
 
+from .filters import each
+
 LATENT_SEEDS = 2**20  # apart from those of the noise on images
 
 
@@ -23,7 +25,7 @@ class Evidence:
     inside `frozen(model)`.
 
     inputs: what the model sees; image: (B, C, H, W), what of it is reconstructed and scored: of slices with their neighbours
-    the one in the middle. foreground: (B, 1, H, W) bool, the pixels that count.
+    the one in the middle. foreground: (B, 1, H, W) bool, the pixels that count. Of volumes all is (B, C, D, H, W).
     """
 
     def __init__(self, model: VAE, image: Tensor, foreground: Tensor) -> None:
@@ -95,7 +97,7 @@ class Evidence:
         """
         extent = self.image.flatten(1).amax(dim=1) - self.image.flatten(1).amin(dim=1)
         noise = standard_normal(number, self.inputs)
-        return Evidence(self.model, self.inputs + share * extent.view(-1, 1, 1, 1) * noise, self.foreground)
+        return Evidence(self.model, self.inputs + share * each(extent, noise) * noise, self.foreground)
 
     def sampled(self, number: int) -> Evidence:
         """Evidence at a posterior sample in place of the mean, which shares this one's pass through the encoder.

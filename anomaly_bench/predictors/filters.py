@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomaly_bench.models.slices import like, slices_of
+
 CACHED = 2**18  # values of an image that are worked on at once
 BLOCK = 32  # pixels of a line that one product gives
 
@@ -19,6 +21,16 @@ def gaussian_kernel(sigma: float, radius: int, dtype: torch.dtype = torch.float3
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     values: list[float] = (weights / weights.sum()).tolist()
     return values
+
+
+def each(values: Tensor, images: Tensor) -> Tensor:
+    """A value of each image (B,) in as many dimensions as the images or volumes (B, …) have."""
+    return values.view(-1, *[1] * (images.ndim - 1))
+
+
+def slice_by_slice(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
+    """function(*images), of images (B, C, H, W), on volumes (B, C, D, H, W) too, whose slices are images to it."""
+    return like(function(*map(slices_of, images)), images[0])
 
 
 def gaussian_smooth(image: Tensor, sigma: float, radius: int | None = None) -> Tensor:
@@ -179,7 +191,7 @@ def local_contrast(image: Tensor, foreground: Tensor, sigma: float, window: int)
 def equalise(image: Tensor, foreground: Tensor) -> Tensor:
     """Per image, the share of foreground pixels that are no brighter, in [0, 1]: (B, 1, H, W) to (B, 1, H, W).
 
-    The histogram equalisation of each image by itself; 0 outside the foreground.
+    The histogram equalisation of each image, or of each volume, by itself; 0 outside the foreground.
     """
     equalised = torch.zeros_like(image)
     for plane, inside, out in zip(image, foreground, equalised, strict=True):
@@ -190,6 +202,9 @@ def equalise(image: Tensor, foreground: Tensor) -> Tensor:
 
 
 def total_variation(image: Tensor, soft: float) -> Tensor:
-    """Sum of sqrt(d² + soft²) − soft over differences d of neighbours in rows and columns: (B, C, H, W) to (B,)."""
-    rows, columns = ((d.square() + soft**2).sqrt() - soft for d in (image.diff(dim=2), image.diff(dim=3)))
+    """Sum of sqrt(d² + soft²) − soft over differences d of neighbours in rows and columns: (B, C, H, W) to (B,).
+
+    Of volumes the sum over their slices.
+    """
+    rows, columns = ((d.square() + soft**2).sqrt() - soft for d in (image.diff(dim=-2), image.diff(dim=-1)))
     return rows.flatten(1).sum(dim=1) + columns.flatten(1).sum(dim=1)

@@ -30,7 +30,7 @@ def build_data(config: RunConfig, reporter: Reporter) -> AnomalyDataModule:
     return data
 
 
-def evaluation_batch(config: RunConfig, shape: tuple[int, int, int]) -> int:
+def evaluation_batch(config: RunConfig, shape: tuple[int, ...]) -> int:
     """How many images (C, H, W) are localized at once: `localization.batch_size`, or as many as pay on the run's device.
 
     On a GPU about EVALUATED pixels, as a small batch leaves most of its cores without work.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anomaly_bench.metrics import LocalizationCurve, formulas
 from anomaly_bench.models import VAE
+from anomaly_bench.models.slices import slices_of
 from anomaly_bench.predictors.ensemble import TimedMap
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import FINGERPRINT
@@ -56,7 +57,7 @@ def localized(scores: Mapping[str, Tensor], pasted: AnomalyBatch) -> dict[str, d
     found = {}
     for name, score in scores.items():
         curve = LocalizationCurve(BITS)
-        curve.update(score, pasted["mask"], pasted["foreground"], pasted["region_weight"])
+        curve.update(score, *(slices_of(pasted[key]) for key in ("mask", "foreground", "region_weight")))
         known = formulas.read_all(*curve.descending())
         values = {key: known[key] for key in ("ap", "auroc")}
         found[name] = {f"synthetic_{key}": None if one is None else one.value for key, one in values.items()}
@@ -91,7 +92,7 @@ def consistency(maps: Maps, normal: AnomalyBatch, scores: Mapping[str, Tensor]) 
         (unchanged, brighter(normal)),
     ):
         got = of_images(maps, copied)
-        seen = copied["foreground"].clone()
+        seen = slices_of(copied["foreground"]).clone()
         if change is shifted:  # what has come in from the other side is not the image
             seen[:, :, : SHIFT[0]] = seen[..., : SHIFT[1]] = False
         for name, score in scores.items():
@@ -138,7 +139,7 @@ def in_batches(images: AnomalyBatch) -> Iterator[AnomalyBatch]:
 
 def moved(batch: AnomalyBatch, change: Callable[[Tensor], Tensor]) -> AnomalyBatch:
     """The batch with its images and masks changed alike."""
-    parts = {key: change(value) if value.ndim == 4 else value for key, value in parts_of(batch)}
+    parts = {key: change(value) if value.ndim >= 4 else value for key, value in parts_of(batch)}
     return cast(AnomalyBatch, parts)
 
 
@@ -157,5 +158,5 @@ def unchanged(pixels: Tensor) -> Tensor:
 def brighter(batch: AnomalyBatch) -> AnomalyBatch:
     """The batch with intensities multiplied and raised a little in the foreground, and wherever else they are not 0."""
     image = batch["image"]
-    raised = image * BRIGHTER + RAISED * image.std(dim=(0, 2, 3), keepdim=True)
+    raised = image * BRIGHTER + RAISED * image.std(dim=[dim for dim in range(image.ndim) if dim != 1], keepdim=True)
     return cast(AnomalyBatch, {**batch, "image": torch.where(batch["foreground"] | (image != 0), raised, image)})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from anomaly_bench.config.schema import SelectionConfig
 from anomaly_bench.models import VAE
+from anomaly_bench.models.slices import slices_of
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import CRITERIA
 
@@ -51,7 +52,7 @@ def select(
     if "consistency" in wanted:
         for name, value in consistency(maps, images, scores).items():
             found[name]["consistency"] = value
-    seen = images["foreground"]
+    seen = slices_of(images["foreground"])
     if "false_positives" in wanted:
         for name, score in scores.items():
             found[name]["false_positives"] = false_positives(score, seen, fpr)

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 from torch import Tensor
 
 from anomaly_bench.metrics import region_weight
+from anomaly_bench.models.slices import like, slices_of
 from data_modules.base.batch import AnomalyBatch
 
 Array = NDArray[np.float32]
@@ -72,16 +73,19 @@ def with_anomalies(
     `mask`: the foreground pixels that it has altered visibly. An image that nothing can be pasted into, as it is of one value,
     is left out. What is pasted depends on the images, on seed and on an image's place alone. polarity: see DatasetConfig; blobs
     are so. channels: of a slice, where images have neighbours: an anomaly goes through all of them, and what it has altered in
-    the middle counts.
+    the middle counts. It goes through all slices of a volume as well, and counts in all of them.
     """
     signs = {"bright": (1,), "dark": (-1,)}.get(polarity or "", (-1, 1))
-    image, foreground = normal["image"].numpy(), normal["foreground"].numpy()[:, 0]
-    pixels = np.moveaxis(image, 1, -1)[foreground]
-    sd = pixels.std(axis=0)[:, None, None] if len(pixels) else np.ones((image.shape[1], 1, 1), np.float32)
+    slices, inside = slices_of(normal["image"]).numpy(), slices_of(normal["foreground"]).numpy()
+    depth, size = len(slices) // len(normal["image"]), slices.shape[2:]
+    pixels = np.moveaxis(slices, 1, -1)[inside[:, 0]]
+    sd = pixels.std(axis=0)[:, None, None] if len(pixels) else np.ones((slices.shape[1], 1, 1), np.float32)
+    sd = np.tile(sd, (depth, 1, 1))
     low, high = (pixels.min(), pixels.max()) if len(pixels) else (0, 0)
-    channels = image.shape[1] if channels is None else channels
-    first = (image.shape[1] - channels) // 2
-    middle = slice(first, first + channels)
+    image, foreground = (part.reshape(-1, depth * part.shape[1], *size) for part in (slices, inside))
+    channels = slices.shape[1] if channels is None else channels
+    first = (image.shape[1] - channels * depth) // 2
+    counted = slice(first, first + channels * depth)  # of the slice in the middle, or of all
     subjects, names = normal["subject"].numpy(), list(FAMILIES)
     images, masks, places, families = [], [], [], []
     for place in range(len(image)):
@@ -90,12 +94,13 @@ def with_anomalies(
         name = names[place % len(names)]
         for _ in range(DRAWS):
             donor = random.choice(strangers) if len(strangers) else random.integers(len(image))
-            canvas = Canvas(image[place], foreground[place], image[donor], sd, signs, channels)
+            canvas = Canvas(image[place], foreground[place].any(0), image[donor], sd, signs, channels)
             soft = region(canvas, random)
             pasted = np.clip(FAMILIES[name](canvas, soft, random), low, high)
-            mask = (soft > 0) & foreground[place] & (np.abs(pasted - image[place]) > CHANGED * sd)[middle].any(0)
+            changed = (np.abs(pasted - image[place]) > CHANGED * sd)[counted].reshape(depth, channels, *size).any(1)
+            mask = (soft > 0) & foreground[place] & changed
             if mask.sum() >= LEAST:
-                images.append(np.where(foreground[place], pasted, image[place]))
+                images.append(np.where(foreground[place].repeat(len(pasted) // depth, 0), pasted, image[place]))
                 masks.append(mask)
                 places.append(place)
                 families.append(name)
@@ -103,9 +108,9 @@ def with_anomalies(
     taken = torch.tensor(places, dtype=torch.long)
     kept = cast(AnomalyBatch, {key: value[taken] for key, value in parts_of(normal)})
     if places:
-        mask = torch.from_numpy(np.stack(masks))[:, None]
-        kept["image"] = torch.from_numpy(np.stack(images).astype(np.float32))
-        kept["mask"], kept["region_weight"] = mask, region_weight(mask)
+        parts = (np.stack(part).reshape(-1, len(part[0]) // depth, *size) for part in (images, masks))
+        changed_images, mask = (like(torch.from_numpy(part), kept["image"]) for part in parts)
+        kept["image"], kept["mask"], kept["region_weight"] = changed_images.float(), mask, region_weight(mask)
     return kept, families
 
 

@@ -30,7 +30,7 @@ class Weight:
     features: float
 
 
-def weigh(config: ModelConfig, shape: tuple[int, int, int], context: int = 0) -> Weight | None:
+def weigh(config: ModelConfig, shape: tuple[int, ...], context: int = 0) -> Weight | None:
     """The weight of a model for images of shape (C, H, W), which takes no memory; None where a user's own code does not let it.
 
     context: how many neighbours on either side go with an image. Raises ConfigError for a model that cannot be built.
@@ -60,7 +60,7 @@ class Need:
         return self.model + self.batch + self.held
 
 
-def need_of(config: RunConfig, weight: Weight, shape: tuple[int, int, int], images: int, slices: int = 0) -> Need:
+def need_of(config: RunConfig, weight: Weight, shape: tuple[int, ...], images: int, slices: int = 0) -> Need:
     """What a training with the config takes.
 
     images: of the largest part of the data, which a batch cannot exceed; slices: of the whole store.
@@ -68,7 +68,8 @@ def need_of(config: RunConfig, weight: Weight, shape: tuple[int, int, int], imag
     trainer, context = config.trainer, config.dataset.context
     each = 2 if "16" in trainer.precision else 4
     seen = SHARE * weight.features + (2 * context + 1) * input_size(shape)
-    held = slices * input_size(shape) * (1 if config.dataset.storage == "uint8" else 2) * bool(trainer.hold_data)
+    held = slices * input_size(shape) / (config.dataset.depth or 1)
+    held *= (1 if config.dataset.storage == "uint8" else 2) * bool(trainer.hold_data)
     return Need(KEPT * each * weight.parameters, min(trainer.batch_size, images) * each * seen, held)
 
 
@@ -131,7 +132,7 @@ def limits(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/
     return found
 
 
-def _features(model: VAE, shape: tuple[int, int, int]) -> int:
+def _features(model: VAE, shape: tuple[int, ...]) -> int:
     """How many numbers the layers give of one image, by a pass without numbers."""
     sizes: list[int] = []
 

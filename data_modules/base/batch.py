@@ -12,7 +12,8 @@ class AnomalyBatch(TypedDict):
     """One batch of images with everything that a metric needs to know about their pixels.
 
     image: (B, C, H, W) float32; with dataset.context=k the channels of 2k + 1 slices, one slice after the other, of which the
-        one in the middle is meant by all that follows.
+        one in the middle is meant by all that follows. With dataset.depth=D a volume, (B, C, D, H, W), and so are the pixels of
+        mask, foreground and region_weight, (B, 1, D, H, W), and slice is (B, D); a slice without foreground counts nowhere.
     mask: (B, 1, H, W) bool, true where anomalous.
     foreground: (B, 1, H, W) bool, the pixels that count: the brain but for other pathology than what is anomalous, or all of a
         natural image. Contains the mask.

@@ -111,6 +111,8 @@ class DatasetConfig:
     size: height and width of what the model sees, in pixels
     context: how many slices of a volume on either side of an image go with it to the model as more channels, which reconstructs
       and scores the one in the middle; at the ends of a volume its last slice is repeated
+    depth: how many neighbouring slices of a volume the model sees and reconstructs at once, as an image of three dimensions
+      (model=conv3d); null: single slices
     storage: float16 | uint8 (half the space, 255 levels); how slices are kept
     augment: MONAI dictionary transforms of training batches, `name: {use: ClassName, **arguments}`
     duplicates: error | drop | together; what is done with images that stand there twice (the same pixels at `size`, under
@@ -129,6 +131,7 @@ class DatasetConfig:
     subjects_file: str | None = field(default=None, metadata=NO_NUMBERS)
     size: list[Annotated[int, Le(32768)]] = field(default_factory=lambda: [64, 64])
     context: Annotated[int, Ge(0), Le(100)] = field(default=0, metadata=NO_PIXELS)
+    depth: Annotated[int, Ge(2), Le(1024)] | None = field(default=None, metadata=NO_PIXELS)
     storage: str = "float16"
     augment: dict[str, Any] = field(default_factory=dict, metadata=NO_PIXELS)
     duplicates: str = field(default="together", metadata=NO_PIXELS)

@@ -53,7 +53,7 @@ def contact_sheet(data: AnomalyDataModule, path: Path) -> None:
     per_row = COLUMNS if coloured or len(channels) == 1 else max(1, COLUMNS // len(channels))
     rows = [_row(data, name, slices, per_row) for name, slices in shown.items()]
     ways: dict[int | None, str] = {None: ""} if coloured else dict(enumerate(channels))
-    size = "×".join(str(side) for side in data.image_shape[1:])
+    size = "×".join(str(side) for side in data.image_shape[-2:])
     what = "" if coloured or channels == ["grey"] else f", {', '.join(channels)}"
     left_out = f"; {len(shown)} of {len(groups)} rows shown" if len(shown) < len(groups) else ""
     title = f"{dataset_name(data.config)}{what}, {size} pixels{left_out}"

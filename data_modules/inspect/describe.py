@@ -106,7 +106,7 @@ def describe(data: AnomalyDataModule, progress: Progress | None = None) -> Descr
         root=str(data.root()),
         fingerprint=data.fingerprint,
         channels=channels,
-        size=list(data.image_shape[1:]),
+        size=list(data.image_shape[-2:]),
         parts=_parts(data, tally),
         regions={size: int(pixels) // size for size, pixels in sorted(tally.region_pixels.items())},
         intensities=[histogram.result(name) for histogram, name in zip(histograms, channels, strict=True)],

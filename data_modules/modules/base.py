@@ -14,7 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
 from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import POLARITIES, DatasetConfig, NiftiConfig, deciding
@@ -38,7 +38,7 @@ from data_modules.store.pixel_code import code_digest, library_versions
 from data_modules.store.store import SliceStore, open_store
 
 from .configured import configured
-from .dataset import Augment, SliceDataset
+from .dataset import Augment, SliceDataset, VolumeDataset
 from .loader import SliceLoader, collated
 
 logger = logging.getLogger(__name__)
@@ -255,9 +255,9 @@ class AnomalyDataModule(pl.LightningDataModule):
         return self.config.polarity
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every slice or picture; known before anything is prepared."""
-        return self.channels, *self._size
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of every slice or picture, (C, D, H, W) of volumes of D slices; known before anything is prepared."""
+        return self.channels, *filter(None, [self.config.depth]), *self._size
 
     @property
     def context(self) -> int:
@@ -277,10 +277,9 @@ class AnomalyDataModule(pl.LightningDataModule):
         """At most so many training images, evenly spread over all of them, in order and never augmented: for statistics."""
         if "indices" not in vars(self):
             self.setup()
-        every = self.indices["train"]
-        chosen = every[np.linspace(0, len(every) - 1, min(images, len(every))).astype(int)]
-        dataset = SliceDataset(self.store, chosen, context=self.context, normal=True)
-        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=collated)
+        every = self._dataset("train")
+        chosen = np.linspace(0, len(every) - 1, min(images, len(every))).astype(int)
+        return DataLoader(Subset(every, chosen.tolist()), batch_size=self.batch_size, collate_fn=collated)
 
     def val_dataloader(self) -> list[DataLoader[AnomalyBatch]]:
         return [self._loader("val_normal"), self._loader("val_anomalous")]
@@ -309,9 +308,7 @@ class AnomalyDataModule(pl.LightningDataModule):
     def _loader(self, part: str, shuffle: bool = False) -> DataLoader[AnomalyBatch]:
         if "indices" not in vars(self):
             self.setup()
-        augment = self._augment() if part == "train" else None
-        normal = part in ("train", "val_normal")
-        dataset = SliceDataset(self.store, self.indices[part], augment, self.context, normal)
+        dataset = self._dataset(part, self._augment() if part == "train" else None)
         generator = torch.Generator().manual_seed(self.seed)
         sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         processes = self.trainer.world_size if self.trainer else 1
@@ -319,6 +316,17 @@ class AnomalyDataModule(pl.LightningDataModule):
         # by keywords alone: Lightning makes loaders anew, with other samplers, from the arguments that they were made with
         size = self.batch_size if part == "train" else self.eval_batch_size or self.batch_size
         return SliceLoader(dataset, batch_size=size, sampler=sampler, drop_last=drop_last, collate_fn=collated)
+
+    def _dataset(self, part: str, augment: Augment | None = None) -> SliceDataset:
+        normal, indices = part in ("train", "val_normal"), self.indices[part]
+        if self.config.depth is None:
+            return SliceDataset(self.store, indices, augment, self.context, normal)
+        return VolumeDataset(self.store, indices, self.config.depth, self._step, augment, normal)
+
+    @property
+    def _step(self) -> int:
+        """How far the numbers of neighbouring slices are apart."""
+        return self.config.slice_step if isinstance(self.config, NiftiConfig) else 1
 
     def _augment(self) -> Augment | None:
         if not self.config.augment:
@@ -376,3 +384,8 @@ class AnomalyDataModule(pl.LightningDataModule):
             raise DataError(f"dataset.storage={self.config.storage}: expected {' or '.join(STORAGES)}")
         if self.config.polarity not in (None, *POLARITIES):
             raise DataError(f"dataset.polarity={self.config.polarity}: expected {' or '.join(POLARITIES)}, or null")
+        if self.config.depth and self.context:
+            raise DataError(
+                f"dataset.depth={self.config.depth}, dataset.context={self.context}: a volume has its slices' neighbours in "
+                "itself; set dataset.context=0, or dataset.depth=null"
+            )

@@ -99,7 +99,7 @@ class NiftiDataModule(AnomalyDataModule):
                 raise DataError(f"dataset.polarities.{modality}={polarity}: expected {' or '.join(POLARITIES)}")
         check_arguments(config.preprocess, "dataset.preprocess", axes=3)
         self._preprocess = Preprocess(config.preprocess)
-        check_augment(config.augment, self.image_shape)
+        check_augment(config.augment, (self.channels, *self._size))
 
 
 def label_of(volume: Volume, anomalous: list[int] | None, remedy: str = IN_VOLUMES) -> NDArray[np.uint8]:

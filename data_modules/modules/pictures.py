@@ -87,12 +87,11 @@ class PictureDataModule(AnomalyDataModule):
 
     def _check_config(self) -> None:
         super()._check_config()
-        if self.config.context:
-            name = self.config.name
-            raise DataError(
-                f"dataset.context={self.config.context}: {name} holds pictures, which have no neighbouring slices; set 0"
-            )
-        check_augment(self.config.augment, self.image_shape)
+        for key, value, none in (("context", self.config.context, "0"), ("depth", self.config.depth, "null")):
+            if value:
+                says = f"{self.config.name} holds pictures, which have no neighbouring slices; set {none}"
+                raise DataError(f"dataset.{key}={value}: {says}")
+        check_augment(self.config.augment, (self.channels, *self._size))
 
     def _check_mask(self, label: Path, mask: torch.Tensor, path: Path, image: torch.Tensor) -> None:
         if mask.shape[1:] != image.shape[1:]:

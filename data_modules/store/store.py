@@ -101,7 +101,7 @@ class SliceStore:
         rows = self._around[context, normal][np.asarray(indices, dtype=np.int64)]
         every = self._source.batch(rows.ravel())
         batch = {key: value[context :: 2 * context + 1] for key, value in every.items()}  # type: ignore[index]
-        batch |= {key: side_by_side(every[key], context) for key in ("image", "foreground")}
+        batch |= {key: side_by_side(every[key], 2 * context + 1) for key in ("image", "foreground")}
         return cast(AnomalyBatch, batch)
 
     @property

@@ -60,7 +60,7 @@ class SubjectCurves(SubjectHistograms):
         threshold_bin: int | None,
         region_weight: Tensor | None = None,
     ) -> None:
-        """Count the foreground pixels of a batch.
+        """Count the foreground pixels of a batch, and the images that have any.
 
         Args:
             scores, mask, foreground, region_weight: (B, 1, H, W) or (B, H, W), as `LocalizationCurve.update` takes them.
@@ -81,7 +81,9 @@ class SubjectCurves(SubjectHistograms):
         self._rule = (pivot, threshold_bin)
         on_cpu = CpuPlanes.of(Planes(*(None if part is None else part.cpu() for part in planes)))  # type: ignore[arg-type]
         loops = loops_for(on_cpu.scores.size)
-        ids, local, images = np.unique(subject.cpu().numpy(), return_inverse=True, return_counts=True)
+        ids, local = np.unique(subject.cpu().numpy(), return_inverse=True)
+        seen = None if foreground is None else foreground.flatten(1).any(1).cpu().numpy()
+        images = np.bincount(local, seen, len(ids)).astype(np.int64)
         owner = local.repeat(len(on_cpu.scores) // len(local)) if len(local) else local
         for index, (name, count) in enumerate(zip(ids.tolist(), images.tolist(), strict=True)):
             totals = self._count_one(loops, on_cpu, np.flatnonzero(owner == index), name)

@@ -67,9 +67,9 @@ class SubjectHistograms:
     def rows(self) -> list[dict[str, int | float | None]]:
         """One row per subject, by id: subject, images, pixels, anomalous_pixels, dice, ap, auroc.
 
-        Pixels are those of the foreground. `dice` is exact at the threshold, and None if there is none; `ap` and `auroc`
-        are estimates, exact while bins hold one score each: `pooled([subject])` gives their bounds. All are None for a
-        subject without an anomalous pixel, and `auroc` for one without a normal pixel.
+        Pixels are those of the foreground, images those that have any. `dice` is exact at the threshold, and None if there is
+        none; `ap` and `auroc` are estimates, exact while bins hold one score each: `pooled([subject])` gives their bounds. All
+        are None for a subject without an anomalous pixel, and `auroc` for one without a normal pixel.
         """
         bins = self._settled()
         rows: list[dict[str, int | float | None]] = []

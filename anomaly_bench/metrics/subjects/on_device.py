@@ -49,7 +49,7 @@ def reduced(
     called = keys_of(scores, pivot, full_bits) >= ((1 << full_bits) if threshold is None else threshold)
     parts = (inside, mask & inside, mask & inside & called, inside & called)
     with any_order():
-        images = torch.zeros_like(ids).scatter_add_(0, local, torch.ones_like(local))
+        images = torch.zeros_like(ids).scatter_add_(0, local, foreground.view(-1, plane).any(1).long())
         counts = [torch.zeros_like(ids).scatter_add_(0, owner, part.long()) for part in parts]
     index = inside.nonzero().flatten()
     patterns = _patterns(scores[index])

@@ -2,7 +2,7 @@
 
 A family is a function from a `NetworkSpec` to an encoder and a decoder. The encoder takes images (B, C, H, W) to the mean
 and the log variance of the posterior, two tensors of the same shape (B, latent…); the decoder takes latents of that shape
-to (B, outputs, H, W), unbounded.
+to (B, outputs, H, W), unbounded. Those of VOLUMES take volumes (B, C, D, H, W), and give such.
 
 Features are normalised by groups of channels, image by image, or not at all: training and evaluation compute the same, so
 that the validation ELBO follows the training's, and no image's map depends on its batch.
@@ -14,8 +14,9 @@ from .convolutions import bergmann, conv, dcgan, residual
 from .graph import graph
 from .hierarchical import hierarchical
 from .vit import vit
+from .volumes import conv3d
 
-__all__ = ["NETWORKS", "Network", "NetworkSpec", "SelfAttention"]
+__all__ = ["NETWORKS", "VOLUMES", "Network", "NetworkSpec", "SelfAttention"]
 
 NETWORKS: dict[str, Network] = {
     "conv": conv,
@@ -26,4 +27,6 @@ NETWORKS: dict[str, Network] = {
     "vit": vit,
     "graph": graph,
     "hierarchical": hierarchical,
+    "conv3d": conv3d,
 }
+VOLUMES = ("conv3d",)

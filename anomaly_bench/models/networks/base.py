@@ -14,13 +14,13 @@ from anomaly_bench.base.errors import ConfigError
 class NetworkSpec(NamedTuple):
     """What a network is to be.
 
-    shape: (C, H, W) of an image; outputs: channels that the decoder gives; latent: size of the latent, or channels of the
-    latent map if it is spatial; channels: feature maps of each layer or level, None for the family's own; attention: heads of
-    self-attention on the innermost feature map, 0 for none; patch: side of the patches of a network that has some, in pixels,
-    None for the family's own; positions: how a transformer tells them apart, learned or sinusoidal.
+    shape: (C, H, W) of an image, (C, D, H, W) of a volume; outputs: channels that the decoder gives; latent: size of the
+    latent, or channels of the latent map if it is spatial; channels: feature maps of each layer or level, None for the family's
+    own; attention: heads of self-attention on the innermost feature map, 0 for none; patch: side of the patches of a network
+    that has some, in pixels, None for the family's own; positions: how a transformer tells them apart, learned or sinusoidal.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     outputs: int
     latent: int
     channels: tuple[int, ...] | None = None
@@ -34,15 +34,16 @@ Network = Callable[[NetworkSpec], tuple[nn.Module, nn.Module]]
 
 
 class Encoder(nn.Module):
-    """Images (B, C, H, W) to the mean and the log variance of the posterior: (B, latent) each, or (B, latent, h, w)."""
+    """Images (B, C, H, W) to the mean and the log variance of the posterior: (B, latent) each, or (B, latent, h, w).
 
-    def __init__(
-        self, body: Iterable[nn.Module], inner: tuple[int, int, int], spec: NetworkSpec, bias: bool = True
-    ) -> None:
+    inner: the shape of the innermost features, (channels, h, w), of volumes (channels, d, h, w).
+    """
+
+    def __init__(self, body: Iterable[nn.Module], inner: tuple[int, ...], spec: NetworkSpec, bias: bool = True) -> None:
         super().__init__()
         self.features = nn.Sequential(*body, *([] if spec.spatial else [nn.Flatten()]))
         self.posterior = (
-            nn.Conv2d(inner[0], 2 * spec.latent, 1, bias=bias)
+            place_by_place(inner)(inner[0], 2 * spec.latent, 1, bias=bias)
             if spec.spatial
             else nn.Linear(math.prod(inner), 2 * spec.latent, bias=bias)
         )
@@ -65,7 +66,7 @@ class Decoder(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention among the positions of a feature map (B, channels, h, w), added to it.
+    """Multi-head attention among the positions of a feature map (B, channels, h, w) or (B, channels, d, h, w), added to it.
 
     Vaswani et al. 2017 (arXiv 1706.03762), after group normalisation, as in the bottleneck of Rombach et al. 2022.
     """
@@ -82,11 +83,16 @@ class SelfAttention(nn.Module):
         return features + mixed.transpose(1, 2).reshape(features.shape)
 
 
-def start(inner: tuple[int, int, int], spec: NetworkSpec, bias: bool = True) -> list[nn.Module]:
+def start(inner: tuple[int, ...], spec: NetworkSpec, bias: bool = True) -> list[nn.Module]:
     """The decoder's first layers: from the latent to the innermost feature map (channels, height, width)."""
     if spec.spatial:
-        return [nn.Conv2d(spec.latent, inner[0], 1, bias=bias)]
+        return [place_by_place(inner)(spec.latent, inner[0], 1, bias=bias)]
     return [nn.Linear(spec.latent, math.prod(inner), bias=bias), nn.Unflatten(1, inner)]
+
+
+def place_by_place(inner: tuple[int, ...]) -> type[nn.Conv2d] | type[nn.Conv3d]:
+    """The convolution for features of this shape, (channels, h, w) or (channels, d, h, w)."""
+    return nn.Conv2d if len(inner) == 3 else nn.Conv3d
 
 
 def attention(channels: int, heads: int) -> list[nn.Module]:
@@ -100,7 +106,7 @@ def attention(channels: int, heads: int) -> list[nn.Module]:
     return [SelfAttention(channels, heads)]
 
 
-def halved_size(size: tuple[int, int], halvings: int) -> tuple[int, int]:
+def halved_size(size: tuple[int, ...], halvings: int) -> tuple[int, int]:
     """(H, W) of the innermost feature map. Raises ConfigError if a side cannot be halved that often."""
     step = 2**halvings
     if size[0] % step or size[1] % step or min(size) < step:
@@ -112,7 +118,7 @@ def halved_size(size: tuple[int, int], halvings: int) -> tuple[int, int]:
     return size[0] // step, size[1] // step
 
 
-def patches(size: tuple[int, int], patch: int, poolings: int = 0) -> tuple[int, int]:
+def patches(size: tuple[int, ...], patch: int, poolings: int = 0) -> tuple[int, int]:
     """(rows, columns) of the patches of an image of size (H, W). Raises ConfigError unless they tile it and can be pooled.
 
     poolings: how often four neighbouring patches become one.

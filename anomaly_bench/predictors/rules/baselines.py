@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
 from anomaly_bench.predictors.base import Predictor, channel_mean, register
 from anomaly_bench.predictors.evidence import Evidence
-from anomaly_bench.predictors.filters import equalise, local_contrast
+from anomaly_bench.predictors.filters import equalise, local_contrast, slice_by_slice
 
 from .one_pass import check_window
 
@@ -20,7 +21,7 @@ class Intensity(Predictor):
     """The image's own intensity, mean over channels (Meissen et al. 2021, arXiv 2109.06023).
 
     equalised: whether the histogram of each image's foreground is equalised first. The paper does so, volume by volume; here
-    it is image by image (slice by slice), as a batch holds no volumes: every image's brightest pixel then scores 1.
+    it is image by image (slice by slice, or with dataset.depth so many slices at once): every image's brightest pixel scores 1.
 
     Good at what is bright by nature: lesions in FLAIR. Bad at dark anomalies, and in pictures where intensity means nothing.
     """
@@ -62,4 +63,5 @@ class LocalContrast(Predictor):
         check_window(self.window, self.sigma)
 
     def score(self, evidence: Evidence) -> Tensor:
-        return channel_mean(local_contrast(evidence.image, evidence.foreground, self.sigma, self.window))
+        contrast = partial(local_contrast, sigma=self.sigma, window=self.window)
+        return channel_mean(slice_by_slice(contrast, evidence.image, evidence.foreground))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.models.vae import VAE
 from anomaly_bench.predictors.base import NO_KL, SIGNS, Predictor, channel_mean, mean_of, one_of, register
 from anomaly_bench.predictors.evidence import Evidence
-from anomaly_bench.predictors.filters import ssim_map
+from anomaly_bench.predictors.filters import each, slice_by_slice, ssim_map
 
 ERRORS = ("l1", "l2", "ssim", *SIGNS)
 
@@ -51,7 +52,8 @@ class Difference(Predictor):
     def difference(self, image: Tensor, other: Tensor) -> Tensor:
         """The map (B, 1, H, W) of two batches of images (B, C, H, W)."""
         if self.error == "ssim":
-            return channel_mean(1 - ssim_map(image, other, self.data_range, self.window, self.sigma))
+            ssim = partial(ssim_map, data_range=self.data_range, window=self.window, sigma=self.sigma)
+            return channel_mean(1 - slice_by_slice(ssim, image, other))
         if self.signed:
             return channel_mean(image - other)
         difference = (image - other).abs()
@@ -166,15 +168,16 @@ class LatentKL(Predictor):
             return NO_KL
         if self.level > 1 and (missing := no_such_level(model, self.level)):
             return missing
-        places = len(model.level_shapes[self.level - 1]) == 3
+        places = len(model.level_shapes[self.level - 1]) > 1
         return "" if places else "a dense latent has no places; one that is a map has (model.spatial=true)"
 
     def score(self, evidence: Evidence) -> Tensor:
         latents = [evidence.model.of_level(part, self.level) for part in evidence.posterior]
         images, channels, *places = latents[0].shape
         mean, logvar = (part.view(images, channels, -1).transpose(1, 2).flatten(0, 1) for part in latents)
-        kl = evidence.model.kl(mean, logvar).view(images, 1, *(places or (1, 1)))
-        return F.interpolate(kl, evidence.image.shape[2:], mode="bilinear")
+        size = evidence.image.shape[2:]
+        kl = evidence.model.kl(mean, logvar).view(images, 1, *(places or [1] * len(size)))
+        return F.interpolate(kl, size, mode="bilinear" if len(size) == 2 else "trilinear")
 
 
 @register("combination")
@@ -232,15 +235,15 @@ def no_such_level(model: VAE, level: int) -> str:
 
 def one_variance(model: VAE) -> bool:
     """Whether the model's p(x|z) has the same variance at all pixels of all images."""
-    likelihood, (channels, height, width) = model.likelihood, model.shape
-    output = torch.zeros(1, channels * likelihood.outputs, height, width, device=model.device)
+    likelihood, (channels, *size) = model.likelihood, model.shape
+    output = torch.zeros(1, channels * likelihood.outputs, *size, device=model.device)
     return likelihood.variance_at(*likelihood.split(output)).numel() == 1
 
 
 def to_unit(score: Tensor, foreground: Tensor) -> Tensor:
     """Each map (B, 1, H, W) shifted and scaled so that it goes from 0 to 1 in its foreground; 0 where it is constant."""
-    low = score.masked_fill(~foreground, float("inf")).flatten(1).amin(dim=1).view(-1, 1, 1, 1)
-    high = score.masked_fill(~foreground, float("-inf")).flatten(1).amax(dim=1).view(-1, 1, 1, 1)
+    low = each(score.masked_fill(~foreground, float("inf")).flatten(1).amin(dim=1), score)
+    high = each(score.masked_fill(~foreground, float("-inf")).flatten(1).amax(dim=1), score)
     return ((score - low) / (high - low)).masked_fill(high <= low, 0)
 
 

@@ -15,6 +15,7 @@ from anomaly_bench.models.slices import in_place
 from anomaly_bench.models.vae import VAE
 from anomaly_bench.predictors.base import one_of, register
 from anomaly_bench.predictors.evidence import Evidence
+from anomaly_bench.predictors.filters import each
 
 from .one_pass import Difference
 
@@ -123,7 +124,7 @@ class Energy(NamedTuple):
         rec = self.model.likelihood.nll(middle, reconstruction, log_sigma)
         energy = rec + self.l1 * (leaf - origin).abs().flatten(1).sum(dim=1) / unit
         (gradient,) = torch.autograd.grad(energy.sum(), leaf)
-        plain = unit.square().view(-1, 1, 1, 1).expand_as(middle)
+        plain = each(unit.square(), middle).expand_as(middle)
         mask = (middle - reconstruction).square().detach() if self.masked else plain
         mask = in_place(mask, torch.zeros_like(image))  # neighbours stay as they are
         return Point(image.detach(), energy.detach(), gradient, mask, rec.detach())
@@ -160,7 +161,7 @@ def path(
     point = energy(start, image, unit)
     first, steps = point.energy, torch.full_like(point.energy, step)
     finite = point.rec.isfinite()
-    whole = start.where(finite.view(-1, 1, 1, 1), torch.nan), point.energy.clone(), point.rec.clone()
+    whole = start.where(each(finite, start), torch.nan), point.energy.clone(), point.rec.clone()
     active = ((point.rec > level) & finite).nonzero().flatten()
     point, first, steps = _select(point, active), first[active], steps[active]
     quiet = torch.zeros_like(active)
@@ -168,18 +169,13 @@ def path(
     for _ in range(iterations):
         if len(active) == 0:
             return
-        moved = point.image - steps.view(-1, 1, 1, 1) * point.gradient * point.mask
+        moved = point.image - each(steps, point.image) * point.gradient * point.mask
         candidate = energy(moved, image[active], unit[active])
         better = candidate.energy < point.energy  # false for NaN
         lowered = (point.energy - candidate.energy).where(better, 0)
         small = lowered < tolerance * (first - point.energy + lowered)
         quiet = torch.where(better, torch.where(small, quiet + 1, 0), quiet)  # a step that is taken back says nothing
-        point = Point(
-            *(
-                torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
-                for new, old in zip(candidate, point, strict=True)
-            )
-        )
+        point = Point(*(torch.where(each(better, new), new, old) for new, old in zip(candidate, point, strict=True)))
         steps = torch.where(better, steps, steps / 2)
         for kept, new in zip(whole, (point.image, point.energy, point.rec), strict=True):
             kept[active] = new

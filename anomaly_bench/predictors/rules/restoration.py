@@ -14,7 +14,7 @@ from anomaly_bench.models.slices import in_place
 from anomaly_bench.models.vae import VAE
 from anomaly_bench.predictors.base import register
 from anomaly_bench.predictors.evidence import Evidence
-from anomaly_bench.predictors.filters import total_variation
+from anomaly_bench.predictors.filters import each, total_variation
 
 from .one_pass import Difference
 from .projection import SMALLEST_STEP, spread
@@ -73,17 +73,17 @@ def restore(model: VAE, image: Tensor, moving: Tensor, unit: Tensor, iterations:
     NaN for an image that holds one.
     """
     energy, gradient = energy_gradient(model, image, image, unit, tv)
-    unit = unit.view(-1, 1, 1, 1)
-    current = image.where(energy.isfinite().view(-1, 1, 1, 1), torch.nan)
+    unit = each(unit, image)
+    current = image.where(each(energy.isfinite(), image), torch.nan)
     shares = torch.ones_like(energy)
     for number in range(iterations):
         length = step if number < iterations // 5 else LATER * step
         change = unit * (unit * gradient).clamp(-CLIP, CLIP) * moving
-        moved = current - (length * shares).view(-1, 1, 1, 1) * change
+        moved = current - each(length * shares, change) * change
         moved_energy, moved_gradient = energy_gradient(model, moved, image, unit, tv)
         better = moved_energy < energy  # false for NaN
         energy, shares = torch.where(better, moved_energy, energy), torch.where(better, shares, shares / 2)
-        better = better.view(-1, 1, 1, 1)
+        better = each(better, image)
         current, gradient = torch.where(better, moved, current), torch.where(better, moved_gradient, gradient)
         shares = shares.where(shares >= SMALLEST_STEP, 0)
         if not bool(shares.any()):
@@ -96,8 +96,7 @@ def energy_gradient(model: VAE, image: Tensor, origin: Tensor, unit: Tensor, tv:
     leaf = image.detach().requires_grad_(True)
     mean, logvar = model.encode(leaf)
     rec = model.likelihood.nll(model.middle(leaf), *model.decode_with_scale(mean))
-    energy = (
-        rec + model.beta * model.kl(mean, logvar) + tv * total_variation((leaf - origin) / unit.view(-1, 1, 1, 1), SOFT)
-    )
+    changed = (leaf - origin) / each(unit, leaf)
+    energy = rec + model.beta * model.kl(mean, logvar) + tv * total_variation(changed, SOFT)
     (gradient,) = torch.autograd.grad(energy.sum(), leaf)
     return energy.detach(), gradient

@@ -1,16 +1,20 @@
 """What must hold for every predictor: each registered one, and each row of every shipped config, found by themselves."""
 
+import math
 import re
 from dataclasses import replace
 
 import pytest
 import torch
 from small_vae import blobs, images, maps, trained
+from volume_vae import slice_by_slice
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import PredictorsConfig
 from anomaly_bench.models import AE, NETWORKS, VAE
+from anomaly_bench.models.networks import VOLUMES
+from anomaly_bench.models.slices import slices_of
 from anomaly_bench.predictors import REGISTER, build_suite
 from anomaly_bench.predictors.base import Predictor, build_predictor
 from anomaly_bench.predictors.evidence import Evidence, frozen
@@ -120,15 +124,36 @@ def test_every_predictor_works_with_every_kind_of_model(model):
 @pytest.mark.parametrize("network", sorted(NETWORKS))
 def test_every_predictor_works_on_every_network_and_a_batch_gives_the_maps_of_its_images(network, spatial):
     channels, side = ((2,) * 8, 128) if network == "bergmann" else ((4, 4), 16)
-    model = VAE((1, side, side), latent=2, channels=channels, network=network, spatial=spatial, patch=4)
-    batch = torch.rand(2, 1, side, side)
+    depth = [3] if network in VOLUMES else []
+    model = VAE((1, *depth, side, side), latent=2, channels=channels, network=network, spatial=spatial, patch=4)
+    batch = torch.rand(2, 1, *depth, side, side)
     for name in (*SINGLE, "grad_kl", "grad_kl_level1", "grad_kl_level2", "latent_kl_level2"):
         few = replace(build(name), **{key: 2 for key in ("iterations", "samples") if hasattr(build(name), key)})
         together = maps(model, batch, few)
         single = torch.cat([maps(model, one[None], few) for one in batch])
-        assert together.shape == (2, 1, side, side), name
+        assert together.shape == (2 * math.prod(depth), 1, side, side), name
         assert together.isfinite().all(), name
         assert torch.allclose(together, single, rtol=1e-3, atol=1e-4 * together.abs().max().item()), name
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if not SETTINGS[name].get("noise_samples")])
+def test_maps_of_volumes_are_those_of_their_slices_in_any_order_where_the_model_sees_each_by_itself(name):
+    predictor = build(name)
+    predictor = replace(predictor, **{key: 2 for key in ("iterations", "samples") if hasattr(predictor, key)})
+    flat = VAE((2, 16, 16), latent=2, channels=(4, 4), spatial=True, variance="fixed").eval()
+    model, volumes = slice_by_slice(flat, 3), torch.rand(2, 2, 3, 16, 16)
+    foreground = torch.rand(2, 1, 3, 16, 16) < 0.8
+    with frozen(model), frozen(flat):
+        score = predictor(Evidence(model, volumes, foreground))
+        if not (predictor.latent_samples or name.startswith("latent_variance")):  # whose noise is of a place
+            turned = predictor(Evidence(model, volumes.flip(2), foreground.flip(2)))
+            expected = score.unflatten(0, (2, 3)).flip(1).flatten(0, 1)
+            assert torch.allclose(turned, expected, rtol=1e-3, atol=1e-4 * score.abs().max().item())
+            if not (predictor.iterative or name in ("combination_sum", "intensity_equalised")):  # of a volume as one
+                slices = predictor(Evidence(flat, slices_of(volumes), slices_of(foreground)))
+                assert torch.allclose(score, slices, rtol=1e-3, atol=1e-4 * score.abs().max().item())
+    assert score.shape == (6, 1, 16, 16)
+    assert torch.isfinite(score).all()
 
 
 @pytest.mark.parametrize("cls", SINGLE.values())

@@ -9,6 +9,7 @@ import torch
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
 from anomaly_bench.models import AE, NETWORKS, VAE
+from anomaly_bench.models.networks import VOLUMES
 from anomaly_bench.predictors import (
     Combination,
     Ensemble,
@@ -72,7 +73,8 @@ def test_a_vae_has_all_but_one_of_two_that_rank_alike():
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name != "bergmann"])
 def test_rows_of_levels_and_of_places_go_with_latents_that_have_them(network, spatial):
     arguments = {"network": network, "spatial": spatial, "patch": 4, "variance": "pixel", **SMALL}
-    left_out = possible(extended(), VAE(SHAPE, **arguments))[1]
+    shape = (SHAPE[0], 2, *SHAPE[1:]) if network in VOLUMES else SHAPE
+    left_out = possible(extended(), VAE(shape, **arguments))[1]
     no_levels = LEVELS if network != "hierarchical" else set() if spatial else {"latent_kl_level2"}
     assert set(left_out) == no_levels | (set() if spatial else {"latent_kl"})
     if network != "hierarchical":

@@ -106,7 +106,8 @@ def test_what_cannot_be_trained_at_once_is_refused(key: str, named: str) -> None
     assert "engine=local" in str(raised.value)
 
 
-@pytest.mark.parametrize("network", ["conv", "vit", "graph", "hierarchical", "convnext", "residual"])
+@pytest.mark.parametrize("network", ["conv", "vit", "graph", "hierarchical", "convnext", "residual", "conv3d"])
 def test_the_networks_can_be_trained_at_once(network: str) -> None:
     (config,) = load_grid(["engine=fused"])
-    check_fusable(config, BetaVAE((1, 32, 32), channels=(8, 8), latent=4, network=network, attention=2))
+    shape = (1, 2, 32, 32) if network == "conv3d" else (1, 32, 32)
+    check_fusable(config, BetaVAE(shape, channels=(8, 8), latent=4, network=network, attention=2))

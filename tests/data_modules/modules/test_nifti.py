@@ -491,3 +491,55 @@ def test_neighbours_are_augmented_as_the_slice_in_the_middle_is(brats_root, cach
     before, after = (next(iter(data.train_dataloader())) for data in (plain, flipped))
     assert torch.equal(after["image"], before["image"].flip(3))
     assert torch.equal(after["foreground"], before["foreground"].flip(3))
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_volumes_are_of_the_same_slices_each_of_which_counts_once(brats_root, cache, step):
+    plain, data = (module(brats_root, cache, slice_step=step, **depth) for depth in ({}, {"depth": 3}))
+    assert data.fingerprint == plain.fingerprint
+    assert data.image_shape == (1, 3, 16, 16)
+    every = plain.store.batch(np.arange(len(plain.store)))
+    images = dict(
+        zip(zip(every["subject"].tolist(), every["slice"].tolist(), strict=True), every["image"], strict=True)
+    )
+    pairs = [
+        (plain.test_dataloader(), data.test_dataloader()),
+        *zip(plain.val_dataloader(), data.val_dataloader(), strict=True),
+        (plain.normal_dataloader(10**6), data.normal_dataloader(10**6)),
+    ]
+    shared = 0
+    for slices, volumes in pairs:
+        flat = {key: torch.cat([batch[key] for batch in slices]) for key in every}
+        found = {key: torch.cat([batch[key] for batch in volumes]) for key in every}
+        counting = found["foreground"].flatten(3).any(3)[:, 0]
+        shared += int((~counting).sum())
+        assert not found["mask"][:, 0][~counting].any()
+        for key in ("image", "mask", "foreground", "region_weight"):
+            assert torch.equal(found[key].transpose(1, 2)[counting], flat[key]), key
+        assert torch.equal(found["slice"][counting], flat["slice"])
+        assert torch.equal(found["subject"][:, None].expand(-1, 3)[counting], flat["subject"])
+        for subject, numbers, volume in zip(found["subject"].tolist(), found["slice"], found["image"], strict=True):
+            assert {*numbers.diff().tolist()} <= {step, 0}
+            for place, number in enumerate(numbers.tolist()):
+                assert torch.equal(volume[:, place], images[subject, number])
+    assert shared > 3
+
+
+def test_no_volume_to_train_on_has_an_anomalous_slice_and_each_is_augmented_as_one(brats_root, cache):
+    flip = {"flip": {"use": "RandFlipd", "prob": 1.0, "spatial_axis": 1}}
+    plain, flipped = (module(brats_root, cache, depth=3, augment=augment) for augment in ({}, flip))
+    store = plain.store
+    slices = zip(store.subject.tolist(), store.slice.tolist(), store.normal.tolist(), strict=True)
+    normal = {(subject, number) for subject, number, fine in slices if fine}
+    for before, after in zip(plain.train_dataloader(), flipped.train_dataloader(), strict=True):
+        places = zip(before["subject"].tolist(), before["slice"].tolist(), strict=True)
+        assert {(subject, number) for subject, numbers in places for number in numbers} <= normal
+        assert torch.equal(after["image"], before["image"].flip(4))
+        assert torch.equal(after["foreground"], before["foreground"].flip(4))
+
+
+def test_volumes_have_no_other_neighbours(brats_root, cache):
+    with pytest.raises(
+        DataError, match=r"dataset\.depth=3, dataset\.context=1: .*; set dataset\.context=0, or dataset"
+    ):
+        module(brats_root, cache, depth=3, context=1)

@@ -343,8 +343,9 @@ def test_bad_sizes_are_refused(mvtec_root, cache, size):
         module(mvtec_root, cache, size=size)
 
 
-def test_pictures_have_no_neighbours(mvtec_root, cache):
+@pytest.mark.parametrize(("key", "value", "none"), [("context", 1, "0"), ("depth", 4, "null")])
+def test_pictures_have_no_neighbours(mvtec_root, cache, key, value, none):
     with pytest.raises(
-        DataError, match=r"dataset\.context=1: .* holds pictures, which have no neighbouring slices; set 0"
+        DataError, match=rf"dataset\.{key}={value}: .* holds pictures, which have no neighbouring slices; set {none}"
     ):
-        module(mvtec_root, cache, context=1)
+        module(mvtec_root, cache, **{key: value})

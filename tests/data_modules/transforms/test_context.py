@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from data_modules.transforms.context import neighbours, with_context
+from data_modules.transforms.context import neighbours, windows, with_context
 
 SUBJECT, NUMBER = np.array([0, 0, 0, 0, 1, 1]), np.array([3, 4, 5, 7, 8, 9])
 
@@ -28,3 +28,25 @@ def test_channels_of_neighbours_stand_side_by_side():
     own = torch.tensor([False, True, False, True])
     found = with_context(image, torch.arange(4), own, 1)
     assert found[..., 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [4, 5, 6, 7, 6, 7]]
+
+
+def test_volumes_have_each_wanted_slice_once_and_end_where_their_run_of_slices_does():
+    subject, number = np.array([0] * 6 + [1] * 3), np.array([2, 4, 6, 8, 10, 14, 2, 4, 6])
+    every = np.full(9, True)
+    rows, counts = windows(subject, number, 3, 2, every)
+    assert rows.tolist() == [[0, 1, 2], [2, 3, 4], [5, 5, 5], [6, 7, 8]]  # 12 is missing
+    assert counts.tolist() == [[True] * 3, [False, True, True], [True, False, False], [True] * 3]
+    assert rows[counts].tolist() == list(range(9))
+    assert windows(subject, number, 3, 1, every)[0].tolist() == [[row] * 3 for row in range(9)]
+
+
+def test_a_volume_counts_what_is_wanted_and_sees_what_there_is():
+    subject, number, wanted = np.zeros(7, int), np.arange(7), np.array([1, 1, 0, 1, 1, 0, 0], bool)
+    rows, counts = windows(subject, number, 2, 1, wanted)
+    assert rows.tolist() == [[0, 1], [2, 3], [4, 5]]  # a last one with 6, moved back, would count nothing
+    assert counts.tolist() == [[True, True], [False, True], [True, False]]
+    rows, counts = windows(subject, number, 2, 1, wanted, wanted)
+    assert rows.tolist() == [[0, 1], [3, 4]]
+    assert counts.all()
+    rows, counts = windows(subject, number, 2, 1, wanted, np.zeros(7, bool))
+    assert rows.shape == counts.shape == (0, 2)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 SIZES = {"bergmann": (128, 256), "residual": (128, 256)}
+DEPTH = {"conv3d": 8}
 CASES = [(name, size) for name in MODELS for size in SIZES.get(name, (64,))]
 SMALL = {"latent": 5, "channels": (4, 8)}
 
@@ -99,9 +100,10 @@ def test_the_residual_network_has_a_block_per_level_and_shortcuts_that_count():
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_every_model_trains_a_step_and_has_finite_gradients(name, size):
     torch.manual_seed(0)
-    model = build_model(load_config([f"model={name}"]).model, (3, size, size))
+    shape = (3, *filter(None, [DEPTH.get(name)]), size, size)
+    model = build_model(load_config([f"model={name}"]).model, shape)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    batch = {"image": torch.rand(2, 3, size, size)}
+    batch = {"image": torch.rand(2, *shape)}
     loader = torch.utils.data.DataLoader([batch], batch_size=None)
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     pl.Trainer(max_epochs=1, enable_model_summary=False, deterministic=True, **settings).fit(model, loader, loader)
@@ -116,11 +118,12 @@ def test_every_model_trains_a_step_and_has_finite_gradients(name, size):
 
 def test_the_parameter_counts_in_the_docs_are_true():
     text = (ROOT / "docs" / "models.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+)×\d+×(\d) \| ([\d,]+) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (?:\d+×)?(\d+)×\d+×(\d) \| ([\d,]+) \|", text, re.MULTILINE)
     stated = {(name, int(size), int(channels)): int(count.replace(",", "")) for name, size, channels, count in rows}
     assert {(name, size) for name, size, _ in stated} == set(CASES)
     for (name, size, channels), count in stated.items():
-        model = build_model(load_config([f"model={name}"]).model, (channels, size, size))
+        shape = (channels, *filter(None, [DEPTH.get(name)]), size, size)
+        model = build_model(load_config([f"model={name}"]).model, shape)
         assert sum(parameter.numel() for parameter in model.parameters()) == count, name
 
 
@@ -187,18 +190,19 @@ def test_the_bergmann_network_wants_its_eight_layers():
 
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name not in SIZES or name == "residual"])
 def test_channels_last_changes_no_number_beyond_rounding(network):
-    pair = []
+    pair, last = [], torch.channels_last_3d if network in DEPTH else torch.channels_last
+    shape = (3, *filter(None, [DEPTH.get(network)]), 32, 32)
     for channels_last in (False, True):
         torch.manual_seed(0)
-        pair.append(VAE((3, 32, 32), latent=5, channels=(8, 16), network=network, channels_last=channels_last).eval())
-    convolution = next(one for one in pair[1].encoder.modules() if isinstance(one, nn.Conv2d))
-    image = torch.rand(1, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    assert convolution(image).is_contiguous(memory_format=torch.channels_last)
-    leaf = torch.rand(4, 3, 32, 32).requires_grad_(True)
-    plain, last = (
+        pair.append(VAE(shape, latent=5, channels=(8, 16), network=network, channels_last=channels_last).eval())
+    convolution = next(one for one in pair[1].encoder.modules() if isinstance(one, nn.Conv2d | nn.Conv3d))
+    image = torch.rand(1, *shape).contiguous(memory_format=last)
+    assert convolution(image).is_contiguous(memory_format=last)
+    leaf = torch.rand(4, *shape).requires_grad_(True)
+    plain, other = (
         [rec, kl, *torch.autograd.grad((rec + kl).sum(), leaf)] for rec, kl in (m.terms(leaf, False) for m in pair)
     )
-    for a, b in zip(plain, last, strict=True):
+    for a, b in zip(plain, other, strict=True):
         assert (a - b).abs().max() <= 1e-4 * a.abs().max()
 
 
