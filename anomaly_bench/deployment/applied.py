@@ -19,6 +19,7 @@ from anomaly_bench.ensembles.finished import FinishedRun, check_alike
 from anomaly_bench.localization import Localizer
 from anomaly_bench.localization.trained import CONFIG_FILE, config_of, result_of
 from anomaly_bench.metrics.bins import bin_lower_edge
+from anomaly_bench.models.slices import slices_of
 from anomaly_bench.predictors import SeedEnsemble
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.runs.code_digest import source_digest
@@ -79,8 +80,8 @@ class Applied:
         return len(self.runs) == 1
 
     def look(self, batch: AnomalyBatch) -> dict[str, Look]:
-        """What each predictor makes of a batch."""
-        foreground, places = batch["foreground"], dict[str, list[Tensor]]()
+        """What each predictor makes of a batch; of volumes, of their slices."""
+        foreground, places = slices_of(batch["foreground"]), dict[str, list[Tensor]]()
 
         def maps(member: Localizer) -> dict[str, TimedMap]:
             timed = member.maps(batch)

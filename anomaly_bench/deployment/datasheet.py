@@ -32,13 +32,15 @@ def data_sheet(
 ) -> dict[str, Any]:
     """The data sheet of a run's exported model, as JSON can hold it.
 
-    channels: their names in order; context: which slices they are of, where several are seen; size: [H, W]; range: the least
+    channels: their names in order; context: which slices they are of, where several are seen; depth: how many slices a volume
+    has, None of images; size: [H, W]; range: the least
     and the greatest value of an image, None if it is not known; preprocessing: the steps from a file to `image`, in order;
     threshold: the least value of the output rec_l1 that is called anomalous, None where the run has set none; threshold_fpr:
     the share of normal validation pixels that may reach it; foreground: which pixels count.
     row, why_not: what the output rec_l1 is (see `exportable_row`); learned: where the threshold is, if there is one.
     """
     dataset = config.dataset
+    axes = "depth, rows, columns" if dataset.depth else "rows, columns"
     smooth, pooled = (row.smooth or 0.0, row.min_pool) if row else (0.0, 0)
     around = [f"smoothed with a Gaussian of {smooth:g} pixels, cut off at 3 of them, edges repeated"] if smooth else []
     around += [f"then the least score of the {pooled} × {pooled} pixels around"] if pooled else []
@@ -50,18 +52,19 @@ def data_sheet(
         "model": result.model,
         "beta": result.beta,
         "seed": result.seed,
-        "input": "image (batch, channels, rows, columns) float32",
+        "input": f"image (batch, channels, {axes}) float32",
         "channels": channels_of(dataset),
         "context": context_of(dataset),
+        "depth": dataset.depth,
         "size": [int(side) for side in dataset.size],
         "range": range_of(dataset),
         "preprocessing": steps_of(dataset),
         "outputs": {
-            "reconstruction": "(batch, channels, rows, columns), the decoded posterior mean"
+            "reconstruction": f"(batch, channels, {axes}), the decoded posterior mean"
             + ", of the slice in the middle" * (dataset.context > 0),
             ROW: ", ".join(
                 [
-                    "(batch, 1, rows, columns), mean over channels of |image - reconstruction|"
+                    f"(batch, 1, {axes}), mean over channels of |image - reconstruction|"
                     + " in the middle" * (dataset.context > 0),
                     *around,
                 ]
@@ -87,6 +90,12 @@ def channels_of(dataset: DatasetConfig) -> list[str]:
 
 def context_of(dataset: DatasetConfig) -> str | None:
     """How an image is made of several slices, in words; None where it is one."""
+    if dataset.depth:
+        step = dataset.slice_step if isinstance(dataset, NiftiConfig) else 1
+        return (
+            f"{dataset.depth} slices, each {step} after the one before in the numbers of the volume's slices; a "
+            "last volume is moved back to end with the scan's slices, and where these are fewer the last one is repeated"
+        )
     if not dataset.context:
         return None
     return (

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,10 @@ from anomaly_bench.localization import Localizer
 from anomaly_bench.localization.batches import completed
 from anomaly_bench.localization.trained import config_of, result_of
 from anomaly_bench.models import VAE
+from anomaly_bench.models.slices import like
 from anomaly_bench.predictors import Suite, channel_mean
 from anomaly_bench.predictors.evidence import frozen
-from anomaly_bench.predictors.filters import gaussian_kernel, min_pool, weighted_window
+from anomaly_bench.predictors.filters import gaussian_kernel, min_pool, slice_by_slice, weighted_window
 from anomaly_bench.predictors.rules.one_pass import Reconstruction
 from data_modules.base.atomic import write_atomic
 
@@ -56,7 +58,8 @@ class Exported(NamedTuple):
 class Graph(nn.Module):
     """Images (B, C, H, W) to `reconstruction` (B, C, H, W), `rec_l1` (B, 1, H, W) and `kl` (B,) in nats.
 
-    Images are with their neighbours where the model sees them, the others of the slice in the middle. row: the predictor whose
+    Images are with their neighbours where the model sees them, the others of the slice in the middle; of a model of volumes all
+    but kl have a depth, (B, C, D, H, W). row: the predictor whose
     raw map rec_l1 is; None for the mean over channels of |x − x̂|, as it is.
     """
 
@@ -73,9 +76,9 @@ class Graph(nn.Module):
         reconstruction = self.model.decode(mean)
         score = channel_mean((self.model.middle(image) - reconstruction).abs())
         if self.kernel:
-            score = weighted_window(score, self.kernel)
+            score = slice_by_slice(partial(weighted_window, kernel=self.kernel), score)
         if self.min_pool:
-            score = min_pool(score, self.min_pool)
+            score = slice_by_slice(partial(min_pool, size=self.min_pool), score)
         return dict(zip(OUTPUTS, (reconstruction, score, self.model.kl(mean, logvar)), strict=True))
 
 
@@ -154,7 +157,7 @@ def compare(run: Run, localizer: Localizer, row: Reconstruction | None, ends: li
     noise = torch.rand(5, *localizer.model.input_shape, generator=torch.Generator().manual_seed(0))
     images = low + (high - low) * noise
     with localizer.evidence(completed({"image": images})) as evidence:
-        score = row(evidence) if row else channel_mean(evidence.error)
+        score = like(row(evidence), images) if row else channel_mean(evidence.error)
         wanted = dict(zip(OUTPUTS, (evidence.reconstruction, score, evidence.kl), strict=True))
     ranges = dict.fromkeys(OUTPUTS, high - low) | {"kl": max(1.0, float(wanted["kl"].max()))}
     with torch.no_grad():

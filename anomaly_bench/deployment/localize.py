@@ -18,14 +18,14 @@ import torch
 from anomaly_bench.base.errors import ConfigError, is_users
 from anomaly_bench.base.files import check_writable
 from anomaly_bench.runs.identity import device_kind
-from data_modules.base.config import PictureConfig
+from data_modules.base.config import NiftiConfig, PictureConfig
 from data_modules.base.digests import Progress
 from data_modules.base.errors import DataError
 
 from .applied import Applied, Look
 from .inputs import Item, find_items
 from .measured import measures_of
-from .opened import Opened, Opener, batch_of
+from .opened import Opened, Opener, batch_of, in_volumes
 from .outputs import REMEDY, Outputs, as_csv, as_json, write_summary
 from .overlay import draw_overlay
 
@@ -212,8 +212,12 @@ def _localized(
     applied: Applied, groups: Iterable[Sequence[Opened]], size: int
 ) -> Iterator[tuple[Opened, dict[str, Look]]]:
     """Each input of each group with what every predictor makes of its slices, `size` slices at a time."""
+    dataset = applied.config.dataset
     for group in groups:
-        batch = batch_of(group)
+        batch, places = batch_of(group), None
+        if dataset.depth:
+            step = dataset.slice_step if isinstance(dataset, NiftiConfig) else 1
+            batch, places = in_volumes(batch, dataset.depth, step)
         parts = [
             applied.look({key: value[start : start + size] for key, value in batch.items()})  # type: ignore[arg-type, index]
             for start in range(0, len(batch["image"]), size)
@@ -221,6 +225,8 @@ def _localized(
         joined = {
             name: Look(*map(torch.cat, zip(*(part[name] for part in parts), strict=True))) for name in applied.names
         }
+        if places is not None:
+            joined = {name: Look(*(part[places] for part in look)) for name, look in joined.items()}
         start = 0
         for opened in group:
             own = slice(start, start + len(opened))

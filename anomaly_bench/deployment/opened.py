@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from anomaly_bench.config.schema import RunConfig
 from data_modules.base.batch import AnomalyBatch, Slices
 from data_modules.base.config import DatasetConfig, NiftiConfig, PictureConfig
 from data_modules.base.errors import DataError
 from data_modules.modules.build import build_module
+from data_modules.modules.dataset import as_volumes
 from data_modules.modules.nifti import label_of
 from data_modules.readers.like import Source, read_source
 from data_modules.readers.masks import BY_FILE
@@ -26,7 +28,7 @@ from data_modules.readers.pictures import read_mask, read_picture
 from data_modules.readers.volumes import Volume, check_grid, read_volume
 from data_modules.store.format import as_stored
 from data_modules.transforms.back import ToPicture, ToVolume
-from data_modules.transforms.context import with_context
+from data_modules.transforms.context import windows, with_context
 from data_modules.transforms.scan import ANOMALOUS, OTHER
 from data_modules.transforms.slicing import PLANES, Grid, planes
 
@@ -55,13 +57,13 @@ class Opened(ABC):
     back: ToVolume | ToPicture
     region_columns: tuple[str, ...]
 
-    def __init__(self, item: Item, slices: Slices, image: torch.Tensor) -> None:
+    def __init__(self, item: Item, slices: Slices, image: Tensor) -> None:
         self.item, self.slices, self.image = item, slices, image
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def whole(self, scores: torch.Tensor) -> Array:
+    def whole(self, scores: Tensor) -> Array:
         """The map on the source's grid of the scores (n, 1, H, W) of all slices; where squares overlap, their mean."""
         return self.back(scores)
 
@@ -117,7 +119,7 @@ class OpenedVolume(Opened):
     back: ToVolume
     region_columns = VOLUMES
 
-    def __init__(self, item: Item, slices: Slices, image: torch.Tensor, source: Source, config: NiftiConfig) -> None:
+    def __init__(self, item: Item, slices: Slices, image: Tensor, source: Source, config: NiftiConfig) -> None:
         super().__init__(item, slices, image)
         self.source, self.config = source, config
         grid = Grid(source.ras_shape, source.ras_affine)
@@ -194,12 +196,12 @@ class OpenedPicture(Opened):
     back: ToPicture
     region_columns = AREAS
 
-    def __init__(self, item: Item, slices: Slices, image: torch.Tensor, config: PictureConfig) -> None:
+    def __init__(self, item: Item, slices: Slices, image: Tensor, config: PictureConfig) -> None:
         super().__init__(item, slices, image)
         self.config = config
         self.back = ToPicture(slices.geometry)
 
-    def whole(self, scores: torch.Tensor) -> Array:
+    def whole(self, scores: Tensor) -> Array:
         """Of a picture that was cut into squares (see PictureConfig), each of which lies back where it was cut."""
         if not self.config.squares:
             return super().whole(scores)
@@ -329,6 +331,19 @@ def batch_of(opened: Sequence[Opened]) -> AnomalyBatch:
         subject=torch.repeat_interleave(torch.tensor([len(one) for one in opened])),
         slice=torch.cat([one.slices.number for one in opened]),
     )
+
+
+def in_volumes(batch: AnomalyBatch, depth: int, step: int) -> tuple[AnomalyBatch, Tensor]:
+    """The slices of inputs as volumes of slices that are `step` apart, and where each slice counts among theirs, (n,) int64."""
+    subject, number = batch["subject"].numpy(), batch["slice"].numpy()
+    order = np.lexsort((number, number % step, subject))
+    rows, counting = windows(subject[order], number[order], depth, step, np.ones(len(order), bool))
+    rows = order[rows]
+    places = np.empty(len(order), np.int64)
+    places[rows[counting]] = np.flatnonzero(counting)
+    picked = torch.from_numpy(rows.ravel())
+    slices = cast(AnomalyBatch, {key: part[picked] for key, part in cast(Mapping[str, Tensor], batch).items()})
+    return as_volumes(slices, counting), torch.from_numpy(places)
 
 
 def _check_size(item: Item, slices: Slices, dataset: DatasetConfig) -> None:

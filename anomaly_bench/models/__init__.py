@@ -19,7 +19,7 @@ CLASSES: dict[str, type[VAE]] = {"vae": VAE, "beta_vae": BetaVAE, "ce_vae": CEVA
 
 
 def build_model(config: ModelConfig, shape: tuple[int, ...], context: int = 0) -> VAE:
-    """The model that the config describes, for images (C, H, W) with so many neighbours on either side, or volumes (C, D, H, W).
+    """The model that the config describes, for images (C, H, W), with so many neighbours on either side, or (C, D, H, W).
 
     Raises ConfigError if it cannot be built.
     """

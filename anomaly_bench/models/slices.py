@@ -24,4 +24,4 @@ def slices_of(volumes: Tensor) -> Tensor:
 
 def like(slices: Tensor, images: Tensor) -> Tensor:
     """The inverse of `slices_of`: maps (B · D, 1, H, W) as volumes where the images that they are of are such."""
-    return slices if images.ndim == 4 else slices.unflatten(0, (len(images), -1)).transpose(1, 2)
+    return slices if images.ndim == 4 else slices.unflatten(0, (images.shape[0], -1)).transpose(1, 2)

@@ -36,13 +36,12 @@ class VAE(pl.LightningModule):
 
     shape: (C, H, W) of what is reconstructed. context: k for images (B, (2k + 1) · C, H, W), a slice of a volume with k
     neighbours on either side, one after the other; `middle` is the slice in question, which alone is reconstructed: −log p(x|z)
-    is of it, and z of all. Or shape: (C, D, H, W) of volumes of D slices, which are images of three dimensions: wherever it says
+    is of it, and z of all. Or shape: (C, D, H, W) of volumes of D slices, which are images of three dimensions: where it says
     (B, C, H, W) of images, they are (B, C, D, H, W). network, latent, channels, spatial, attention, patch, positions: see
     NetworkSpec; network is one of NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or
-    a subclass of Likelihood
-    or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is corrupted in
-    training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008; Im et al.
-    2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs; numbers
+    a subclass of Likelihood or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is
+    corrupted in training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008;
+    Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs; numbers
     agree to 1e-4 of their range. lr, weight_decay: of Adam; the decay is an L2 penalty.
 
     latent: how many latent units an image has; latent_shape: their shape, (latent,) or (latent, h, w). level_shapes: those of

@@ -76,24 +76,32 @@ class VolumeDataset(SliceDataset):
         return len(self.rows)
 
     def __getitems__(self, positions: Sequence[int]) -> AnomalyBatch:
-        rows = self.rows[np.asarray(positions)]
-        depth = rows.shape[1]
-        every = self.store.batch(rows.ravel())
-        image, mask, foreground, weight = (
-            side_by_side(every[key], depth) for key in ("image", "mask", "foreground", "region_weight")
-        )
-        slices = every["slice"].view(-1, depth)
-        batch = AnomalyBatch(
-            image=image,
-            mask=mask,
-            foreground=foreground,
-            region_weight=weight,
-            subject=every["subject"][::depth],
-            slice=slices,
-        )
-        batch = self.augment(batch) if self.augment else batch
-        counting = torch.from_numpy(self.counting[np.asarray(positions)]).to(image.device)[:, None, :, None, None]
-        batch["image"] = batch["image"].unflatten(1, (depth, -1)).transpose(1, 2)
-        for key in ("mask", "foreground", "region_weight"):
-            batch[key] = batch[key][:, None] * counting
-        return batch
+        chosen = np.asarray(positions)
+        return as_volumes(self.store.batch(self.rows[chosen].ravel()), self.counting[chosen], self.augment)
+
+
+def as_volumes(slices: AnomalyBatch, counting: NDArray[np.bool_], augment: Augment | None = None) -> AnomalyBatch:
+    """A batch of volumes from that of their slices, volume after volume; counting: (B, D), which of them count."""
+    depth = counting.shape[1]
+    image, mask, foreground, weight = (
+        side_by_side(part, depth)
+        for part in (slices["image"], slices["mask"], slices["foreground"], slices["region_weight"])
+    )
+    batch = AnomalyBatch(
+        image=image,
+        mask=mask,
+        foreground=foreground,
+        region_weight=weight,
+        subject=slices["subject"][::depth],
+        slice=slices["slice"].view(-1, depth),
+    )
+    batch = augment(batch) if augment else batch
+    counts = torch.from_numpy(counting).to(image.device)[:, None, :, None, None]
+    return AnomalyBatch(
+        image=batch["image"].unflatten(1, (depth, -1)).transpose(1, 2),
+        mask=batch["mask"][:, None] & counts,
+        foreground=batch["foreground"][:, None] & counts,
+        region_weight=batch["region_weight"][:, None] * counts,
+        subject=batch["subject"],
+        slice=batch["slice"],
+    )

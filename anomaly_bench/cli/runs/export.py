@@ -24,7 +24,8 @@ def call(options: argparse.Namespace) -> int:
     from anomaly_bench.deployment import export
 
     done = export(options.run, options.out, options.format, options.overwrite)
-    sheet, shape = done.sheet, ", ".join(map(str, [len(done.sheet["channels"]), *done.sheet["size"]]))
+    sheet = done.sheet
+    shape = ", ".join(str(side) for side in (len(sheet["channels"]), sheet["depth"], *sheet["size"]) if side)
     megabytes = done.path.stat().st_size / 1e6
     print(f"{done.path}: {megabytes:.2g} MB, image (B, {shape}) to {', '.join(done.differences)}")
     print("largest difference from the model:", *(f"{name} {value:.1e}" for name, value in done.differences.items()))

@@ -26,6 +26,7 @@ from anomaly_bench.deployment.datasheet import channels_of, range_of, sources_of
 from anomaly_bench.deployment.exporter import compare, exportable_row, to_bytes
 from anomaly_bench.localization import Localizer
 from anomaly_bench.models import AE, CEVAE, VAE, BetaVAE
+from anomaly_bench.models.slices import like
 from anomaly_bench.predictors import Suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.predictors.rules.one_pass import Gradient, Reconstruction
@@ -38,6 +39,7 @@ MODELS = {
     "pixel": lambda: BetaVAE((2, 16, 24), beta=4, variance="pixel", attention=2, channels_last=True, **SMALL),
     "ce_vae": lambda: CEVAE((3, 16, 16), network="residual", likelihood="laplace", spatial=True, **SMALL),
     "ae": lambda: AE((1, 32, 32), network="dcgan", likelihood="bernoulli", channels=(4, 8), latent=4),
+    "conv3d": lambda: BetaVAE((1, 4, 16, 16), network="conv3d", spatial=True, channels=(4, 4), latent=2),
     "bergmann": lambda: BetaVAE((1, 128, 128), network="bergmann", channels=(4,) * 8, latent=4, variance="optimal"),
 }
 ROWS = {
@@ -45,6 +47,7 @@ ROWS = {
     "pixel": Reconstruction(smooth=1.0),
     "ce_vae": Reconstruction(smooth=0.7, min_pool=3),
     "ae": Reconstruction(smooth=0.0),
+    "conv3d": Reconstruction(smooth=1.0, min_pool=3),
     "bergmann": Reconstruction(smooth=2.0),
 }
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/export.md").read_text(), re.DOTALL)
@@ -77,7 +80,7 @@ def test_a_file_says_what_the_model_says_for_any_number_of_images(name):
     torch.manual_seed(1)
     model, row = MODELS[name](), ROWS[name]
     localizer = Localizer(model, {"rec_l1": row or Reconstruction(smooth=0.0)})
-    for format in OPENED if name == "pixel" else ("onnx",):
+    for format in {"pixel": [*OPENED], "conv3d": ["pt2"]}.get(name, ["onnx"]):
         content, differences = to_bytes(localizer, row, {"range": [0.0, 1.0], "channels": ["x̂"]}, format)
         assert str(ROOT).encode() not in content
         assert str(Path.home()).encode() not in content
@@ -89,7 +92,7 @@ def test_a_file_says_what_the_model_says_for_any_number_of_images(name):
             said = outputs(images)
             with frozen(model):
                 evidence = Evidence(model, images, torch.ones_like(images[:, :1], dtype=torch.bool))
-                wanted = (row or Reconstruction(smooth=0.0))(evidence)
+                wanted = like((row or Reconstruction(smooth=0.0))(evidence), images)
                 mean, logvar = evidence.posterior
             kl = torch.zeros(count)
             if name != "ae":

@@ -7,6 +7,7 @@ import torch
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import LocalizationConfig
+from anomaly_bench.deployment import localize_files
 from anomaly_bench.localization import LocalizationCallback, Localizer
 from anomaly_bench.localization.localizer import no_advance
 from anomaly_bench.localization.passes import count, fresh, validate
@@ -79,5 +80,13 @@ def test_a_run_of_volumes_records_all_that_one_of_slices_does(volumes_run, tmp_p
         path.name for path in (folder / "pictures").iterdir()
     }
     data = build_data(load_config([*volumes_run, *VOLUMES]), Reporter())
+    (subject,) = {data.store.subjects[one] for one in data.store.subject[data.indices["test"][:1]]}
+    outcome = localize_files(folder, data.root() / subject, tmp_path / "maps", predictors=["rec_l1"], overlay=False)
     batch = next(iter(data.test_dataloader()))
-    assert Localizer.load(folder)(batch["image"], batch["foreground"])["rec_l1"].shape == batch["mask"].shape
+    score = Localizer.load(folder, "rec_l1")(batch["image"], batch["foreground"])["rec_l1"]
+    own = (batch["subject"][:, None] == batch["subject"][0]) & batch["foreground"].flatten(3).any(3)[:, 0]
+    expected = score.transpose(1, 2)[own].masked_fill(~batch["foreground"].transpose(1, 2)[own], -torch.inf)
+    top = [float(one.flatten().topk(max(1, round(int(one.isfinite().sum()) / 100))).values.mean()) for one in expected]
+    (record,) = outcome.done
+    found = {row["slice"]: row["image_score"] for row in record["predictors"]["rec_l1"]["slices"]}
+    assert found == pytest.approx(dict(zip(batch["slice"][own].tolist(), top, strict=True)), rel=1e-4)
