@@ -41,8 +41,8 @@ class VAE(pl.LightningModule):
     NetworkSpec; network is one of NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or
     a subclass of Likelihood or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is
     corrupted in training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008;
-    Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs; numbers
-    agree to 1e-4 of their range. lr, weight_decay: of Adam; the decay is an L2 penalty.
+    Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs;
+    numbers agree to 1e-4 of their range. lr, weight_decay: of Adam; the decay is an L2 penalty.
 
     latent: how many latent units an image has; latent_shape: their shape, (latent,) or (latent, h, w). level_shapes: those of
     the levels of a hierarchy, from the one next to the image; with several, a latent (latent,) is them one after the other.

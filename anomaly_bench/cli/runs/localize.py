@@ -26,8 +26,8 @@ EXITS = "0 all inputs are done; 2 some could not be used, the others are done"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser, "the folder of a finished run, OUT/<run>; several or a glob: their ensemble over seeds")
     inputs = (
-        "files, folders, globs, or MODALITY=FILE for each modality of a scan (and brain=FILE for its brain mask); of a volume the "
-        "model sees single slices, such with neighbours or several at once, as the run's dataset.context and depth say"
+        "files, folders, globs, or MODALITY=FILE for each modality of a scan (and brain=FILE for its brain mask); of volumes "
+        "the model sees single slices, such with neighbours or several at once, as the run's dataset.context and depth say"
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
     add = parser.add_argument

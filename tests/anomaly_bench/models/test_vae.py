@@ -255,7 +255,7 @@ def test_a_model_and_a_network_of_a_users_own_package(own_package):
         (["model.use=their_package.Encoder"], r"model\.use=their_package\.Encoder: expected a subclass of"),
         (["model.use=their_package.MyVAE", "model.options.fre=1"], r"model\.options=.*unexpected keyword.*'fre'"),
         (["model.options.latent=3"], r"model\.options=.*multiple values for keyword argument 'latent'"),
-        (["model.network=covn"], r"model\.network=covn: expected one of conv, bergmann, .*, hierarchical, or"),
+        (["model.network=covn"], r"model\.network=covn: expected one of conv, bergmann, .*, conv3d, or"),
         (["model.network=their_package.wrong"], r"model\.network=their_package\.wrong: the decoder gives \[3\]"),
         (["model.network=their_package.nothing"], r"model\.network=their_package\.nothing: .*PYTHONPATH"),
     ],

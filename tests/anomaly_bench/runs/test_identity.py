@@ -37,7 +37,7 @@ def test_what_defines_a_run_are_these_keys():
     config = load_config(["dataset=ixi_brats", "predictors.only=[ensemble_probit]"])
     definition = definition_of(config, build_suite(config.predictors))
     assert set(definition) == {"dataset", "model", "predictors", "trainer", "localization", "selection"}
-    beyond = {"domain", "polarity", "polarities", "duplicates", "augment", "context", "split"}
+    beyond = {"domain", "polarity", "polarities", "duplicates", "augment", "context", "depth", "split"}
     assert set(definition["dataset"]) == {*PIXELS.split(), *beyond}
     assert set(definition["dataset"]["split"]) == set(SPLIT.split())
     assert set(definition["dataset"]["healthy"]) == {"name", "layouts", "layout", "group"}
