@@ -18,6 +18,10 @@ def load(key: str, path: str) -> Any:
             f"{key}={path}: {error or 'no module in it'}; expected package.module.Name, which Python can import here: "
             "install the package (pip install -e FOLDER) or put its folder on PYTHONPATH"
         ) from error
+    except Exception as error:  # a module of somebody's own
+        raise ConfigError(
+            f"{key}={path}: {module} cannot be imported, {type(error).__name__}: {error}; mend it"
+        ) from error
 
 
 def import_path(thing: Any) -> str:

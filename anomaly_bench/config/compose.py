@@ -95,6 +95,11 @@ def update(config: DictConfig, key: str, value: Any) -> None:
     """Set a key to a value of its type. Raises ConfigError."""
     try:
         OmegaConf.update(config, key, value)
+        number = isinstance(value, int | float) and value not in (0, 1)
+        if number and isinstance(OmegaConf.select(config, key.lstrip("+")), bool):  # which OmegaConf takes for true
+            raise ConfigError(
+                f"{key}={value}: expected true or false; `anomaly-bench config {key}` tells what it takes"
+            )
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, config)) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from itertools import product
@@ -71,7 +72,9 @@ def _axis(override: Override) -> Axis:
     if not override.is_sweep_override():
         value = override.value()
         return Axis(key, (_option(key, value, str(override.input_line).partition("=")[2]) if of_group else value,))
-    texts, values = override.sweep_string_iterator(), override.sweep_iterator()
+    texts, values = list(override.sweep_string_iterator()), override.sweep_iterator()
+    if twice := [text for text, count in Counter(texts).items() if count > 1]:
+        raise ConfigError(f"{key}: {twice[0]} is there twice, which would be one run; name each value once")
     if of_group:
         return Axis(key, tuple(_option(key, value, text) for text, value in zip(texts, values, strict=True)))
     simple = (

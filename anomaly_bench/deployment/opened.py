@@ -230,7 +230,8 @@ class OpenedPicture(Opened):
     def mask(self, path: Path) -> tuple[Array, Array]:
         mask = read_mask(path, self.config.mask_threshold, BY_FILE)[0].numpy()
         if mask.shape != self.back.looked.shape:
-            raise DataError(f"{path}: the mask has {mask.shape} pixels, its picture {self.back.looked.shape}")
+            sizes = f"the mask has {mask.shape} pixels, its picture {self.back.looked.shape}"
+            raise DataError(f"{path}: {sizes}; save the mask with the pixels of the picture")
         return mask, np.ones_like(mask)
 
     def as_planes(self, array: Array) -> Array:

@@ -95,7 +95,7 @@ class VAE(pl.LightningModule):
         spec = NetworkSpec(
             self.input_shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions
         )
-        self.encoder, self.decoder = find_network(network, self.shape)(spec)
+        self.encoder, self.decoder = _parts(network, spec, self.shape)
         self.likelihood = density
         self.latent_shape = latent_shape(self.encoder, self.decoder, spec, network)
         self.latent = self.latent_shape.numel()
@@ -357,6 +357,18 @@ def find_network(name: str, shape: tuple[int, ...]) -> Network:
         raise ConfigError(f"model.network={name}: expected one of {', '.join(NETWORKS)}, or package.module.Name")
     network: Network = load("model.network", name)
     return network
+
+
+def _parts(name: str, spec: NetworkSpec, shape: tuple[int, ...]) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Encoder and decoder of a network. Raises ConfigError for what is no network."""
+    network = find_network(name, shape)
+    try:
+        encoder, decoder = network(spec)
+    except TypeError as error:
+        raise ConfigError(
+            f"model.network={name}: {error}; expected a function of a NetworkSpec that gives encoder and decoder"
+        ) from error
+    return encoder, decoder
 
 
 @torch.no_grad()

@@ -101,6 +101,10 @@ def out_of(configs: Sequence[RunConfig]) -> Path:
         raise ConfigError("out=…: give one output folder; a sweep's runs lie in folders of their own below it")
     if len({(config.jobs, repr(config.engine)) for config in configs}) > 1:
         raise ConfigError("jobs=…, engine=…: give one value; they are the sweep's")
+    if len(loggers := {config.logger for config in configs}) > 1:
+        raise ConfigError(
+            f"logger={','.join(sorted(loggers))}: give one, by which no run becomes another; all of them log CSV"
+        )
     if configs[0].jobs == 0 and isinstance(configs[0].engine, SlurmConfig):
         raise ConfigError(
             "jobs=0: it does all runs in this process, engine=slurm in jobs of a cluster; leave one of them out"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from data_modules.base.names import composed
 
-from .files import is_clutter
+from .files import is_clutter, is_image
 from .patterns import Tree, compile_pattern
 
 Names = Mapping[str, str]
@@ -50,7 +50,7 @@ def unused(
 
     patterns: of images, and of what belongs to those of volumes; masks: of pictures; known: other files that are used; wanted:
     whether what a pattern's names stand for is asked for. A pattern looks into the folders of what fits it, and of any
-    other folders that it names in letters.
+    other folders that it names in letters; of images also into what lies below these.
     """
     fits = {pattern: tree.find(pattern) for pattern in dict.fromkeys([*patterns, *masks])}
     fitting = {path for found in fits.values() for path, _ in found}.union(known)
@@ -67,7 +67,7 @@ def unused(
     strange: dict[str, list[str]] = defaultdict(list)
     clutter = 0
     for path in tree.files:
-        if path not in fitting and (here := folders.get(path.rpartition("/")[0])):
+        if path not in fitting and (here := _looked_at(path, folders)):
             if is_clutter(path):
                 clutter += 1
             else:
@@ -81,6 +81,16 @@ def unused(
         if path not in pictures and path not in known
     ]
     return Unused(sorted(set(alone)), dict(strange), tree.useless, clutter)
+
+
+def _looked_at(path: str, folders: Mapping[str, list[str]]) -> list[str] | None:
+    """The patterns of the folder of a file, of an image also those of a folder further above, but the root."""
+    above = path.rpartition("/")[0]
+    if above in folders or not is_image(path):
+        return folders.get(above)
+    while above and above not in folders:
+        above = above.rpartition("/")[0]
+    return folders.get(above) if above else None
 
 
 def _alone(

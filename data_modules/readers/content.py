@@ -79,7 +79,8 @@ def what_it_is(path: Path, what: str) -> tuple[str, str] | None:
             return f"{inside} that gzip has packed", AGAIN
         return None if (damage := _damage(path)) is None else (damage, AGAIN)
     if kind == GZIP:
-        return f"{GZIP} with another ending", f"call it {path.name}.gz"
+        named = path.name.lower().endswith((".nii", ".img"))  # of which packed ones are read
+        return f"{GZIP} with another ending", f"call it {path.name}.gz" if named else "unpack it with gunzip"
     if packed and kind == NIFTI:
         return f"{NIFTI} that is not compressed", f"call it {path.name[: -len('.gz')]}"
     if packed and kind is None:

@@ -25,7 +25,10 @@ def lay(root, *names):
         ("a/test/bad/3.bmp", False, f"'{PICTURES[1]}'"),
         ("a/train/good/3.heic", False, f"'{PICTURES[0]}'"),
         ("a/test/new/3.jpeg", False, f"'{PICTURES[1]}'"),
-        ("a/test/bad/deeper/3.png", False, None),
+        ("a/test/bad/deeper/3.png", False, f"'{PICTURES[1]}'"),
+        ("a/train/good/good/deep/3.JPG", False, f"'{PICTURES[0]}'"),
+        ("a/test/bad/deeper/3.dat", False, None),
+        ("a/3.png", False, None),
         ("b/validation/3.png", False, None),
     ],
 )

@@ -28,6 +28,7 @@ PAGE = b"\n<!DOCTYPE html><html><body>Sign in</body></html>"
         ("a.nii.gz", b"<?xml version='1.0'?><Error/>", "it is an XML file"),
         ("a.nii.gz", NIFTI, "it is a NIfTI file that is not compressed; call it a.nii"),
         ("a.nii", gzip.compress(NIFTI), "it is a file packed by gzip with another ending; call it a.nii.gz"),
+        ("a.png", gzip.compress(NIFTI), "it is a file packed by gzip with another ending; unpack it with gunzip"),
         ("a.nii.gz", gzip.compress(b"\x89PNG\r\n" + bytes(400)), "it is a PNG picture that gzip has packed"),
         ("a.nii.gz", gzip.compress(gzip.compress(NIFTI)), "it is a file packed by gzip that gzip has packed"),
         ("a.nii.gz", gzip.compress(NIFTI)[:-30], "it is cut off, after"),
