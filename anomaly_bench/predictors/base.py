@@ -112,7 +112,8 @@ class Predictor(ABC):
         score = self.average(self._views(evidence)) if sampled else self.score(evidence)
         if score.shape != evidence.foreground.shape:
             expected = list(evidence.foreground.shape)
-            raise ValueError(f"{type(self).__name__}: expected a map {expected}, (B, 1, H, W), got {list(score.shape)}")
+            axes = "(B, 1, H, W)" if len(expected) == 4 else "(B, 1, D, H, W)"
+            raise ValueError(f"{type(self).__name__}: expected a map {expected}, {axes}, got {list(score.shape)}")
         return slices_of(score)
 
     def finished(self, score: Tensor, foreground: Tensor) -> Tensor:

@@ -213,6 +213,12 @@ class AnomalyDataModule(pl.LightningDataModule):
             f"{counts['val_normal']} normal and {counts['val_anomalous']} anomalous val, "
             f"{counts['test']} test ({anomalous} anomalous)"
         )
+        if self.config.depth:
+            volumes = {part: len(self._dataset(part)) for part in self.indices}
+            text += (
+                f"; as volumes of {self.config.depth} slices: {volumes['train']} train, {volumes['val_normal']} normal and "
+                f"{volumes['val_anomalous']} anomalous val, {volumes['test']} test"
+            )
         if self.store.dropped:
             text += f"; {self.store.dropped:.1%} of the anomalous voxels lie in slices with too little brain, left out"
         return "; ".join(filter(None, (text, self._repetitions())))

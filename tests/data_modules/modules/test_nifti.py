@@ -1,4 +1,5 @@
 import gzip
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -498,6 +499,9 @@ def test_volumes_are_of_the_same_slices_each_of_which_counts_once(brats_root, ca
     plain, data = (module(brats_root, cache, slice_step=step, **depth) for depth in ({}, {"depth": 3}))
     assert data.fingerprint == plain.fingerprint
     assert data.image_shape == (1, 3, 16, 16)
+    assert re.search(
+        r"; as volumes of 3 slices: \d+ train, \d+ normal and \d+ anomalous val, \d+ test", data.describe()
+    )
     every = plain.store.batch(np.arange(len(plain.store)))
     images = dict(
         zip(zip(every["subject"].tolist(), every["slice"].tolist(), strict=True), every["image"], strict=True)
