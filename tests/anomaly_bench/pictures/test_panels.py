@@ -122,11 +122,13 @@ def test_nothing_is_drawn_without_samples(tmp_path):
 def test_the_models_picture_shows_its_reconstructions_and_samples_of_its_prior(tmp_path):
     model, batch, state = trained(), images(2), torch.get_rng_state()
     mask = torch.zeros(32, 32, dtype=torch.bool)
-    draw_model([Sample("one", image, mask, ~mask, image, {}) for image in batch], model, tmp_path)
+    made = model_pictures(model, batch, 2)
+    pairs = zip(batch, made["reconstruction"], strict=True)
+    draw_model([Sample("one", image, mask, ~mask, decoded, {}) for image, decoded in pairs], model, tmp_path)
     assert torch.equal(state, torch.get_rng_state())
     columns, panel, _ = drawn(tmp_path / "model.png")
     factor = panel.tile[0] // 32
-    for column, shown in zip(columns, (batch, *model_pictures(model, batch, 2).values()), strict=True):
+    for column, shown in zip(columns, (batch, *made.values()), strict=True):
         for tile, one in zip(column, shown, strict=True):
             expected = (one.mean(0).clamp(0, 1) * 255).byte().numpy()
             assert np.array_equal(tile[..., 0], expected.repeat(factor, 0).repeat(factor, 1))
