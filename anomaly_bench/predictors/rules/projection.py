@@ -20,6 +20,7 @@ from anomaly_bench.predictors.filters import each
 from .one_pass import Difference
 
 SMALLEST_STEP = 2.0**-12
+LONGER = 10.0  # times the last step, at most
 QUIET = 3  # iterations in a row that lower the energy by next to nothing: one alone may have overshot
 
 
@@ -50,6 +51,8 @@ class Projection(Difference):
     Dehaene et al. 2020. Update: x_{t+1} = x_t − step · ∇E(x_t) ⊙ (x_t − x̂(x_t))². s is the standard deviation of p(x|z), its
     mean over the image's pixels, so that step and l1 mean the same whatever sigma and the images' units are: l1 is in nats
     per s of change. A step that raises the energy of an image, or makes it NaN, is taken back and halved for this image.
+    adaptive: after each step that is kept, the next is ‖Δx‖² / ⟨Δx, Δu⟩ of this image, u being what a step multiplies (Barzilai
+    & Borwein 1988), at most ten times the last; `step` is the first. false: the paper's, whose steps are all alike.
     An image goes on until it has converged, when three steps in a row have each lowered its energy by less than `tolerance`
     times all that the steps so far have (0: never), or for `iterations` steps.
 
@@ -69,7 +72,7 @@ class Projection(Difference):
     iterative: ClassVar[bool] = True
     uses_latent: ClassVar[bool] = False
 
-    iterations: int = 20
+    iterations: int = 10
     step: float = 0.005
     l1: float = 1.0
     tolerance: float = 0.01
@@ -77,6 +80,7 @@ class Projection(Difference):
     start: str = "image"
     masked: bool = True
     constant: bool = False
+    adaptive: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +99,7 @@ class Projection(Difference):
         inputs, model = evidence.inputs, evidence.model
         start = inputs if self.start == "image" else in_place(evidence.reconstruction, inputs)
         energy = Energy(evidence.model, self.l1, self.masked, self.constant)
-        unit, how = spread(evidence), (self.iterations, self.step, self.tolerance, level)
+        unit, how = spread(evidence), (self.iterations, self.step, self.tolerance, level, self.adaptive)
         name = f"projected {(self.start, *energy[1:], *how)}"  # predictors that differ in the error alone share x_T
         projected = evidence.once(name, lambda: end_of(path(energy, inputs, start, unit, *how)))
         return self.difference(evidence.image, model.middle(projected))
@@ -152,37 +156,55 @@ def path(
     step: float,
     tolerance: float = 0.0,
     level: float = -math.inf,
+    adaptive: bool = False,
 ) -> Iterator[State]:
     """Where images (B, C, H, W) are at x_0 = start and after each iteration, each going its own way, as long as any goes on.
 
     The states share their tensors: what is kept of one has to be cloned. An image that has converged, or whose rec is at most
-    `level`, leaves the batch. NaN for an image whose rec at the start is no finite number.
+    `level`, leaves the batch. NaN for an image whose rec at the start is no finite number. adaptive: see Projection.
     """
     point = energy(start, image, unit)
     first, steps = point.energy, torch.full_like(point.energy, step)
     finite = point.rec.isfinite()
     whole = start.where(each(finite, start), torch.nan), point.energy.clone(), point.rec.clone()
     active = ((point.rec > level) & finite).nonzero().flatten()
-    point, first, steps = _select(point, active), first[active], steps[active]
+    point = _select(point, active)
+    first, steps, image, unit = (part[active] for part in (first, steps, image, unit))
     quiet = torch.zeros_like(active)
     yield State(*whole, len(active))
     for _ in range(iterations):
         if len(active) == 0:
             return
-        moved = point.image - each(steps, point.image) * point.gradient * point.mask
-        candidate = energy(moved, image[active], unit[active])
+        update = point.gradient * point.mask
+        candidate = energy(point.image - each(steps, point.image) * update, image, unit)
         better = candidate.energy < point.energy  # false for NaN
         lowered = (point.energy - candidate.energy).where(better, 0)
         small = lowered < tolerance * (first - point.energy + lowered)
         quiet = torch.where(better, torch.where(small, quiet + 1, 0), quiet)  # a step that is taken back says nothing
-        point = Point(*(torch.where(each(better, new), new, old) for new, old in zip(candidate, point, strict=True)))
-        steps = torch.where(better, steps, steps / 2)
+        steps = torch.where(better, _fitting(steps, candidate, point, update) if adaptive else steps, steps / 2)
+        point = candidate if bool(better.all()) else _merged(better, candidate, point)
         for kept, new in zip(whole, (point.image, point.energy, point.rec), strict=True):
             kept[active] = new
         going = (point.rec > level) & (quiet < QUIET) & (steps > step * SMALLEST_STEP)
-        active, first, steps, quiet = (part[going] for part in (active, first, steps, quiet))
-        point = _select(point, going)
+        if not bool(going.all()):
+            point = _select(point, going)
+            active, first, steps, quiet, image, unit = (
+                part[going] for part in (active, first, steps, quiet, image, unit)
+            )
         yield State(*whole, len(active))
+
+
+def _fitting(steps: Tensor, new: Point, old: Point, update: Tensor) -> Tensor:
+    """The steps (B,) of Barzilai & Borwein 1988 from the last two points; as they were where the update does not grow."""
+    moved, turned = (new.image - old.image).flatten(1), (new.gradient * new.mask - update).flatten(1)
+    product = (moved * turned).sum(dim=1)
+    return torch.where(product > 0, (moved.square().sum(dim=1) / product).minimum(LONGER * steps), steps)
+
+
+def _merged(which: Tensor, new: Point, old: Point) -> Point:
+    """The new point of the images (B,) that are named, the old one of the others."""
+    pairs = zip(new, old, strict=True)
+    return Point(*(torch.where(which.view(-1, *[1] * (one.ndim - 1)), one, other) for one, other in pairs))
 
 
 def _select(point: Point, which: Tensor) -> Point:

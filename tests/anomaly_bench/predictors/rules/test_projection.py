@@ -57,7 +57,7 @@ def literal_projection(model, image, iterations, step, l1, level, start="image",
 def test_projection_is_the_papers_update_where_no_step_is_taken_back(options):
     model, broken = trained(), blobs(images(4), 0.4)
     chosen = {"step": 0.02, "l1": 0.05, "start": "image", "masked": True, "constant": False} | options
-    predictor = Projection(smooth=0.0, iterations=15, stop=0.5, tolerance=0, **chosen)
+    predictor = Projection(smooth=0.0, iterations=15, stop=0.5, tolerance=0, adaptive=False, **chosen)
     batched = maps(model, broken, predictor)
     with frozen(model):
         level = stop_level(model, 0.5)
@@ -88,7 +88,11 @@ def test_the_map_is_the_chosen_error_between_the_image_and_its_projection(error)
         projected = end_of(path(Energy(model, 0.05), broken, broken, units(broken), 5, 0.02))
     expected = Reconstruction(smooth=0.0, error=error).difference(broken, projected)
     assert torch.equal(
-        maps(model, broken, Projection(smooth=0.0, iterations=5, step=0.02, l1=0.05, tolerance=0, error=error)),
+        maps(
+            model,
+            broken,
+            Projection(smooth=0.0, iterations=5, step=0.02, l1=0.05, tolerance=0, adaptive=False, error=error),
+        ),
         expected,
     )
 
@@ -107,6 +111,36 @@ def test_projection_never_raises_the_energy_and_never_diverges(step, options):
     for earlier, later in itertools.pairwise(energies):
         assert (later <= earlier + 1e-2).all()
     assert step > 1 or (energies[-1] < energies[0] - 10).all()
+
+
+def test_an_adaptive_step_is_the_change_of_the_image_over_that_of_its_update_ten_times_the_last_at_most():
+    """x̂ = 0.5 and sigma² = 0.5: the update is u = e³ / sigma², and each image has its own step."""
+    model, image = flat_model(), torch.rand(3, 1, 8, 8, dtype=torch.float64) + 0.1
+    unit = units(image, math.sqrt(0.5))
+    with frozen(model):
+        states = path(Energy(model, 0.0), image, image, unit, 6, 0.01, adaptive=True)
+        found = [state.image.clone() for state in states]
+    for at in range(3):
+        error, step, steps = image[at] - 0.5, 0.01, []
+        for state in found[1:]:
+            moved = error - step * error**3 / 0.5
+            change, turn = moved - error, (moved**3 - error**3) / 0.5
+            error, step = moved, min(float((change**2).sum() / (change * turn).sum()), 10 * step)
+            steps.append(step)
+            torch.testing.assert_close(state[at], 0.5 + error)
+        assert steps[0] == pytest.approx(0.1)
+        assert steps[-1] != pytest.approx(steps[-2])
+
+
+def test_ten_adaptive_iterations_lower_the_energy_by_as_much_as_thirty_plain_ones():
+    model, broken = trained(), blobs(images(4))
+    with frozen(model):
+        energy, unit = Energy(model, 1.0), units(broken)
+        plain = [state.energy.clone() for state in path(energy, broken, broken, unit, 30, 0.001)]
+        adaptive = [state.energy.clone() for state in path(energy, broken, broken, unit, 10, 0.001, adaptive=True)]
+    assert (adaptive[10] < plain[30]).all()
+    assert (plain[10] > plain[30]).all()
+    assert all((later <= earlier).all() for earlier, later in itertools.pairwise(adaptive))
 
 
 def test_a_small_step_lowers_the_energy_every_time():
@@ -197,7 +231,9 @@ def test_an_image_leaves_once_three_steps_lower_its_energy_by_less_than_a_share_
 @pytest.mark.parametrize(("masked", "least"), [(True, 0.002), (False, 0.02)])
 def test_from_the_reconstruction_it_goes_on_to_another_map(masked, least):
     model, broken = trained(), blobs(images(4))
-    moved = maps(model, broken, Projection(smooth=0.0, start="reconstruction", masked=masked, step=0.1, l1=0.5))
+    moved = maps(
+        model, broken, Projection(smooth=0.0, start="reconstruction", masked=masked, iterations=20, step=0.1, l1=0.5)
+    )
     assert (moved - maps(model, broken, Reconstruction(smooth=0.0))).abs().mean() > least
 
 
