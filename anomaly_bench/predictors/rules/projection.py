@@ -176,7 +176,7 @@ def path(
         if len(active) == 0:
             return
         update = point.gradient * point.mask
-        candidate = energy(point.image - each(steps, point.image) * update, image, unit)
+        candidate = energy(point.image - each(steps, point.image) * point.gradient * point.mask, image, unit)
         better = candidate.energy < point.energy  # false for NaN
         lowered = (point.energy - candidate.energy).where(better, 0)
         small = lowered < tolerance * (first - point.energy + lowered)
