@@ -2,7 +2,8 @@
 
 Run it by hand: `python benchmarks/networks.py`, for another image `--shape 3 128 128`. Sides take turns in one process on
 `--threads` threads, in seconds of CPU time where there is one thread. Ratios are medians over rounds, with the range of them.
-Networks that such an image does not fit are named and left out.
+Networks that such an image does not fit are named and left out. Those of volumes have as many slices in their batch, in volumes
+of `--depth`.
 
 `--runs FOLDER` prints, for docs/results/networks.md, what each network reached there: by dataset and model the best
 ELBO, and AUROC and AP of `--predictor` on test, mean over seeds with the 95 % interval of the mean. Made for the runs of
@@ -26,6 +27,7 @@ from torch import Tensor
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
 from anomaly_bench.models import NETWORKS, BetaVAE
+from anomaly_bench.models.networks import VOLUMES
 from anomaly_bench.predictors import build_suite
 from anomaly_bench.predictors.evidence import Evidence, frozen
 from leaderboard.record import RESULT_FILE, RunResult, read_result
@@ -91,6 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(1, 64, 64), metavar=("C", "H", "W"))
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=Path, metavar="FOLDER")
@@ -103,14 +106,16 @@ def main() -> int:
     keep_memory()
     models = {}
     for name in NETWORKS:
+        channels, *size = arguments.shape
+        shape = (channels, arguments.depth, *size) if name in VOLUMES else (channels, *size)
         try:
-            models[name] = BetaVAE(tuple(arguments.shape), beta=1.0, network=name, channels=None)
+            models[name] = BetaVAE(shape, beta=1.0, network=name, channels=None)
         except ConfigError as error:
             print(f"{name}: left out; {error}")
-    image = torch.rand(arguments.batch, *arguments.shape)
+    images = {name: torch.rand(arguments.batch // model.depth, *model.shape) for name, model in models.items()}
     clock = time.thread_time if arguments.threads == 1 else time.perf_counter
-    steps = timed({name: step_of(model, image) for name, model in models.items()}, arguments.rounds, clock)
-    maps = timed({name: maps_of(model, image) for name, model in models.items()}, arguments.rounds, clock)
+    steps = timed({name: step_of(model, images[name]) for name, model in models.items()}, arguments.rounds, clock)
+    maps = timed({name: maps_of(model, images[name]) for name, model in models.items()}, arguments.rounds, clock)
     shape = "×".join(map(str, (arguments.batch, *arguments.shape)))
     print(
         f"images {shape}, threads {arguments.threads}, median of {arguments.rounds} rounds (least to most), beside {FLOOR}"

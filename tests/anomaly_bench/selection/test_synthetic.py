@@ -111,20 +111,14 @@ def test_an_anomaly_goes_through_the_neighbours_and_its_mask_is_that_of_the_midd
 
 def test_an_anomaly_goes_through_the_slices_of_a_volume_and_counts_in_all_of_them():
     slices = normal()
-    beside = torch.stack([slices["image"], slices["image"], slices["image"] + 0.01], dim=2)
+    beside = torch.stack([slices["image"], slices["image"].flip(3), slices["image"].flip(2)], dim=2)
     foreground = slices["foreground"][:, :, None].repeat(1, 1, 3, 1, 1)
     foreground[:, :, 1] = False
     pasted, families = with_anomalies(completed({"image": beside, "foreground": foreground}))
     assert set(families) == set(FAMILIES)
     change = (pasted["image"] - beside).abs()
-    assert not change[:, :, 1].any()
-    assert not pasted["mask"][:, :, 1].any()
+    assert not (change * ~foreground).any()
     sd = beside.movedim(1, -1)[foreground[:, 0]].std(dim=0, correction=0).view(-1, 1, 1, 1)
-    assert torch.equal((change > 0.9999 * CHANGED * sd).any(1, keepdim=True) & pasted["mask"], pasted["mask"])
-    assert (pasted["mask"][:, :, [0, 2]].flatten(3).sum(3) >= 3).all()
-    for at, family in enumerate(families):
-        if family == "blob":
-            torch.testing.assert_close(
-                change[at, :, 0], change[at, :, 2], atol=0.011, rtol=0
-            )  # clipped to the range of all
+    assert torch.equal((change > CHANGED * sd).any(1, keepdim=True), pasted["mask"])
+    assert (pasted["mask"][:, :, 0] & pasted["mask"][:, :, 2]).flatten(1).any(1).all()
     assert torch.equal(pasted["region_weight"], region_weight(pasted["mask"]))

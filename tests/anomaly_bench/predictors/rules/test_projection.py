@@ -380,6 +380,8 @@ def test_restoration_moves_the_foreground_alone():
 def test_total_variation_is_the_sum_of_the_steps_between_neighbours():
     image = torch.tensor([[[[0.0, 3.0], [-1.0, 2.0]]]])
     assert total_variation(image, 1e-6).item() == pytest.approx(3 + 3 + 1 + 1, abs=1e-4)
+    volume = torch.stack([image, image, 2 * image], dim=2)  # between slices there are no steps
+    assert total_variation(volume, 1e-6).item() == pytest.approx(8 + 8 + 16, abs=1e-4)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "laplace"])
