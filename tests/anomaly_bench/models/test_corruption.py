@@ -23,3 +23,13 @@ def test_masks_are_squares_of_one_value_no_larger_than_allowed():
     assert Corruption(0.0, 0, 0.5)(image) is image
     several = Corruption(0.0, 3, 0.5)(image)
     assert (several != image).float().mean() > 2 * changed.float().mean()
+
+
+def test_a_square_goes_through_all_slices_of_a_volume():
+    volumes = torch.rand(40, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    masked = Corruption(0.0, 1, 0.5)(volumes)
+    changed = masked != volumes
+    assert masked.shape == volumes.shape
+    assert changed.flatten(1).any(1).float().mean() > 0.2
+    assert torch.equal(changed, changed[:, :1, :1].expand_as(changed))
