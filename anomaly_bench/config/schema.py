@@ -49,8 +49,9 @@ class ModelConfig:
     masks: Annotated[int, Ge(0), Le(1000)] = 0
     mask_size: Annotated[float, Gt(0), Le(1)] = 0.5
     channels_last: bool = False
-    lr: Positive = 1e-3
-    weight_decay: Amount = 0.0
+    optimizer: str = "muon"
+    lr: Positive | None = None
+    weight_decay: Amount | None = None
 
 
 @dataclass
@@ -108,7 +109,8 @@ class TrainerConfig:
     patience_steps: ZeroOrMore = 100
     rise: Annotated[float, Ge(0), Lt(1)] = 5e-4
     lr_factor: Annotated[float, Gt(0), Lt(1)] = 0.1
-    lr_drops: ZeroOrMore = 2
+    lr_drops: ZeroOrMore = 0
+    average: Annotated[float, Ge(0), Lt(1)] = 0.99
     batch_size: AtLeastOne = 16
     accelerator: str = "auto"
     devices: AtLeastOne = 1

@@ -17,10 +17,12 @@ from anomaly_bench.base.imports import import_path, load
 from .corruption import Corruption
 from .epoch import ActiveUnits, Means
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
+from .muon import Muon
 from .networks import NETWORKS, VOLUMES, Network, NetworkSpec
 from .processes import of_all_processes
 from .slices import middle_of
 
+OPTIMIZERS = {"muon": (3e-3, 4.0), "adam": (1e-3, 0.0)}  # the lr and the weight decay that go well with it
 COLLAPSED = 5  # validation epochs in a row without an active unit
 
 
@@ -42,7 +44,8 @@ class VAE(pl.LightningModule):
     a subclass of Likelihood or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is
     corrupted in training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008;
     Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs;
-    numbers agree to 1e-4 of their range. lr, weight_decay: of Adam; the decay is an L2 penalty.
+    numbers agree to 1e-4 of their range. optimizer: muon (see Muon) or adam, with lr and
+    weight_decay; None: see OPTIMIZERS.
 
     latent: how many latent units an image has; latent_shape: their shape, (latent,) or (latent, h, w). level_shapes: those of
     the levels of a hierarchy, from the one next to the image; with several, a latent (latent,) is them one after the other.
@@ -59,7 +62,7 @@ class VAE(pl.LightningModule):
         latent: int = 64,
         channels: Sequence[int] | None = (16, 32, 64, 64),
         sigma: float = 0.1,
-        lr: float = 1e-3,
+        lr: float | None = None,
         network: str = "conv",
         spatial: bool = False,
         attention: int = 0,
@@ -71,21 +74,25 @@ class VAE(pl.LightningModule):
         masks: int = 0,
         mask_size: float = 0.5,
         channels_last: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
+        optimizer: str = "muon",
         context: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= weight_decay < math.inf:
-            raise ConfigError(
-                f"model.weight_decay={weight_decay}: expected 0 for none, or Adam's L2 penalty, such as 1e-5"
-            )
+        if optimizer not in OPTIMIZERS:
+            raise ConfigError(f"model.optimizer={optimizer}: expected one of {', '.join(OPTIMIZERS)}")
+        if weight_decay is not None and not 0 <= weight_decay < math.inf:
+            raise ConfigError(f"model.weight_decay={weight_decay}: expected 0 for none, or such as 1e-5 with adam")
         if latent < 1 or (channels is not None and (not channels or min(channels) < 1)):
             shown = None if channels is None else list(channels)
             raise ConfigError(f"model.latent={latent}, model.channels={shown}: expected sizes of at least 1")
         self.save_hyperparameters()
         if not isinstance(likelihood, str):
             self.hparams.update(likelihood=import_path(likelihood))  # a checkpoint holds no code
-        self.shape, self.lr, self.weight_decay = tuple(shape), lr, weight_decay
+        self.shape, self.optimizer = tuple(shape), optimizer
+        usual_lr, usual_decay = OPTIMIZERS[optimizer]
+        self.lr = usual_lr if lr is None else lr
+        self.weight_decay = usual_decay if weight_decay is None else weight_decay
         self.input_shape = ((2 * context + 1) * shape[0], *shape[1:])
         self.corrupted = Corruption(noise, masks, mask_size)
         last = torch.channels_last if len(shape) == 3 else torch.channels_last_3d
@@ -304,6 +311,8 @@ class VAE(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = self.device.type == "cpu"  # where one tensor after the other costs most
+        if self.optimizer == "muon":
+            return Muon(self, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=fused)
 
 

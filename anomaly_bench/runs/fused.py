@@ -32,6 +32,7 @@ from data_modules.modules.base import AnomalyDataModule
 
 from .data import build_data, place_data, with_loaders_of
 from .run import start_folder
+from .training.averaging import Averaging
 from .training.checkpoints import Saver
 from .training.quiet import quiet
 from .training.random_state import random_state, set_random_state
@@ -107,6 +108,7 @@ class Member:
         self.logger = CSVLogger(self.folder, name="", version="")
         self.trainer = build_trainer(config, self.folder, [self.saver], [self.logger])
         self.callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        self.averaging = next(one for one in self.callbacks if isinstance(one, Averaging))
         self.device = self.trainer.strategy.root_device
         self.validation = self.data.val_dataloader()
         self.noted: dict[str, float] = {}
@@ -185,6 +187,7 @@ class Member:
     def step(self) -> None:
         """The optimizer's, on the gradients that are there."""
         self.optimizer.step()
+        self.averaging.update(self.model)
         self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
 
     def note(self, name: str | Mapping[str, Any], value: Any = None, **_: Any) -> None:

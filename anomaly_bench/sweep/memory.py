@@ -17,7 +17,7 @@ from anomaly_bench.config.schema import FusedConfig, ModelConfig, RunConfig, Slu
 from anomaly_bench.models import VAE, build_model, input_size
 from anomaly_bench.runs.identity import device_of
 
-KEPT = 4  # times the parameters: they themselves, their gradients and Adam's two means
+KEPT = 4  # times the parameters: they themselves, their gradients and two means of either
 SHARE = 0.7  # of what layers give is kept for gradients in every model that we ship; of most it is all, of some twice as much
 CGROUPS = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}  # version 2; version 1
 

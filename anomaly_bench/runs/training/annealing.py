@@ -10,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from anomaly_bench.config.schema import TrainerConfig
 
+from .averaging import Averaging
 from .checkpoints import Saver
 
 LAST = 0.3  # of the epochs
@@ -25,8 +26,8 @@ class Annealing(pl.Callback):
     a training that is cut short has been annealed, too.
     """
 
-    def __init__(self, config: TrainerConfig, saver: Saver) -> None:
-        self.config, self.saver = config, saver
+    def __init__(self, config: TrainerConfig, saver: Saver, averaging: Averaging) -> None:
+        self.config, self.saver, self.averaging = config, saver, averaging
         self.drops = 0
         self.since = 0  # epoch of the last drop, or of the last change by a schedule
         self.share = 1.0
@@ -40,13 +41,14 @@ class Annealing(pl.Callback):
         flat = epoch - max(self.saver.best_epoch, self.since) >= self._patience(trainer)
         if not (lost or flat or self._late(trainer, epoch)):
             return
-        if best is None or self.drops == self._allowed(trainer):
+        if best is None or self.drops == self._allowed(trainer, lost):
             trainer.should_stop = True
             return
         if lost:
             rank_zero_warn(f"epoch {epoch}: the ELBO is {self.saver.last}; going on from epoch {self.saver.best_epoch}")
         self.drops, self.since = self.drops + 1, epoch
         pl_module.load_state_dict(best)
+        self.averaging.restart(pl_module)
         for optimizer in trainer.optimizers:
             optimizer.state.clear()
             for group in optimizer.param_groups:
@@ -57,9 +59,9 @@ class Annealing(pl.Callback):
         batches = max(int(trainer.num_training_batches), 1)
         return max(self.config.patience, -(-self.config.patience_steps // batches))
 
-    def _allowed(self, trainer: pl.Trainer) -> int:
-        """How many drops there are; none beside a scheduler of a model's own."""
-        return 0 if trainer.lr_scheduler_configs else self.config.lr_drops
+    def _allowed(self, trainer: pl.Trainer, lost: bool = False) -> int:
+        """How many drops there are, one at least after an ELBO that is no number; none beside a scheduler of a model's own."""
+        return 0 if trainer.lr_scheduler_configs else max(self.config.lr_drops, int(lost))
 
     def _late(self, trainer: pl.Trainer, epoch: int) -> bool:
         """Whether the next drop, if there is one to come, can wait no longer; after the last epoch it has no use."""

@@ -18,6 +18,7 @@ from anomaly_bench.runs.result import describe_training
 from data_modules.modules.base import AnomalyDataModule
 
 from .annealing import Annealing
+from .averaging import Averaging
 from .checkpoint_note import CheckpointNote
 from .checkpoints import AtomicCheckpoints, Saver, Training
 from .quiet import OwnSigterm
@@ -31,7 +32,10 @@ def build_trainer(
     devices: int = 1,
 ) -> pl.Trainer:
     """A deterministic trainer that selects by the ELBO of normal validation images, on one device or as one of several."""
-    annealing = [Annealing(config.trainer, callback) for callback in callbacks if isinstance(callback, Saver)]
+    averaging = Averaging(config.trainer.average)
+    annealing = [
+        Annealing(config.trainer, callback, averaging) for callback in callbacks if isinstance(callback, Saver)
+    ]
     return pl.Trainer(
         default_root_dir=folder,
         max_epochs=config.trainer.max_epochs,
@@ -46,7 +50,7 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10_000_000,
-        callbacks=[*callbacks, *annealing, OwnSigterm()],
+        callbacks=[*callbacks, averaging, *annealing, OwnSigterm()],
         plugins=[AtomicCheckpoints(), LightningEnvironment()],  # whatever scheduler has started the process
         logger=loggers,
     )

@@ -15,7 +15,7 @@ from anomaly_bench.sweep.job import LOST, Ended, Engine, Job, end_of, failed, lo
 from anomaly_bench.sweep.processes import DiedError, call
 from data_modules.base.names import dataset_name
 
-OWN = ("beta", "lr", "weight_decay", "sigma", "warmup_epochs", "cycles", "cycle_epochs", "ramp")  # of each model
+OWN = ("beta", "optimizer", "lr", "weight_decay", "sigma", "warmup_epochs", "cycles", "cycle_epochs", "ramp")
 SHARED = ("batch_size", "accelerator", "devices", "precision", "hold_data")  # of the trainers
 
 

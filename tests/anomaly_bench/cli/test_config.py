@@ -35,7 +35,7 @@ def test_alone_it_lists_every_group_with_its_options_and_the_keys_in_none(told):
 def test_of_a_group_every_key_with_its_default_range_meaning_and_the_kinds_that_have_it(told):
     text = told("model", columns=200)
     every, _, rest = text.partition("with kind beta_vae or ce_vae")
-    assert "model.lr=0.001 Adam's learning rate number ≥ 1e-09" in every
+    assert "model.lr=null learning rate; null: 0.003 with muon, 0.001 with adam number ≥ 1e-09 or null" in every
     assert "model.beta=4.0 > 0. What counts" in rest
     assert "model.masks=3" in rest.partition("with kind ce_vae")[2]
     assert "trainer.patience=5" in told("trainer", columns=60)

@@ -51,7 +51,7 @@ def test_defaults_and_ranges_are_those_of_a_run():
     found = {key.name: key for place in PLACES for key in keys(place)}
     config = load_config(["model=vae", "trainer=default"])
     assert found["model.lr"].default == config.model.lr
-    assert found["model.lr"].takes == "number ≥ 1e-09"
+    assert found["model.lr"].takes == "number ≥ 1e-09 or null"
     assert found["seed"].takes == "integer ≥ 0, < 4294967296"
     assert found["engine.threads"].takes == "integer ≥ 1, ≤ 4096 or null"
     assert found["dataset.anomalous_labels"].takes == "list of integers ≥ 1 (1 or more) or null"

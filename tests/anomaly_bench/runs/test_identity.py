@@ -26,10 +26,11 @@ PIXELS = (
 )
 MODEL = (
     "name kind use options network latent channels spatial attention likelihood sigma variance noise masks mask_size "
-    "channels_last patch positions lr weight_decay beta normalised schedule warmup_epochs cycles cycle_epochs ramp capacity"
+    "channels_last patch positions optimizer lr weight_decay beta normalised schedule warmup_epochs cycles cycle_epochs ramp "
+    "capacity"
 )
 
-TRAINER = "max_epochs patience patience_steps rise lr_factor lr_drops batch_size accelerator devices precision compile"
+TRAINER = "max_epochs patience patience_steps rise lr_factor lr_drops average batch_size accelerator devices precision compile"
 LOCALIZATION = "fpr image_share bits smoothing level_images resamples batch_size"
 
 

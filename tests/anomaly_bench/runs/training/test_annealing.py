@@ -7,6 +7,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from anomaly_bench.config.schema import TrainerConfig
 from anomaly_bench.runs.training.annealing import Annealing
+from anomaly_bench.runs.training.averaging import Averaging
 from anomaly_bench.runs.training.checkpoints import Saver
 
 
@@ -22,7 +23,7 @@ class Told:
         self.model = torch.nn.Linear(1, 1, bias=False)
         self.model.scheduled = lambda: self.share(self.trainer.current_epoch)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1.0)
-        self.annealing = Annealing(self.config, self.saver)
+        self.annealing = Annealing(self.config, self.saver, Averaging(0.0))
         self.rates, self.weights = [], []
         for epoch, elbo in enumerate(elbos):
             self.epoch(epoch, elbo)
@@ -90,7 +91,7 @@ def test_a_training_without_any_elbo_ends(tmp_path):
 
 
 def test_what_it_knows_outlives_an_interruption(tmp_path):
-    told = Told(tmp_path, [1, 0, 0, 0, 0, 0])
-    again = Annealing(told.config, told.saver)
+    told = Told(tmp_path, [1, 0, 0, 0, 0, 0], lr_drops=2)
+    again = Annealing(told.config, told.saver, Averaging(0.0))
     again.load_state_dict(told.annealing.state_dict())
     assert (again.drops, again.since, again.share) == (2, 5, 1.0)
