@@ -65,8 +65,8 @@ def test_of_an_option_the_values_that_a_run_with_it_has(told, cli):
 def test_of_a_key_all_that_is_known(told, cli):
     text = told("trainer.patience")
     assert text == (
-        "trainer.patience epochs without a better ELBO before the learning rate is lowered, and at last training ends "
-        "takes integer ≥ 1 default 5 else 4 with trainer=short"
+        "trainer.patience epochs without a better ELBO before training ends, or lr_drops times first goes on at a lower "
+        "learning rate takes integer ≥ 1 default 5 else 4 with trainer=short"
     )
     (key,) = json.loads(cli("config", "model.likelihood", "--json")[1])
     assert (key["default"], key["choices"]) == ("gaussian", ["gaussian", "laplace", "bernoulli"])

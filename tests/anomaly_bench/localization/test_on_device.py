@@ -16,7 +16,7 @@ from anomaly_bench.localization.surroundings import Surroundings
 from anomaly_bench.localization.tally import NotANumberError
 from anomaly_bench.metrics import region_weight
 from anomaly_bench.metrics.transfers import Fetch, together
-from anomaly_bench.predictors import Ensemble, Suite
+from anomaly_bench.predictors import Ensemble, Suite, filters
 from anomaly_bench.predictors.suite import suite_of
 from data_modules.base.batch import AnomalyBatch
 from tests.helpers.fake_device import DEVICE, OnDevice, fake_device, moved
@@ -78,7 +78,8 @@ def passes(model, normal, anomalous, test):
     return validation, tallies
 
 
-def test_a_device_gives_the_numbers_of_the_cpu(data):
+def test_a_device_gives_the_numbers_of_the_cpu(data, monkeypatch):
+    monkeypatch.setattr(filters, "smoothed", filters.weighted_window)  # as a device does
     normal, anomalous, test = data
     expected_validation, expected = passes(copy.deepcopy(trained()), normal, anomalous, test)
     with fake_device() as device:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from anomaly_bench.predictors import Evidence, frozen
+from anomaly_bench.predictors import Evidence, filters, frozen
 from anomaly_bench.predictors.suite import suite_of
 from tests.helpers.fake_device import OnDevice, fake_device, moved
 from tests.helpers.small_vae import blobs, images, trained
@@ -38,7 +38,8 @@ def maps_of(suite, evidence, names):
 
 
 @pytest.mark.slow
-def test_maps_are_those_of_the_cpu_and_nobody_waits_for_those_of_one_pass(suite, image):
+def test_maps_are_those_of_the_cpu_and_nobody_waits_for_those_of_one_pass(suite, image, monkeypatch):
+    monkeypatch.setattr(filters, "smoothed", filters.weighted_window)  # as a device does
     foreground = torch.ones_like(image[:, :1], dtype=torch.bool)
     names = [name for name in suite.single if not name.startswith(WAITING) and not name.endswith(SAME)]
     assert len(names) > 15
