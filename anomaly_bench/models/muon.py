@@ -21,16 +21,17 @@ class Muon(torch.optim.Adam):
 
     A weight is taken as a matrix of its first dimension by all others. Its Nesterov momentum, of 0.95, is replaced by about
     the orthogonal matrix next to it (see `orthogonal`), times 0.2·√max(rows, columns), so that its root mean square is that
-    of Adam's update and one `lr` fits both (Liu et al. 2025, arXiv 2502.16982, eq. 4). weight_decay: of weights decoupled
-    from the gradient (Loshchilov & Hutter 2019), of all others Adam's L2 penalty. Weights of grouped convolutions, whose
-    rows share no input, are left to Adam.
+    of Adam's update and one `lr` fits both (Liu et al. 2025, arXiv 2502.16982, eq. 4). weight_decay: of weights the share
+    that is lost per length of a step, W ← (1 − r·decay) W − r·O with r = lr·0.2·√max(rows, columns), so that in any layer the
+    singular values stay below about 1 / decay (Pethick et al. 2025, arXiv 2502.07529); the others have none. Weights of grouped
+    convolutions, whose rows share no input, are left to Adam.
     """
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float = 0.0, fused: bool | None = None) -> None:
         weights = layer_weights(model)
         held = {id(weight) for weight in weights}
         others = [parameter for parameter in model.parameters() if id(parameter) not in held]
-        groups: list[dict[str, Any]] = [{"params": others}, {"params": weights}]
+        groups: list[dict[str, Any]] = [{"params": others, "weight_decay": 0.0}, {"params": weights}]
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=fused)
 
     @torch.no_grad()
@@ -62,8 +63,8 @@ class Muon(torch.optim.Adam):
             state["momentum"].lerp_(gradient, 1 - MOMENTUM)
             directions.append(gradient.lerp(state["momentum"], MOMENTUM).flatten(1))
         for weight, step in zip(weights, orthogonal(directions), strict=True):
-            weight.mul_(1 - lr * decay)
-            weight.add_(step.view_as(weight), alpha=-lr * RMS * max(step.shape) ** 0.5)
+            rate = lr * RMS * max(step.shape) ** 0.5
+            weight.mul_(1 - rate * decay).sub_(step.view_as(weight), alpha=rate)
 
 
 def layer_weights(model: nn.Module) -> list[Tensor]:

@@ -22,7 +22,7 @@ from .networks import NETWORKS, VOLUMES, Network, NetworkSpec
 from .processes import of_all_processes
 from .slices import middle_of
 
-OPTIMIZERS = {"muon": (3e-3, 4.0), "adam": (1e-3, 0.0)}  # the lr and the weight decay that go well with it
+OPTIMIZERS = {"muon": (3e-3, 1.0), "adam": (1e-3, 0.0)}  # the lr and the weight decay that go well with it
 COLLAPSED = 5  # validation epochs in a row without an active unit
 
 

@@ -52,7 +52,7 @@ def test_every_recipe_trains_a_step_and_localizes_at_its_own_size(name):
     image = torch.rand(2, *shape)
     model = build_model(config.model, shape)
     decays = {"bergmann": 1e-5, "zimmerer": 0.0}  # Adam's of what they follow; Muon's
-    assert model.configure_optimizers().defaults["weight_decay"] == decays.get(config.model.name, 4.0)
+    assert model.configure_optimizers().defaults["weight_decay"] == decays.get(config.model.name, 1.0)
     before = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     loader = torch.utils.data.DataLoader([{"image": image}], batch_size=None)
     pl.Trainer(max_steps=1, accelerator="cpu", **QUIET).fit(model, loader)
