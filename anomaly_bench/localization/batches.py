@@ -10,8 +10,8 @@ from torch import Tensor
 
 from anomaly_bench.metrics import region_weight
 from anomaly_bench.metrics.transfers import together
+from anomaly_bench.models.batches import image_of, pixels_of
 from anomaly_bench.models.slices import slices_of
-from anomaly_bench.models.vae import image_of, pixels_of
 from anomaly_bench.predictors.ensemble import TimedMap
 from data_modules.base.batch import AnomalyBatch
 from data_modules.store.batches import free_memory

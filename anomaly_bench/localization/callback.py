@@ -35,7 +35,7 @@ from leaderboard.record import MapChoice, Measure, PredictorResult, SubsetChoice
 from .batches import chosen, completed, in_slices, placed
 from .cases import LateCases
 from .learned import Learned
-from .loaders import Given, Images, Numbers, names_of, source_of, validation_loaders
+from .loaders import Given, Images, Numbers, check_normal, names_of, polarity_of, source_of, validation_loaders
 from .localizer import Advance, Localizer, no_advance, rec_levels
 from .passes import Validation, count, fresh, prepare, settle
 from .surroundings import Surroundings
@@ -281,7 +281,7 @@ class LocalizationCallback(pl.Callback):
         localizer, normal, anomalous = self._begun(trainer, pl_module)
         known = next(iter(normal), None) is not None  # without images to choose on, maps are smoothed by their size
         if known or self.suite.members:
-            self._check(normal)
+            check_normal(normal)
             polarity = polarity_of(trainer)
             localizer.calibrate(normal, self.config.bits, no_advance, anomalous, self.config.smoothing, polarity)
             localizer.choose(normal, anomalous, polarity=polarity)
@@ -307,7 +307,7 @@ class LocalizationCallback(pl.Callback):
     def _prepare(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Learn all that there is to learn from the validation images."""
         self._localizer, normal, anomalous = self._begun(trainer, pl_module)
-        self._check(normal)
+        check_normal(normal)
         with self._advancing(trainer) as advance:
             polarity = polarity_of(trainer)
             self.validation = prepare(self._localizer, normal, anomalous, self.config, advance, polarity)
@@ -326,13 +326,6 @@ class LocalizationCallback(pl.Callback):
             levels.copy_(trainer.strategy.broadcast(rec_levels(model, images, count)))
             self._levels = levels.clone()
         return Localizer(model, self.suite), normal, anomalous
-
-    def _check(self, normal: Images) -> None:
-        if next(iter(normal), None) is None:
-            raise ValueError(
-                "expected normal validation images, which calibrate the maps, got none; give the trainer a data module with "
-                "such, as in trainer.test(model, data), or fit or validate with it before, and mind limit_val_batches"
-            )
 
     def _fresh_look(self, trainer: pl.Trainer, maps: Mapping[str, TimedMap], images: AnomalyBatch) -> dict[str, Tally]:
         """Empty tallies, with the pivots of the first process's batch in all of them."""
@@ -390,12 +383,6 @@ def vae_of(module: pl.LightningModule) -> VAE:
             f"LocalizationCallback: expected a VAE of anomaly_bench, such as BetaVAE, got {type(module).__name__}"
         )
     return module
-
-
-def polarity_of(trainer: pl.Trainer) -> str | None:
-    """What anomalies of a trainer's dataset are known to be, of one of our own."""
-    data = source_of(trainer)
-    return data.polarity if isinstance(data, AnomalyDataModule) else None
 
 
 def log(module: pl.LightningModule, part: str, measures: Mapping[str, Mapping[str, Measure]]) -> None:

@@ -15,8 +15,9 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from anomaly_bench.models.vae import image_of
+from anomaly_bench.models.batches import image_of
 from data_modules.base.batch import AnomalyBatch
+from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.dataset import SliceDataset
 
 from .batches import chosen, completed
@@ -153,3 +154,18 @@ def validation_loaders(trainer: pl.Trainer, data: pl.LightningDataModule | None,
                 f'after setup("validate"): {error}'
             ) from error
     return [undistributed(loader) for loader in flat(loaders)]
+
+
+def polarity_of(trainer: pl.Trainer) -> str | None:
+    """What anomalies of a trainer's dataset are known to be, of one of our own."""
+    data = source_of(trainer)
+    return data.polarity if isinstance(data, AnomalyDataModule) else None
+
+
+def check_normal(normal: Images) -> None:
+    """Raises ValueError if there are none, which calibrate the maps."""
+    if next(iter(normal), None) is None:
+        raise ValueError(
+            "expected normal validation images, which calibrate the maps, got none; give the trainer a data module with "
+            "such, as in trainer.test(model, data), or fit or validate with it before, and mind limit_val_batches"
+        )

@@ -15,9 +15,9 @@ from anomaly_bench.metrics import Calibration, top_k_mean
 from anomaly_bench.metrics.bins import score_keys
 from anomaly_bench.metrics.counting import counted_on
 from anomaly_bench.models import VAE
+from anomaly_bench.models.batches import image_of
 from anomaly_bench.models.likelihoods import at_least_single
 from anomaly_bench.models.slices import like
-from anomaly_bench.models.vae import image_of
 from anomaly_bench.predictors.base import width_by_size
 from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.evidence import Evidence, frozen

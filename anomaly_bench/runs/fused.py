@@ -26,8 +26,8 @@ from anomaly_bench.base.identity import Identity
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.models import VAE, build_model
+from anomaly_bench.models.batches import image_of, normal_images
 from anomaly_bench.models.epoch import Means
-from anomaly_bench.models.vae import image_of, normal_images
 from data_modules.modules.base import AnomalyDataModule
 
 from .data import build_data, place_data, with_loaders_of
