@@ -1,5 +1,3 @@
-import gzip
-import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,32 +6,12 @@ import torch
 import torch.nn.functional as F
 from fakes import brain, write_volume
 from monai.transforms import LoadImage, Orientation
+from nifti_slices import LAYOUT, module
 
-from data_modules.base.config import LayoutConfig, NiftiConfig, SplitConfig, default_preprocess
+from data_modules.base.config import LayoutConfig, NiftiConfig, default_preprocess
 from data_modules.base.errors import DataError
 from data_modules.modules.nifti import NiftiDataModule
 from data_modules.transforms.slicing import CHUNK, planes
-
-LAYOUT = LayoutConfig(image={"flair": "{subject}/{subject}_flair.nii.gz"}, label="{subject}/{subject}_seg.nii.gz")
-
-
-def module(root, cache, **changes):
-    config = NiftiConfig(
-        name="brats",
-        kind="nifti",
-        domain="medical",
-        root=str(root),
-        layouts={"a": LAYOUT},
-        modality=["flair"],
-        size=[16, 16],
-        split=SplitConfig(val=0.3, test=0.3, salt="b"),
-    )
-    for key, value in changes.items():
-        setattr(config, key, value)
-    data = NiftiDataModule(config, cache_dir=cache, batch_size=8)
-    data.prepare_data()
-    data.setup()
-    return data
 
 
 def test_train_has_normal_slices_only_and_subjects_stay_apart(brats_root, cache):
@@ -213,111 +191,6 @@ def test_a_volume_of_a_4d_file_is_a_channel(tmp_path, cache):
     assert image.max() > 50
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"plane": "axail"}, r"dataset\.plane=axail: no such plane; did you mean axial\?"),
-        ({"modality": []}, "dataset.modality is empty"),
-        ({"modality": None}, "dataset.modality is empty"),
-        ({"modality": ["flair", "flair"]}, "names one twice"),
-        ({"preprocess": {"x": {"use": "Spacing"}}}, r"dataset\.preprocess\.x\.use=Spacing: .*Spacingd"),
-    ],
-)
-def test_a_config_that_cannot_be_is_refused_before_anything_is_read(tmp_path, cache, changes, message):
-    with pytest.raises(DataError, match=message):
-        module(tmp_path / "gone", cache, **changes)
-
-
-def break_missing_label(root):
-    (root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz").unlink()
-
-
-def break_shape(root):
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz", np.zeros((20, 24, 9), np.uint8))
-
-
-def break_truncated(root):
-    path = root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz"
-    path.write_bytes(path.read_bytes()[:500])
-
-
-def break_text(root):
-    (root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz").write_bytes(gzip.compress(b"no volume"))
-
-
-def break_nan(root):
-    volume, _ = brain(3)
-    volume[4, 4, 4] = np.nan
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", volume)
-
-
-def break_background(root):
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", np.zeros((20, 24, 10), np.float32))
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz", np.zeros((20, 24, 10), np.uint8))
-
-
-def break_flair_only(root):
-    """The label stays, so the brain would be the lesion alone."""
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", np.zeros((20, 24, 10), np.float32))
-
-
-def break_constant(root):
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", np.full((20, 24, 10), 7, np.float32))
-
-
-def break_missing_image(root):
-    (root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz").unlink()
-
-
-def break_affine(root):
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_seg.nii.gz", brain(3)[1], np.diag([1.0, -1.0, 1.0, 1.0]))
-
-
-def break_4d(root):
-    write_volume(root / "BraTS2021_00003/BraTS2021_00003_flair.nii.gz", np.zeros((20, 24, 10, 2), np.float32))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (break_missing_label, "subject BraTS2021_00003 has no label"),
-        (break_shape, r"_seg\.nii\.gz.*\(20, 24, 9\) voxels"),
-        (break_truncated, r"00003_flair\.nii\.gz: cannot be read"),
-        (break_text, r"00003_flair\.nii\.gz: cannot be read"),
-        (break_nan, r"00003_flair\.nii\.gz: holds NaN"),
-        (break_background, r"00003_flair\.nii\.gz: no brain voxel"),
-        (break_flair_only, r"00003_flair\.nii\.gz: no brain voxel"),
-        (break_constant, r"00003_flair\.nii\.gz: the brain has the one intensity 7"),
-        (break_missing_image, "subject BraTS2021_00003 has no image 'flair'"),
-        (break_affine, r"00003_seg\.nii\.gz: its affine puts its voxels elsewhere"),
-        (break_4d, r"00003_flair\.nii\.gz: expected one 3D volume"),
-    ],
-)
-def test_bad_volumes_are_named(brats_root, cache, damage, message):
-    damage(brats_root)
-    with pytest.raises(DataError, match=message):
-        module(brats_root, cache)
-    assert not [path for path in (cache / "stores").glob("*") if not path.name.startswith(".")]
-
-
-def test_a_label_whose_header_lies_beside_its_image_is_read_where_the_tolerance_allows(brats_root, cache):
-    sound, shifted = module(brats_root, cache), np.diag([-1.0, -1.0, 1.0, 1.0])
-    shifted[0, 3] = 0.4
-    for subject in brats_root.iterdir():
-        write_volume(subject / f"{subject.name}_seg.nii.gz", brain(int(subject.name[-1]))[1], shifted)
-    with pytest.raises(
-        DataError, match=r"_seg\.nii\.gz: its affine puts .* 0\.4 mm away; .*dataset\.affine_tolerance=0\.05"
-    ):
-        module(brats_root, cache)
-    data = module(brats_root, cache, affine_tolerance=0.5)
-    rows = np.arange(len(sound.store))
-    for name, values in sound.store.batch(rows).items():
-        torch.testing.assert_close(data.store.batch(rows)[name], values, rtol=0, atol=0)
-    assert module(brats_root, cache, affine_tolerance=0.6).fingerprint != data.fingerprint
-    with pytest.raises(DataError, match=r"dataset\.affine_tolerance=-1: expected millimetres, 0 or more"):
-        module(brats_root, cache, affine_tolerance=-1)
-
-
 def test_a_changed_file_is_read_again(brats_root, cache):
     before = module(brats_root, cache).fingerprint
     assert module(brats_root, cache).fingerprint == before
@@ -337,12 +210,6 @@ def test_only_chosen_label_values_are_anomalous(brats_root, cache):
     assert not labelled[data.indices["val_normal"]].any()
 
 
-def test_two_releases_in_one_folder_are_refused(brats_root, cache):
-    other = LayoutConfig(image={"flair": "{subject}/{subject}_seg.nii.gz"}, label=None)
-    with pytest.raises(DataError, match="files fit the layouts a and b"):
-        module(brats_root, cache, layouts={"a": LAYOUT, "b": other})
-
-
 def test_anomalous_voxels_in_slices_left_out_are_counted(brats_root, cache):
     volume, label = brain(0)
     label[9, 11, 9] = 1
@@ -350,38 +217,6 @@ def test_anomalous_voxels_in_slices_left_out_are_counted(brats_root, cache):
     write_volume(brats_root / "BraTS2021_00000/BraTS2021_00000_flair.nii.gz", volume)
     write_volume(brats_root / "BraTS2021_00000/BraTS2021_00000_seg.nii.gz", label)
     assert module(brats_root, cache).store.dropped == pytest.approx(1 / (8 * 18 + 1))
-
-
-def test_layouts_and_channels_that_do_not_fit_are_named(brats_root, cache):
-    other = LayoutConfig(image={"flair": "{subject}/{subject}-t2f.nii.gz"}, label=None)
-    with pytest.raises(
-        DataError, match=r"no file fits a layout of dataset brats; tried b.*; there are BraTS.*is dataset\.root right"
-    ):
-        module(brats_root, cache, layouts={"b": other})
-    assert module(brats_root, cache, layouts={"b": other, "a": LAYOUT}).store.anomalous.any()
-    with pytest.raises(DataError, match=r"modality=t9: brats has no such modality; there are flair"):
-        module(brats_root, cache, modality=["t9"])
-
-
-def test_a_label_may_miss_whole_numbers_by_rounding_only(tmp_path, cache):
-    volume, label = brain(0)
-    write_volume(tmp_path / "a/a_flair.nii.gz", volume)
-    config = NiftiConfig(
-        "x", "nifti", "medical", root=str(tmp_path), layouts={"a": LAYOUT}, modality="flair", size=[16, 16]
-    )
-    config.anomalous_labels = [1]
-    data = NiftiDataModule(config, cache_dir=cache)
-    for value in (1.0, 0.9995, 1.0005):
-        write_volume(tmp_path / "a/a_seg.nii.gz", (label > 0) * np.float32(value) + np.float32(5e-4) * (label == 0))
-        slices = data.read_case(data.find_cases()[0])
-        assert (
-            slices.number[slices.labelled].tolist() == slices.number[slices.mask.flatten(1).any(1)].tolist() == [6, 7]
-        )
-    write_volume(tmp_path / "a/a_seg.nii.gz", (label > 0) * np.float32(0.99))
-    with pytest.raises(
-        DataError, match=r"a_seg\.nii\.gz: 18 of its voxels are no whole numbers, such as 0\.99; .*nearest"
-    ):
-        data.read_case(data.find_cases()[0])
 
 
 def test_other_pathology_is_neither_normal_nor_anomalous(tmp_path, cache):
@@ -406,36 +241,6 @@ def test_other_pathology_is_neither_normal_nor_anomalous(tmp_path, cache):
     assert one.foreground[one.mask].all()
 
 
-@pytest.mark.parametrize(
-    ("plane", "spacing", "refused"),
-    [
-        ("axial", (1, 1, 5), False),
-        ("axial", (0.96, 0.95, 3), False),
-        ("axial", (1, 1.09, 3), False),
-        ("axial", (1.2, 0.98, 3), True),
-        ("coronal", (1, 1, 5), True),
-        ("sagittal", (5, 1, 1), False),
-    ],
-)
-def test_pixels_that_are_not_square_are_refused(tmp_path, cache, plane, spacing, refused):
-    for kind, array in zip(("flair", "seg"), brain(0), strict=True):
-        write_volume(tmp_path / f"a/a_{kind}.nii.gz", array, np.diag([*spacing, 1.0]))
-    config = NiftiConfig(
-        "x", "nifti", "medical", root=str(tmp_path), layouts={"a": LAYOUT}, modality="flair", size=[16, 16]
-    )
-    config.plane, config.min_foreground = plane, 0.05
-    data = NiftiDataModule(config, cache_dir=cache)
-    if not refused:
-        assert len(data.read_case(data.find_cases()[0]).image)
-        return
-    with pytest.raises(DataError, match=r"a_flair\.nii\.gz: pixels of .* mm wide .*dataset\.preprocess\.spacing="):
-        data.read_case(data.find_cases()[0])
-    config.preprocess["spacing"] = {"use": "Spacingd", "pixdim": [1, 1, 1]}
-    data = NiftiDataModule(config, cache_dir=cache)
-    rows, columns = (data.read_case(data.find_cases()[0]).foreground.any(0)[0].any(axis).sum() for axis in (1, 0))
-    assert min(rows, columns) >= 5
-
-
 def test_many_slices_are_resized_as_one_batch_would_be(tmp_path, cache):
     for seed, kind in enumerate(("flair", "t1")):
         write_volume(tmp_path / f"a/a_{kind}.nii.gz", brain(seed, (30, 34, 70))[0])
@@ -448,102 +253,3 @@ def test_many_slices_are_resized_as_one_batch_would_be(tmp_path, cache):
     expected = plainly(tmp_path, "a", ["flair", "t1"], (16, 20), 0.1, 1)
     assert len(slices.image) > 3 * CHUNK
     assert torch.equal(slices.image, expected[0])
-
-
-@pytest.mark.parametrize("storage", ["float16", "uint8"])
-def test_slices_come_with_their_neighbours_in_the_volume_whatever_step_and_brain(brats_root, cache, storage):
-    plain = module(brats_root, cache, slice_step=2, storage=storage)
-    data = module(brats_root, cache, slice_step=2, context=1, storage=storage)
-    every = module(brats_root, cache, min_foreground=1e-9)  # all slices, each an image of its own
-    assert data.fingerprint == plain.fingerprint
-    assert data.image_shape == plain.image_shape == (1, 16, 16)
-    whole = every.store.batch(np.arange(len(every.store)))
-    places = zip(whole["subject"].tolist(), whole["slice"].tolist(), strict=True)
-    images = dict(zip(places, whole["image"][:, 0], strict=True))
-    for got, flat in zip(data.test_dataloader(), plain.test_dataloader(), strict=True):
-        for key in flat:
-            expected = got[key][:, 1:2] if key == "image" else got[key]
-            assert torch.equal(flat[key], expected), key
-        for s, n, image in zip(got["subject"].tolist(), got["slice"].tolist(), got["image"], strict=True):
-            for side, place in ((-1, 0), (1, 2)):
-                beside = images.get((s, n + side), images[s, n])
-                assert storage == "uint8" or torch.equal(
-                    image[place], beside
-                )  # 8 bits are spread over the images alone
-
-
-def test_no_normal_image_has_an_anomaly_beside_it_but_in_the_test(brats_root, cache):
-    data = module(brats_root, cache, context=1)
-    slices = zip(data.store.subject.tolist(), data.store.slice.tolist(), strict=True)
-    labelled = {place for place, normal in zip(slices, data.store.normal, strict=True) if not normal}
-    beside = 0
-    for loader, hidden in ((data.train_dataloader(), True), (data.test_dataloader(), False)):
-        for batch in loader:
-            for s, n, image in zip(batch["subject"].tolist(), batch["slice"].tolist(), batch["image"], strict=True):
-                if (s, n + 1) in labelled and (s, n) not in labelled:
-                    beside += 1
-                    assert torch.equal(image[2], image[1]) == hidden
-    assert beside > 1
-
-
-def test_neighbours_are_augmented_as_the_slice_in_the_middle_is(brats_root, cache):
-    flip = {"flip": {"use": "RandFlipd", "prob": 1.0, "spatial_axis": 1}}
-    plain, flipped = (module(brats_root, cache, context=1, augment=augment) for augment in ({}, flip))
-    before, after = (next(iter(data.train_dataloader())) for data in (plain, flipped))
-    assert torch.equal(after["image"], before["image"].flip(3))
-    assert torch.equal(after["foreground"], before["foreground"].flip(3))
-
-
-@pytest.mark.parametrize("step", [1, 2])
-def test_volumes_are_of_the_same_slices_each_of_which_counts_once(brats_root, cache, step):
-    plain, data = (module(brats_root, cache, slice_step=step, **depth) for depth in ({}, {"depth": 3}))
-    assert data.fingerprint == plain.fingerprint
-    assert data.image_shape == (1, 3, 16, 16)
-    assert re.search(
-        r"; as volumes of 3 slices: \d+ train, \d+ normal and \d+ anomalous val, \d+ test", data.describe()
-    )
-    every = plain.store.batch(np.arange(len(plain.store)))
-    images = dict(
-        zip(zip(every["subject"].tolist(), every["slice"].tolist(), strict=True), every["image"], strict=True)
-    )
-    pairs = [
-        (plain.test_dataloader(), data.test_dataloader()),
-        *zip(plain.val_dataloader(), data.val_dataloader(), strict=True),
-        (plain.normal_dataloader(10**6), data.normal_dataloader(10**6)),
-    ]
-    shared = 0
-    for slices, volumes in pairs:
-        flat = {key: torch.cat([batch[key] for batch in slices]) for key in every}
-        found = {key: torch.cat([batch[key] for batch in volumes]) for key in every}
-        counting = found["foreground"].flatten(3).any(3)[:, 0]
-        shared += int((~counting).sum())
-        assert not found["mask"][:, 0][~counting].any()
-        for key in ("image", "mask", "foreground", "region_weight"):
-            assert torch.equal(found[key].transpose(1, 2)[counting], flat[key]), key
-        assert torch.equal(found["slice"][counting], flat["slice"])
-        assert torch.equal(found["subject"][:, None].expand(-1, 3)[counting], flat["subject"])
-        for subject, numbers, volume in zip(found["subject"].tolist(), found["slice"], found["image"], strict=True):
-            assert {*numbers.diff().tolist()} <= {step, 0}
-            for place, number in enumerate(numbers.tolist()):
-                assert torch.equal(volume[:, place], images[subject, number])
-    assert shared > 3
-
-
-def test_no_volume_to_train_on_has_an_anomalous_slice_and_each_is_augmented_as_one(brats_root, cache):
-    flip = {"flip": {"use": "RandFlipd", "prob": 1.0, "spatial_axis": 1}}
-    plain, flipped = (module(brats_root, cache, depth=3, augment=augment) for augment in ({}, flip))
-    store = plain.store
-    slices = zip(store.subject.tolist(), store.slice.tolist(), store.normal.tolist(), strict=True)
-    normal = {(subject, number) for subject, number, fine in slices if fine}
-    for before, after in zip(plain.train_dataloader(), flipped.train_dataloader(), strict=True):
-        places = zip(before["subject"].tolist(), before["slice"].tolist(), strict=True)
-        assert {(subject, number) for subject, numbers in places for number in numbers} <= normal
-        assert torch.equal(after["image"], before["image"].flip(4))
-        assert torch.equal(after["foreground"], before["foreground"].flip(4))
-
-
-def test_volumes_have_no_other_neighbours(brats_root, cache):
-    with pytest.raises(
-        DataError, match=r"dataset\.depth=3, dataset\.context=1: .*; set dataset\.context=0, or dataset"
-    ):
-        module(brats_root, cache, depth=3, context=1)
