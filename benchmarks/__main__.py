@@ -21,12 +21,14 @@ from timing import RATIOS
 
 HERE = Path(__file__).parent
 FILE, PAGE = HERE / "ratios.json", HERE.parent / "docs" / "benchmarks.md"
+ADAM = "model.optimizer=adam trainer.average=0 trainer.lr_drops=2"
+MUON = "model.optimizer=muon trainer.average=0.99 trainer.lr_drops=0"
 SCRIPTS = {
     "predictors": [],
     "metrics": ["1e7", "1e8", "--only", "ours", "--only", "bare read", "--only", "adeval"],
     "networks": [],
     "fused": [],
-    "training": [],
+    "training": ["--seeds", "0", "--base", f"trainer=short {ADAM}", "--beside", MUON],
     "data": ["--only", "prepare,memory,slices,epoch", "--rounds", "5"],
     "sweep": ["engine"],
     "scale": [],
