@@ -1,5 +1,4 @@
 import hashlib
-import json
 import os
 import re
 import unicodedata
@@ -113,45 +112,6 @@ def test_a_bad_split_says_which_key(config, message):
         split_cases(cases([f"s{i}" for i in range(30)]), config)
 
 
-def test_a_split_file_is_followed(tmp_path):
-    wanted = {"train": ["a"], "val": ["b"], "test": ["c"]}
-    path = tmp_path / "split.json"
-    path.write_text(json.dumps(wanted))
-    assert split_cases(cases("abc"), SplitConfig(file=str(path))) == wanted
-
-
-@pytest.mark.parametrize("text", ['{"train": "a", "val": ["b"], "test": ["c"]}', '{"train": ["a"]}', "[]", "{"])
-def test_a_split_file_of_another_form_is_refused(tmp_path, text):
-    path = tmp_path / "split.json"
-    path.write_text(text)
-    with pytest.raises(DataError, match="expected JSON with lists under train, val, test"):
-        split_cases(cases("abc"), SplitConfig(file=str(path)))
-
-
-def test_a_given_split_does_not_train_on_what_is_only_to_test_on():
-    lists = SplitConfig(train_subjects=["a", "b"], val_subjects=["c"], test_subjects=["d"])
-    with pytest.raises(DataError, match="trains on b, which is only to test on"):
-        split_cases([*cases("acd"), *cases("b", "test")], lists)
-
-
-@pytest.mark.parametrize(
-    ("subject", "pool", "message"),
-    [
-        ("a", "test", "trains on a, which is only to test on; put it into val or test"),
-        ("a", "val", "trains on a, which is only to validate on; put it into val"),
-        ("d", "train", "tests on d, which is only to train on; put it into train or val"),
-    ],
-)
-def test_a_given_split_keeps_to_the_pools(subject, pool, message):
-    lists = SplitConfig(train_subjects=["a", "b"], val_subjects=["c"], test_subjects=["d"])
-    others = cases(name for name in "abcd" if name != subject)
-    with pytest.raises(DataError, match=message):
-        split_cases([*others, *cases(subject, pool)], lists)
-    for allowed in {"train": "ab", "val": "cd", "test": "cd"}[pool]:
-        rest = cases(name for name in "abcd" if name != allowed)
-        assert allowed in place(split_cases([*rest, *cases(allowed, pool)], lists))
-
-
 @pytest.mark.parametrize(("pool", "parts"), [("train", {"train", "val"}), ("val", {"val"}), ("test", {"val", "test"})])
 def test_subjects_that_may_go_anywhere_go_where_the_others_of_their_group_may(pool, parts):
     pairs = [case for i in range(200) for case in (*cases([f"s{i}_a"]), *cases([f"s{i}_b"], pool))]
@@ -175,16 +135,6 @@ def test_a_name_is_placed_the_same_however_its_accents_are_composed_and_coded():
     assert 0 <= unit_hash("", os.fsdecode(b"caf\xe9.png")) < 1
 
 
-@pytest.mark.parametrize("listed", [True, False])
-def test_a_given_split_names_subjects_however_their_accents_are_composed(tmp_path, listed):
-    composed, apart = ([unicodedata.normalize(form, f"\u00e9{i}") for i in range(3)] for form in ("NFC", "NFD"))
-    path = tmp_path / "split.json"
-    path.write_text(json.dumps(dict(zip(SPLITS, ([name] for name in apart), strict=True))))
-    lists = {f"{part}_subjects": [name] for part, name in zip(SPLITS, apart, strict=True)}
-    given = SplitConfig(**lists) if listed else SplitConfig(file=str(path))
-    assert split_cases(cases(composed), given) == {part: [name] for part, name in zip(SPLITS, composed, strict=True)}
-
-
 @pytest.mark.parametrize("config", [SplitConfig(), SplitConfig(folds=3, fold=1), SplitConfig(stratify="sex", val=0.3)])
 def test_what_is_only_to_validate_on_goes_nowhere_else(config):
     known = [*cases([f"s{i}" for i in range(60)], sex="F"), *cases([f"v{i}" for i in range(30)], "val", sex="F")]
@@ -192,19 +142,6 @@ def test_what_is_only_to_validate_on_goes_nowhere_else(config):
     assert {where[f"v{i}"] for i in range(30)} == {"val"}
     with pytest.raises(DataError, match="has subjects to validate on and others"):
         split_cases([*known, *cases("t", "train", sex="F")], replace(config, group="()"))
-
-
-def test_the_split_of_the_cases_replaces_lists_and_excludes_other_sources():
-    fixed = [replace(case, split=part) for case, part in zip(cases("abc"), SPLITS, strict=True)]
-    assert split_cases(fixed, SplitConfig(train_subjects=["c"])) == {"train": ["a"], "val": ["b"], "test": ["c"]}
-    with pytest.raises(DataError, match=r"split\.file=x\.json and the column 'split' of dataset\.subjects_file"):
-        split_cases(fixed, SplitConfig(file="x.json"))
-    with pytest.raises(DataError, match="folds=2: the split is given already by the column 'split'"):
-        split_cases(fixed, SplitConfig(folds=2))
-    with pytest.raises(DataError, match="says nothing about c"):
-        split_cases([*fixed[:2], *cases("c")], SplitConfig())
-    with pytest.raises(DataError, match="divides the group"):
-        split_cases(fixed, SplitConfig(group="()"))
 
 
 def test_the_default_split_is_the_documented_one():
