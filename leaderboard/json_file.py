@@ -1,9 +1,11 @@
 """What is written as JSON: strict, with a schema version, whole or not at all, and every damage named."""
 
+import errno
 import json
 import math
 import os
 import re
+import stat
 import uuid
 from functools import cache
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 SCHEMA_VERSION: Final = 1
+LARGEST = 2**28  # bytes
 UNKNOWN = "…"  # in a place, the key that is not known
 FOREIGN = "Another version of anomaly-bench wrote the key, or a hand: take it out, or use that version; all else is as it was."
 
@@ -56,10 +59,20 @@ def parse_document(data: bytes, kind: type[D], path: Path, remedy: str) -> D:
 def read_document(path: Path, kind: type[D], remedy: str) -> D:
     """The document of type `kind` in the file `path`; ResultError when it is missing, damaged or of another version."""
     try:
-        data = path.read_bytes()
+        data = regular(path).read_bytes()
     except OSError as error:
         raise ResultError(f"{path}: cannot be read ({error.strerror}). {remedy}") from error
     return parse_document(data, kind, path, remedy)
+
+
+def regular(path: Path) -> Path:
+    """The path. Raises OSError for a pipe or a device, which may have no end, and a file that is too large for a record."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a folder is named where it is read
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+    if status.st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, more than the {LARGEST} that are read")
+    return path
 
 
 def write_document(document: Document, path: Path) -> None:

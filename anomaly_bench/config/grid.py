@@ -19,6 +19,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from anomaly_bench.base.errors import ConfigError
 from data_modules.base.errors import did_you_mean
 from data_modules.base.options.folders import groups, options_of
+from data_modules.base.options.yaml_file import check_yaml
 
 from .checks import check_values
 from .compose import MOST_RUNS, SWEEP, compose_groups, parse, parse_one, to_config, update, with_schema
@@ -169,10 +170,11 @@ def _sweep_of(composed: DictConfig, choices: list[str]) -> Mapping[str, Any]:
 
 def _read_file(file: Path) -> Mapping[str, Any]:
     try:
+        check_yaml(file)
         document = OmegaConf.to_container(OmegaConf.load(file))
     except OSError as error:
         raise ConfigError(f"--sweep {file}: cannot be read ({error.strerror}); name a YAML file") from error
-    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+    except (YAMLError, ValueError, OmegaConfBaseException) as error:
         raise ConfigError(f"--sweep {file}: is no YAML ({error}); correct it") from error
     if not isinstance(document, dict) or list(document) != [SWEEP] or not isinstance(document[SWEEP], dict):
         raise ConfigError(f"--sweep {file}: expected nothing but {EXAMPLE}")

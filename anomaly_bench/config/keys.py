@@ -21,6 +21,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from anomaly_bench.base.errors import ConfigError
 from data_modules.base.options.folders import config_dir, config_dirs
+from data_modules.base.options.yaml_file import check_yaml
 
 from . import SECTIONS
 from .schema import HUGE, KINDS, RunConfig
@@ -76,9 +77,10 @@ class Written:
 def written(path: Path) -> Written:
     """What a file of configs has written in it. Raises ConfigError naming the file if it is no YAML."""
     try:
+        check_yaml(path)
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: is no YAML ({' '.join(str(error).split())}); correct it") from error
     lines = text.splitlines()
     values: dict[str, Any] = {}
@@ -86,7 +88,7 @@ def written(path: Path) -> Written:
     head = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
     about = " ".join(line.lstrip("# ") for line in lines[:head] if not line.startswith("# @package"))
     for name, key, value in _nodes(root) if isinstance(root, yaml.MappingNode) else ():
-        values[name] = yaml.safe_load(text[value.start_mark.index : value.end_mark.index]) if _short(value) else None
+        values[name] = _value(text[value.start_mark.index : value.end_mark.index]) if _short(value) else None
         end = value.end_mark if _short(value) else key.end_mark
         beside = re.fullmatch(r"[:\s]*#\s*(.*)", lines[end.line][end.column :])
         above: list[str] = []
@@ -167,9 +169,19 @@ def meanings(schema: type[Any]) -> dict[str, str]:
 
 def _nodes(mapping: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     for key, value in mapping.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
         yield prefix + key.value, key, value
         if isinstance(value, yaml.MappingNode):
             yield from _nodes(value, f"{prefix}{key.value}.")
+
+
+def _value(text: str) -> Any:
+    """The text itself where it means nothing alone: an alias, a tag, a day that no month has."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
 
 
 def _short(value: Any) -> bool:

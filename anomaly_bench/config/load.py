@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from anomaly_bench.base.errors import ConfigError
+from data_modules.base.regular import regular
 
 from .checks import check_values
 from .compose import to_config, with_schema
@@ -31,7 +32,7 @@ def load_config(overrides: Sequence[str]) -> RunConfig:
 def read_config(path: Path) -> RunConfig:
     """The config that a run was started with, from the `config.yaml` in its folder. Raises ConfigError naming the file."""
     try:
-        loaded = OmegaConf.load(path)
+        loaded = OmegaConf.load(regular(path))
         assert isinstance(loaded, DictConfig)
         config = to_config(with_schema(loaded))
         check_values([config])

@@ -16,6 +16,7 @@ from anomaly_bench.base.errors import OutputError
 from anomaly_bench.base.files import explained
 from anomaly_bench.base.text import harmless
 from data_modules.base.atomic import write_atomic
+from data_modules.base.regular import regular
 from data_modules.base.strict_json import loads
 
 from .inputs import Item
@@ -82,7 +83,7 @@ class Outputs:
     def _earlier(self, item: Item) -> set[str]:
         """The names of the files that the input's JSON file, if there is one, lists."""
         try:
-            found = loads((self.folder / f"{item.name}.json").read_bytes())["predictors"].values()
+            found = loads(regular(self.folder / f"{item.name}.json").read_bytes())["predictors"].values()
             listed = [Path(path).name for one in found for path in one["files"].values()]
         except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, or a file of somebody else
             return set()

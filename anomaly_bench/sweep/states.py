@@ -16,6 +16,7 @@ from msgspec import Struct, field, json
 
 from anomaly_bench.runs.training.checkpoint_note import NOTE, read_note
 from anomaly_bench.sweep import slurm_commands as slurm
+from data_modules.base.regular import regular
 from leaderboard.record import RESULT_FILE, best_is_last
 from leaderboard.results.collect import FAILURE_FILE, PlannedRun
 
@@ -141,7 +142,7 @@ class _Told(Struct):
 def _finished(path: Path, changed: int) -> Finished | None:
     del changed  # what is known of a file holds as long as it is the same
     try:
-        told = json.decode(path.read_bytes(), type=_Told)
+        told = json.decode(regular(path).read_bytes(), type=_Told)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     spent = told.provenance.durations

@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.grid import load_grid
+from data_modules.base.options.yaml_file import check_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -28,10 +29,11 @@ def read_space(file: Path, overrides: Sequence[str] = ()) -> Space:
     file and the key.
     """
     try:
+        check_yaml(file)
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); expected a space such as {EXAMPLE}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file}: is no YAML ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(document, dict) or not document:
         raise ConfigError(f"{file}: expected keys with values or ranges, such as {EXAMPLE}")

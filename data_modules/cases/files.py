@@ -70,8 +70,8 @@ def list_files(root: Path) -> tuple[list[str], list[str]]:
 
 
 def speakable(name: str) -> bool:
-    """Whether a name has no control character, such as the end of a line."""
-    return name.isprintable() or not any(unicodedata.category(sign) == "Cc" for sign in name)
+    """Whether a name has no control character and no end of a line."""
+    return name.isprintable() or not any(unicodedata.category(sign) in ("Cc", "Zl", "Zp") for sign in name)
 
 
 def is_clutter(path: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
 from data_modules.base.names import composed
+from data_modules.base.regular import regular
 from data_modules.base.strict_json import loads
 
 from .case import SPLITS, Case
@@ -71,7 +72,7 @@ def _read(file: str) -> dict[str, list[str]]:
             f"dataset.split.file={file}: expected JSON; give a CSV with the columns subject and split as dataset.subjects_file"
         )
     try:
-        loaded = loads(Path(file).expanduser().read_bytes())
+        loaded = loads(regular(Path(file).expanduser()).read_bytes())
         if not all(isinstance(loaded[part], list) for part in SPLITS):
             raise TypeError("a split is no list")
         return {part: [composed(str(name)) for name in loaded[part]] for part in SPLITS}

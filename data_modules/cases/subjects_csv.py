@@ -10,12 +10,14 @@ from pathlib import Path
 
 from data_modules.base.errors import DataError, Report, did_you_mean, stop
 from data_modules.base.names import composed
+from data_modules.base.regular import regular
 
 from .case import SPLITS, Case
 
 EXCLUDE = "exclude"
 DELIMITERS = ",;\t"
 KEY = "dataset.subjects_file"
+SNIFFED = 2**16  # letters of the header that tell its delimiter; a cell of 2**17 ends the reader
 
 
 def attach_attributes(cases: Sequence[Case], path: str | None, report: Report = stop) -> list[Case]:
@@ -90,13 +92,13 @@ def _problem(
 def _read(path: str, report: Report) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each line that is not empty with its number; every cell without blanks around it."""
     try:
-        text = composed(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
+        text = composed(regular(Path(path).expanduser()).read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); set {KEY} to a CSV file, or to null") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 (byte {error.start}); save the table as 'CSV UTF-8'") from error
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=lambda sign: len(next(csv.reader([first], delimiter=sign), [])))
+    delimiter = max(DELIMITERS, key=lambda sign: len(next(csv.reader([first[:SNIFFED]], delimiter=sign), [])))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]

@@ -20,6 +20,7 @@ from data_modules.base.atomic import write_atomic
 from data_modules.base.config import AboutConfig, DownloadConfig
 from data_modules.base.digests import hash_of_bytes
 from data_modules.base.errors import DataError
+from data_modules.base.regular import regular
 from data_modules.base.strict_json import loads
 
 from .download import download, need_space, one_line, open_session, remote_size
@@ -211,7 +212,7 @@ def _is_there(target: Path, source: DownloadConfig) -> bool:
 def _marker(target: Path) -> dict[str, Fetched]:
     """What was fetched, by address."""
     try:
-        return convert(loads((target / MARKER).read_bytes()), dict[str, Fetched])
+        return convert(loads(regular(target / MARKER).read_bytes()), dict[str, Fetched])
     except (OSError, ValueError):  # none, or a damaged one: fetched again
         return {}
 

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from data_modules.base.errors import DataError
+from data_modules.cases.files import speakable
 
 from .download import need_space, one_line
 
@@ -57,7 +58,7 @@ class Members:
 
     def check(self, name: str) -> None:
         """Refuse what could not be told from other text in a message, a list or a table."""
-        if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        if not speakable(name):
             raise self._refused(f"its member {one_line(name)} has control characters in its name")
 
     def make_folder(self, name: str) -> None:
@@ -94,10 +95,12 @@ class Members:
     def _new(self, name: str) -> Path:
         """Where a file belongs, whose folder is made."""
         relative = self._relative(name)
-        other = self._names.setdefault(_key(relative), relative)
-        if not relative or other is not relative:
-            why = f"two members are called {one_line(name)}" + ("" if other == relative else f" and {one_line(other)}")
-            raise self._refused(why if relative else "it has a member without a name")
+        if not relative:
+            raise self._refused("it has a member without a name")
+        if (other := self._names.get(_key(relative))) is not None:
+            also = "" if other == relative else f" and {one_line(other)}"
+            raise self._refused(f"two members are called {one_line(name)}{also}")
+        self._names[_key(relative)] = relative
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.files += 1

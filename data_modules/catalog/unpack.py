@@ -36,7 +36,14 @@ CONTRADICTORY = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR, e
 Kind = Literal["tar", "zip", "gz"]
 SIGNS: dict[bytes, Kind] = {b"PK": "zip", b"\x1f\x8b": "gz", b"\xfd7zXZ\0": "tar", b"BZh": "tar"}
 OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
-FOREIGN = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zst"}
+FOREIGN = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "rar",
+    b"\x28\xb5\x2f\xfd": "zst",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"LZIP": "lzip",
+    b"MSCF": "cab",
+}
 TAR_NAME = re.compile(r"\.(tar|tgz)(\.gz)?$", re.IGNORECASE)
 GLOBAL_HEADERS = 100
 TAR_HEADER = 2**16  # bytes that all headers of a member may take: names have at most 4096, maps of holes seldom more

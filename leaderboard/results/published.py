@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from leaderboard.json_file import ResultError
+from leaderboard.json_file import ResultError, regular
 from leaderboard.record import METRICS
 
 SHIPPED = Path(__file__).parents[1] / "published.yaml"
@@ -34,8 +34,8 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True):
 def read_reported(path: Path = SHIPPED) -> list[Reported]:
     """The rows of a YAML file of reported figures. ResultError names the file and what is wrong with it."""
     try:
-        tables = msgspec.yaml.decode(path.read_bytes(), type=list[_Table])
-    except (OSError, msgspec.MsgspecError) as error:
+        tables = msgspec.yaml.decode(regular(path).read_bytes(), type=list[_Table])
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultError(
             f"{path}: not a file of reported figures ({error}); {SHIPPED.name} shows the format."
         ) from error

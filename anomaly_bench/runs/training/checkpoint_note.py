@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from msgspec import Meta, convert
 
 from data_modules.base.atomic import write_atomic
+from data_modules.base.regular import regular
 from data_modules.base.strict_json import loads
 
 NOTE = "checkpoint.json"
@@ -47,7 +48,7 @@ def read_note(folder: Path) -> CheckpointNote | None:
 def read_json(path: Path, kind: type[T]) -> T | None:
     """The note of that dataclass in a file; None if there is none, or what there is is no such note."""
     try:
-        content: Any = loads(path.read_bytes())
+        content: Any = loads(regular(path).read_bytes())
         return convert(content, kind)
     except (OSError, ValueError):  # msgspec's too
         return None

@@ -12,6 +12,7 @@ from msgspec import convert
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.tracking.names import STEP, TAG_LENGTH, summary_key
+from data_modules.base.regular import regular
 from data_modules.base.strict_json import loads
 from leaderboard.results.collect import collect
 
@@ -136,7 +137,7 @@ def save(folder: Path, workspace: Any, report: Any) -> dict[str, str]:
     require_answer()
     place, where = folder / PLACE, f"{report.entity}/{report.project}"
     try:
-        known = convert(loads(place.read_bytes()), dict[str, dict[str, str]]) if place.exists() else {}
+        known = convert(loads(regular(place).read_bytes()), dict[str, dict[str, str]]) if place.exists() else {}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{place}: cannot be read ({error}); move it away, and a new dashboard is made") from error
     urls = known.setdefault(where, {})

@@ -21,6 +21,7 @@ from data_modules.base.errors import ConfigError, did_you_mean
 from .folders import check_unique, config_dirs, groups, options_of
 from .messages import explain, first_line, unknown_key, unknown_option
 from .ranges import check_ranges
+from .yaml_file import check_yaml
 
 
 def compose_dataset(name: str, seed: int, healthy: str | None = None) -> DictConfig:
@@ -57,6 +58,7 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
     """The YAML of the chosen options (`dataset=brats`), as it is written. Raises ConfigError."""
     try:
         shipped, *others = config_dirs()
+        _check_files(choices, others)
         places = ",".join(f'"file://{_quoted(folder)}"' for folder in others)
         with _no_other_hydra(), initialize_config_dir(str(shipped), version_base="1.3"):
             lines = [*choices, f"hydra.searchpath=[{places}]"]
@@ -70,21 +72,48 @@ def compose_groups(choices: Sequence[str]) -> DictConfig:
             if isinstance(composed.get(group), ListConfig | str):
                 raise ConfigError(f"{group}: its YAML holds no keys; expected lines of the form key: value")
         return composed
+    except ConfigError:
+        raise
     except MissingConfigException as error:
         raise ConfigError(unknown_option(str(error))) from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"{' '.join(choices)}: {first_line(error)}") from error
+    except RecursionError:
+        raise ConfigError(
+            f"{' '.join(choices)}: its YAML or defaults contain themselves, or are nested too deeply; correct them"
+        ) from None
     except MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         place = f"{where.name}, line {where.line + 1}" if where else "a config"
         raise ConfigError(f"{place}: is no YAML ({error.problem}); correct it") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"a config is no text in UTF-8 ({first_line(error)}); save it so") from error
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:  # of defaults and of numbers, too
+        said = (
+            first_line(error) if str(error).strip() else str(error.__cause__ or type(error).__name__).partition("\n")[0]
+        )
+        raise ConfigError(f"{' '.join(choices)}: {said}; correct its YAML") from error
+
+
+def _check_files(choices: Sequence[str], folders: Sequence[Path]) -> None:
+    """Of the user's own files alone. Raises ConfigError."""
+    for choice in choices:
+        key, _, option = choice.lstrip("+").partition("=")
+        for folder in folders:
+            path = folder / key.partition("@")[0] / f"{option}.yaml"
+            try:
+                if path.is_file():
+                    check_yaml(path)
+            except MarkedYAMLError:
+                raise
+            except (YAMLError, UnicodeDecodeError, OSError) as error:
+                raise ConfigError(f"{path}: is no YAML in UTF-8 ({first_line(error)}); correct it") from error
 
 
 def schema_of(schemas: Mapping[str, Any], composed: DictConfig, group: str) -> Any:
     """The dataclass of the kind of a group. Raises ConfigError for an unknown kind."""
-    kind = OmegaConf.select(composed, f"{group}.kind")
+    try:
+        kind = OmegaConf.select(composed, f"{group}.kind")
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{group}.kind: {first_line(error)}; expected one of {', '.join(schemas)}") from error
     if kind not in schemas:
         raise ConfigError(f"{group}.kind={kind}: expected one of {', '.join(schemas)}")
     return schemas[kind]

@@ -49,7 +49,7 @@ def groups() -> list[str]:
 
 def options_of(group: str) -> list[str]:
     """The options of a group, such as all datasets, sorted by name: the shipped ones and the user's."""
-    return sorted({path.stem for folder in config_dirs() for path in (folder / group).glob("*.yaml")})
+    return sorted({path.stem for folder in config_dirs() for path in (folder / group).glob("*.yaml") if path.is_file()})
 
 
 @contextmanager

@@ -31,6 +31,8 @@ def explain(error: OmegaConfBaseException, unknown: Callable[[str], str]) -> str
         return f"{key}: expected a list, {key}=[a,b]"
     if re.search("is not a subclass of|Cannot assign .* to Dict|Cannot merge DictConfig", str(error)):
         return f"{key}: expected keys of its own, {key}.KEY=VALUE"
+    if "missing mandatory value" in str(error):
+        return f"{key}: is given no value; set it; {more}"
     if "is not Optional" in str(error):
         return f"{key}=null: expected a value; {more}"
     for pattern, expected in TYPES.items():

@@ -161,6 +161,8 @@ ZIPS = {
     "a newline in a name": zipped([("a\nb", b"x")]),
     "a name of 5000 letters": zipped([("n" * 5000, b"x")]),
     "two names that differ by case": zipped([("A", b"x"), ("a", b"y")]),
+    "a line separator in a name": zipped([("a\u2028b", b"x")]),
+    "a control character above 127": zipped([("a\x9b2Jb", b"x")]),
     "names that meet below the folder": zipped([("../a", b"x"), ("a", b"y")]),
     "a file that is a folder": zipped([("a", b"x"), ("a/b", b"y")]),
     "a size that lies": patched(PLAIN, b"PK\1\2", 24, struct.pack("<I", 50)),
@@ -217,6 +219,16 @@ def test_a_bomb_does_not_go_off(tmp_path, monkeypatch, packing):
         unpack(path, folder, "a")
 
 
+@pytest.mark.parametrize("packing", ["zip", "tar"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_is_there_twice_is_said_to_be(tmp_path, packing):
+    twice = {"zip": zipped([("long.png", b"x"), ("long.png", b"y")]), "tar": file("long.png") * 2 + END}
+    (tmp_path / "set").write_bytes(twice[packing])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DamagedArchiveError, match=r"two members are called long\.png; it is refused"):
+        unpack(tmp_path / "set", tmp_path / "folder", "x")
+
+
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(members_room, "MOST", 10)
     (tmp_path / "set.zip").write_bytes(zipped([(str(number), b"") for number in range(11)]))
@@ -233,7 +245,9 @@ def test_a_disk_that_does_not_hold_a_gz_is_the_disk_s_fault(tmp_path, monkeypatc
         unpack(tmp_path / "a.gz", tmp_path / "folder", "a")
 
 
-@pytest.mark.parametrize(("start", "name"), [(b"7z\xbc\xaf'\x1c", "7z"), (b"Rar!\x1a", "rar"), (b"(\xb5/\xfd", "zst")])
+@pytest.mark.parametrize(
+    ("start", "name"), [(b"7z\xbc\xaf'\x1c", "7z"), (b"Rar!\x1a", "rar"), (b"(\xb5/\xfd", "zst"), (b"LZIP\1", "lzip")]
+)
 def test_archives_that_only_a_person_can_unpack_are_named(tmp_path, start, name):
     (tmp_path / "set").write_bytes(start + bytes(2000))
     with pytest.raises(DataError, match=f"set: is a {name} archive; unpack it yourself") as error:
