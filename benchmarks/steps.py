@@ -5,7 +5,7 @@ prints the correlation of |x − x_T| with that of 100 plain iterations (step 0.
 pixels of some test images, the average precision of the map smoothed by 1 px, and how many steps were taken back. An iteration
 is a forward and a backward pass under every rule. Goal: a correlation of .99 by the default; else it exits with 1.
 plain: the paper's step. damped: the same over 1 + step · (x − x̂)² / s². growing: so many times as long after each that is kept.
-heavy ball: a share of the last change is added (Polyak 1964). Barzilai–Borwein: each image's step from its last two points.
+heavy ball: a share of the last change is added (Polyak 1964). adaptive: the product's default.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from anomaly_bench.predictors import Projection
 from anomaly_bench.predictors.evidence import Evidence, frozen
-from anomaly_bench.predictors.rules.projection import QUIET, Energy, Point, path, spread
+from anomaly_bench.predictors.rules.projection import QUIET, Energy, Point, merged, path, spread
 
 MARKS = (5, 7, 10, 20, 33)
 LONG, LEAST = 100, 0.99
@@ -30,12 +30,11 @@ PLAIN = 0.005
 
 
 class Memory(NamedTuple):
-    """What a rule knows besides the point: each image's step and unit (B, 1, 1, 1), the last change, and the point before."""
+    """What a rule knows besides the point: each image's step and unit (B, 1, 1, 1), and the last change."""
 
     step: Tensor
     unit: Tensor
     change: Tensor
-    before: Point | None
 
 
 def plain(point: Point, memory: Memory) -> Tensor:
@@ -50,16 +49,6 @@ def heavy_ball(share: float) -> Callable[[Point, Memory], Tensor]:
     return lambda point, memory: plain(point, memory) - share * memory.change
 
 
-def barzilai_borwein(point: Point, memory: Memory) -> Tensor:
-    if memory.before is None:
-        return plain(point, memory)
-    moved = (point.image - memory.before.image).flatten(1)
-    turned = (point.gradient * point.mask - memory.before.gradient * memory.before.mask).flatten(1)
-    product = (moved * turned).sum(dim=1)
-    step = ((moved * moved).sum(dim=1) / product).where(product > 0, memory.step.flatten())
-    return step.view(-1, 1, 1, 1) * point.gradient * point.mask
-
-
 RULES: dict[str, tuple[Callable[[Point, Memory], Tensor], float, float]] = {  # what it subtracts, step, growth
     "plain, step 0.005": (plain, PLAIN, 1.0),
     "plain, step 0.01": (plain, 0.01, 1.0),
@@ -70,7 +59,6 @@ RULES: dict[str, tuple[Callable[[Point, Memory], Tensor], float, float]] = {  # 
     "plain, growing 1.3": (plain, PLAIN, 1.3),
     "heavy ball 0.7": (heavy_ball(0.7), PLAIN, 1.0),
     "heavy ball 0.9": (heavy_ball(0.9), PLAIN, 1.0),
-    "Barzilai–Borwein": (barzilai_borwein, PLAIN, 1.0),
 }
 
 
@@ -78,16 +66,14 @@ def walked(energy: Energy, part: Part, unit: Tensor, name: str, iterations: int)
     """The images after each of MARKS and of `iterations`, and how many steps were taken back."""
     rule, step, growth = RULES[name]
     point, scale = energy(part.image, part.image, unit), unit.view(-1, 1, 1, 1)
-    memory = Memory(torch.full_like(scale, step), scale, torch.zeros_like(part.image), None)
+    memory = Memory(torch.full_like(scale, step), scale, torch.zeros_like(part.image))
     found, back = {}, 0
     for number in range(1, iterations + 1):
         candidate = energy(point.image - rule(point, memory), part.image, unit)
         better = (candidate.energy < point.energy).view(-1, 1, 1, 1)
         back += int((~better).sum())
-        before, pairs = point, zip(candidate, point, strict=True)
-        point = Point(*(torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs))
-        step_next = torch.where(better, memory.step * growth, memory.step / 2)
-        memory = Memory(step_next, scale, point.image - before.image, before if bool(better.all()) else None)
+        before, point = point, merged(better.flatten(), candidate, point)
+        memory = Memory(torch.where(better, memory.step * growth, memory.step / 2), scale, point.image - before.image)
         if number in MARKS or number == iterations:
             found[number] = point.image
     return found, back
@@ -108,17 +94,22 @@ def measure(run: Run, l1: float) -> bool:
         def correlation(image: Tensor) -> float:
             return float(torch.corrcoef(torch.stack([score(image), aim]))[0, 1])
 
+        def shown_of(found: dict[int, Tensor]) -> str:
+            return " ".join(
+                f"{n}: {correlation(x):.3f} {figures(part.image - x, part, 1.0)[0]:.3f}" for n, x in found.items()
+            )
+
         print(f"{run.name}, {len(part.image)} images: correlation with {LONG} plain iterations, AP, after iterations")
         for name in RULES:
             found, back = walked(energy, part, unit, name, max(MARKS))
-            shown = " ".join(
-                f"{n}: {correlation(x):.3f} {figures(part.image - x, part, 1.0)[0]:.3f}" for n, x in found.items()
-            )
-            print(f"  {name}: {shown}; {back} taken back", flush=True)
-        how = default.iterations, default.step, default.tolerance
-        *_, last = path(energy, part.image, part.image, unit, *how, adaptive=default.adaptive)
+            print(f"  {name}: {shown_of(found)}; {back} taken back", flush=True)
+        walk = path(energy, part.image, part.image, unit, max(MARKS), default.step, adaptive=True)
+        found = {number: state.image.clone() for number, state in enumerate(walk) if number in MARKS}
+        print(f"  adaptive: {shown_of(found)}")
+        how = default.step, default.tolerance
+        *_, last = path(energy, part.image, part.image, unit, default.iterations, *how, adaptive=default.adaptive)
         reached = correlation(last.image)
-        *_, long = path(energy, part.image, part.image, unit, LONG, *how[1:], adaptive=default.adaptive)
+        *_, long = path(energy, part.image, part.image, unit, LONG, *how, adaptive=default.adaptive)
     share = 1 - long.going / len(part.image)
     print(
         f"  default, {default.iterations} iterations: {reached:.3f} (at least {LEAST}); of {LONG} iterations, {share:.0%} of "

@@ -175,14 +175,13 @@ def path(
     for _ in range(iterations):
         if len(active) == 0:
             return
-        update = point.gradient * point.mask
         candidate = energy(point.image - each(steps, point.image) * point.gradient * point.mask, image, unit)
         better = candidate.energy < point.energy  # false for NaN
         lowered = (point.energy - candidate.energy).where(better, 0)
         small = lowered < tolerance * (first - point.energy + lowered)
         quiet = torch.where(better, torch.where(small, quiet + 1, 0), quiet)  # a step that is taken back says nothing
-        steps = torch.where(better, _fitting(steps, candidate, point, update) if adaptive else steps, steps / 2)
-        point = candidate if bool(better.all()) else _merged(better, candidate, point)
+        steps = torch.where(better, _fitting(steps, candidate, point) if adaptive else steps, steps / 2)
+        point = candidate if bool(better.all()) else merged(better, candidate, point)
         for kept, new in zip(whole, (point.image, point.energy, point.rec), strict=True):
             kept[active] = new
         going = (point.rec > level) & (quiet < QUIET) & (steps > step * SMALLEST_STEP)
@@ -194,14 +193,14 @@ def path(
         yield State(*whole, len(active))
 
 
-def _fitting(steps: Tensor, new: Point, old: Point, update: Tensor) -> Tensor:
+def _fitting(steps: Tensor, new: Point, old: Point) -> Tensor:
     """The steps (B,) of Barzilai & Borwein 1988 from the last two points; as they were where the update does not grow."""
-    moved, turned = (new.image - old.image).flatten(1), (new.gradient * new.mask - update).flatten(1)
+    moved, turned = (new.image - old.image).flatten(1), (new.gradient * new.mask - old.gradient * old.mask).flatten(1)
     product = (moved * turned).sum(dim=1)
     return torch.where(product > 0, (moved.square().sum(dim=1) / product).minimum(LONGER * steps), steps)
 
 
-def _merged(which: Tensor, new: Point, old: Point) -> Point:
+def merged(which: Tensor, new: Point, old: Point) -> Point:
     """The new point of the images (B,) that are named, the old one of the others."""
     pairs = zip(new, old, strict=True)
     return Point(*(torch.where(which.view(-1, *[1] * (one.ndim - 1)), one, other) for one, other in pairs))
