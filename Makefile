@@ -59,7 +59,7 @@ test: .venv/.ready  ## the tests, then the regression check of localization AURO
 	@$(MAKE) --no-print-directory check
 
 fuzz: .venv/.ready  ## changed files, configs and archives by chance, for MINUTES=60; prints its seed and keeps each input that fails
-	@PYTHONPATH=. $(PY) tests/helpers/fuzzing.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=. $(PY) tests/helpers/hostile/fuzzing.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 coverage: .venv/.ready  ## the tests, and how much of the code they run; fails below the floor in pyproject.toml
 	@$(PYTEST) --cov

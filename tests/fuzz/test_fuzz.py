@@ -3,9 +3,10 @@
 import re
 import resource
 
-import fuzzing
 import pytest
-from fuzz_corpus import corpus
+
+from tests.helpers.hostile import fuzzing
+from tests.helpers.hostile.fuzz_corpus import corpus
 
 SEED = 0
 NUMBERS = {"config": 8, "overrides": 12}  # composing takes a tenth of a second; of all others

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from bad_json import BAD_JSON, WRONG_JSON
 
 from leaderboard.json_file import ResultError, parse_document
 from leaderboard.record import RunResult, read_result, write_result
 from leaderboard.results.collect import Sweep, collect
 from leaderboard.verdicts.check import Baseline
+from tests.helpers.hostile.bad_json import BAD_JSON, WRONG_JSON
 
 
 @pytest.mark.parametrize("content", [*BAD_JSON.values(), *WRONG_JSON.values()], ids=[*BAD_JSON, *WRONG_JSON])

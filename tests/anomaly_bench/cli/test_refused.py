@@ -152,6 +152,7 @@ VALUES = [
     "model.mask_size=0",
     "model.mask_size=nan",
     "model.lr=0",
+    "model.optimizer=sgd",
     "model.lr=nan",
     "model.lr=1e-300",
     "model.lr=1e23",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from fakes import pictures_config, volumes_config, write_mvtec
-from releases import RELEASES, write_release
 
 from anomaly_bench.deployment.inputs import files_below, find_items, stem_of
 from data_modules.base.config import LayoutConfig
 from data_modules.base.errors import DataError
+from tests.helpers.data.releases import RELEASES, write_release
 
 
 def named(inputs, config, mask=None):

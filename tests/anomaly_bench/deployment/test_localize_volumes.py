@@ -6,13 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from localized import finished, said
-from scans import blob, block, oblique, write_scan
 from sklearn.metrics import average_precision_score, roc_auc_score
 from small_runs import SMALL
 
 from anomaly_bench.config.load import load_config
 from anomaly_bench.deployment import localize_files
 from data_modules.transforms.slicing import planes
+from tests.helpers.data.scans import blob, block, oblique, write_scan
 
 pytestmark = pytest.mark.slow
 FIXED = ["predictors.members.rec_l1.smooth=1.0", "predictors.members.intensity.smooth=0.0"]

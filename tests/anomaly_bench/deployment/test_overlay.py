@@ -5,13 +5,13 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from scans import block, oblique, write_scan
 
 from anomaly_bench.config.load import load_config
 from anomaly_bench.deployment.inputs import find_items
 from anomaly_bench.deployment.opened import Opener
 from anomaly_bench.deployment.overlay import GAP, HEADER, MARGIN, TILE, draw_overlay, place_text, strongest
 from data_modules.base.errors import stop
+from tests.helpers.data.scans import block, oblique, write_scan
 
 
 def test_the_strongest_slices_are_no_neighbours_and_have_enough_brain():

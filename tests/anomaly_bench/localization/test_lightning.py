@@ -23,7 +23,7 @@ from anomaly_bench.predictors import Reconstruction
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
-from own_data import SHAPE, OwnData, Pictures
+from tests.helpers.data.own_data import SHAPE, OwnData, Pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

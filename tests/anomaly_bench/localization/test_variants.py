@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import pytorch_lightning as pl
 import torch
-from own_data import SHAPE, OwnData, Pictures
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomaly_bench import BetaVAE, LocalizationCallback, LocalizationConfig, Localizer
@@ -15,6 +14,7 @@ from anomaly_bench.localization.learned import Learned
 from anomaly_bench.localization.localizer import Kept
 from anomaly_bench.localization.variants import finished_as
 from anomaly_bench.predictors import Combination, Ensemble, Intensity, Reconstruction
+from tests.helpers.data.own_data import SHAPE, OwnData, Pictures
 
 WIDTHS = [0.0, 1.0, 3.0]
 ROWS = {

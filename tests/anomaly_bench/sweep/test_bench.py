@@ -14,7 +14,6 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
-from killing import KINDS
 from small_runs import tiles
 
 from anomaly_bench.cli.main import main
@@ -22,6 +21,7 @@ from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.job import LOCKS_FOLDER, lease
 from anomaly_bench.sweep.states import standings
 from leaderboard.results.collect import newest_sweep, read_sweeps
+from tests.helpers.hostile.killing import KINDS
 
 pytestmark = pytest.mark.slow
 

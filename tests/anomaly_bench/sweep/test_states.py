@@ -7,7 +7,6 @@ import time
 from io import StringIO
 
 import pytest
-from bad_json import BAD_JSON, WRONG_JSON
 from rich.console import Console
 from rich.progress import Progress
 from small_runs import tiles
@@ -23,6 +22,7 @@ from anomaly_bench.sweep.plan import differences, plan_alone
 from anomaly_bench.sweep.slurm_commands import submitted
 from anomaly_bench.sweep.states import estimate, standings
 from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
+from tests.helpers.hostile.bad_json import BAD_JSON, WRONG_JSON
 
 
 def planned(seed, dataset="a", setting="s"):

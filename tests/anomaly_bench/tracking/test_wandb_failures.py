@@ -17,12 +17,18 @@ from anomaly_bench.tracking.wandb.logger import WandbLogger
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("answer", [401, 500, None])
-def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, tmp_path, monkeypatch):
+@pytest.fixture
+def online(tmp_path, monkeypatch):
+    """A key, and nothing that keeps W&B from asking a server."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1.5")
     monkeypatch.delenv("WANDB_MODE", raising=False)
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize("answer", [401, 500, None])
+def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1.5")
     wandb.teardown()  # it keeps the server of its first run
     with server(answer) as (address, asked):
         monkeypatch.setenv("WANDB_BASE_URL", address)
@@ -39,12 +45,10 @@ def test_a_server_that_refuses_fails_or_hangs_costs_seconds_not_the_run(answer, 
     assert history(file)[0]["a"] == 1
 
 
+@pytest.mark.usefixtures("online")
 @pytest.mark.parametrize("answer", [500, 0, None])
 def test_a_server_that_dies_in_the_middle_of_a_run_costs_seconds_and_no_row(answer, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "1")
-    monkeypatch.delenv("WANDB_MODE", raising=False)
     wandb.teardown()
     with backend(answer) as there:
         monkeypatch.setenv("WANDB_BASE_URL", there.address)
@@ -64,10 +68,8 @@ def test_a_server_that_dies_in_the_middle_of_a_run_costs_seconds_and_no_row(answ
     assert [row["epoch"] for row in history(file)] == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("online")
 def test_a_run_that_is_resumed_online_goes_on_after_the_rows_that_the_server_has(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
     with backend() as there:
         monkeypatch.setenv("WANDB_BASE_URL", there.address)
         for last in (2, 4):  # the second attempt repeats what is in metrics.csv

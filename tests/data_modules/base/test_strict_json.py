@@ -1,7 +1,7 @@
 import pytest
-from bad_json import BAD_JSON
 
 from data_modules.base.strict_json import loads
+from tests.helpers.hostile.bad_json import BAD_JSON
 
 
 @pytest.mark.parametrize("kind", BAD_JSON)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from picture_layouts import LAYOUTS, SIDE, Copy, kolektor_sdd, kolektor_sdd_sorted, module, mpdd, mvtec_ad_2, visa
 from PIL import Image
 
 from anomaly_bench.config.load import load_config
@@ -12,6 +11,17 @@ from data_modules.base.config import AboutConfig, PictureConfig
 from data_modules.base.errors import DataError
 from data_modules.base.options.folders import config_dir
 from data_modules.cases.pictures import find_pictures
+from tests.helpers.data.picture_layouts import (
+    LAYOUTS,
+    SIDE,
+    Copy,
+    kolektor_sdd,
+    kolektor_sdd_sorted,
+    module,
+    mpdd,
+    mvtec_ad_2,
+    visa,
+)
 
 pytestmark = pytest.mark.slow
 

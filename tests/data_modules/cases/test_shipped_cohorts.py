@@ -10,7 +10,6 @@ import pytest
 import torch
 from fakes import brain, write_volume
 from PIL import Image
-from releases import RELEASES, fill, write_release
 
 from anomaly_bench.config.load import load_config
 from data_modules.base.config import NiftiConfig
@@ -18,6 +17,7 @@ from data_modules.cases.case import Case
 from data_modules.cases.split import group_cases
 from data_modules.modules.build import build_module
 from data_modules.modules.nifti import NiftiDataModule
+from tests.helpers.data.releases import RELEASES, fill, write_release
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from file_server import Server
 from filelock import FileLock
 
 from data_modules.base.config import AboutConfig, DownloadConfig
 from data_modules.base.errors import DataError
 from data_modules.catalog import download as download_room
 from data_modules.catalog.fetch import MARKER, fetch
+from tests.helpers.data.file_server import Server
 
 CONTENT = random.Random(0).randbytes(300_000)
 

@@ -6,7 +6,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 from fakes import brain, pictures_config, volumes_config, write_volume
-from problems import only
 
 from data_modules.base.config import SplitConfig
 from data_modules.base.errors import DataError
@@ -14,6 +13,7 @@ from data_modules.inspect.findings import ERROR, NOTE, WARNING, Problem
 from data_modules.inspect.verify import verify
 from data_modules.modules.nifti import NiftiDataModule
 from data_modules.modules.pictures import PictureDataModule
+from tests.helpers.data.problems import only
 
 pytestmark = pytest.mark.usefixtures("small_splits_are_fine")
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from fakes import pictures_config
 from PIL import Image
-from problems import only
 
 from data_modules.inspect.findings import ERROR, NOTE, WARNING
 from data_modules.inspect.verify import verify
 from data_modules.modules.pictures import PictureDataModule
+from tests.helpers.data.problems import only
 
 pytestmark = pytest.mark.usefixtures("small_splits_are_fine")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_layouts import WHOLE, module
 
 from data_modules.base.errors import DataError
 from data_modules.modules.fashion_mnist import CLASSES, FILES, fashion_mnist_pictures, paste
+from tests.helpers.data.picture_layouts import WHOLE, module
 
 pytestmark = pytest.mark.slow
 

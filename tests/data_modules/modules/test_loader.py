@@ -15,7 +15,7 @@ from data_modules.modules import base
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.dataset import SliceDataset
 from data_modules.modules.loader import AHEAD, SliceLoader, ahead, collated
-from tests.helpers.slices import several, store_of
+from tests.helpers.data.slices import several, store_of
 
 
 def loader_of(store, seed: int = 0) -> SliceLoader:

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from fakes import brain, write_volume
 from monai.transforms import LoadImage, Orientation
-from nifti_slices import LAYOUT, module
 
 from data_modules.base.config import LayoutConfig, NiftiConfig, default_preprocess
 from data_modules.base.errors import DataError
 from data_modules.modules.nifti import NiftiDataModule
 from data_modules.transforms.slicing import CHUNK, planes
+from tests.helpers.data.nifti_slices import LAYOUT, module
 
 
 def test_train_has_normal_slices_only_and_subjects_stay_apart(brats_root, cache):

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from nifti_slices import module
 
 from data_modules.base.errors import DataError
+from tests.helpers.data.nifti_slices import module
 
 
 @pytest.mark.parametrize("storage", ["float16", "uint8"])

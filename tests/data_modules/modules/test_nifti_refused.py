@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from fakes import brain, write_volume
-from nifti_slices import LAYOUT, module
 
 from data_modules.base.config import LayoutConfig, NiftiConfig
 from data_modules.base.errors import DataError
 from data_modules.modules.nifti import NiftiDataModule
+from tests.helpers.data.nifti_slices import LAYOUT, module
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import oblique, write_scan
 
 from data_modules.base.errors import DataError
 from data_modules.readers.like import read_source
 from data_modules.readers.volumes import read_volume
+from tests.helpers.data.scans import oblique, write_scan
 
 
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])

@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from slices import logged, made_up, same, several, start, store_of
 
 from data_modules.base.checksummed_lines import encode_line
 from data_modules.base.errors import DataError
@@ -21,6 +20,7 @@ from data_modules.store.build import build_store
 from data_modules.store.folders import list_stores, partial_path
 from data_modules.store.journal import Header
 from data_modules.store.store import open_store
+from tests.helpers.data.slices import logged, made_up, same, several, start, store_of
 
 HEADER = Header("made", "f", {})
 

@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 import torch
-from slices import several, store_of
 
 from data_modules.base.checksummed_lines import decode_line, encode_line, read_lines
 from data_modules.store.folders import list_stores
 from data_modules.store.store import open_store
+from tests.helpers.data.slices import several, store_of
 
 FILES = ["image.bin", "foreground.bin", "mask.bin", "region.bin", "index.bin", "journal.jsonl"]
 

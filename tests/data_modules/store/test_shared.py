@@ -7,7 +7,6 @@ import time
 
 import pytest
 from filelock import FileLock
-from slices import fork, logged, same, several, start, store_of
 
 from data_modules.base.errors import DataError
 from data_modules.base.locks import lock_path
@@ -16,6 +15,7 @@ from data_modules.store.build import build_store
 from data_modules.store.folders import list_stores, partial_path, remove_store
 from data_modules.store.journal import Header
 from data_modules.store.store import open_store
+from tests.helpers.data.slices import fork, logged, same, several, start, store_of
 
 HEADER = Header("made", "f", {})
 

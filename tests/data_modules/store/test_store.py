@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from slices import made_up, several, store_of
 
 from data_modules.base.batch import Slices
 from data_modules.base.errors import DataError
 from data_modules.store import batches as gather
 from data_modules.store.batches import Held
 from data_modules.store.format import as_stored
+from tests.helpers.data.slices import made_up, several, store_of
 from tests.helpers.fake_device import DEVICE, fake_device
 
 ORDER = np.array([5, 0, 9, 11, 5, 2])

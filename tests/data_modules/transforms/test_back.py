@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from scans import block, oblique
 from scipy import ndimage
 
 from data_modules.transforms.back import ToPicture, ToVolume
 from data_modules.transforms.brain import CropToBraind
 from data_modules.transforms.scan import Scan
 from data_modules.transforms.slicing import PLANES, Grid, Slicing, cut, planes
+from tests.helpers.data.scans import block, oblique
 
 
 def sliced(plane, step=1, size=(16, 16)):

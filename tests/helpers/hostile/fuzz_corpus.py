@@ -16,11 +16,11 @@ import msgspec
 import nibabel as nib
 import numpy as np
 from PIL import Image
-from small_results import result
 
 import leaderboard
 from anomaly_bench.config.load import load_config, to_yaml
 from leaderboard.results.collect import PlannedRun, Sweep
+from tests.helpers.small_results import result
 
 GREY = ("grey", "deep", "plain.tif", "float", "pages")
 Files = list[tuple[str, bytes]]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from fakes import brain, write_volume
+
+from tests.helpers.fakes import brain, write_volume
 
 VSD = "{s}/VSD.Brain.XX.O.MR_{m}.{n}/VSD.Brain.XX.O.MR_{m}.{n}."
 VSD_LABEL = "{s}/VSD.Brain_3more.XX.O.OT.{n}/VSD.Brain_3more.XX.O.OT.{n}."

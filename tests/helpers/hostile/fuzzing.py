@@ -1,6 +1,6 @@
 """Fuzzing: files of every kind that is read, changed by a seeded chance, give a value or one line, and that soon.
 
-`make fuzz` runs it for hours; `python tests/helpers/fuzzing.py --repro FILE` reads one input again.
+`make fuzz` runs it for hours; `python tests/helpers/hostile/fuzzing.py --repro FILE` reads one input again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fuzz_corpus import corpus
-
 from anomaly_bench.base.errors import is_users
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.config.load import read_config
@@ -48,6 +46,7 @@ from leaderboard.json_file import read_document
 from leaderboard.record import read_result
 from leaderboard.results.collect import Sweep
 from leaderboard.verdicts.check import read_baseline
+from tests.helpers.hostile.fuzz_corpus import corpus
 
 SECONDS = 5.0  # of a processor, for one input
 GIB = 4  # of memory beyond what the program has, in a process of its own
