@@ -14,6 +14,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
+from yaml.reader import ReaderError  # type: ignore[import-untyped]
 
 from data_modules.base.config import SCHEMAS, DatasetConfig, HealthyConfig, NiftiConfig
 from data_modules.base.errors import ConfigError, did_you_mean
@@ -104,8 +105,12 @@ def _check_files(choices: Sequence[str], folders: Sequence[Path]) -> None:
                     check_yaml(path)
             except MarkedYAMLError:
                 raise
-            except (YAMLError, UnicodeDecodeError, OSError) as error:
-                raise ConfigError(f"{path}: is no YAML in UTF-8 ({first_line(error)}); correct it") from error
+            except (ReaderError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path}: is no text in UTF-8 ({first_line(error)}); save it so") from error
+            except OSError as error:
+                raise ConfigError(f"{path}: cannot be read ({error.strerror}); correct it") from error
+            except YAMLError as error:
+                raise ConfigError(f"{path}: is no YAML ({first_line(error)}); correct it") from error
 
 
 def schema_of(schemas: Mapping[str, Any], composed: DictConfig, group: str) -> Any:

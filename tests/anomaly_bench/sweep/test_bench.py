@@ -21,7 +21,7 @@ from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.job import LOCKS_FOLDER, lease
 from anomaly_bench.sweep.states import standings
 from leaderboard.results.collect import newest_sweep, read_sweeps
-from tests.helpers.hostile.killing import KINDS
+from tests.helpers.killing import KINDS
 
 pytestmark = pytest.mark.slow
 
