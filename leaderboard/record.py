@@ -39,6 +39,9 @@ CURVES = {"recall": FPRS, "overlap": FPRS, "precision": RECALLS}
 CRITERIA = ("synthetic_ap", "synthetic_auroc", "elbo", "iwae", "false_positives", "consistency", "stability")
 FINGERPRINT = 256  # pixels of normal images whose ranks are recorded
 RESULT_FILE = "result.json"  # in a run's folder
+IMAGES_FILE = (
+    "images.csv"  # beside it: subject, slice and anomalous (0, 1) of each test image, and its score by predictor
+)
 PANEL = "panel"  # under which a picture of maps holds its Panel
 PIXELS = "metrics count foreground pixels only"
 REMEDY = (

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -15,6 +16,7 @@ from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalizationConfig, RunConfig
 from anomaly_bench.localization import Localizer
 from anomaly_bench.localization.passes import count, fresh, validate
+from anomaly_bench.localization.table import scores_of, write_scores
 from anomaly_bench.localization.trained import load_suite
 from anomaly_bench.predictors import SeedEnsemble
 from anomaly_bench.predictors.ensemble import TimedMap
@@ -27,9 +29,20 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.base.digests import digest_of_code, hash_of
 from data_modules.base.errors import DataError
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import RESULT_FILE, MapChoice, PredictorResult, RunResult, read_result, write_result
+from leaderboard.record import (
+    IMAGES_FILE,
+    RESULT_FILE,
+    MapChoice,
+    PredictorResult,
+    RunResult,
+    read_result,
+    write_result,
+)
 
 from .finished import FinishedRun, check_alike
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 DEFAULT_WAY = SeedEnsemble().how
 
@@ -61,7 +74,7 @@ def combine_seeds(
         device = device_kind(config.trainer.accelerator)
         members = [Localizer.load(run.folder, predictors, device) for run in runs]
         start = time.perf_counter()
-        reached = localize(members, data, config.localization, how, reporter)
+        reached, images = localize(members, data, config.localization, how, reporter)
         made = provenance_of(config, data, members[0].model, {"localize": time.perf_counter() - start})
     ensemble = {"how": how, "seeds": [run.result.seed for run in runs]}
     result = replace(
@@ -74,6 +87,8 @@ def combine_seeds(
         ensemble_of=[run.result.run_id for run in runs],
     )
     with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_scores(images, folder / IMAGES_FILE)
         write_result(result, folder / RESULT_FILE)
     return result
 
@@ -105,8 +120,11 @@ def combine_all(
 
 def localize(
     members: Sequence[Localizer], data: AnomalyDataModule, config: LocalizationConfig, how: str, reporter: Reporter
-) -> dict[str, PredictorResult]:
-    """What each predictor's ensemble reaches: thresholds from normal validation pixels, metrics on validation and test."""
+) -> tuple[dict[str, PredictorResult], DataFrame]:
+    """What each predictor's ensemble reaches: thresholds from normal validation pixels, metrics on validation and test.
+
+    And its score of each test image.
+    """
     normal, anomalous = data.val_dataloader()
     test, ensemble = data.test_dataloader(), SeedEnsemble(how)
     reporter.stage("ensemble", len(normal) + len(anomalous) + len(test))
@@ -121,10 +139,12 @@ def localize(
         count(tallies, maps(batch), batch)
         reporter.advance()
     about = dict(enumerate(data.store.subjects)), dict(enumerate(data.store.attributes)), config.resamples
-    return {
+    results = {
         row_name(name, how): tally.result(validation.measures[name], *about, finishing=finishing_of(members, name))
         for name, tally in tallies.items()
     }
+    named = {row_name(name, how): tally for name, tally in tallies.items()}
+    return results, scores_of(named, about[0])
 
 
 def finishing_of(members: Sequence[Localizer], name: str) -> MapChoice | None:

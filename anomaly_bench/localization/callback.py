@@ -39,7 +39,7 @@ from .loaders import Given, Images, Numbers, check_normal, names_of, polarity_of
 from .localizer import Advance, Localizer, no_advance, rec_levels
 from .passes import Validation, count, fresh, prepare, settle
 from .surroundings import Surroundings
-from .table import table_of
+from .table import scores_of, table_of
 from .tally import Tally
 from .variants import Variant, count_variants, with_tests
 
@@ -152,6 +152,15 @@ class LocalizationCallback(pl.Callback):
         if not self.validation.measures:
             raise ValueError("nothing is validated yet; call trainer.validate or trainer.test first")
         return table_of(self.validation.measures)
+
+    def images(self) -> DataFrame:
+        """A row per test image: `subject`, `slice`, `anomalous` (0 or 1), and by predictor its score, higher = more anomalous.
+
+        An image's score is the mean of the highest `image_share` of its map, of foreground pixels. Raises ValueError before
+        the trainer has tested.
+        """
+        self.results()
+        return scores_of(self.tallies, self.subjects)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Raises ConfigError if another callback of the trainer logs rows of the same names, and for half a precision."""

@@ -1,11 +1,14 @@
-"""Metrics as a table of pandas."""
+"""Metrics, and scores of images, as tables of pandas."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaderboard.record import Measure
+
+from .tally import Tally
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,3 +29,24 @@ def table_of(measures: Mapping[str, Mapping[str, Measure]]) -> DataFrame:
     exact = [key for key in next(iter(measures.values()), ()) if table[f"{key}_low"].equals(table[f"{key}_high"])]
     table = table.drop(columns=[f"{key}_{bound}" for key in exact for bound in ("low", "high")])
     return table.dropna(axis="columns", how="all")
+
+
+def scores_of(tallies: Mapping[str, Tally], subjects: Mapping[int, str]) -> DataFrame:
+    """A row per image that was counted and has foreground: `subject`, `slice`, `anomalous` (0 or 1), its score by predictor.
+
+    subjects: their names by id.
+    """
+    from pandas import DataFrame
+
+    first = next(iter(tallies.values()))
+    about = {
+        "subject": [subjects[owner] for owner in first.owners],
+        "slice": first.slices,
+        "anomalous": [int(label) for label in first.labels],
+    }
+    return DataFrame(about | {name: tally.scores for name, tally in tallies.items()})
+
+
+def write_scores(scores: DataFrame, path: Path) -> None:
+    """Write the table of `scores_of` as CSV, to six digits; what of a subject's name is no text in UTF-8 as \\udcXX."""
+    scores.to_csv(path, index=False, float_format="%.6g", encoding="utf-8", errors="backslashreplace")

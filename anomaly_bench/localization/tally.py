@@ -62,6 +62,7 @@ class Tally:
     scores: list[float] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
+    slices: list[int] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     subjects: SubjectCurves = field(init=False)
     lesions: LesionDetection = field(default_factory=LesionDetection)
@@ -95,6 +96,7 @@ class Tally:
             self.scores += top_k_mean(score[seen], foreground[seen], self.image_share).tolist()
         self.labels += (mask & foreground)[seen].flatten(1).any(1).tolist()
         self.owners += batch["subject"][seen].tolist()
+        self.slices += batch["slice"][seen].tolist()
         self.seconds = folded(self.seconds + seconds)
 
     def update_there(self, score: Tensor, seconds: Seconds, batch: Batch) -> None:
@@ -130,6 +132,7 @@ class Tally:
             self.scores += mean_of_highest(top[seen], facts.size[seen], self.image_share).tolist()
         self.labels += facts.label[seen].tolist()
         self.owners += facts.subject[seen].tolist()
+        self.slices += facts.slice[seen].tolist()
         if waiting.covered is not None:
             self.lesions.add(covered.numpy(), waiting.batch.regions.sizes)
 
@@ -150,6 +153,7 @@ class Tally:
         self.scores += other.scores
         self.labels += other.labels
         self.owners += other.owners
+        self.slices += other.slices
         self.seconds += other.seconds
 
     def gathered(self) -> Tally:

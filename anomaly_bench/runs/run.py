@@ -18,6 +18,7 @@ from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization import LocalizationCallback
 from anomaly_bench.localization.learned import LEARNED_FILE
 from anomaly_bench.localization.search import PASTED
+from anomaly_bench.localization.table import write_scores
 from anomaly_bench.localization.trained import CONFIG_FILE, MODEL_FILE
 from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
@@ -36,7 +37,7 @@ from anomaly_bench.tracking.results import log_results
 from data_modules.base.errors import DataError
 from data_modules.base.names import dataset_name
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import RESULT_FILE, RunResult, read_result, write_result
+from leaderboard.record import IMAGES_FILE, RESULT_FILE, RunResult, read_result, write_result
 
 from .data import build_data, place_data, with_loaders_of
 from .identity import definition_of, name_run, setting_of
@@ -98,6 +99,7 @@ def run(
                 selection = select(model, localization.localizer.maps, normal, config.selection, fpr, data.polarity)
             with timer("measure"):
                 results = with_selection(localization.results(), selection)
+                write_scores(localization.images(), folder / IMAGES_FILE)
             for file in (CONFIG_FILE, MODEL_FILE, LEARNED_FILE):
                 (folder / file).stat()  # a result without them, of a folder that was removed meanwhile, is none
             result = make_result(

@@ -1,13 +1,16 @@
-"""Everything that was measured, one value per line, for the statistics of others: of each run, and of each test subject."""
+"""Everything that was measured, one value per line, for the statistics of others: of each run, test subject and test image."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+
+from leaderboard.json_file import ResultError
+from leaderboard.record import IMAGES_FILE, REMEDY
 
 from .folds import FOLD, FOLDS
 from .run_arrays import RunArrays
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
 
 NAMED = ("dataset", "family", "domain", "model", "beta", "setting", "run", "seed", "fold", "predictor")
 CATEGORIES = (*(name for name in NAMED if name not in ("beta", "seed", "fold")), "part", "subject", "metric")
-Part = Literal["runs", "subjects"]
+IMAGE = ("subject", "slice", "anomalous")
+Part = Literal["runs", "subjects", "images"]
+PARTS: tuple[Part, ...] = get_args(Part)
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # in a file's name or an attribute, it would steer a terminal
 
 
@@ -25,15 +30,16 @@ def long_table(runs: Iterable[RunArrays], part: Part = "runs") -> DataFrame:
     """A line per run, predictor and metric that is defined.
 
     Columns: dataset, family, domain, model, beta, setting and run (ids), seed, fold (NA without folds), predictor; of `runs`:
-    part (test or validation), metric, value; of `subjects`: subject, metric (ap, auroc, dice), value, on test. An image that
-    is a subject of its own, as in most sets of pictures, has its own line there. An ensemble over seeds has the seed of its
-    first member, and its predictor's name says @seeds. A fold is a run; nothing is averaged.
+    part (test or validation), metric, value; of `subjects`: subject, metric (ap, auroc, dice), value, on test; of `images`
+    (a picture, or a slice of a volume): subject, slice, anomalous (0 or 1), metric (score: higher = more anomalous), value, on
+    test, from the file that a run writes beside its result; of a run without that file there is nothing. An ensemble over seeds
+    has the seed of its first member, and its predictor's name says @seeds. A fold is a run; nothing is averaged.
     """
     import pandas as pd
 
     columns: dict[str, list[Any]] = {}
     for run in runs:
-        values = _of_subjects(run) if part == "subjects" else _of_runs(run)
+        values = OF_PART[part](run)
         known = ~np.isnan(values["value"])
         count = int(known.sum())
         about = (run.dataset, run.family, run.domain, run.model, run.beta, run.setting_id, run.run_id, run.seed)
@@ -49,10 +55,10 @@ def long_table(runs: Iterable[RunArrays], part: Part = "runs") -> DataFrame:
 
 
 def write_long(runs: Iterable[RunArrays], folder: Path) -> list[Path]:
-    """Write both parts as CSV and as Parquet below `folder`; the paths. Raises OSError."""
+    """Write every part as CSV and as Parquet below `folder`; the paths. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     runs, paths = list(runs), []
-    for part in ("runs", "subjects"):
+    for part in PARTS:
         frame = long_table(runs, part)
         paths += [folder / f"{part}.csv", folder / f"{part}.parquet"]
         paths[-2].write_text(CONTROL.sub("\ufffd", frame.to_csv(index=False)), encoding="utf-8")
@@ -83,3 +89,27 @@ def _of_subjects(run: RunArrays) -> dict[str, Any]:
         "metric": np.array(metrics, dtype=object)[places[0]],
         "value": values.ravel(),
     }
+
+
+def _of_images(run: RunArrays) -> dict[str, Any]:
+    """Flat columns over (predictor, image); ResultError if the file is damaged."""
+    import pandas as pd
+
+    path = None if run.folder is None else run.folder / IMAGES_FILE
+    if path is None or not path.exists():
+        return {name: np.empty(0, dtype=object) for name in ("predictor", *IMAGE, "metric")} | {"value": np.empty(0)}
+    try:
+        table = pd.read_csv(path, dtype={"subject": str}, keep_default_na=False)
+        values = table[list(run.predictors)].to_numpy(dtype=float).T
+        about = {name: np.tile(table[name].to_numpy(dtype=object), len(run.predictors)) for name in IMAGE}
+    except (ValueError, KeyError) as error:
+        raise ResultError(f"{path}: damaged ({error}). {REMEDY}") from error
+    return {
+        "predictor": np.repeat(np.array(run.predictors, dtype=object), values.shape[1]),
+        **about,
+        "metric": np.full(values.size, "score", dtype=object),
+        "value": values.ravel(),
+    }
+
+
+OF_PART = {"runs": _of_runs, "subjects": _of_subjects, "images": _of_images}

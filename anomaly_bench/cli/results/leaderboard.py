@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write everything as {name}")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures as PNG, SVG and PDF")
     parser.add_argument(
-        "--long", type=Path, metavar="DIR", help="write every value of runs and of subjects as CSV and Parquet"
+        "--long",
+        type=Path,
+        metavar="DIR",
+        help="write every value of runs, of subjects and of images as CSV and Parquet",
     )
     parser.add_argument("--published", type=Path, metavar="FILE", help="figures of papers besides those shipped (YAML)")
     parser.add_argument("--wandb", action="store_true", help="log it all as one W&B run (offline without a login)")

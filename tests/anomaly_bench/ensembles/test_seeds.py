@@ -123,7 +123,7 @@ def test_one_model_twice_ranks_as_it_does_alone(runs):
     data = build_data(runs[0].config(), Reporter())
     member = Localizer.load(runs[0].folder)
     look = runs[0].config().localization
-    reached = seeds.localize([member, member], data, look, "max", Reporter())
+    reached, _ = seeds.localize([member, member], data, look, "max", Reporter())
     for name, alone in runs[0].result.predictors.items():
         for part in ("validation", "test"):
             one, two = getattr(alone, part), getattr(reached[f"{name}@seeds_max"], part)

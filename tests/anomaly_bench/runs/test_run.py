@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -57,6 +58,12 @@ def test_a_run_leaves_everything_that_is_promised(finished):
     assert {path.stem for path in (folder / "pictures").glob("*.png")} == {*result.predictors, "overview", "model"}
     assert np.asarray(Image.open(folder / "pictures/overview.png")).std() > 10
     assert not (folder / "best.ckpt").exists()
+    images = pd.read_csv(folder / "images.csv")
+    assert list(images) == ["subject", "slice", "anomalous", *result.predictors]
+    assert set(images.subject.astype(str)) == tested
+    for name, predictor in result.predictors.items():
+        recomputed = roc_auc_score(images.anomalous, images[name])
+        assert recomputed == pytest.approx(predictor.test["image_auroc"].value, abs=1e-6), name
 
 
 def test_metrics_are_those_of_scikit_learn_on_the_saved_models_maps(finished):

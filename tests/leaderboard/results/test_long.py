@@ -2,11 +2,13 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from leaderboard.board import build
+from leaderboard.json_file import ResultError
 from leaderboard.results.collect import Collection
 from leaderboard.results.long import long_table, write_long
 from leaderboard.show import exports
@@ -87,11 +89,35 @@ def test_every_value_has_a_line_and_comes_back(runs, tmp_path):
     assert set(subjects.metric) == {"dice"}
     assert subjects.query("run == 'cable0.211' and predictor == 'a'").subject.tolist() == ["s1"]
     paths = write_long(runs, tmp_path)
-    assert [path.name for path in paths] == ["runs.csv", "runs.parquet", "subjects.csv", "subjects.parquet"]
+    assert [path.name for path in paths] == [
+        f"{part}.{kind}" for part in ("runs", "subjects", "images") for kind in ("csv", "parquet")
+    ]
     pd.testing.assert_frame_equal(pd.read_parquet(paths[1]).astype(table.dtypes), table)
     assert pd.read_csv(paths[0]).value.tolist() == table.value.tolist()
     assert pd.read_csv(paths[2]).value.tolist() == [0.25] * 16
     assert long_table([]).empty
+
+
+def test_scores_of_images_come_from_the_file_beside_the_result(make_run, tmp_path):
+    run, older = (replace(make_run(seed, {"a": 0.5, "b": 0.4}), folder=tmp_path / str(seed)) for seed in (0, 1))
+    run.folder.mkdir()
+    path = run.folder / "images.csv"
+    path.write_text("subject,slice,anomalous,a,b\nNA,3,1,0.5,1e-07\n=1+2,4,0,0.25,inf\n")
+    table = long_table([run, older], "images")
+    assert set(table.run) == {run.run_id}, "an older run has no such file"
+    columns = ["predictor", "subject", "slice", "anomalous", "metric", "value"]
+    assert table[columns].to_numpy().tolist() == [
+        ["a", "NA", 3, 1, "score", 0.5],
+        ["a", "=1+2", 4, 0, "score", 0.25],
+        ["b", "NA", 3, 1, "score", 1e-7],
+        ["b", "=1+2", 4, 0, "score", float("inf")],
+    ]
+    pd.testing.assert_frame_equal(pd.read_parquet(write_long([run], tmp_path / "long")[-1]).astype(table.dtypes), table)
+    assert long_table([older], "images").empty
+    for damaged in ("subject,slice,anomalous,a\n1,2,0,0.5\n", "", "subject,slice,anomalous,a,b\n1,2,0,x,1\n"):
+        path.write_text(damaged)
+        with pytest.raises(ResultError, match=r"images\.csv: damaged"):
+            long_table([run], "images")
 
 
 def test_no_exported_table_has_two_rows_with_one_key(runs, make_run):
