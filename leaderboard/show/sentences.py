@@ -69,7 +69,11 @@ def sentence(finding: Finding, domains: Mapping[str, str]) -> str:
                 f"normal pixels far from any (mean); it is higher {agree}."
             )
         case _:
-            return f"Reconstruction and {unit} of its error have a rank correlation of {number(-value, 2)} (mean)."
+            turned = {name: -each for name, each in known.items()}
+            return (
+                f"Better reconstruction and {unit} of its error have a rank correlation of {number(-value, 2)} (mean), "
+                f"{_ends(turned, 2)}."
+            )
 
 
 def _ends(known: Mapping[str, float], decimals: int) -> str:

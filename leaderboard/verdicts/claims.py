@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from leaderboard.statistics.effects import (
     contrast,
     correlation,
     difference_effect,
+    estimates,
     mean_effect,
 )
 
@@ -156,57 +158,60 @@ class AnomalyDegradesSurroundings(Claim):
 
 
 class ReconstructionIsNotLocalization(Claim):
-    """Rank correlation, over the settings of a dataset, of reconstruction quality and localization; turned around.
+    """Rank correlation, over the settings of a dataset and a seed, of reconstruction quality and localization; turned around.
 
-    The unit is the dataset: neighbouring betas resemble each other, so that six of them are no six observations.
+    Of other datasets the unit is the dataset: neighbouring betas resemble each other, and six of them are no six observations.
     """
 
     name = "reconstruction"
     statement = "Better reconstruction is not better localization."
     meaning = (
-        "minus Spearman's correlation, over settings, of −rec on normal validation images with the metric of "
-        f"{START}, mean over datasets"
+        "minus Spearman's correlation, over the settings of a seed, of −rec on normal validation images with the metric of "
+        f"{START}, mean over seeds and datasets"
     )
-    needs = (
-        f"runs with {START} in {MIN_SETTINGS} or more settings (betas, say) with the same likelihood, on each of "
-        f"{MIN_CURVES} or more datasets"
-    )
-    part = f"minus Spearman's correlation, over settings, of −rec with the metric of {START}"
+    needs = f"three seeds of runs with {START} in {MIN_SETTINGS} or more settings (betas, say) with the same likelihood"
+    beyond_needs = f"{needs}, on each of {MIN_CURVES} or more datasets"
+    part = f"minus Spearman's correlation, over the settings of a seed, of −rec with the metric of {START}"
     threshold = -CORRELATION_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        found = self.beyond(rows, metric)
-        why = found.why or "a correlation over a few betas has no interval of its own; over datasets it has"
-        return Effect(found.value, None, None, found.n, why)
+        return _correlations(mean_of(self._rhos(rows, metric)))
 
     def beyond(self, rows: list[Row], metric: str) -> Effect:
-        rhos = self._rhos(rows, metric)
-        return mean_effect([float(np.mean(values)) for values in rhos.values()], MIN_CURVES, self.units)
+        found = by_family(runs_of(rows), self._rhos(rows, metric))
+        return _correlations(mean_effect([one.value for one in found.values()], MIN_CURVES, self.units))
 
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
-        rhos = self._rhos(rows, metric)
-        why = "one correlation has no interval over seeds"
-        return {
-            name: Effect(float(np.mean(found)), None, None, len(found), why) for name, found in sorted(rhos.items())
-        }
+        return {name: _correlations(contrast([(1.0, one)])) for name, one in self._rhos(rows, metric).items()}
 
-    def _rhos(self, rows: list[Row], metric: str) -> dict[str, list[float]]:
-        """The correlations on each dataset, one for each likelihood."""
-        points: dict[tuple[str, object], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    def _rhos(self, rows: list[Row], metric: str) -> dict[str, Estimate]:
+        """The correlation on each dataset: of each seed that all settings of a likelihood have, the mean over likelihoods."""
+        points: dict[tuple[str, object], dict[str, dict[int, tuple[float, float]]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
         for run in runs_of(rows):
             rec, value = run.training.get("last_rec"), test_value(run, START, metric)
             if rec is not None and value is not None:
                 same = tuple(
                     run.facts.get(f"model.{key}") for key in ("likelihood", "sigma", "variance", "learn_sigma")
                 )
-                points[run.family, (run.dataset, same)][run.setting_id].append((rec, value))
-        rhos: dict[str, list[float]] = defaultdict(list)
-        for (family, _), settings in points.items():
-            rec, value = np.array([np.mean(values, axis=0) for values in settings.values()]).T
-            rho = correlation(rec.tolist(), (direction(metric) * value).tolist()) if len(rec) >= MIN_SETTINGS else None
-            if rho is not None:
-                rhos[family].append(rho)
-        return rhos
+                points[run.dataset, same][run.setting_id][run.seed] = rec, direction(metric) * value
+        rhos: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for (dataset, _), settings in points.items():
+            if len(settings) >= MIN_SETTINGS:
+                for seed in set.intersection(*(set(by_seed) for by_seed in settings.values())):
+                    recs, values = zip(*(by_seed[seed] for by_seed in settings.values()), strict=True)
+                    if (rho := correlation(recs, values)) is not None:
+                        rhos[dataset][seed].append(rho)
+        means = {name: np.array([np.mean(of) for of in by_seed.values()]) for name, by_seed in sorted(rhos.items())}
+        return estimates(means, {})
+
+
+def _correlations(effect: Effect) -> Effect:
+    """The effect with its bounds where correlations can be."""
+    if effect.low is None or effect.high is None:
+        return effect
+    return replace(effect, low=max(effect.low, -1.0), high=min(effect.high, 1.0))
 
 
 def mean_of(found: Mapping[str, Estimate]) -> Effect:
