@@ -71,9 +71,9 @@ def with_anomalies(
     """Normal images with an anomaly each, and of which of FAMILIES it is; they take turns.
 
     `mask`: the foreground pixels that it has altered visibly. An image that nothing can be pasted into, as it is of one value,
-    is left out. What is pasted depends on the images, on seed and on an image's place alone. polarity: see DatasetConfig; blobs
-    are so. channels: of a slice, where images have neighbours: an anomaly goes through all of them, and what it has altered in
-    the middle counts. It goes through all slices of a volume as well, and counts in all of them.
+    is left out. What is pasted depends on the images, on seed and on an image's place alone. polarity: see DatasetConfig;
+    nothing is altered the other way. channels: of a slice, where images have neighbours: an anomaly goes through all of them,
+    and what it has altered in the middle counts. It goes through all slices of a volume as well, and counts in all of them.
     """
     signs = {"bright": (1,), "dark": (-1,)}.get(polarity or "", (-1, 1))
     slices, inside = slices_of(normal["image"]).numpy(), slices_of(normal["foreground"]).numpy()
@@ -97,6 +97,8 @@ def with_anomalies(
             canvas = Canvas(image[place], foreground[place].any(0), image[donor], sd, signs, channels)
             soft = region(canvas, random)
             pasted = np.clip(FAMILIES[name](canvas, soft, random), low, high)
+            if len(signs) == 1:
+                pasted = (np.maximum if signs[0] > 0 else np.minimum)(pasted, image[place])
             changed = (np.abs(pasted - image[place]) > CHANGED * sd)[counted].reshape(depth, channels, *size).any(1)
             mask = (soft > 0) & foreground[place] & changed
             if mask.sum() >= LEAST:

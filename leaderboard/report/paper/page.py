@@ -132,7 +132,7 @@ def _over_beta(board: Board, pictures: dict[str, str]) -> Iterator[str]:
     if curves:
         yield "## Over beta"
         yield ""
-        yield "AP on test; bands are 95 % intervals over seeds."
+        yield "AP on test; bars are 95 % intervals over seeds."
         yield ""
         yield from (f"![AP over beta on {escape(dataset)}]({address})" for dataset, address in curves)
         yield ""

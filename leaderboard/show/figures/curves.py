@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
@@ -23,6 +24,7 @@ from .forest import COLOURS
 
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", ":", "-.")
+BESIDE = 0.03  # inches from a predictor to the next at a beta
 
 
 def looks_of(board: Board) -> dict[str, dict[str, Any]]:
@@ -39,27 +41,32 @@ def looks_of(board: Board) -> dict[str, dict[str, Any]]:
 
 
 def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figure:
-    """A metric over beta (log scale) for every predictor: the 95 % interval over seeds as a band, of two seeds both values.
+    """A metric over beta (log scale) for every predictor: the 95 % interval over seeds as a bar, of two seeds both values.
 
-    An interval of two seeds, t of one degree of freedom, would fill the figure.
+    An interval of two seeds, t of one degree of freedom, would fill the figure. Predictors stand beside each other at a beta.
     """
     figure, axes = _figure(len(members))
     members = sorted(members, key=lambda curve: -(curve.points[-1].test.mean or 0.0))
     betas = sorted({point.beta for curve in members for point in curve.points})
-    for curve in members:
+    for at, curve in enumerate(members):
         points = [(point.beta, point.test.mean) for point in curve.points if point.test.mean is not None]
         look = looks.get(curve.predictor, looks.get(curve.predictor.split(" (")[0], {}))
+        beside = ScaledTranslation(BESIDE * (at - (len(members) - 1) / 2), 0, figure.dpi_scale_trans)
+        look = look | {"transform": axes.transData + beside}
         axes.plot(*zip(*points, strict=True), label=_label(curve.predictor), markersize=4, linewidth=1.2, **look)
-        banded = [point for point in curve.points if point.test.low is not None and point.test.n > 2]
-        if banded:
-            lows, highs = np.clip([(point.test.low, point.test.high) for point in banded], 0, 1).T
-            axes.fill_between(
-                [point.beta for point in banded], lows, highs, color=look.get("color"), alpha=0.12, linewidth=0
+        barred = [point for point in curve.points if point.test.low is not None and point.test.n > 2]
+        if barred:
+            lows, highs = np.clip([(point.test.low, point.test.high) for point in barred], 0, 1).T
+            where = [point.beta for point in barred]
+            axes.vlines(
+                where, lows, highs, color=look.get("color"), linewidth=1, alpha=0.5, transform=look["transform"]
             )
         for point in curve.points:
             if point.test.n == 2 and point.test.mean is not None and point.test.sd is not None:
                 both = point.test.mean + point.test.sd / math.sqrt(2) * np.array([-1, 1])
-                axes.plot([point.beta] * 2, both, ".", color=look.get("color"), markersize=4, alpha=0.6)
+                axes.plot(
+                    [point.beta] * 2, both, ".", color=look.get("color"), markersize=4, transform=look["transform"]
+                )
     if min(betas) > 0:
         axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(betas))
