@@ -67,8 +67,14 @@ def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figur
                 axes.plot(
                     [point.beta] * 2, both, ".", color=look.get("color"), markersize=4, transform=look["transform"]
                 )
-    if min(betas) > 0:
+    least, most = min(betas), max(betas)
+    if least > 0:
         axes.set_xscale("log", base=2)
+        room = max((most / least) ** 0.08, 1.2)
+        axes.set_xlim(least / room, most * room)
+    else:
+        room = 0.08 * (most - least) or 0.5
+        axes.set_xlim(least - room, most + room)
     axes.xaxis.set_major_locator(FixedLocator(betas))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(betas, [beta_text(beta) for beta in betas])

@@ -18,7 +18,7 @@ from leaderboard.record import METRICS
 from leaderboard.results.collect import Collection
 from leaderboard.results.published import read_reported
 from leaderboard.show.exports import board_json, board_markdown
-from leaderboard.show.figures.curves import time_figure
+from leaderboard.show.figures.curves import beta_figure, looks_of, time_figure
 from leaderboard.show.figures.write import STYLE, figures, write_figures
 from leaderboard.show.latex import LINES, latex, tex
 from leaderboard.show.sheets.views import VIEWS, sheets
@@ -207,6 +207,21 @@ def test_axes_show_the_means_and_plain_numbers_and_legends_every_name(board):
     assert {"5", "10", "20", "50"} <= set(ticks)
     assert all(re.fullmatch(r"[\d.]*", one) for one in ticks)
     assert {one.get_text().strip("\u200b") for one in figure.legends[0].get_texts()} == {"front", ODD, "_hidden"}
+
+
+def test_predictors_stand_beside_each_other_over_beta_and_inside_the_figure(board):
+    members = [curve for curve in board.curves if (curve.dataset, curve.metric) == ("d1", "auroc")]
+    figure = beta_figure(members, looks_of(board))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    frame = axes.get_window_extent()
+    lines = [
+        line for line in axes.get_lines() if line.get_label().strip("\u200b") in {one.predictor for one in members}
+    ]
+    assert len(lines) == len(members) > 1
+    places = [[line.get_transform().transform(point)[0] for point in line.get_xydata()] for line in lines]
+    assert len({round(of[0], 3) for of in places}) == len(members), "no two at one place"
+    assert all(frame.x0 < place < frame.x1 for of in places for place in of)
 
 
 def test_every_format_of_a_figure_opens(board, tmp_path):
