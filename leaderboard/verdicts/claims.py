@@ -199,7 +199,7 @@ class ReconstructionIsNotLocalization(Claim):
         rhos: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for (dataset, _), settings in points.items():
             if len(settings) >= MIN_SETTINGS:
-                for seed in set.intersection(*(set(by_seed) for by_seed in settings.values())):
+                for seed in sorted(set.intersection(*map(set, settings.values()))):
                     recs, values = zip(*(by_seed[seed] for by_seed in settings.values()), strict=True)
                     if (rho := correlation(recs, values)) is not None:
                         rhos[dataset][seed].append(rho)
