@@ -162,7 +162,8 @@ def show(
 def _print_places(folder: Path, console: Console) -> None:
     lines = (
         f"Tables    {folder}/leaderboard.md, {folder}/leaderboard.csv (all runs in {folder})",
-        f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, run.log, model.ckpt, calibration.npz",
+        f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, run.log, model.ckpt, calibration.npz, "
+        "images.csv",
         f"Pictures  {folder}/<run>/pictures/overview.png and one per predictor",
     )
     console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
