@@ -74,6 +74,29 @@ def page(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _known() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"ratios": {}}
+    return found
+
+
+def _write(script: str, ratios: list[Ratio]) -> None:
+    """Note what a script gave beside what others did, at once: half an hour may be cut short."""
+    import torch
+
+    known = _known()["ratios"] | {script: ratios}
+    document = {
+        "ratios": {name: known[name] for name in SCRIPTS if name in known},
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "torch": torch.__version__.split("+")[0],
+        },
+    }
+    FILE.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(page(document), encoding="utf-8")
+    print(f"\nwrote {FILE.name} and {PAGE.name}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(SCRIPTS), metavar="SCRIPTS", help="some of %(default)s")
@@ -82,29 +105,17 @@ def main() -> int:
     chosen = options.only.split(",")
     if unknown := set(chosen) - set(SCRIPTS):
         parser.error(f"--only {','.join(sorted(unknown))}: expected some of {','.join(SCRIPTS)}")
-    document = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"ratios": {}}
-    before = {(script, ratio["what"]): met(ratio) for script, own in document["ratios"].items() for ratio in own}
+    before = {(script, ratio["what"]): met(ratio) for script, own in _known()["ratios"].items() for ratio in own}
     worse = []
     for script in chosen:
         ratios, status = measured(script, options.peers)
         if not ratios:
             worse.append(f"{script} gave no ratio (exit status {status})")
             continue
-        document["ratios"][script] = ratios
+        _write(script, ratios)
         worse += [
             f"{script}: {one['what']}" for one in ratios if not met(one) and before.get((script, one["what"]), True)
         ]
-    import torch
-
-    document["machine"] = {
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "torch": torch.__version__.split("+")[0],
-    }
-    document["ratios"] = {script: document["ratios"][script] for script in SCRIPTS if script in document["ratios"]}
-    FILE.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(document), encoding="utf-8")
-    print(f"\nwrote {FILE.name} and {PAGE.name}")
     if worse:
         print("missed, and not missed before:\n  " + "\n  ".join(worse))
     return bool(worse)

@@ -142,8 +142,7 @@ class LocalizationCallback(pl.Callback):
         """A row per predictor: every metric, then the bounds of those that histograms leave any, and intervals over subjects.
 
         `auroc`, …; then `auroc_low` and `auroc_high`, between which the value is certain to lie, and `auroc_ci_low` and
-        `auroc_ci_high`, 95 % of a bootstrap over test subjects. part: "test", or "validation": the images that thresholds and
-        choices come from. Raises ValueError before the trainer has tested or validated.
+        `auroc_ci_high`, 95 % of a bootstrap over test subjects. part: "test" or "validation". ValueError before either was run.
         """
         if part == "test":
             return table_of({name: result.test for name, result in self.results().items()})
@@ -154,11 +153,7 @@ class LocalizationCallback(pl.Callback):
         return table_of(self.validation.measures)
 
     def images(self) -> DataFrame:
-        """A row per test image: `subject`, `slice`, `anomalous` (0 or 1), and by predictor its score, higher = more anomalous.
-
-        An image's score is the mean of the highest `image_share` of its map, of foreground pixels. Raises ValueError before
-        the trainer has tested.
-        """
+        """Of each test image what `scores_of` has. Raises ValueError before the trainer has tested."""
         self.results()
         return scores_of(self.tallies, self.subjects)
 

@@ -34,6 +34,7 @@ def table_of(measures: Mapping[str, Mapping[str, Measure]]) -> DataFrame:
 def scores_of(tallies: Mapping[str, Tally], subjects: Mapping[int, str]) -> DataFrame:
     """A row per image that was counted and has foreground: `subject`, `slice`, `anomalous` (0 or 1), its score by predictor.
 
+    A score is the mean of the highest `image_share` of an image's map, of foreground pixels; higher = more anomalous.
     subjects: their names by id.
     """
     from pandas import DataFrame

@@ -66,6 +66,12 @@ def write_long(runs: Iterable[RunArrays], folder: Path) -> list[Path]:
     return paths
 
 
+def images_of(run: RunArrays) -> Path | None:
+    """The run's file of scores by image; None of a run of an earlier revision, which wrote none."""
+    path = None if run.folder is None else run.folder / IMAGES_FILE
+    return path if path is not None and path.exists() else None
+
+
 def _of_runs(run: RunArrays) -> dict[str, Any]:
     """Flat columns over (part, predictor, metric)."""
     values = np.stack([run.test, run.validation])
@@ -95,8 +101,7 @@ def _of_images(run: RunArrays) -> dict[str, Any]:
     """Flat columns over (predictor, image); ResultError if the file is damaged."""
     import pandas as pd
 
-    path = None if run.folder is None else run.folder / IMAGES_FILE
-    if path is None or not path.exists():
+    if (path := images_of(run)) is None:
         return {name: np.empty(0, dtype=object) for name in ("predictor", *IMAGE, "metric")} | {"value": np.empty(0)}
     try:
         table = pd.read_csv(path, dtype={"subject": str}, keep_default_na=False)

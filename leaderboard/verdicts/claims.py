@@ -175,14 +175,14 @@ class ReconstructionIsNotLocalization(Claim):
     threshold = -CORRELATION_THRESHOLD
 
     def effect(self, rows: list[Row], metric: str) -> Effect:
-        return _correlations(mean_of(self._rhos(rows, metric)))
+        return _clipped(mean_of(self._rhos(rows, metric)))
 
     def beyond(self, rows: list[Row], metric: str) -> Effect:
         found = by_family(runs_of(rows), self._rhos(rows, metric))
-        return _correlations(mean_effect([one.value for one in found.values()], MIN_CURVES, self.units))
+        return _clipped(mean_effect([one.value for one in found.values()], MIN_CURVES, self.units))
 
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
-        return {name: _correlations(contrast([(1.0, one)])) for name, one in self._rhos(rows, metric).items()}
+        return {name: _clipped(contrast([(1.0, one)])) for name, one in self._rhos(rows, metric).items()}
 
     def _rhos(self, rows: list[Row], metric: str) -> dict[str, Estimate]:
         """The correlation on each dataset: of each seed that all settings of a likelihood have, the mean over likelihoods."""
@@ -207,8 +207,8 @@ class ReconstructionIsNotLocalization(Claim):
         return estimates(means, {})
 
 
-def _correlations(effect: Effect) -> Effect:
-    """The effect with its bounds where correlations can be."""
+def _clipped(effect: Effect) -> Effect:
+    """The effect with its bounds where those of a correlation can be."""
     if effect.low is None or effect.high is None:
         return effect
     return replace(effect, low=max(effect.low, -1.0), high=min(effect.high, 1.0))

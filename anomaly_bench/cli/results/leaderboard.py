@@ -84,10 +84,12 @@ def call(options: argparse.Namespace) -> int:
             drawn = write_figures(board, options.figures)
         print(f"wrote     {len(drawn)} figures to {options.figures}")
     if options.long:
-        from leaderboard.results.long import write_long
+        from leaderboard.results.long import images_of, write_long
 
         with explained(options.long, "choose another folder for --long"):
             written += write_long(board.runs, options.long)
+        if lacking := sum(images_of(one) is None for one in board.runs):
+            print(f"images    {lacking} of {len(board.runs)} runs have no images.csv: they are of an earlier revision")
     for path in written:
         print(f"wrote     {path}")
     if options.wandb:

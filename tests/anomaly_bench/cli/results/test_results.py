@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from anomaly_bench.cli.main import main
-from leaderboard.record import write_result
+from leaderboard.record import read_result, write_result
 from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
 from leaderboard.show.sheets.views import VIEWS
 
@@ -49,6 +49,16 @@ def test_leaderboard_writes_what_it_is_asked_for(folder, tmp_path, capsys):
     assert files["csv"].read_text() == (folder / "leaderboard.csv").read_text()
     assert json.loads(files["json"].read_text())["damaged"]
     assert (folder / "leaderboard.md").read_text() in files["markdown"].read_text()
+
+
+def test_long_tables_say_which_runs_have_no_scores_of_images(folder, tmp_path, capsys):
+    done = sorted(path.parent for path in folder.glob("*/result.json"))
+    rows = read_result(done[0] / "result.json").predictors
+    lines = [",".join(["subject", "slice", "anomalous", *rows]), ",".join(["s0", "0", "1", *["0.5"] * len(rows)])]
+    (done[0] / "images.csv").write_text("\n".join(lines) + "\n")
+    assert main(["leaderboard", str(folder), "--long", str(tmp_path / "long")]) == 0
+    assert f"images    {len(done) - 1} of {len(done)} runs have no images.csv" in capsys.readouterr().out
+    assert len((tmp_path / "long/images.csv").read_text().splitlines()) == 1 + len(rows)
 
 
 def test_every_view_is_on_offer():
