@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,13 @@ def _failed_if_skipped(report: Any, config: pytest.Config) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    return _failed_if_skipped((yield), item.config)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, subprocess.CalledProcessError):
+        report.sections.append(("what the command said", str(call.excinfo.value.stderr)))
+    return _failed_if_skipped(report, item.config)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .fields import BoolArray, FloatArray, spline_field
+from .fields import BoolArray, FloatArray, exp, spline_field
 
 ASSETS = Path(__file__).parent.parent / "assets"
 TEMPLATE_FILES = tuple(ASSETS / f"mni152_{kind}_2mm.nii.gz" for kind in ("t1", "gm", "wm"))
@@ -70,7 +70,7 @@ def _sampling_points(rng: np.random.Generator, template: Template) -> FloatArray
         points[axis] += 1.0 * spline_field(rng, shape, 14) + 0.25 * spline_field(rng, shape, 6)
     middle = np.linalg.inv(template.affine)[:3] @ np.append(VENTRICLES_MM, 1.0)
     offset = points - middle.reshape(3, 1, 1, 1).astype(np.float32)
-    near = np.exp(-(offset**2).sum(axis=0) / (2 * 12.0**2))
+    near = exp(-(offset**2).sum(axis=0) / (2 * 12.0**2))
     return points - rng.uniform(-0.15, 0.4) * near * offset
 
 
@@ -87,7 +87,7 @@ def _own_folds(rng: np.random.Generator, shares: list[FloatArray], brain: BoolAr
     logits = []
     for share in shares:
         noise = 0.5 * spline_field(rng, brain.shape, 3.5)
-        logits.append(1.7 * np.log(share[brain] + 0.02) + noise[brain])
+        logits.append(1.7 * np.log(share[brain] + 0.02, dtype=np.float64) + noise[brain])
     weights = np.exp(np.stack(logits))
     weights /= weights.sum(axis=0)
     folded = [np.zeros(brain.shape, np.float32) for _ in shares]

@@ -1,7 +1,12 @@
-"""Random smooth fields and irregular regions on a grid of any dimension, from which the embedded datasets are built."""
+"""Random smooth fields and irregular regions on a grid of any dimension, from which the embedded datasets are built.
+
+Matrix products and the functions of single precision round differently on different processors. The datasets are the same
+on all, so whatever has as many values as an image is made of sums and products of fixed order, or in double precision
+and rounded at the end.
+"""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +16,25 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 
+def exp(values: FloatArray) -> FloatArray:
+    """e to the power of each value, the same on every processor."""
+    return np.exp(values, dtype=np.float64).astype(np.float32)
+
+
 @lru_cache(maxsize=64)
-def _spline_basis(size: int, spacing: float) -> FloatArray:
-    """Cubic B-spline weights ``(size, nodes)`` of nodes ``spacing`` pixels apart, of mean squared row norm 1."""
-    nodes = int(np.ceil(size / spacing)) + 3
-    distance = np.abs(np.arange(size)[:, None] / spacing - (np.arange(nodes)[None, :] - 1))
+def _spline_basis(size: int, spacing: float) -> tuple[NDArray[np.intp], FloatArray]:
+    """The four nodes, ``spacing`` pixels apart, that each pixel lies between, and their cubic B-spline weights.
+
+    Both ``(4, size)``; the first node is number 0. Squared, a pixel's weights sum to 1 on average.
+    """
+    place = np.arange(size) / spacing
+    node = np.floor(place).astype(np.intp) + np.arange(4)[:, None]
+    distance = np.abs(place - (node - 1))
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.clip(2 - distance, 0, None) ** 3 / 6
-    basis = np.where(distance < 1, near, far)
-    basis /= np.sqrt(np.mean(np.sum(basis**2, axis=1)))
-    return basis.astype(np.float32)
+    weights = np.where(distance < 1, near, far)
+    weights /= np.sqrt(np.mean(np.sum(weights**2, axis=0)))
+    return node, weights.astype(np.float32)
 
 
 def spline_field(rng: np.random.Generator, shape: Sequence[int], spacing: float | Sequence[float]) -> FloatArray:
@@ -29,10 +43,12 @@ def spline_field(rng: np.random.Generator, shape: Sequence[int], spacing: float 
     ``spacing`` is the distance of the spline's nodes in pixels, one for all axes or one per axis: larger is smoother.
     """
     spacings = [float(s) for s in np.broadcast_to(spacing, len(shape))]
-    bases = [_spline_basis(size, step) for size, step in zip(shape, spacings, strict=True)]
-    field = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
-    for basis in bases:  # contracts the first axis and appends the new one: after all axes the order is restored
-        field = np.tensordot(field, basis, axes=(0, 1))
+    sizes = list(zip(shape, spacings, strict=True))
+    field = rng.standard_normal([int(np.ceil(size / step)) + 3 for size, step in sizes], dtype=np.float32)
+    for size, step in sizes:  # fills the first axis and puts it last: after all axes the order is restored
+        nodes, weights = _spline_basis(size, step)
+        terms = (np.moveaxis(field[node], 0, -1) * weight for node, weight in zip(nodes, weights, strict=True))
+        field = reduce(np.add, terms)
     return field
 
 

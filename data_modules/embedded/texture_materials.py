@@ -54,7 +54,7 @@ def weave(rng: np.random.Generator) -> FloatArray:
 def wood(rng: np.random.Generator) -> FloatArray:
     """Growth rings of uneven width along the board, gently bent, with pores, ``(SIDE, SIDE, 3)``."""
     rows, columns = _pixel_positions()
-    bend = 0.35 * spline_field(rng, rows.shape, (70.0, 40.0)) + 2.0 * np.sin(rows / 21.0)
+    bend = 0.35 * spline_field(rng, rows.shape, (70.0, 40.0)) + 2.0 * np.sin(rows / 21.0, dtype=np.float64)
     position = columns + bend + rng.uniform(-0.5, 0.5)
     uneven = position + 1.8 * np.sin(2 * np.pi * position / 37.0)
     ring = (uneven / 9.0) % 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .brain_anatomy import Anatomy, draw_anatomy, load_template
 from .brain_lesions import Lesion, draw_lesions
-from .fields import FloatArray, spline_field
+from .fields import FloatArray, exp, spline_field
 
 LESION_FREE_SHARE = 0.3
 GOLDEN_RATIO = 0.6180339887498949
@@ -85,11 +85,12 @@ def _blend(signal: FloatArray, lesion: Lesion, target: FloatArray) -> None:
 def _scan(rng: np.random.Generator, signal: FloatArray, anatomy: Anatomy) -> NDArray[np.int16]:
     """What the scanner makes of a signal: bias field, Rician noise, arbitrary units; at least 1 inside the brain."""
     brain = anatomy.brain
-    bias = np.exp(0.04 * spline_field(rng, brain.shape, 40))[brain]
+    bias = exp(0.04 * spline_field(rng, brain.shape, 40)[brain])
     sigma, unit = rng.uniform(0.015, 0.03), np.exp(rng.uniform(np.log(300), np.log(3000)))
     real, imaginary = sigma * rng.standard_normal((2, int(brain.sum())), dtype=np.float32)
     scan = np.zeros(brain.shape, np.int16)
-    scan[brain] = np.clip(np.rint(unit * np.hypot(signal[brain] * bias + real, imaginary)), 1, np.iinfo(np.int16).max)
+    magnitude = np.sqrt((signal[brain] * bias + real) ** 2 + imaginary**2)
+    scan[brain] = np.clip(np.rint(unit * magnitude), 1, np.iinfo(np.int16).max)
     return scan
 
 

@@ -110,12 +110,12 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
 
 
 def tolerance(statistic: Statistic) -> float:
-    """max(0.02, 3·sd/√n), rounded up to 3 decimals.
+    """max(0.02, 3·sd·√(2/n)), rounded up to 3 decimals.
 
-    Three standard errors cover the spread over seeds; 0.02 covers the floating-point differences between machines,
-    which training amplifies, and stands alone where one seed says nothing about spread.
+    Training amplifies the last bits in which processors differ, so that another machine's means are another draw: three
+    standard errors of a difference of two. 0.02 stands alone where one seed says nothing about spread.
     """
-    error = 0.0 if statistic.sd is None else 3 * statistic.sd / math.sqrt(statistic.n)
+    error = 0.0 if statistic.sd is None else 3 * statistic.sd * math.sqrt(2 / statistic.n)
     return math.ceil(round(1000 * max(MINIMAL_TOLERANCE, error), 6)) / 1000
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -60,6 +60,14 @@ def main(root: str, folder: str) -> None:
     trainer.test(model, data)
     trainer.predict(model, data, return_predictions=False)
     (Path(folder) / f"rank{os.environ.get('LOCAL_RANK', '0')}.json").write_text(json.dumps(model.seen))
+    leave()
+
+
+def leave() -> NoReturn:
+    """Ends this process once all have come here; at once, as gloo's threads may abort an interpreter that shuts down."""
+    torch.distributed.barrier()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from anomaly_bench.predictors import Reconstruction
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
+from distributed_script import leave
+
 from tests.helpers.data.own_data import SHAPE, OwnData, Pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -394,3 +396,4 @@ def test_two_processes_reach_the_numbers_of_one(tmp_path: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table_of_a_test(2, Path(sys.argv[1]))
+    leave()

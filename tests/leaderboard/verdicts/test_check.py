@@ -39,11 +39,12 @@ def statuses(rows, baseline):
     return {verdict.key: verdict.status for verdict in compare(rows, baseline)}
 
 
-def test_tolerance_is_the_larger_of_a_hundredth_and_three_standard_errors():
+def test_tolerance_is_the_larger_of_a_fiftieth_and_three_standard_errors_of_a_difference():
     assert tolerance(summarise([0.8])) == 0.02
     assert tolerance(summarise([0.8, 0.8])) == 0.02
-    assert tolerance(summarise([0.7, 0.8, 0.9])) == 0.174  # 3 · 0.1 / √3 = 0.17320...
-    assert tolerance(summarise([0.79, 0.81])) == 0.03  # 3 · 0.0141421... / √2 = 0.03: exact, not rounded up further
+    assert tolerance(summarise([0.7, 0.8, 0.9])) == 0.245  # 3 · 0.1 · √(2/3) = 0.24494...
+    assert tolerance(summarise([0.799, 0.801])) == 0.02
+    assert tolerance(summarise([0.7, 0.8, 0.9, 0.9, 0.8, 0.7, 0.8, 0.8])) == 0.114  # 3 · 0.0755928... / 2 = 0.11338...
 
 
 def test_the_baseline_records_what_was_reached_and_round_trips(tmp_path, rows):
