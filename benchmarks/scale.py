@@ -106,7 +106,7 @@ def count(images: int, scratch: Path) -> Cost:
     """One predictor's maps of 64×64, 20 of each subject → its histograms, image scores, counts per subject and result."""
     import torch
 
-    from anomaly_bench.localization.tally import Tally
+    from anomaly_bench.localization.tallies.tally import Tally
     from anomaly_bench.metrics import LocalizationCurve, find_regions, region_weight
 
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from anomaly_bench.config.schema import RunConfig
-from anomaly_bench.localization.learned import Learned
+from anomaly_bench.localization.validation.learned import Learned
 from anomaly_bench.metrics.bins import bin_lower_edge
 from anomaly_bench.predictors.rules.one_pass import Reconstruction
 from data_modules.base.config import DatasetConfig, NiftiConfig, PictureConfig

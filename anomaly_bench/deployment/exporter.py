@@ -21,7 +21,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
 from anomaly_bench.config.messages import first_line
 from anomaly_bench.localization import Localizer
-from anomaly_bench.localization.batches import completed
+from anomaly_bench.localization.tallies.batches import completed
 from anomaly_bench.localization.trained import config_of, result_of
 from anomaly_bench.models import VAE
 from anomaly_bench.models.slices import like

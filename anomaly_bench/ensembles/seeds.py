@@ -16,7 +16,7 @@ from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalizationConfig, RunConfig
 from anomaly_bench.localization import Localizer
 from anomaly_bench.localization.passes import count, fresh, validate
-from anomaly_bench.localization.table import scores_of, write_scores
+from anomaly_bench.localization.tallies.table import scores_of, write_scores
 from anomaly_bench.localization.trained import load_suite
 from anomaly_bench.predictors import SeedEnsemble
 from anomaly_bench.predictors.ensemble import TimedMap

@@ -32,16 +32,16 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import MapChoice, Measure, PredictorResult, SubsetChoice
 
-from .batches import chosen, completed, in_slices, placed
 from .cases import LateCases
-from .learned import Learned
 from .loaders import Given, Images, Numbers, check_normal, names_of, polarity_of, source_of, validation_loaders
 from .localizer import Advance, Localizer, no_advance, rec_levels
 from .passes import Validation, count, fresh, prepare, settle
-from .surroundings import Surroundings
-from .table import scores_of, table_of
-from .tally import Tally
-from .variants import Variant, count_variants, with_tests
+from .tallies.batches import chosen, completed, in_slices, placed
+from .tallies.surroundings import Surroundings
+from .tallies.table import scores_of, table_of
+from .tallies.tally import Tally
+from .validation.learned import Learned
+from .validation.variants import Variant, count_variants, with_tests
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -12,7 +12,7 @@ from anomaly_bench.pictures.choice import Cases
 from anomaly_bench.pictures.panels import Sample, samples_of
 from data_modules.base.batch import AnomalyBatch
 
-from .batches import CPU
+from .tallies.batches import CPU
 
 
 class LateCases:

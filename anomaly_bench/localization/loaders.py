@@ -20,7 +20,7 @@ from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.dataset import SliceDataset
 
-from .batches import chosen, completed
+from .tallies.batches import chosen, completed
 
 Given = tuple[Any, pl.LightningDataModule | None]  # validation loaders, and the data module that they came from
 

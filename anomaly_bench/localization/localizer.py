@@ -26,11 +26,11 @@ from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import SubsetChoice
 
-from .batches import CPU, brought, completed, placed
-from .learned import LEARNED_FILE, Learned
-from .search import Searches, settled, to_search_on
+from .tallies.batches import CPU, brought, completed, placed
 from .trained import load_model, load_suite, result_of
-from .variants import Survey, Variant, finished_as
+from .validation.learned import LEARNED_FILE, Learned
+from .validation.search import Searches, settled, to_search_on
+from .validation.variants import Survey, Variant, finished_as
 
 BITS = 21
 UNLEARNED = "a threshold, a search's choice and the shares of an ensemble come from a finished run, or a trainer's test"

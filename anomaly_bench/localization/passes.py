@@ -15,11 +15,11 @@ from anomaly_bench.predictors.ensemble import TimedMap
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import Measure
 
-from .batches import CPU, brought, placed, with_room
-from .learned import Learned
 from .localizer import Advance, Localizer, Maps, no_advance
-from .tally import Tally
-from .waiting import Batch, Facts
+from .tallies.batches import CPU, brought, placed, with_room
+from .tallies.tally import Tally
+from .tallies.waiting import Batch, Facts
+from .validation.learned import Learned
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from anomaly_bench.models import VAE, build_model
 from anomaly_bench.predictors import Suite, build_suite
 from leaderboard.record import RESULT_FILE, ResultError, RunResult, read_result
 
-from .search import settled
+from .validation.search import settled
 
 MODEL_FILE, CONFIG_FILE = "model.ckpt", "config.yaml"
 REMEDY = "move that run's folder away and repeat the run, or name other runs"

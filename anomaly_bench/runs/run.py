@@ -16,10 +16,10 @@ from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import to_yaml
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization import LocalizationCallback
-from anomaly_bench.localization.learned import LEARNED_FILE
-from anomaly_bench.localization.search import PASTED
-from anomaly_bench.localization.table import write_scores
+from anomaly_bench.localization.tallies.table import write_scores
 from anomaly_bench.localization.trained import CONFIG_FILE, MODEL_FILE
+from anomaly_bench.localization.validation.learned import LEARNED_FILE
+from anomaly_bench.localization.validation.search import PASTED
 from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors import Suite

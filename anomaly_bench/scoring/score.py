@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.localization.tally import Tally
+from anomaly_bench.localization.tallies.tally import Tally
 from anomaly_bench.metrics import Certified, ExactCurve, LocalizationCurve, find_regions, region_weight
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import DataError

@@ -22,9 +22,7 @@ MIN_SPREADS = 5  # datasets: below, equal spreads of a few by chance pass for th
 NO_HIGH = "no upper bound: a dataset unlike these would raise the mean"
 POWER = 0.8
 TAIL = (1 - CONFIDENCE) / 2
-SMALL = (
-    0.01  # the chance with which a spread may be called smaller than it is; benchmarks/claims.py has what it comes to
-)
+SMALL = 0.01  # the chance with which a spread may be called smaller than it is; see benchmarks/studies/claims.py
 LEAST_RATIO = 0.5  # of a spread to noise: one below is luck, and would make it smaller than noise lets anyone see
 
 

@@ -6,7 +6,7 @@ import torch
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.load import load_config
 from anomaly_bench.localization import Localizer
-from anomaly_bench.localization.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
+from anomaly_bench.localization.tallies.tally import MAX_GROUPS, NotANumberError, Tally, groups_of
 from anomaly_bench.metrics import LocalizationCurve, find_regions
 from anomaly_bench.models import build_model
 from anomaly_bench.predictors.evidence import Evidence, frozen

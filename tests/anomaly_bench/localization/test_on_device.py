@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from anomaly_bench.config.schema import LocalizationConfig
 from anomaly_bench.localization.localizer import Localizer
 from anomaly_bench.localization.passes import count, fresh, prepare, settle
-from anomaly_bench.localization.surroundings import Surroundings
-from anomaly_bench.localization.tally import NotANumberError
+from anomaly_bench.localization.tallies.surroundings import Surroundings
+from anomaly_bench.localization.tallies.tally import NotANumberError
 from anomaly_bench.metrics import region_weight
 from anomaly_bench.metrics.transfers import Fetch, together
 from anomaly_bench.predictors import Ensemble, Suite, filters

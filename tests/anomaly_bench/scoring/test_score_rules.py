@@ -10,7 +10,7 @@ import torch
 from checkout import ROOT
 
 from anomaly_bench.cli.main import main
-from anomaly_bench.localization.tally import Tally
+from anomaly_bench.localization.tallies.tally import Tally
 from anomaly_bench.metrics import LocalizationCurve, find_regions
 from anomaly_bench.scoring.score import ScoreReport, score
 from data_modules.base.errors import DataError

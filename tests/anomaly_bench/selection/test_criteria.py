@@ -11,7 +11,7 @@ from small_vae import images, trained
 
 from anomaly_bench.config.schema import SelectionConfig
 from anomaly_bench.localization import Localizer
-from anomaly_bench.localization.batches import completed
+from anomaly_bench.localization.tallies.batches import completed
 from anomaly_bench.models import AE
 from anomaly_bench.selection.criteria import (
     bounds,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_vae import images
 
-from anomaly_bench.localization.batches import completed
+from anomaly_bench.localization.tallies.batches import completed
 from anomaly_bench.metrics import region_weight
 from anomaly_bench.selection.synthetic import CHANGED, FAMILIES, SHARES, smooth_noise, spread, with_anomalies
 

@@ -1,7 +1,7 @@
 """How many passes a projection takes to the map of 100 plain iterations, by how it steps.
 
-Run it by hand, on folders of finished runs: `python benchmarks/steps.py RUN RUN`. Of each rule and number of iterations it
-prints the correlation of |x − x_T| with that of 100 plain iterations (step 0.005, l1 1, no tolerance) over all foreground
+Run it by hand, on folders of finished runs: `python benchmarks/studies/steps.py RUN RUN`. Of each rule and number of iterations
+it prints the correlation of |x − x_T| with that of 100 plain iterations (step 0.005, l1 1, no tolerance) over all foreground
 pixels of some test images, the average precision of the map smoothed by 1 px, and how many steps were taken back. An iteration
 is a forward and a backward pass under every rule. Goal: a correlation of .99 by the default; else it exits with 1.
 plain: the paper's step. damped: the same over 1 + step · (x − x̂)² / s². growing: so many times as long after each that is kept.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
+from anomaly_bench.localization.tallies.batches import CPU, with_room
 from anomaly_bench.metrics import Calibration, LocalizationCurve, formulas
 from anomaly_bench.models.processes import of_all_processes
 from anomaly_bench.predictors.base import Predictor
@@ -19,8 +20,6 @@ from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.predictors.suite import Suite
 from data_modules.base.batch import AnomalyBatch
 from leaderboard.record import MapChoice, SmoothedRow
-
-from .batches import CPU, with_room
 
 BITS = 18  # of each of many histograms: average precision to about 1e-3, at some megabytes at most
 FIGURES = ("auroc", "ap", "dice_oracle", "aupro")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomaly_bench.localization.surroundings import REACH, RIM, Surroundings
+from anomaly_bench.localization.tallies.surroundings import REACH, RIM, Surroundings
 
 
 def test_means_are_those_of_a_loop_over_pixels() -> None:

@@ -1,4 +1,4 @@
-"""How often claims are decided, rightly and wrongly, on simulated datasets: `python -m benchmarks.claims [--draws N]`.
+"""How often claims are decided, rightly and wrongly, on simulated datasets: `python -m benchmarks.studies.claims [--draws N]`.
 
 Gains (`projection`, `ensemble`) differ between datasets with a standard deviation; on each of them, an estimate has one of
 0.005 over seeds and 0.005 over 30 test subjects. Of datasets like these, a claim is about the mean of all, as it always was; of

@@ -9,10 +9,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomaly_bench import BetaVAE, LocalizationCallback, LocalizationConfig, Localizer
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.localization.batches import completed
-from anomaly_bench.localization.learned import Learned
 from anomaly_bench.localization.localizer import Kept
-from anomaly_bench.localization.variants import finished_as
+from anomaly_bench.localization.tallies.batches import completed
+from anomaly_bench.localization.validation.learned import Learned
+from anomaly_bench.localization.validation.variants import finished_as
 from anomaly_bench.predictors import Combination, Ensemble, Intensity, Reconstruction
 from tests.helpers.data.own_data import SHAPE, OwnData, Pictures
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomaly_bench.localization.learned import Learned
+from anomaly_bench.localization.validation.learned import Learned
 from anomaly_bench.metrics import Calibration
 from leaderboard.json_file import ResultError
 

@@ -1,11 +1,10 @@
 """How projection depends on its settings: chosen on the validation images of some runs, measured on the test images of others.
 
-Run it by hand, on folders of finished runs: `python benchmarks/projection.py --choose RUN RUN RUN --test RUN RUN`. Every step
-and l1 of the grid, and every number of iterations on the way, gives a map |x − x_T|, smoothed as |x − x̂| is beside it. What is
-chosen is the setting of the highest mean gain in average precision on validation, of nearly equal ones that of the fewest
-iterations; it prints the gains of the grid, the
-test figures of all runs at the chosen setting, and what it costs. `--plot FILE` draws energy and average precision over the
-iterations. No map of a test image is looked at before the choice.
+By hand, on folders of finished runs: `python benchmarks/studies/projection.py --choose RUN RUN --test RUN RUN`. Every step
+and l1 of the grid, and every number of iterations on the way, gives a map |x − x_T|, smoothed as |x − x̂| is beside it. What
+is chosen is the setting of the highest mean gain in average precision on validation, of nearly equal ones that of the fewest
+iterations; it prints the gains of the grid, the test figures of all runs at the chosen setting, and what it costs. `--plot
+FILE` draws energy and average precision over the iterations. No map of a test image is looked at before the choice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often a leaderboard's verdicts are right, on simulated tables: `python -m benchmarks.verdicts [--tables N] [--subjects]`.
+"""How often a leaderboard's verdicts are right, on simulated tables: `python -m benchmarks.studies.verdicts --help`.
 
 Rows have an sd of 0.01 over seeds, half of its variance common to all rows of a seed, and one row may truly be lower. Printed
 beside what was the rule before: a paired t-test of each row against the best, with Holm's correction over the rows.

@@ -1,0 +1,1 @@
+"""What is counted of maps: scores of normal and anomalous pixels, of images, of what surrounds an anomaly; and its tables."""
