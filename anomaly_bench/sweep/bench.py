@@ -14,6 +14,7 @@ from anomaly_bench.base.bars import reporting
 from anomaly_bench.base.errors import ConfigError, OutputError
 from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
+from anomaly_bench.base.study import PRUNED
 from anomaly_bench.config.schema import FusedConfig, LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.engines.fused import FusedEngine
@@ -197,7 +198,8 @@ def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
         elif ended.state == "before":
             reporter.finished(f"{title}: done before", timed=False)
         elif ended.state == "failed":
-            reporter.finished(f"{title}: FAILED, {ended.line} ({ended.job.folder / 'failure.txt'})")
+            failed = "" if ended.line.startswith(PRUNED) else "FAILED, "
+            reporter.finished(f"{title}: {failed}{ended.line} ({ended.job.folder / 'failure.txt'})")
         yield ended
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,18 +16,19 @@ from anomaly_bench.base.study import PRUNED, open_study
 from anomaly_bench.config.checks import check_values
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.config.schema import RunConfig
-from anomaly_bench.sweep.states import alive
 from data_modules.base.atomic import write_atomic
 from leaderboard.record import RESULT_FILE, RunResult, read_result
 
 from .objective import Objective
 from .space import Space, distributions, override, settings_of
+from .workers import Workers
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
 STUDY_FILE, BEST_FILE = "study.log", "best.yaml"  # in the output folder
+PAUSE = 1.0  # seconds between looks at other processes
 Bench = Callable[..., Any]
 
 
@@ -70,25 +70,27 @@ def base_configs(overrides: Sequence[str], jobs: int) -> list[RunConfig]:
 def tune(tuning: Tuning, file: Path, out: Path, bench: Bench, say: Callable[[str], None]) -> Found:
     """Go on with the study in `file` until it has so many trials, pruned and failed ones among them; what it has found.
 
-    bench: carries out configs (see `sweep.bench`). Trials of processes that have died are begun again, and their runs go on
-    from their checkpoints. After each, `out` has the best settings so far as a sweep. Raises ConfigError for a study of another
-    space or objective.
+    bench: carries out configs (see `sweep.bench`). Trials of processes that have died, here or on another machine, are begun
+    again, and their runs go on from their checkpoints. After each, `out` has the best settings so far as a sweep. Raises
+    ConfigError for a study of another space or objective.
     """
     with explained(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
     study = open_study(file, _sampler(tuning.sampler))
     _check_same(study, tuning)
-    _revive(study)
-    while (left := tuning.trials - _begun(study)) > 0 or _waiting(study):
-        trials = [_asked(study, tuning) for _ in range(max(1, min(tuning.jobs, max(left, len(_waiting(study))))))]
-        try:
-            _carry_out(study, trials, tuning, file, bench, say)
-        except BaseException:
-            for trial in trials:  # begun again by the next command
-                trial.set_user_attr("pid", 0)
-            raise
-        _write_best(found(study, tuning), out)
-    return found(study, tuning)
+    with Workers(file) as workers:
+        while True:
+            _revive(study, workers)
+            left, waiting = tuning.trials - _begun(study), len(_waiting(study))
+            if left > 0 or waiting:
+                count = min(tuning.jobs, max(left, waiting))
+                trials = [workers.take(study.ask(distributions(tuning.space))) for _ in range(count)]
+                _carry_out(study, trials, tuning, file, bench, say)
+                _write_best(found(study, tuning), out)
+            elif workers.unsure(study):
+                time.sleep(PAUSE)
+            else:
+                return found(study, tuning)
 
 
 def found(study: Study, tuning: Tuning) -> Found:
@@ -120,8 +122,9 @@ def _carry_out(
         ]
         for trial, text in zip(trials, texts, strict=True)
     ]
-    for trial, text in zip(trials, texts, strict=True):
-        say(f"trial {trial.number + 1} of {tuning.trials}: {' '.join(text)}")
+    first = _begun(study) - len(trials) + 1
+    for place, (trial, text) in enumerate(zip(trials, texts, strict=True), first):
+        say(f"[{place}/{tuning.trials}] trial {trial.number + 1}: {' '.join(text)}")
     outcome = bench([config for several in configs for config in several], noted=False)
     folders = {_key(job.config): job.folder for job in outcome.jobs}
     for trial, several in zip(trials, configs, strict=True):
@@ -152,13 +155,6 @@ def _result(folder: Path) -> RunResult | None:
     return read_result(path) if path.exists() else None
 
 
-def _asked(study: Study, tuning: Tuning) -> Trial:
-    trial = study.ask(distributions(tuning.space))
-    trial.set_user_attr("host", socket.gethostname())
-    trial.set_user_attr("pid", os.getpid())
-    return trial
-
-
 def _begun(study: Study) -> int:
     """Trials that count: all but those that are to be begun again, each of which has another one in its place."""
     from optuna.trial import TrialState
@@ -175,16 +171,14 @@ def _waiting(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=[TrialState.WAITING])
 
 
-def _revive(study: Study) -> None:
-    """Trials whose process on this machine has died are enqueued again, with the same settings."""
+def _revive(study: Study, workers: Workers) -> None:
+    """Trials whose process has died are enqueued again, with the same settings."""
     from optuna.trial import Trial, TrialState
 
-    for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        host, pid = frozen.user_attrs.get("host"), frozen.user_attrs.get("pid", 0)
-        if host == socket.gethostname() and not (pid and alive(pid)):
-            Trial(study, frozen._trial_id).set_user_attr("again", True)
-            study.tell(frozen.number, state=TrialState.FAIL)
-            study.enqueue_trial(frozen.params)
+    for frozen in workers.orphans(study):
+        Trial(study, frozen._trial_id).set_user_attr("again", True)
+        study.tell(frozen.number, state=TrialState.FAIL)
+        study.enqueue_trial(frozen.params)
 
 
 def _check_same(study: Study, tuning: Tuning) -> None:
@@ -210,7 +204,7 @@ def _sampler(name: str) -> object:
     import optuna
 
     if name == "cmaes":
-        return optuna.samplers.CmaEsSampler()
+        return optuna.samplers.CmaEsSampler(warn_independent_sampling=False)
     return optuna.samplers.TPESampler(constant_liar=True) if name == "tpe" else optuna.samplers.RandomSampler()
 
 

@@ -1,6 +1,9 @@
 """A study with runs that are made up: asked, told, resumed, shared; and one with real runs."""
 
 import json
+import os
+import socket
+import time
 from types import SimpleNamespace
 
 import optuna
@@ -12,8 +15,10 @@ from small_runs import tiles
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.study import PRUNED, open_study
 from anomaly_bench.config.grid import load_grid
+from anomaly_bench.sweep import job
+from anomaly_bench.tuning import study, workers
 from anomaly_bench.tuning.objective import Objective
-from anomaly_bench.tuning.space import read_space, settings_of
+from anomaly_bench.tuning.space import distributions, read_space, settings_of
 from anomaly_bench.tuning.study import BEST_FILE, Tuning, base_configs, tune
 from leaderboard.json_file import write_document
 
@@ -104,6 +109,50 @@ def test_a_trial_whose_process_has_died_is_begun_again_with_its_settings(tuning,
     assert (found.done, found.failed) == (2, 0)
     assert runs.done[0] == (asked[0].model.beta, asked[0].model.latent, 0)
     assert len(runs.done) == 2
+
+
+def begun_by_a_process_that_dies(tuning, folder):
+    """A process that is killed in its first trial."""
+    pid = os.fork()
+    if pid == 0:
+        tune(tuning, folder / "s.log", folder, lambda configs, noted: os._exit(0), print)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_others_begin_a_trial_again_while_they_are_at_theirs(tuning, tmp_path):
+    class Beside(Runs):
+        def __call__(self, configs, noted):
+            if not self.done:
+                begun_by_a_process_that_dies(tuning(2), tmp_path)
+            return super().__call__(configs, noted)
+
+    runs = Beside(tmp_path / "runs")
+    found = tune(tuning(2), tmp_path / "s.log", tmp_path, runs, print)
+    assert (found.done, found.failed, len(runs.done)) == (2, 0, 2)
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_trial_of_a_machine_that_is_gone_is_begun_again_after_a_silence(tuning, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "LEASE", 0.5)
+    monkeypatch.setattr(study, "PAUSE", 0.05)
+    begun_by_a_process_that_dies(tuning(1), tmp_path)
+    (lock,) = tmp_path.glob("s.log.*.lock")
+    lock.write_text(lock.read_text().replace(socket.gethostname(), "elsewhere"))
+    runs, begun = Runs(tmp_path / "runs"), time.monotonic()
+    assert tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print).done == 1
+    assert time.monotonic() - begun > 0.5
+
+
+def test_a_trial_of_a_machine_that_gives_signs_of_life_is_left_to_it(tuning, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "LEASE", 0.5)
+    monkeypatch.setattr(study, "PAUSE", 0.05)
+    monkeypatch.setattr(workers.Workers, "_elsewhere", lambda *_: True)
+    with workers.Workers(tmp_path / "s.log") as other:
+        other.take(open_study(tmp_path / "s.log").ask(distributions(tuning(1).space)))
+        runs = Runs(tmp_path / "runs")
+        assert tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print).done == 0
+    assert runs.done == []
+    assert tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print).done == 1
 
 
 def test_failed_and_pruned_trials_count_and_the_study_goes_on(tuning, tmp_path):

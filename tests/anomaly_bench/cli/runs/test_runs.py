@@ -11,6 +11,7 @@ import pytest
 
 from anomaly_bench.metrics import LocalizationCurve
 from anomaly_bench.models import VAE
+from anomaly_bench.runs.training.pruning import PrunedError
 from anomaly_bench.sweep import worker as child
 
 pytestmark = pytest.mark.slow
@@ -120,6 +121,16 @@ def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_pat
     assert process.returncode == 130
     assert "what was finished is kept" in err
     assert "Traceback" not in err
+
+
+def test_a_pruned_trial_is_not_called_failed(cli, pictures_run, monkeypatch):
+    def pruned(*_):
+        raise PrunedError("pruned: at epoch 10 its elbo of 1 was below that of other trials")
+
+    monkeypatch.setattr(child, "run", pruned)
+    _, _, err = cli("bench", *pictures_run, "seed=1", "jobs=0", ONE_ROW)
+    assert "seed=1: pruned: at epoch 10 its elbo of 1" in err
+    assert "FAILED" not in err
 
 
 def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_run, tmp_path, monkeypatch):
