@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anomaly_bench.models.slices import like, slices_of
 
-CACHED = 2**18  # values of an image that are worked on at once
+CACHED = 2**19  # values of an image that are worked on at once
 BLOCK = 32  # pixels of a line that one product gives
 WIDE = 9  # values of a kernel from which on products are quicker than shifted copies
 
