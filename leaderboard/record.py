@@ -39,9 +39,8 @@ CURVES = {"recall": FPRS, "overlap": FPRS, "precision": RECALLS}
 CRITERIA = ("synthetic_ap", "synthetic_auroc", "elbo", "iwae", "false_positives", "consistency", "stability")
 FINGERPRINT = 256  # pixels of normal images whose ranks are recorded
 RESULT_FILE = "result.json"  # in a run's folder
-IMAGES_FILE = (
-    "images.csv"  # beside it: subject, slice and anomalous (0, 1) of each test image, and its score by predictor
-)
+IMAGES_FILE = "images.csv"  # beside it: of each test image these columns, and its score by predictor
+IMAGE_COLUMNS = ("subject", "slice", "anomalous")  # anomalous: 0 or 1
 PANEL = "panel"  # under which a picture of maps holds its Panel
 PIXELS = "metrics count foreground pixels only"
 REMEDY = (

@@ -14,6 +14,7 @@ from anomaly_bench.config.load import load_config
 from anomaly_bench.config.schema import PredictorsConfig
 from data_modules.base.errors import did_you_mean
 from data_modules.base.options.folders import options_of
+from leaderboard.record import IMAGE_COLUMNS, IMAGES_FILE
 
 from .base import REGISTER, Predictor, build_predictor
 from .ensemble import Calibrate, Ensemble, TimedMap
@@ -139,6 +140,8 @@ def _assembled(built: Mapping[str, Any], chosen: Sequence[str]) -> Suite:
     """The suite that shows the chosen ones of these rules by name."""
     if not chosen:
         raise ConfigError("predictors.only is empty: name at least one predictor")
+    if taken := sorted(set(chosen) & set(IMAGE_COLUMNS)):
+        raise ConfigError(f"predictors.members.{taken[0]}: {IMAGES_FILE} has a column of this name; call it otherwise")
     ensembles = {name: built[name] for name in chosen if isinstance(built[name], Ensemble)}
     searches = {name: built[name] for name in chosen if isinstance(built[name], SubsetSearch)}
     needed = [name for name in chosen if isinstance(built[name], Predictor)]

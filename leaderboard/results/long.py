@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from leaderboard.json_file import ResultError
-from leaderboard.record import IMAGES_FILE, REMEDY
+from leaderboard.record import IMAGE_COLUMNS, IMAGES_FILE, REMEDY
 
 from .folds import FOLD, FOLDS
 from .run_arrays import RunArrays
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 NAMED = ("dataset", "family", "domain", "model", "beta", "setting", "run", "seed", "fold", "predictor")
 CATEGORIES = (*(name for name in NAMED if name not in ("beta", "seed", "fold")), "part", "subject", "metric")
-IMAGE = ("subject", "slice", "anomalous")
 Part = Literal["runs", "subjects", "images"]
 PARTS: tuple[Part, ...] = get_args(Part)
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # in a file's name or an attribute, it would steer a terminal
@@ -102,11 +101,13 @@ def _of_images(run: RunArrays) -> dict[str, Any]:
     import pandas as pd
 
     if (path := images_of(run)) is None:
-        return {name: np.empty(0, dtype=object) for name in ("predictor", *IMAGE, "metric")} | {"value": np.empty(0)}
+        return {name: np.empty(0, dtype=object) for name in ("predictor", *IMAGE_COLUMNS, "metric")} | {
+            "value": np.empty(0)
+        }
     try:
         table = pd.read_csv(path, dtype={"subject": str}, keep_default_na=False)
         values = table[list(run.predictors)].to_numpy(dtype=float).T
-        about = {name: np.tile(table[name].to_numpy(dtype=object), len(run.predictors)) for name in IMAGE}
+        about = {name: np.tile(table[name].to_numpy(dtype=object), len(run.predictors)) for name in IMAGE_COLUMNS}
     except (ValueError, KeyError) as error:
         raise ResultError(f"{path}: damaged ({error}). {REMEDY}") from error
     return {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leaderboard.record import Measure
+from leaderboard.record import IMAGE_COLUMNS, Measure
 
 from .tally import Tally
 
@@ -40,11 +40,8 @@ def scores_of(tallies: Mapping[str, Tally], subjects: Mapping[int, str]) -> Data
     from pandas import DataFrame
 
     first = next(iter(tallies.values()))
-    about = {
-        "subject": [subjects[owner] for owner in first.owners],
-        "slice": first.slices,
-        "anomalous": [int(label) for label in first.labels],
-    }
+    owners, labels = [subjects[owner] for owner in first.owners], [int(label) for label in first.labels]
+    about = dict(zip(IMAGE_COLUMNS, (owners, first.slices, labels), strict=True))
     return DataFrame(about | {name: tally.scores for name, tally in tallies.items()})
 
 

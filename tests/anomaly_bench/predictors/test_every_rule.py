@@ -241,6 +241,7 @@ def test_what_takes_passes_of_its_own_is_not_cheap():
             r"members\.e\.members: there is no predictor 'b'",
         ),
         ({"rec": {"use": "intensity"}}, ["rex"], r"predictors\.only: there is no predictor 'rex'; did you mean rec"),
+        ({"slice": {"use": "intensity"}}, None, r"predictors\.members\.slice: images\.csv has a column of this name"),
         ({"rec": {"use": "intensity"}}, [], r"predictors\.only is empty"),
     ],
 )
