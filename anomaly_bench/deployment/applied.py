@@ -17,7 +17,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.ensembles.finished import FinishedRun, check_alike
 from anomaly_bench.localization import Localizer
-from anomaly_bench.localization.trained import CONFIG_FILE, config_of, result_of
+from anomaly_bench.localization.trained import CONFIG_FILE, config_of, load_suite, result_of
 from anomaly_bench.metrics.bins import bin_lower_edge
 from anomaly_bench.models.slices import slices_of
 from anomaly_bench.predictors import SeedEnsemble
@@ -25,7 +25,7 @@ from anomaly_bench.predictors.ensemble import TimedMap
 from anomaly_bench.runs.code_digest import source_digest
 from data_modules.base.batch import AnomalyBatch
 from data_modules.base.errors import did_you_mean
-from leaderboard.record import RESULT_FILE, RunResult
+from leaderboard.record import RESULT_FILE
 from leaderboard.results.collect import SWEEPS_FOLDER
 
 ENSEMBLE = SeedEnsemble()
@@ -67,7 +67,7 @@ class Applied:
         rows = runs[0].result.predictors
         if unknown := [name for name in predictors if name not in rows]:
             raise ConfigError(f"--predictor {unknown[0]}: the run has no such row; {did_you_mean(unknown[0], rows)}")
-        names = list(predictors) or [default_predictor([run.result for run in runs])]
+        names = list(predictors) or [default_predictor(runs)]
         localizers = tuple(Localizer.load(run.folder, names, device) for run in runs)
         return cls(tuple(runs), localizers, config_of(runs[0].folder))
 
@@ -135,8 +135,9 @@ class Applied:
         notes = []
         if chosen:
             best = self.runs[0].result.predictors[self.names[0]].validation["ap"].value
-            why = "its first, as it had no anomaly to validate on" if best is None else "the best AP on validation"
-            notes.append(f"predictor {self.names[0]}, of the run's {len(self.runs[0].result.predictors)}: {why}")
+            why = "the first, as there was no anomaly to validate on" if best is None else "the best AP on validation"
+            rows = len(self.runs[0].result.predictors)
+            notes.append(f"predictor {self.names[0]}: {why} of the run's {rows} rows, but for those that use no model")
         notes += [
             f"{run.folder}: made by another version of this code, so that maps may differ from those of its test"
             for run in self.runs
@@ -169,15 +170,20 @@ def expected_shortfall(share: float) -> float:
     return normal.pdf(normal.inv_cdf(1 - share)) / share
 
 
-def default_predictor(results: Sequence[RunResult]) -> str:
-    """The row with the best AP on validation (mean over runs); the first one where there was no anomaly to validate on."""
+def default_predictor(runs: Sequence[FinishedRun]) -> str:
+    """The row with the best AP on validation (mean over runs) of those that use the model.
+
+    The first one where there was no anomaly to validate on.
+    """
+    results = [run.result for run in runs]
 
     def reached(name: str) -> float:
         values = [result.predictors[name].validation["ap"].value for result in results]
         known = [value for value in values if value is not None]
         return mean(known) if len(known) == len(values) else -math.inf
 
-    return max(results[0].predictors, key=reached)
+    suite = load_suite(runs[0].folder, results[0])
+    return max(suite.of_model(results[0].predictors), key=reached)
 
 
 def _check_one_setting(runs: Sequence[FinishedRun]) -> None:

@@ -20,8 +20,8 @@ from .model import prior_pictures
 from .montage import Bar, montage, outlined, tile
 from .scale import LABELLED, Picture, coloured, heights_of, share_text
 
-WHY = "which has the highest AP on validation"
-FIRST = "the first predictor, as no validation image is anomalous"
+WHY = "which has the highest AP on validation of those that use the model"
+FIRST = "the first predictor that uses the model, as no validation image is anomalous"
 
 
 @dataclass(frozen=True)

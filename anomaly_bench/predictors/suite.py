@@ -50,6 +50,11 @@ class Suite:
         joint: list[Ensemble | SubsetSearch] = [*self.ensembles.values(), *self.searches.values()]
         return {member for one in joint for member in one.members}
 
+    def of_model(self, names: Iterable[str]) -> list[str]:
+        """Those of the names whose maps depend on the model; all of them where none does."""
+        names = list(names)
+        return [name for name in names if name not in self.single or self.single[name].uses_model] or names
+
     def cheap(self) -> list[str]:
         """The names of the predictors that take no passes of their own through the model, no calibration and no choice."""
         return [name for name, one in self.single.items() if one.cheap and one.signed != "signed"]

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
     add = parser.add_argument
     add("--out", type=Path, default=Path("maps"), metavar="DIR", help="where the files go, default maps")
-    text = "a row of the run; repeatable. Default: the one with the best AP on validation"
+    text = "a row of the run; repeatable. Default: the best by AP on validation that uses the model"
     add("--predictor", action="append", default=[], metavar="NAME", help=text)
     text = "masks, for metrics: a file, a folder of the same names, or a pattern with {stem} and {folder} of the input"
     add("--mask", metavar="FILE", help=text)

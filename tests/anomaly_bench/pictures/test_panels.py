@@ -74,9 +74,9 @@ def test_calibrated_maps_share_one_scale_which_every_picture_shows(samples, tmp_
             expected = coloured(heights_of(sample.maps[name].numpy()), sample.foreground.numpy())
             assert np.array_equal(tile[SIZE // 2 * factor :: factor, ::factor], expected[SIZE // 2 :])
             assert (tile[factor * 4, : factor * 4] == OUTLINE).all()  # below the mask, which is 4 pixels high
-    assert (panel.decided_by, panel.why) == ("a", "which has the highest AP on validation")
+    assert (panel.decided_by, panel.why) == ("a", "which has the highest AP on validation of those that use the model")
     first = Calibrated(lambda name, scores: scores, 0.99, "a", validated=False)
-    assert "under a, the first predictor, as no validation image is anomalous." in first.notes[0]
+    assert "under a, the first predictor that uses the model, as no validation image is anomalous." in first.notes[0]
     assert [(row.caption, row.rank, row.ap) for row in panel.rows] == [
         ("p0 · 7", "best", 0.9),
         ("p1 · 7", "worst", 0.1),
