@@ -90,6 +90,13 @@ class TimeLeftColumn(ProgressColumn):
 
 
 @contextmanager
+def staging() -> Iterator[Reporter]:
+    """A reporter that shows the bar of a stage alone, for what will be said again."""
+    with bars(MofNCompleteColumn(), TimeElapsedColumn(), TimeLeftColumn(), TextColumn("{task.fields[note]}")) as shown:
+        yield Stage(shown)
+
+
+@contextmanager
 def reporting(runs: int) -> Iterator[Reporter]:
     """A reporter for a sweep of `runs`: bars, or lines."""
     note = TextColumn("{task.fields[note]}")

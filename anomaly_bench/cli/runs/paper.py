@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "data_dir=FOLDER, or dataset=a,b for these alone; any other override of the runs"
     add_overrides(parser, text)
     add = parser.add_argument
-    add("--out", type=Path, metavar="DIR", help="the folder of the runs, default runs/paper")
+    add("--out", type=Path, metavar="DIR", help="the folder of the runs, default runs_paper (or runs_vae_settings)")
     add("--to", type=Path, metavar="FILE", help="the page, default docs/results/paper.md; its pictures lie beside it")
     add("--write-only", action="store_true", help="write the page from the runs that are there, and run nothing")
     add("--dry-run", action="store_true", help="list the datasets and runs, how they stand and the expected time")
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Which datasets there are, their runs, the page. Exit code 1 if a run or a dataset failed."""
     name = "vae_settings" if options.settings else "paper"
-    out = options.out or Path("runs", name)
+    out = options.out or Path(f"runs_{name}")
     code = 0
     if not options.write_only:
         configs, damaged = _sound(name, options.overrides, out, options.jobs)
@@ -72,7 +72,7 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
 
     They come seed by seed, so that whoever stops early has something of each dataset.
     """
-    from anomaly_bench.base.bars import reporting
+    from anomaly_bench.base.bars import staging
     from anomaly_bench.config.grid import load_grid
     from anomaly_bench.sweep.bench import planned
 
@@ -93,16 +93,14 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
         ]
         configs = with_jobs(load_grid(chosen), jobs)
         try:
-            with reporting(len(configs)) as reporter:
+            with staging() as reporter:
                 planned(configs, reporter)
             sound += configs
         except (ConfigError, DataError) as error:
             damaged = True
             print(f"left out: {dataset}: {error}", file=sys.stderr)
     if not sound:
-        raise DataError(
-            f"{', '.join(datasets)}: no data to run on; `anomaly-bench data list` shows where each is expected"
-        )
+        raise DataError(f"no run is left of {', '.join(datasets)}: mend what is said of each above")
     return sorted(sound, key=lambda config: config.seed), damaged
 
 

@@ -54,6 +54,7 @@ def test_dry_run_lists_the_sound_runs_and_does_none(cli, two, tmp_path):
     assert "2 runs, 0 done" in out
     assert "sound beta_vae beta=4 seed=0" in out
     assert "left out: broken: " in err
+    assert err.count("sound in ") == 1
     assert not list(tmp_path.glob("runs/*/result.json"))
     assert not (tmp_path / "pages").exists()
 
@@ -63,6 +64,13 @@ def test_write_only_runs_nothing(cli, two, tmp_path):
     code, _, err = cli(*two, "--write-only")
     assert (code, list(tmp_path.glob("runs/*"))) == (2, [])
     assert "no results found" in err
+
+
+def test_what_is_wrong_with_every_dataset_is_not_called_lack_of_data(cli):
+    code, _, err = cli("paper", "dataset=tiny_texture", "predictors.only=[rec_l9]")
+    assert code == 2
+    assert "left out: tiny_texture: predictors.only: there is no predictor 'rec_l9'" in err
+    assert "no run is left of tiny_texture: mend what is said of each above" in err
 
 
 def test_the_folder_of_the_runs_is_an_option(cli):
