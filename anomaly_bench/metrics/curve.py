@@ -191,8 +191,8 @@ class LocalizationCurve(ReadOffs, Metric):
         if not self._warned and (worst := max(widths, key=widths.__getitem__, default=None)) and widths[worst] > WIDE:
             self._warned = True
             warnings.warn(
-                f"{worst} is known to ±{widths[worst]:.2g} only, as many scores share a bin; for narrower bounds give "
-                f"LocalizationCurve(bits={MOST_BITS}), a pivot= where the scores crowd, or ExactCurve()",
+                f"{worst} is known to ±{widths[worst]:.2g} only, as many scores share a bin; for narrower bounds take "
+                f"bits={MOST_BITS} (localization.bits of a run), a pivot where the scores crowd, or ExactCurve()",
                 stacklevel=3,  # of who called torchmetrics' `compute`
             )
         return metrics

@@ -75,6 +75,8 @@ def run(
         if left_out:
             reporter.say(told(left_out))
         checkpoint = start_folder(folder, config, data, identity.run_id, reporter)
+        if checkpoint is not None:
+            reporter.say(f"goes on from its checkpoint, after epoch {checkpoint.epoch} of {checkpoint.epochs}")
         report = ReportCallback(reporter, localized_batches(config, data, suite))
         localization = LocalizationCallback(suite, config.localization, report.validated)
         about = described(definition, config.seed, identity, data, model.beta)

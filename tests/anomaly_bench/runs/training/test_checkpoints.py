@@ -85,7 +85,8 @@ def test_a_run_interrupted_in_an_epoch_and_while_localizing_ends_with_the_same_n
     (folder,) = (tmp_path / "b").glob("mvtec*")
     assert (read_note(folder).epoch, read_note(folder).epochs) == (2, 5)
     interrupted(config, 2 * per_epoch + 1)  # once more in the same epoch; those of the first two epochs count at once
-    interrupted(config, 3 * per_epoch + 1)
+    told = interrupted(config, 3 * per_epoch + 1).lines
+    assert "goes on from its checkpoint, after epoch 2 of 5" in told
     assert read_note(folder).epoch == 3
     interrupted(config, 5 * per_epoch + 2)
     assert read_note(folder).fitted
