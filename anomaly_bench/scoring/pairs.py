@@ -19,7 +19,9 @@ DECORATIONS = {
     "masks": ("_ground_truth", "_mask", "_label", "_labels", "_seg", "_gt"),
     "foreground": ("_foreground", "_brain_mask", "_brain", "_mask"),
 }
+MAPS = ("maps", "normal-maps")
 DECORATIONS["normal-maps"] = DECORATIONS["maps"]
+BESIDE = ("_calibrated", "_overlay", "_segmentation")  # of what `localize` writes beside NAME_map
 SHOWN = 10
 
 
@@ -79,8 +81,8 @@ def pair(folders: Folders, normal: Iterable[str] = (), missing_normal: bool = Fa
 def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
     """The files below a folder (see list_files) by name: the path without its ending, and without a usual suffix.
 
-    role: one of DECORATIONS, which has the suffixes. Reports a DataError if there is no such folder or no file in it,
-    for two files of one name, and for images of kinds that are not read.
+    role: one of DECORATIONS, which has the suffixes. What `localize` writes beside its maps is passed over. Reports a DataError
+    if there is no such folder or no file in it, for two files of one name, and for images of kinds that are not read.
     """
     if not folder.is_dir():
         report(DataError(f"--{role} {folder}: is no folder; check the path after --{role}"))
@@ -88,14 +90,22 @@ def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     others: Counter[str] = Counter()
     strange: list[Path] = []
-    for below in sorted(map(Path, list_files(folder)[0])):
+    found = sorted(map(Path, list_files(folder)[0]))
+    stems = {
+        below: below.as_posix()[: -len(ending)]
+        for below in found
+        if (ending := next((end for end in ENDINGS if below.name.lower().endswith(end)), ""))
+    }
+    maps = {stem.removesuffix("_map") for stem in stems.values() if role in MAPS and stem.endswith("_map")}
+    for below in found:
         path = folder / below
-        ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
-        if ending is None:
+        if below not in stems:
             others[path.suffix.lower() or path.name] += 1
             strange += [path] if path.suffix and is_image(path.name) else []
             continue
-        name = _bare(composed(below.as_posix()[: -len(ending)]), role)
+        if any(stems[below].endswith(end) and stems[below].removesuffix(end) in maps for end in BESIDE):
+            continue
+        name = _bare(composed(stems[below]), role)
         if name in paths:
             both = f"{path} and {paths[name]} have one name, '{name}'"
             report(DataError(f"--{role}: {both}; leave one of them in the folder"))

@@ -40,6 +40,15 @@ def test_what_systems_leave_is_no_map_and_no_mask(folders, left):
     assert [(item.name, item.map, item.mask) for item in pair(folders)[0]] == [("a/1", scored, mask)]
 
 
+def test_a_folder_that_localize_has_written_is_taken_as_it_is(folders):
+    scored, mask = touched(folders.maps / "a/1_map.nii.gz"), touched(folders.masks / "a/1_seg.nii.gz")
+    for name in ("1_calibrated.nii.gz", "1_segmentation.nii.gz", "1_overlay.png", "1.json"):
+        touched(folders.maps / "a" / name)
+    other = touched(folders.maps / "b/2_overlay.png")  # of no map beside it
+    items, _ = pair(folders, missing_normal=True)
+    assert {item.map: item.mask for item in items} == {scored: mask, other: None}
+
+
 @pytest.mark.parametrize(("name", "read"), [("2.JPG", True), ("2.webp", True), ("2.mha", False), ("2.nii.bz2", False)])
 def test_masks_of_every_kind_of_picture_are_found_and_other_images_are_named(folders, name, read):
     for path in (folders.maps / "1.npy", folders.maps / "2.npy", folders.masks / "1.png", folders.masks / "notes"):
