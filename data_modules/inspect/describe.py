@@ -56,11 +56,11 @@ class Intensities:
 class Description:
     """What a dataset holds, as `describe` found it.
 
-    parts: 'all' and every split; regions: for each size in pixels how many 8-connected anomalous regions have it, in a
-    slice; attributes: per attribute either the counts of its values or {min, median, max} of its numbers, and 'missing';
-    sources: sizes of the files, of volumes with their spacing, the most frequent first, with counts; grids: the same of what
-    preprocessing makes of volumes and is sliced; dropped: the share of the anomalous voxels in slices that were left out;
-    unit: what the subjects are, 'subject' or 'picture'.
+    parts: 'all', every split, and 'left out' where a split leaves some out; regions: for each size in pixels how many
+    8-connected anomalous regions have it, in a slice; attributes: per attribute either the counts of its values or {min,
+    median, max} of its numbers, and 'missing'; sources: sizes of the files, of volumes with their spacing, the most
+    frequent first, with counts; grids: the same of what preprocessing makes of volumes and is sliced; dropped: the share of
+    the anomalous voxels in slices that were left out; unit: what the subjects are, 'subject' or 'picture'.
     """
 
     dataset: str
@@ -209,6 +209,8 @@ def _parts(data: AnomalyDataModule, tally: _Tally) -> dict[str, Part]:
     part_of = {name: part for part in SPLITS for name in data.split[part]}
     of_slice = np.array([part_of.get(name, "") for name in store.subjects])[store.subject]
     chosen = {"all": np.ones(len(store), dtype=bool), **{part: of_slice == part for part in SPLITS}}
+    if (unused := of_slice == "").any():
+        chosen["left out"] = unused
     return {
         name: Part(
             subjects=len(np.unique(store.subject[rows])),

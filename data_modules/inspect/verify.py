@@ -199,12 +199,13 @@ def _shared(cases: Sequence[Case]) -> list[Problem]:
 
 
 def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
-    """Splits that have subjects but nothing that a run needs of them."""
+    """Splits that have subjects but nothing that a run needs of them; those with a damaged subject may have had it."""
     normal, anomalous = Counter[str](), Counter[str]()
     for subject in examined:
         part = part_of.get(subject.case.subject, "")
-        normal[part] += subject.normal
-        anomalous[part] += subject.anomalous
+        damaged = any(problem.level == ERROR for problem in subject.problems)
+        normal[part] += subject.normal + damaged
+        anomalous[part] += subject.anomalous + damaged
     remedy = "change dataset.split"
     problems = [
         Problem(ERROR, f"the {part} subjects have no normal slice", remedy)

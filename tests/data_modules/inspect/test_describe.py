@@ -55,6 +55,16 @@ def test_counts_and_shares_are_those_of_the_pixels(kind, request):
     assert found.parts["test"].subjects == len(data.split["test"])
 
 
+def test_what_the_split_leaves_out_is_a_part_of_its_own(mvtec_root, cache):
+    good = mvtec_root / "tile/train/good"
+    (good / "001.png").write_bytes((good / "000.png").read_bytes())
+    data = PictureDataModule(pictures_config(mvtec_root, duplicates="drop"), cache_dir=cache)
+    data.setup()
+    parts = describe(data).parts
+    assert parts["left out"].subjects == 1
+    assert parts["all"].subjects == sum(part.subjects for name, part in parts.items() if name != "all")
+
+
 def test_region_sizes_are_those_that_scipy_finds(volumes):
     sizes: dict[int, int] = {}
     for mask in everything(volumes)["mask"][:, 0].numpy():
