@@ -31,7 +31,8 @@ LEGEND = (
 BOLD = "Bold is a column's best mean."
 EQUIVALENT = "{}: equivalent to the best, no further from it than {:g} with 95 % confidence for all rows at once."
 UNDECIDED = (
-    "?: undecided, neither equivalent to the best nor worse; the view versus has intervals, over seeds and subjects."
+    "?: undecided, neither equivalent to the best nor worse; the view versus has intervals, over seeds and subjects, and more "
+    "seeds ('seed=range(5)') decide more."
 )
 ALONE = "Compared over seeds alone, for these test images, as what each subject adds is not known: {}."
 UNTESTED = "Too few seeds to tell rows from the best; more ('seed=range(5)') would."
