@@ -14,6 +14,7 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config import SECTIONS
 from data_modules.base.errors import did_you_mean
 from data_modules.base.options.folders import groups, options_of
+from data_modules.base.options.messages import no_such_option
 
 from .arguments import add_config_dir
 from .completers import by_tab, told_keys
@@ -127,7 +128,7 @@ def _tell_option(group: str, option: str, as_json: bool) -> None:
     if group not in groups():
         raise ConfigError(f"{group}={option}: no such group; {did_you_mean(group, groups())}")
     if option not in options_of(group):
-        raise ConfigError(f"{group}={option}: there is no such {group}; {did_you_mean(option, options_of(group))}")
+        raise ConfigError(no_such_option(group, option, f"{group}={option}"))
     file = option_file(group, option)
     about, rows = written(file).about, [*_values(group, option)]
     if as_json:

@@ -26,6 +26,7 @@ class Intensity(Predictor):
     Good at what is bright by nature: lesions in FLAIR. Bad at dark anomalies, and in pictures where intensity means nothing.
     """
 
+    uses_model: ClassVar[bool] = False
     uses_latent: ClassVar[bool] = False
 
     equalised: bool = False
@@ -53,6 +54,7 @@ class LocalContrast(Predictor):
     of which it sees the edge alone, and at normal images with contours or a strong texture.
     """
 
+    uses_model: ClassVar[bool] = False
     uses_latent: ClassVar[bool] = False
 
     window: int = 9

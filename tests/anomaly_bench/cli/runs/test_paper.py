@@ -62,7 +62,7 @@ def test_dry_run_lists_the_sound_runs_and_does_none(cli, two, tmp_path):
 def test_write_only_runs_nothing(cli, two, tmp_path):
     code, _, err = cli(*two, "--write-only")
     assert (code, list(tmp_path.glob("runs/*"))) == (2, [])
-    assert "no results found" in err
+    assert "there is no such folder" in err
 
 
 def test_the_folder_of_the_runs_is_an_option(cli):
