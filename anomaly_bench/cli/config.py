@@ -14,7 +14,6 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config import SECTIONS
 from data_modules.base.errors import did_you_mean
 from data_modules.base.options.folders import groups, options_of
-from data_modules.base.options.messages import no_such_option
 
 from .arguments import add_config_dir
 from .completers import by_tab, told_keys
@@ -124,6 +123,7 @@ def _tell_option(group: str, option: str, as_json: bool) -> None:
     from rich.console import Console
 
     from anomaly_bench.config.keys import option_file, written
+    from data_modules.base.options.messages import no_such_option
 
     if group not in groups():
         raise ConfigError(f"{group}={option}: no such group; {did_you_mean(group, groups())}")
