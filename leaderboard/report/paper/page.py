@@ -70,7 +70,8 @@ def _question(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
         if (names := [name for name in board.datasets if domains.get(name) == domain])
     )
     betas = ", ".join(beta_text(beta) for beta in sorted({run.beta for run in runs}))
-    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    seeds = sorted({run.seed for run in runs})
+    seeded = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     yield "# What holds of *Unsupervised anomaly localization using VAE and beta-VAE*?"
     yield ""
     yield (
@@ -81,7 +82,7 @@ def _question(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
     yield ""
     yield (
         f"**What was done.** VAEs were trained on normal images of {amount(len(board.datasets), 'datasets')} "
-        f"({escape(named)}), with beta {betas} and seeds {seeds}: {amount(len(runs), 'runs')}. Each trained model gives the "
+        f"({escape(named)}), with beta {betas} and {seeded}: {amount(len(runs), 'runs')}. Each trained model gives the "
         "maps of every predictor. How wide a map is smoothed, at which beta a predictor is shown, and with which member an "
         "ensemble is compared is chosen on validation images, never on test. Average precision (AP) over the pixels of all "
         "test images leads, as anomalous pixels are rare; pixel AUROC stands beside it."

@@ -38,7 +38,7 @@ def test_a_damaged_dataset_costs_only_itself_and_nothing_is_done_twice(cli, two,
     assert len(results) == 2
     assert f"wrote     {tmp_path / 'pages/paper.md'} and" in out
     page = (tmp_path / "pages/paper.md").read_text()
-    assert "datasets (natural: sound), with beta 1, 4 and seeds 0: 2 runs." in page
+    assert "images of 1 dataset (natural: sound), with beta 1, 4 and seed 0: 2 runs." in page
     assert "![AP over beta on sound](paper/beta_sound.png)" in page
     assert (tmp_path / "pages/paper/beta_sound.png").is_file()
     times = [path.stat().st_mtime_ns for path in results]
