@@ -80,6 +80,11 @@ class Board:
         return long_table(self.runs, part)
 
     @property
+    def single_runs(self) -> list[RunArrays]:
+        """The runs that are no ensembles over seeds."""
+        return [run for run in self.runs if not run.ensemble_of]
+
+    @property
     def datasets(self) -> list[str]:
         """Names, in the order of the rows."""
         return list(dict.fromkeys(row.dataset for row in self.rows))

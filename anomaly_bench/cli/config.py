@@ -123,11 +123,12 @@ def _tell_option(group: str, option: str, as_json: bool) -> None:
     from rich.console import Console
 
     from anomaly_bench.config.keys import option_file, written
+    from data_modules.base.options.messages import no_such_option
 
     if group not in groups():
         raise ConfigError(f"{group}={option}: no such group; {did_you_mean(group, groups())}")
     if option not in options_of(group):
-        raise ConfigError(f"{group}={option}: there is no such {group}; {did_you_mean(option, options_of(group))}")
+        raise ConfigError(no_such_option(group, option, f"{group}={option}"))
     file = option_file(group, option)
     about, rows = written(file).about, [*_values(group, option)]
     if as_json:

@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from anomaly_bench.base.errors import ConfigError
-from data_modules.base.errors import did_you_mean
 from data_modules.base.options.folders import groups, options_of
+from data_modules.base.options.messages import no_such_option
 from data_modules.base.options.yaml_file import check_yaml
 
 from .checks import check_values
@@ -91,9 +91,8 @@ def _option(key: str, value: Any, text: str) -> str:
     if isinstance(value, list):
         one_each = f"{key}={','.join(map(str, value)) or 'a,b'}"
         raise ConfigError(f"{key}={text}: expected one option; `anomaly-bench bench {one_each}` does a run with each")
-    options = options_of(group)
-    if not isinstance(value, str) or value.removesuffix(".yaml") not in options:
-        raise ConfigError(f"{key}={text}: there is no such {group}; {did_you_mean(str(value), options)}")
+    if not isinstance(value, str) or value.removesuffix(".yaml") not in options_of(group):
+        raise ConfigError(no_such_option(group, str(value), f"{key}={text}"))
     return text
 
 

@@ -182,8 +182,8 @@ def default_predictor(runs: Sequence[FinishedRun]) -> str:
         known = [value for value in values if value is not None]
         return mean(known) if len(known) == len(values) else -math.inf
 
-    suite = load_suite(runs[0].folder, results[0])
-    return max(suite.of_model(results[0].predictors), key=reached)
+    rows = load_suite(runs[0].folder, results[0]).of_model
+    return max(rows or results[0].predictors, key=reached)
 
 
 def _check_one_setting(runs: Sequence[FinishedRun]) -> None:

@@ -12,6 +12,7 @@ from anomaly_bench.config.schema import RunConfig
 from anomaly_bench.localization.trained import config_of
 from leaderboard.json_file import ResultError
 from leaderboard.record import RESULT_FILE, RunResult, read_result
+from leaderboard.results.collect import check_folder
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ def find_settings(root: Path, members: Sequence[str] = ()) -> tuple[list[list[Fi
     """The finished runs of each setting below `root` that has at least two, by seed; and a message per damaged result.
 
     members: what the ids of the runs begin with; all runs if there are none. Raises ConfigError for one that is no run here,
-    and if no setting has two runs.
+    and if no setting has two runs; ResultError if there is no such folder.
     """
+    check_folder(root)
     settings, damaged = defaultdict[str, list[FinishedRun]](list), []
     missing = set(members)
     for path in sorted(root.rglob(RESULT_FILE)):
@@ -53,7 +55,7 @@ def find_settings(root: Path, members: Sequence[str] = ()) -> tuple[list[list[Fi
     if not several:
         raise ConfigError(
             f"{root}: no setting has two finished seeds here to combine; `anomaly-bench bench seed=0,1,2 out={root}` with "
-            "the overrides of your run makes three"
+            f"the overrides of your run makes three{''.join(f'; left out: {message}' for message in damaged)}"
         )
     return sorted(several, key=lambda runs: runs[0].folder), damaged
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from anomaly_bench.base.errors import OutputError
+from anomaly_bench.base.errors import ConfigError, OutputError
 from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import LocalizationConfig, RunConfig
@@ -58,12 +58,12 @@ def combine_seeds(
 
     The result of an ensemble that was made before, of the same runs by the same code, is returned as it is. Raises
     ResultError for runs that do not belong together or whose files are damaged, DataError if the data are no longer those
-    that they were trained on, ConfigError for an unknown predictor.
+    that they were trained on, ConfigError for a predictor that is unknown or knows no model.
     """
     reporter = reporter or Reporter()
     check_alike(runs)
     first, config = runs[0], runs[0].config()
-    names = sorted(load_suite(first.folder, first.result, predictors).shown)
+    names = rows_to_combine(first, predictors)
     run_id = ensemble_id([run.result.run_id for run in runs], how, names, config)
     folder = root / folder_name(runs, how, run_id)
     if (folder / RESULT_FILE).exists():
@@ -72,7 +72,7 @@ def combine_seeds(
         data = build_data(config, reporter)
         check_data(data, first)
         device = device_kind(config.trainer.accelerator)
-        members = [Localizer.load(run.folder, predictors, device) for run in runs]
+        members = [Localizer.load(run.folder, names, device) for run in runs]
         start = time.perf_counter()
         reached, images = localize(members, data, config.localization, how, reporter)
         made = provenance_of(config, data, members[0].model, {"localize": time.perf_counter() - start})
@@ -160,6 +160,17 @@ def row_name(predictor: str, how: str) -> str:
     return f"{predictor}@seeds" if how == DEFAULT_WAY else f"{predictor}@seeds_{how}"
 
 
+def rows_to_combine(run: FinishedRun, predictors: Sequence[str]) -> list[str]:
+    """The rows of these names, or all that a model has a part in. Raises ConfigError for one without, as all seeds have it."""
+    suite = load_suite(run.folder, run.result, predictors)
+    same = [name for name in suite.shown if name not in suite.of_model]
+    if same and (predictors or not suite.of_model):
+        raise ConfigError(
+            f"predictor {', '.join(same)}: knows no model, and so is the same for every seed; name others"
+        )
+    return suite.of_model
+
+
 def check_data(data: AnomalyDataModule, run: FinishedRun) -> None:
     """Raises DataError unless the data and their split are those of the run."""
     made = run.result.provenance
@@ -172,7 +183,7 @@ def check_data(data: AnomalyDataModule, run: FinishedRun) -> None:
 def ensemble_id(run_ids: Sequence[str], how: str, predictors: Sequence[str], config: RunConfig) -> str:
     """The hash of what defines an ensemble over seeds: its runs, its rows, how they are combined, and the code."""
     code = source_digest(), digest_of_code([Path(__file__).parent]), own_code_of(config)
-    return hash_of([sorted(run_ids), how, list(predictors), code])
+    return hash_of([sorted(run_ids), how, sorted(predictors), code])
 
 
 def folder_name(runs: Sequence[FinishedRun], how: str, run_id: str) -> str:

@@ -315,10 +315,8 @@ class LocalizationCallback(pl.Callback):
         with self._advancing(trainer) as advance:
             polarity = polarity_of(trainer)
             self.validation = prepare(self._localizer, normal, anomalous, self.config, advance, polarity)
-        measures = self.validation.measures
-        self._decisive = max(
-            self.localizer.suite.of_model(measures), key=lambda name: measures[name]["ap"].value or 0.0
-        )
+        measures, suite = self.validation.measures, self.localizer.suite
+        self._decisive = max(suite.of_model or measures, key=lambda name: measures[name]["ap"].value or 0.0)
 
     def _begun(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[Localizer, Images, Images]:
         """The model with its predictors and levels, and the normal and the anomalous validation images."""

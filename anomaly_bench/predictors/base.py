@@ -42,8 +42,8 @@ class Predictor(ABC):
     erode: pixels this close to the background get the least score in the image's foreground (Baur et al. 2021), as errors at
     the brain's rim are seldom anomalies. They still count in every metric.
 
-    iterative: takes many passes through the model. uses_model: depends on a model at all. uses_latent: depends on a latent that
-    can be sampled.
+    iterative: takes many passes through the model. uses_model: is another with another model. uses_latent: depends on a latent
+    that can be sampled.
     blob_exempt: why a bright blob need not raise its own region; empty if it has to.
     """
 

@@ -50,10 +50,12 @@ class Suite:
         joint: list[Ensemble | SubsetSearch] = [*self.ensembles.values(), *self.searches.values()]
         return {member for one in joint for member in one.members}
 
-    def of_model(self, names: Iterable[str]) -> list[str]:
-        """Those of the names whose maps depend on the model; all of them where none does."""
-        names = list(names)
-        return [name for name in names if name not in self.single or self.single[name].uses_model] or names
+    @property
+    def of_model(self) -> list[str]:
+        """The shown rows that depend on the model, those of an ensemble where any member does."""
+        joint: dict[str, Ensemble | SubsetSearch] = {**self.ensembles, **self.searches}
+        parts = {name: joint[name].members if name in joint else (name,) for name in self.shown}
+        return [name for name, members in parts.items() if any(self.single[one].uses_model for one in members)]
 
     def cheap(self) -> list[str]:
         """The names of the predictors that take no passes of their own through the model, no calibration and no choice."""

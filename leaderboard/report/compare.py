@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from leaderboard.amounts import amount
 from leaderboard.board import Board
 from leaderboard.rows.row import Row
 from leaderboard.show.texts import COLUMNS
@@ -34,7 +35,11 @@ def comparisons(board: Board) -> tuple[list[dict[str, Any]], list[str]]:
             names = [row.predictor for row in members]
             found.append({"dataset": dataset, "names": names, "subjects": list(subjects[:SUBJECTS]), "values": values})
             more = len(whole) - len(members), max(len(subjects) - SUBJECTS, 0)
-            left += [f"{dataset}: {more[0]} more rows and {more[1]} more subjects are not shown."] if any(more) else []
+            left += (
+                [f"{dataset}: not shown: {amount(more[0], 'more rows')} and {amount(more[1], 'more subjects')}."]
+                if any(more)
+                else []
+            )
     return found, left if found else []
 
 

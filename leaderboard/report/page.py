@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from leaderboard.amounts import amount
 from leaderboard.board import Board
 from leaderboard.show.sentences import domains_of, meant, sentence
 from leaderboard.show.tables import legend
@@ -133,10 +134,23 @@ def _content(board: Board) -> dict[str, Any]:
         "provenance_notes": settings_notes,
         "notes": board.notes,
         "legend": legend(board.main, "underlined"),
-        "runs": len(board.runs),
+        "amounts": _amounts(board, len(boards)),
         "days": (days[0], days[-1]) if days else (),
-        "predictors": len({name for run in board.runs for name in run.predictors}),
     }
+
+
+def _amounts(board: Board, datasets: int) -> str:
+    """How much there is in all."""
+    ensembles = len(board.runs) - len(board.single_runs)
+    predictors = {name for run in board.single_runs for name in run.predictors}
+    return ", ".join(
+        [
+            amount(len(board.single_runs), "runs"),
+            *([amount(ensembles, "ensembles over seeds")] if ensembles else []),
+            amount(len(predictors), "predictors"),
+            amount(datasets, "datasets"),
+        ]
+    )
 
 
 def _json(value: Any) -> Markup:

@@ -48,7 +48,7 @@ def plot_data(board: Board) -> dict[str, Any]:
 def left_out(board: Board) -> str:
     """What the plots do not show, empty where they show everything."""
     curves = sum(len(curve.points) > 1 for curve in board.curves)
-    trained = sum(bool(run.curve) for run in board.runs)
+    trained = sum(bool(run.curve) for run in board.single_runs)
     said = [f"The first {CURVES} of {curves} curves over beta are drawn."] if curves > CURVES else []
     said += [f"The training of the first {TRAININGS} of {trained} runs is drawn."] if trained > TRAININGS else []
     return " ".join(said)
@@ -143,8 +143,9 @@ def _training(board: Board) -> list[dict[str, Any]]:
     """Loss and ELBO over the epochs, a plot per setting, a curve per seed, with the best epoch where it is recorded."""
     labels = {(row.dataset, row.setting_id): row.label for row in board.rows}
     tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in [run for run in board.runs if "epoch" in run.curve][:TRAININGS]:
-        label = labels.get((run.dataset, run.setting_id), run.model)
+    drawn = [run for run in board.single_runs if "epoch" in run.curve]
+    named = [(run.dataset, labels.get((run.dataset, run.setting_id), run.model), run.beta, run) for run in drawn]
+    for _, label, _, run in sorted(named, key=lambda one: one[:3])[:TRAININGS]:
         for key in LOGGED:
             best = run.training.get("best_epoch")
             points = _thinned(run.curve["epoch"], run.curve[key], best) if key in run.curve else []

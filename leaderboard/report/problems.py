@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leaderboard.amounts import amount
 from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.aggregate import NO_RESULT
@@ -10,6 +11,7 @@ from leaderboard.show.tables import best_values, by_dataset, is_best, is_tied
 from leaderboard.show.texts import cell
 
 MOST = 100
+BETAS = 4  # that are named at a glance one by one
 HEADLINES = {"auroc": "pixel AUROC", "ap": "AP"}
 
 
@@ -35,20 +37,26 @@ def _missing(rows: list[Row]) -> list[str]:
         if not row.ensemble:
             name = f"{row.dataset}, {row.label}, beta {beta_text(row.beta)}"
             found[name] = max(found.get(name, (0, 0))[0], row.n), row.planned
-    return [f"{name}: {n} of {planned} seeds have a result" for name, (n, planned) in found.items() if n < planned]
+    return [
+        f"{name}: {n} of {amount(planned, 'seeds')} with a result"
+        for name, (n, planned) in found.items()
+        if n < planned
+    ]
 
 
 def glance(board: Board) -> list[dict[str, str | int]]:
-    """For each dataset how much there is, and its best predictor in each of HEADLINES."""
+    """For each dataset how much there is in all settings, and its best predictor in each of HEADLINES."""
     lines = []
     for dataset, rows in by_dataset(board.main).items():
         known = [row for row in rows if row.predictor != NO_RESULT]
-        groups = {row.setting_id: row for row in sorted(rows, key=lambda row: row.n)}
+        single = [row for row in board.rows if row.dataset == dataset and not row.ensemble]
+        groups = {row.setting_id: row for row in sorted(single, key=lambda row: row.n)}
         line: dict[str, str | int] = {
             "dataset": dataset,
             "domain": next((row.domain for row in known if row.domain), ""),
             "settings": len(groups),
-            "predictors": len({row.predictor for row in known}),
+            "betas": _betas({row.beta for row in groups.values()}),
+            "predictors": len({row.predictor for row in known if not row.ensemble}),
             "runs": f"{sum(row.n for row in groups.values())}/{sum(row.planned for row in groups.values())}",
         }
         best = best_values(rows)
@@ -56,6 +64,11 @@ def glance(board: Board) -> list[dict[str, str | int]]:
             line[metric] = _winner(known, metric, best)
         lines.append(line)
     return lines
+
+
+def _betas(betas: set[float]) -> str:
+    named = [beta_text(beta) for beta in sorted(betas)]
+    return ", ".join(named) if len(named) <= BETAS else f"{named[0]} to {named[-1]}"
 
 
 def _winner(rows: list[Row], metric: str, best: dict[str, float | None]) -> str:

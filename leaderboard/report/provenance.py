@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from leaderboard.amounts import amount
 from leaderboard.board import Board
 from leaderboard.record import RESULT_FILE
 from leaderboard.results.run_arrays import DIGESTS, RunArrays
@@ -24,7 +25,7 @@ UNKNOWN = "not recorded"
 def provenance_tables(board: Board) -> tuple[list[Table], list[str]]:
     """Tables of settings, of versions and, per dataset, of the keys in which its settings differ; notes on what is left out."""
     by_setting: dict[tuple[str, str], list[RunArrays]] = defaultdict(list)
-    for run in board.runs:
+    for run in board.single_runs:
         by_setting[run.dataset, run.setting_id].append(run)
     shown = dict(list(by_setting.items())[:SETTINGS])
     notes = []
@@ -76,7 +77,7 @@ def _versions(sources: dict[tuple[str, str], dict[str, Any]]) -> Sheet:
         if source:
             sets[tuple({**source["versions"], "threads": str(source["threads"])}.items())] += 1
     names = list(dict.fromkeys(name for versions in sets for name, _ in versions))
-    header = ("package", *(f"in {count} settings" for count in list(sets.values())[:KEYS]))
+    header = ("package", *(f"in {amount(count, 'settings')}" for count in list(sets.values())[:KEYS]))
     tables = [dict(versions) for versions in list(sets)[:KEYS]]
     return Sheet(
         "provenance", "Versions", header, [(name, *(table.get(name, UNKNOWN) for table in tables)) for name in names]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from leaderboard.amounts import amount
 from leaderboard.json_file import Document, Record, ResultError, read_document, write_document
 from leaderboard.record import RESULT_FILE, Text
 
@@ -97,11 +98,19 @@ def read_sweeps(root: Path) -> tuple[dict[str, Sweep], list[str]]:
 
 
 def newest_sweep(root: Path) -> set[str]:
-    """The run ids of the sweep that was started last; ResultError when there is none, or it is damaged."""
+    """The run ids of the sweep that was started last; ResultError when there is no folder or sweep, or it is damaged."""
     paths = sorted((root / SWEEPS_FOLDER).glob("*.json"), key=_written)
     if not paths:
+        check_folder(root)
         raise ResultError(f"{root}: no sweep was started here; `anomaly-bench bench out={root}` does.")
     return {run.run_id for run in read_document(paths[-1], Sweep, SWEEP_REMEDY).runs}
+
+
+def check_folder(root: Path) -> None:
+    """ResultError unless the runs folder is there."""
+    if not root.is_dir():
+        what = "a file and no folder" if root.exists() else "there is no such folder"
+        raise ResultError(f"{root}: {what}. Name the one that runs were written to (`anomaly-bench bench out=FOLDER`).")
 
 
 def collect(root: Path, only: set[str] | None = None) -> Collection:
@@ -126,7 +135,8 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
     if not (results or damaged or unlisted or failed):
         if unread:
             raise ResultError(unread[0])
-        planned = f" ({len(plan)} runs are planned, none is finished)" if plan else ""
+        check_folder(root)
+        planned = f" (of {amount(len(plan), 'planned runs')} none is finished)" if plan else ""
         raise ResultError(
             f"{root}: no results found{planned}. Fill it (`anomaly-bench bench out={root}`) or name the one that has them."
         )

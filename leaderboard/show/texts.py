@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from leaderboard.amounts import amount
 from leaderboard.statistics.effects import Effect
 from leaderboard.statistics.samples import Statistic
 from leaderboard.verdicts.claim import BEYOND, HERE, Finding
@@ -94,17 +95,13 @@ def alone_text(finding: Finding) -> str:
 
 def scopes(finding: Finding) -> list[tuple[str, str, Effect, str, str]]:
     """The two answers of a finding: of what, the verdict, the effect, over how many units, and what would decide it."""
-    here, beyond, decide = finding.effect, finding.beyond, finding.decide
-    if decide and decide == finding.beyond_decide:
-        decide = f"what decides it of {BEYOND}"
+    here, beyond, decide = finding.effect, finding.beyond, finding.beyond_decide
+    if decide and decide == finding.decide:
+        decide = "the same"
     return [
-        (HERE, finding.verdict, here, _count(here.n, finding.units) + alone_text(finding), decide),
-        (BEYOND, finding.beyond_verdict, beyond, _count(beyond.n, "datasets"), finding.beyond_decide),
+        (HERE, finding.verdict, here, amount(here.n, finding.units) + alone_text(finding), finding.decide),
+        (BEYOND, finding.beyond_verdict, beyond, amount(beyond.n, "datasets"), decide),
     ]
-
-
-def _count(n: int, units: str) -> str:
-    return f"{n} {units.removesuffix('s') if n == 1 else units}"
 
 
 def counted(statistic: Statistic, planned: int) -> str:

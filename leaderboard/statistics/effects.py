@@ -12,6 +12,8 @@ from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 from scipy.stats import chi2, ncf, spearmanr, ttest_ind
 
+from leaderboard.amounts import amount
+
 from .samples import CONFIDENCE, Array, summarise
 from .versus import variance_prior
 
@@ -32,6 +34,7 @@ class Effect:
 
     subjects: the share of its variance that is over test subjects, the rest being over seeds; None where it is not split.
     spread: the standard deviation between independent datasets, and `own`, what of it their own uncertainty explains.
+    few_seeds: whether more seeds alone would give it an interval.
     """
 
     value: float | None
@@ -42,6 +45,7 @@ class Effect:
     subjects: float | None = None
     spread: float | None = None
     own: float | None = None
+    few_seeds: bool = False
 
 
 class Estimate(NamedTuple):
@@ -104,7 +108,7 @@ def contrast(weighted: Sequence[tuple[float, Estimate]]) -> Effect:
         return Effect(None, None, None, 0, "no dataset has such runs")
     value = sum(weight * one.value for weight, one in weighted)
     if (fewest := min(one.seeds for _, one in weighted)) < MIN_SEEDS:
-        return Effect(value, None, None, n, f"n too small: {fewest} seeds, at least {MIN_SEEDS} are needed")
+        return _too_few_seeds(value, n, fewest)
     seeds = [(weight**2 * one.over_seeds, one.freedom) for weight, one in weighted]
     over_seeds = sum(part for part, _ in seeds)
     known = over_seeds**2 / sum(part**2 / of for part, of in seeds if part) if over_seeds else 0.0
@@ -119,12 +123,17 @@ def contrast(weighted: Sequence[tuple[float, Estimate]]) -> Effect:
     return Effect(value, value - half, value + half, n, subjects=of_subjects)
 
 
+def _too_few_seeds(value: float, n: int, seeds: int) -> Effect:
+    why = f"n too small: {amount(seeds, 'seeds')}, at least {MIN_SEEDS} are needed"
+    return Effect(value, None, None, n, why, few_seeds=True)
+
+
 def mean_effect(values: Sequence[float], least: int, of: str, own: Sequence[float] = ()) -> Effect:
     """The mean over independent units, with its t interval from `least` units on; own: the variance of each unit's value."""
     value = summarise(values)
     known = math.sqrt(float(np.mean(own))) if len(own) and not np.isnan(own).any() else None
     if value.n < least:
-        why = f"n too small: {value.n} {of}, at least {least} are needed"
+        why = f"n too small: {amount(value.n, of)}, at least {least} are needed"
         return Effect(value.mean, None, None, value.n, why, spread=value.sd, own=known)
     return Effect(value.mean, value.low, value.high, value.n, spread=value.sd, own=known)
 
@@ -204,7 +213,10 @@ def dependence(blocks: Sequence[Array], of: str, resolution: float = 0.0) -> Eff
     if spread is None:
         return Effect(None, None, None, 0, f"n too small: two {of} with seeds in common are needed")
     value = math.sqrt(max(spread.variance, 0.0))
-    if min(block.shape[1] for block in blocks if min(block.shape) > 1) < MIN_SEEDS or spread.second < MIN_FREEDOM:
+    fewest = min(block.shape[1] for block in blocks if min(block.shape) > 1)
+    if fewest < MIN_SEEDS and spread.first * (MIN_SEEDS - 1) >= MIN_FREEDOM:
+        return _too_few_seeds(value, n, fewest)
+    if fewest < MIN_SEEDS or spread.second < MIN_FREEDOM:
         return Effect(value, None, None, n, f"n too small: three {of} with {MIN_SEEDS} seeds in common are needed")
     if spread.noise <= NO_SPREAD:
         return Effect(value, None, None, n, "nothing varies over seeds")

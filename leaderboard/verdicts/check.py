@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from leaderboard.amounts import amount
 from leaderboard.json_file import Document, Record, ResultError, read_document, write_document
 from leaderboard.record import LOWER_IS_BETTER, METRICS, Positive
 from leaderboard.results.setting_labels import beta_text
@@ -91,7 +92,8 @@ class Checked:
         """One line: how many of the checked predictors failed."""
         failures = sum(verdict.failed for verdict in self.verdicts)
         checked = sum(verdict.status != "new" for verdict in self.verdicts)
-        return f"FAILED: {failures} of {checked} checked predictors" if failures else f"passed: {checked} predictors"
+        of = amount(checked, "checked predictors")
+        return f"FAILED: {failures} of {of}" if failures else f"passed: {amount(checked, 'predictors')}"
 
 
 def row_key(row: Row) -> str:
@@ -133,7 +135,7 @@ def make_baseline(rows: Sequence[Row], command: str, metric: str = "auroc") -> B
         value = row.test[metric]
         if value.mean is None or value.n < row.planned:
             raise ResultError(
-                f"{row.dataset}: {row_key(row)} has {metric} for {value.n} of {row.planned} planned seeds; "
+                f"{row.dataset}: {row_key(row)} has {metric} for {value.n} of {amount(row.planned, 'planned seeds')}; "
                 "a baseline needs all. Finish the sweep first: start the same `anomaly-bench bench` again."
             )
         predictors[row_key(row)] = Expectation(mean=value.mean, sd=value.sd, n=value.n, tolerance=tolerance(value))

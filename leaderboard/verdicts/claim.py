@@ -20,6 +20,7 @@ from leaderboard.statistics.effects import Effect, Estimate, estimates, units_ne
 Verdict = Literal["supported", "contradicted", "undecided"]
 HERE, BEYOND = "these datasets", "datasets like these"  # the two scopes of a finding
 NO_SPREAD = 1e-12
+MORE_SEEDS = "more seeds of the same runs"
 MOST = 1000  # datasets that a remedy names
 
 
@@ -105,6 +106,8 @@ class Claim(ABC):
         return "contradicted" if effect.high is not None and effect.high < self.threshold else "undecided"
 
     def _here_needs(self, effect: Effect) -> str:
+        if effect.few_seeds:
+            return f"{MORE_SEEDS} ({effect.why})"
         if effect.value is None or effect.low is None or effect.high is None:
             return f"{self.needs}{f' ({effect.why})' if effect.why else ''}"
         half, distance = (effect.high - effect.low) / 2, abs(effect.value - self.threshold)
@@ -117,6 +120,8 @@ class Claim(ABC):
 
     def _beyond_needs(self, effect: Effect) -> str:
         why, needs = f" ({effect.why})" if effect.why else "", self.beyond_needs or self.needs
+        if effect.few_seeds:
+            return f"{MORE_SEEDS}{why}"
         if effect.value is None or not effect.spread or (distance := abs(effect.value - self.threshold)) < NO_SPREAD:
             return f"{needs}{why}"
         if effect.low is not None and effect.high is None and effect.value < self.threshold:

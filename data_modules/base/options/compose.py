@@ -17,10 +17,10 @@ from yaml import MarkedYAMLError, YAMLError  # type: ignore[import-untyped]
 from yaml.reader import ReaderError  # type: ignore[import-untyped]
 
 from data_modules.base.config import SCHEMAS, DatasetConfig, HealthyConfig, NiftiConfig
-from data_modules.base.errors import ConfigError, did_you_mean
+from data_modules.base.errors import ConfigError
 
 from .folders import check_unique, config_dirs, groups, options_of
-from .messages import explain, first_line, unknown_key, unknown_option
+from .messages import explain, first_line, no_such_option, unknown_key, unknown_option
 from .ranges import check_ranges
 from .yaml_file import check_yaml
 
@@ -31,10 +31,9 @@ def compose_dataset(name: str, seed: int, healthy: str | None = None) -> DictCon
     Raises ConfigError.
     """
     chosen = {"dataset": name} if healthy is None else {"dataset": name, "+dataset@dataset.healthy": healthy}
-    options = options_of("dataset")
     for key, option in chosen.items():
-        if option not in options:
-            raise ConfigError(f"{key}={option}: there is no such dataset; {did_you_mean(option, options)}")
+        if option not in options_of("dataset"):
+            raise ConfigError(no_such_option("dataset", option, f"{key}={option}"))
     composed = compose_groups([*(f"{key}={option}" for key, option in chosen.items()), f"seed={seed}"])
     schema = OmegaConf.create({"dataset": OmegaConf.structured(schema_of(SCHEMAS, composed, "dataset"))})
     strip_healthy(composed)

@@ -55,7 +55,13 @@ def unknown_option(message: str) -> str:
     if wanted is None:
         return message.splitlines()[0]
     group, option = wanted.groups()
-    return f"{group}={option}: there is no such {group}; {did_you_mean(option, options_of(group))}"
+    return no_such_option(group, option, f"{group}={option}")
+
+
+def no_such_option(group: str, option: str, written: str) -> str:
+    """One line on an option that a group has not; written: the option as the user wrote it."""
+    verb = "are" if group.endswith("s") else "is"
+    return f"{written}: there {verb} no such {group}; {did_you_mean(option, options_of(group))}"
 
 
 def first_line(error: Exception) -> str:

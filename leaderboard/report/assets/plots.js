@@ -7,6 +7,7 @@ function literal(text, room = LABEL) {
 }
 
 const FIRST_SHOWN = 8;
+const BASELINE = "intensity"; // what a model is worth shows beside it
 
 /** The page's colours, as the current theme has them. */
 function themeColours() {
@@ -68,7 +69,7 @@ function operatingTraces(entry, colours) {
     const look = lookOf(curve.name, colours.ink);
     return {
       name: literal(curve.name), x: entry.x, y: curve.y, mode: "lines", line: { color: look.color, dash: look.dash, width: 2 },
-      visible: at < FIRST_SHOWN ? true : "legendonly", hovertemplate: `${entry.axes[1]} %{y:.3f} at %{x:.3g}<extra>%{fullData.name}</extra>`,
+      visible: at < FIRST_SHOWN || curve.name === BASELINE ? true : "legendonly", hovertemplate: `${entry.axes[1]} %{y:.3f} at %{x:.3g}<extra>%{fullData.name}</extra>`,
     };
   });
 }
@@ -179,7 +180,7 @@ const KINDS = {
 
 const WHERE = { beta: "Dataset, model", training: "Setting" };
 
-/** Draw one plot of a kind for the current theme and width. */
+/** Draw one plot of a kind for the current theme and width; returns how many of its names start hidden, in words. */
 function drawPlot(place, kind, entry) {
   const colours = themeColours();
   const narrow = place.clientWidth < 640;
@@ -194,6 +195,9 @@ function drawPlot(place, kind, entry) {
   };
   const options = { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   Plotly.react(place, traces, layout, options);
+  const named = traces.filter((one) => one.showlegend !== false);
+  const shown = named.filter((one) => one.visible !== "legendonly");
+  return shown.length < named.length ? `${shown.length} of ${named.length} shown. ` : "";
 }
 
 /** Draw a place for plots: a choice of dataset and metric where there are several, and the plot; returns how to redraw it. */
@@ -206,7 +210,7 @@ function mountPlot(host) {
   const chosen = { where: places[placeOf(places, kept.where, 0)], metric: metrics[placeOf(metrics, kept.metric, 0)] };
   const title = host.querySelector("h3").textContent;
   const place = make("div", { class: "drawn", role: "group" });
-  const says = make("p", { class: "note" }, KINDS[kind].says);
+  const says = make("p", { class: "note" });
   const empty = make("p", { class: "note" }, "No values of this metric here.");
   const draw = () => {
     const entry = entries.find((one) => one.where === chosen.where && one.metric === chosen.metric);
@@ -214,7 +218,7 @@ function mountPlot(host) {
     empty.hidden = Boolean(entry);
     if (!entry) return;
     place.setAttribute("aria-label", `${title}: ${entry.metric} ${entry.where}.${["training", "operating"].includes(kind) ? "" : " The table of the same name under Views has its numbers."}`);
-    drawPlot(place, kind, entry);
+    says.textContent = drawPlot(place, kind, entry) + KINDS[kind].says;
   };
   const choose = (key, texts) => (at) => {
     chosen[key] = texts[at];

@@ -33,11 +33,8 @@ class Baseline:
 
 
 def single_runs(board: Board) -> list[RunArrays]:
-    """The runs that are no ensembles over seeds, in the order of dataset, beta and seed."""
-    return sorted(
-        (run for run in board.runs if not run.ensemble_of),
-        key=lambda run: (run.dataset, run.beta, run.seed, run.run_id),
-    )
+    """`Board.single_runs` in the order of dataset, beta and seed."""
+    return sorted(board.single_runs, key=lambda run: (run.dataset, run.beta, run.seed, run.run_id))
 
 
 def incomplete(board: Board) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from leaderboard.amounts import amount
 from leaderboard.board import Board
 from leaderboard.record import best_is_last
 from leaderboard.results.run_arrays import RunArrays
@@ -69,7 +70,8 @@ def _question(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
         if (names := [name for name in board.datasets if domains.get(name) == domain])
     )
     betas = ", ".join(beta_text(beta) for beta in sorted({run.beta for run in runs}))
-    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    seeds = sorted({run.seed for run in runs})
+    seeded = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
     yield "# What holds of *Unsupervised anomaly localization using VAE and beta-VAE*?"
     yield ""
     yield (
@@ -79,11 +81,11 @@ def _question(board: Board, runs: Sequence[RunArrays]) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"**What was done.** VAEs were trained on normal images of {len(board.datasets)} datasets ({escape(named)}), with beta "
-        f"{betas} and seeds {seeds}: {len(runs)} runs. Each trained model gives the maps of every predictor. How wide a map "
-        "is smoothed, at which beta a predictor is shown, and with which member an ensemble is compared is chosen on "
-        "validation images, never on test. Average precision (AP) over the pixels of all test images leads, as anomalous "
-        "pixels are rare; pixel AUROC stands beside it."
+        f"**What was done.** VAEs were trained on normal images of {amount(len(board.datasets), 'datasets')} "
+        f"({escape(named)}), with beta {betas} and {seeded}: {amount(len(runs), 'runs')}. Each trained model gives the "
+        "maps of every predictor. How wide a map is smoothed, at which beta a predictor is shown, and with which member an "
+        "ensemble is compared is chosen on validation images, never on test. Average precision (AP) over the pixels of all "
+        "test images leads, as anomalous pixels are rare; pixel AUROC stands beside it."
     )
     yield ""
 
@@ -124,7 +126,7 @@ def _sizes(first: Finding, second: Finding) -> str:
         signed(one.effect, one.difference) + ("" if alone else f" ({COLUMNS[one.metric]})") for one in (first, second)
     ]
     said = texts[0] if alone else " and ".join(texts)
-    return f"Effect {said}, over {first.effect.n} {first.units}; it had to be above {first.threshold:g}."
+    return f"Effect {said}, over {amount(first.effect.n, first.units)}; it had to be above {first.threshold:g}."
 
 
 def _over_beta(board: Board, pictures: dict[str, str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from leaderboard.amounts import amount
 from leaderboard.board import Board
 from leaderboard.results.run_arrays import SMOOTHED, RunArrays
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, markdown_table, number
@@ -132,9 +133,10 @@ def _question(runs: Sequence[RunArrays]) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"**What was done.** {len(runs)} runs on {escape(datasets)}, over every combination of latent size, resolution and "
-        f"beta ({len({run.seed for run in runs})} seeds each). The maps of each run are measured at several widths of "
-        f"smoothing, and its active units are counted. What follows is {COLUMNS[METRIC]} of `{KL}` on test; nothing is chosen."
+        f"**What was done.** {amount(len(runs), 'runs')} on {escape(datasets)}, over every combination of latent size, "
+        f"resolution and beta ({amount(len({run.seed for run in runs}), 'seeds')} each). The maps of each run "
+        f"are measured at several widths of smoothing, and its active units are counted. What follows is {COLUMNS[METRIC]} of "
+        f"`{KL}` on test; nothing is chosen."
     )
     yield ""
 

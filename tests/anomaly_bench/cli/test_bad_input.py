@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
     [
         (["model.bta=1"], "model.bta: no such key; did you mean model.beta?"),
         (["dataset=bratz"], "there is no such dataset; did you mean brats?"),
+        (["predictors=fats"], "predictors=fats: there are no such predictors; did you mean fast?"),
         (["model.beta=0"], "model.beta=0.0: expected a number no less than 1e-09"),
         (["model.channels=[4,4,4,4,4]"], "cannot be halved 5 times"),
         (["dataset.root=/nowhere"], "/nowhere: no such folder; set dataset.root"),

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 MEMBERS = (
     "{b:{use:reconstruction,smooth:1},p:{use:projection,iterations:2},"
-    "e:{use:ensemble,members:[b,p]},s:{use:subset_search,members:[b,p]}}"
+    "e:{use:ensemble,members:[b,p]},s:{use:subset_search,members:[b,p]},i:{use:intensity}}"
 )
 
 
@@ -46,7 +46,7 @@ def swept(tmp_path_factory):
         f"out={root / 'runs'}",
         f"cache_dir={root / 'cache'}",
         f"predictors.members={MEMBERS}",
-        "predictors.only=[b,p,e,s]",
+        "predictors.only=[b,p,e,s,i]",
         *SMALL,
         "localization.bits=20",
         "localization.pictures=0",
@@ -166,6 +166,8 @@ def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):
         combine_seeds([changed(run_, data_fingerprint="other") for run_ in runs], tmp_path / "out")
     with pytest.raises(ConfigError, match=r"predictor x: .* has no such row; there are"):
         combine_seeds(runs, tmp_path / "out", predictors=["x"])
+    with pytest.raises(ConfigError, match="predictor i: knows no model, and so is the same for every seed"):
+        combine_seeds(runs, tmp_path / "out", predictors=["b", "i"])
 
 
 def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
@@ -184,3 +186,7 @@ def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
     (runs[0].folder / "model.ckpt").unlink()
     code, _, err = cli("ensemble", folder, "--predictors", "p")
     assert (code, "failed: mvtec_ad" in err, "model.ckpt" in err) == (1, True, True)
+    damaged = runs[1].folder / "result.json"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    code, _, err = cli("ensemble", folder)
+    assert (code, "no setting has two finished seeds" in err, f"left out: {damaged}: " in err) == (2, True, True)

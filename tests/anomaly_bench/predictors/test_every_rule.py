@@ -191,9 +191,11 @@ def test_what_takes_passes_of_its_own_is_not_cheap():
 
 def test_rows_that_use_no_model_are_told_from_the_others():
     members = {"bright": {"use": "intensity"}, "contrast": {"use": "local_contrast"}, "rec": {"use": "reconstruction"}}
-    built = suite(members | {"all": {"use": "ensemble", "members": [*members]}})
-    assert built.of_model(built.shown) == ["rec", "all"]
-    assert built.of_model(["bright"]) == ["bright"]
+    joint = {
+        "all": {"use": "ensemble", "members": [*members]},
+        "none": {"use": "ensemble", "members": ["bright", "contrast"]},
+    }
+    assert suite(members | joint).of_model == ["rec", "all"]
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,26 @@ def test_long_names_leave_the_plots_their_room(browser, report):
     assert min(browser.execute_script(widths)) > 0.5
 
 
+def test_a_plot_says_how_many_of_its_names_are_hidden_and_always_shows_intensity_among_its_curves(
+    browser, make_sweep, tmp_path
+):
+    curves = {"recall": [place / 41 for place in range(42)]}
+    levels = {f"rec_{at}": 0.9 - at / 100 for at in range(9)} | {"intensity": 0.1}
+    path = tmp_path / "report.html"
+    path.write_text(html_report(build(Collection(make_sweep(levels, ["d0"], curves=curves)))), encoding="utf-8")
+    mounted(browser, path)
+    said = """return ['operating', 'beta'].map((kind) => {
+      const host = document.querySelector(`[data-plot=${kind}]`);
+      const named = host.querySelector('.drawn').data.filter((one) => one.showlegend !== false);
+      const shown = named.filter((one) => one.visible !== 'legendonly').map((one) => one.name);
+      return [host.querySelector('.note:last-child').textContent.split('. ')[0], shown.length, shown.includes('intensity')];
+    })"""
+    assert browser.execute_script(said) == [
+        ["9 of 10 shown", 9, True],
+        ["8 of 10 shown", 8, False],
+    ]
+
+
 def test_what_a_table_shows_is_saved_as_csv(browser, report):
     mounted(browser, report)
     script = """

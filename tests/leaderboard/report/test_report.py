@@ -20,7 +20,7 @@ from leaderboard.report import gallery, html_report, page, table
 from leaderboard.report.details import Details
 from leaderboard.report.gallery import galleries
 from leaderboard.report.plots import plot_data
-from leaderboard.report.problems import problems
+from leaderboard.report.problems import glance, problems
 from leaderboard.report.provenance import provenance_tables
 from leaderboard.report.table import (
     cut,
@@ -182,7 +182,7 @@ def test_every_view_with_rows_is_in_the_page(board, text):
 
 def test_problems_come_first_and_only_when_there_are_any(board, text):
     found = problems(board)
-    assert found["Missing runs"] == ["d0, beta_vae, beta 1: 3 of 4 seeds have a result"]
+    assert found["Missing runs"] == ["d0, beta_vae, beta 1: 3 of 4 seeds with a result"]
     assert list(found) == ["Results left out", "Failed runs", "Missing runs"]
     assert text.index('id="problems"') < text.index('id="glance"')
     whole = [replace(row, planned=row.n) for row in board.rows]
@@ -224,6 +224,24 @@ def test_each_seeds_training_is_drawn_thinned_with_its_best_epoch(make_run):
     points = entry["curves"][0]["points"]
     assert (points[0], points[-1]) == ([2, -0.5], [200, -0.005])
     assert 'data-plot="training"' in html_report(build(Collection(runs)))
+
+
+def test_ensembles_over_seeds_are_counted_apart_from_runs_and_draw_no_training(make_run):
+    curve = {"epoch": [1, 2], "val/elbo": [-2.0, -1.0]}
+    runs = []
+    for beta in (4.0, 1.0):
+        one = {"setting_id": f"{5 - beta}", "beta": beta, "curve": curve}
+        runs += [make_run(seed, {"a": beta / 10}, **one) for seed in (0, 1)]
+        members = [run.run_id for run in runs[-2:]]
+        runs.append(make_run(0, {"a@seeds": beta / 10}, run_id=f"ensemble{beta}", ensemble_of=members, **one))
+    board = build(Collection(runs))
+    assert "<p>4 runs, 2 ensembles over seeds, 1 predictor, 1 dataset, 2026-01-02</p>" in html_report(board)
+    drawn = [(entry["where"], [curve["name"] for curve in entry["curves"]]) for entry in plot_data(board)["training"]]
+    assert drawn == [(f"tiny, vae, beta {beta}", ["seed 0", "seed 1"]) for beta in (1, 4)]
+    (line,) = glance(board)
+    assert [line[key] for key in ("settings", "betas", "predictors", "runs")] == [2, "1, 4", 1, "4/4"]
+    (settings, *_), _ = provenance_tables(board)
+    assert {row[settings.header.index("runs")] for row in settings.rows} == {"2"}
 
 
 def test_provenance_names_versions_digests_dates_and_what_settings_differ_in(board):

@@ -104,10 +104,13 @@ def test_failures_carry_their_reason_and_a_later_success_wins(tmp_path, make_res
 def test_nothing_found_names_the_folder_and_the_command(tmp_path, make_result):
     with pytest.raises(ResultError, match=rf"{tmp_path}: no results found\. Fill it \(`anomaly-bench bench"):
         collect(tmp_path)
-    with pytest.raises(ResultError, match="no results found"):
+    with pytest.raises(ResultError, match=r"absent: there is no such folder\. Name the one"):
         collect(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultError, match=r"file: a file and no folder\. Name the one"):
+        collect(tmp_path / "file")
     write_sweep(Sweep(runs=[plan(make_result(0))]), tmp_path, "a")
-    with pytest.raises(ResultError, match=r"1 runs are planned, none is finished.*anomaly-bench bench"):
+    with pytest.raises(ResultError, match=r"of 1 planned run none is finished.*anomaly-bench bench"):
         collect(tmp_path)
 
 

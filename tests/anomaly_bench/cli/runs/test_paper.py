@@ -38,7 +38,7 @@ def test_a_damaged_dataset_costs_only_itself_and_nothing_is_done_twice(cli, two,
     assert len(results) == 2
     assert f"wrote     {tmp_path / 'pages/paper.md'} and" in out
     page = (tmp_path / "pages/paper.md").read_text()
-    assert "datasets (natural: sound), with beta 1, 4 and seeds 0: 2 runs." in page
+    assert "images of 1 dataset (natural: sound), with beta 1, 4 and seed 0: 2 runs." in page
     assert "![AP over beta on sound](paper/beta_sound.png)" in page
     assert (tmp_path / "pages/paper/beta_sound.png").is_file()
     times = [path.stat().st_mtime_ns for path in results]
@@ -63,7 +63,7 @@ def test_dry_run_lists_the_sound_runs_and_does_none(cli, two, tmp_path):
 def test_write_only_runs_nothing(cli, two, tmp_path):
     code, _, err = cli(*two, "--write-only")
     assert (code, list(tmp_path.glob("runs/*"))) == (2, [])
-    assert "no results found" in err
+    assert "there is no such folder" in err
 
 
 def test_what_is_wrong_with_every_dataset_is_not_called_lack_of_data(cli):

@@ -105,7 +105,7 @@ def test_the_answer_comes_first_with_its_size_and_how_many_datasets_agree(text):
 def test_what_single_datasets_say_is_told_even_where_all_of_them_decide_nothing(make_result):
     natural = [run_of(result) for result in results(make_result) if result.dataset == "natural0"]
     said = page.page(build(Collection(natural)), {})
-    assert "Projection changes AP by +0.060 on natural datasets (means); it gains on 1 of 1 datasets (1 with" in said
+    assert "Projection changes AP by +0.060 on natural datasets (means); it gains on 1 of 1 dataset (1 with" in said
     assert (
         "Better reconstruction is not better localization. **Undecided.** Nothing can be said: no dataset has" in said
     )
