@@ -53,7 +53,7 @@ class SweepReporter(Stage):
         self.done += 1
         self.timed += timed
         left = (time.monotonic() - self.start) / self.timed * (self.runs - self.done) if self.timed else 0.0
-        eta = f"; about {timedelta(seconds=round(left))} left" if left else ""
+        eta = f"; about {timedelta(seconds=round(left))} left" if round(left) else ""
         self.say(f"[{self.done}/{self.runs}] {line}{eta}")
         self.bars.advance(self.all)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
+from anomaly_bench.base.text import harmless
+from data_modules.base.errors import did_you_mean
 from data_modules.base.options.folders import CONFIG_DIR_VARIABLE
 
 from .completers import by_tab, finished_runs, folders_of_runs, overrides
@@ -27,12 +31,34 @@ class HelpFormatter(argparse.HelpFormatter):
         return super()._fill_text(text, width, indent)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with its arguments, and which name is the closest; exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(harmless(message).split())}\n")
+
+    def refuse(self, rest: Sequence[str]) -> NoReturn:
+        """Of arguments that it does not take, the first option or else the first."""
+        word = next((text for text in rest if text.startswith("-")), rest[0]).partition("=")[0]
+        if not word.startswith("-"):
+            self.error(f"{word}: one argument too many; {self.prog} --help lists what it takes")
+        options = [option for action in self._actions for option in action.option_strings]
+        self.error(f"{word}: no such option; {did_you_mean(word, options, f'{self.prog} --help lists them')}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name, kind = " ".join([*action.option_strings[:1], str(value)]), str(action.metavar or "value").lower()
+            many = f"{self.prog} --help lists them" if isinstance(action, argparse._SubParsersAction) else ""
+            hint = did_you_mean(str(value), action.choices, many)
+            raise argparse.ArgumentError(None, f"{name}: no such {kind}; {hint}")
+
+
 def add_verbs_below(verbs: Verbs, name: str, text: str) -> Verbs:
     """Register a verb that has verbs below it; alone it prints its help."""
     return add_verbs(verbs.add_parser(name, help=text, description=text))
 
 
-def add_verbs(parser: argparse.ArgumentParser) -> Verbs:
+def add_verbs(parser: Parser) -> Verbs:
     """The place for the verbs below a parser, which alone prints its help and has exit code 2."""
 
     def usage(options: argparse.Namespace) -> int:
@@ -40,7 +66,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> Verbs:
         parser.print_help(sys.stderr)
         return 2
 
-    parser.set_defaults(verb=usage, debug=False)
+    parser.set_defaults(verb=usage, debug=False, parser=parser)
     return parser.add_subparsers(metavar="VERB")
 
 
@@ -52,13 +78,22 @@ def add_verb(verbs: Verbs, verb: ModuleType) -> argparse.ArgumentParser:
     exits = f"\n\nexit codes: {verb.EXITS}" if hasattr(verb, "EXITS") else ""
     parser.epilog = f"example:\n  {parser.prog} {verb.EXAMPLE}".rstrip() + exits
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(verb=verb.call, command=parser.prog)
+    parser.set_defaults(verb=verb.call, command=parser.prog, parser=parser)
     verb.add_arguments(parser)
     return parser
 
 
 def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
     by_tab(parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=text), overrides)
+
+
+def check_once(overrides: Sequence[str]) -> None:
+    """Raises ConfigError for a key that is given two values, of which the last would count."""
+    given: dict[str, str] = {}
+    for text in overrides:
+        first = given.setdefault(text.partition("=")[0].lstrip("+"), text)
+        if first != text:
+            raise ConfigError(f"{first} {text}: a key is given twice; leave one out")
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:

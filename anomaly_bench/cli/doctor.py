@@ -30,7 +30,7 @@ def call(options: argparse.Namespace) -> int:
 
     del options
     console = Console(highlight=False)
-    console.print(f"python      {platform.python_version()}")
+    console.print(f"{'python':<18}{platform.python_version()}")
     sound = True
     for name in ("anomaly-bench", *VERSIONED, "hydra-core", "omegaconf", "wandb"):
         try:
@@ -53,7 +53,7 @@ def call(options: argparse.Namespace) -> int:
             sound = False
     composed = {name: load_config([f"dataset={name}"]) for name in options_of("dataset")}
     there = [name for name, one in composed.items() if look(name, one.dataset, one.cache, one.data).state == "here"]
-    console.print(
-        f"{'data':<18}{config.data}, with {', '.join(there) or 'nothing yet'}; anomaly-bench data list, data verify"
-    )
+    absent = "" if config.data.is_dir() else " (which is not there)"
+    at_hand = ", ".join(there) or "nothing yet"
+    console.print(f"{'data':<18}{config.data}{absent}; at hand: {at_hand}; anomaly-bench data list, data verify")
     return 0 if sound else 1

@@ -18,7 +18,7 @@ from data_modules.base.errors import DataError, NoSpaceError
 from data_modules.base.options.folders import searching
 
 from . import completion, config, data, doctor, wandb
-from .arguments import add_verb, add_verbs
+from .arguments import Parser, add_verb, add_verbs, check_once
 from .results import check, claims, leaderboard, score
 from .runs import bench, cancel, ensemble, export, localize, paper, retry, run, status, tune
 from .stopping import Stop, stoppable
@@ -50,6 +50,7 @@ def _carry_out(arguments: Sequence[str] | None, stop: Stop) -> int:
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         with searching(getattr(options, "config_dir", [])):
+            check_once(getattr(options, "overrides", []))
             return verb(options)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,15 +77,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     completion.answer(parser)
     options, rest = parser.parse_known_args(arguments)
     if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.parser.refuse(rest)
     if rest:
         options.overrides += rest
     return options
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser of all verbs; imports nothing heavy."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="anomaly-bench",
         description="Benchmark of unsupervised anomaly localization with VAEs and beta-VAEs.",
         epilog="VERB --help says more of a verb, with an example; `anomaly-bench config` what there is to set.",

@@ -18,6 +18,7 @@ from anomaly_bench.base.errors import ConfigError
 from data_modules.base.config import SCHEMAS
 from data_modules.base.options.compose import compose_groups as compose_groups
 from data_modules.base.options.compose import schema_of, strip_healthy
+from data_modules.base.options.folders import groups, options_of
 
 from .messages import explain, first_line
 from .schema import ENGINE_SCHEMAS, MODEL_SCHEMAS, RunConfig
@@ -27,6 +28,7 @@ SWEEP = "sweep"
 MARKED = re.compile(r"""([^=]+=)([^'"\[\]{},$\\]*#[^'"\[\]{},$\\]*)""")
 MOST_RUNS = 100_000  # of a grid, which is in memory as a whole
 MESSAGE = 300  # letters of a malformed override that are said
+EVALUATED = " while evaluating "  # what Hydra says of a function's arguments helps; what its parser says does not
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -53,11 +55,15 @@ def parse_one(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
     except Exception as error:  # Hydra's, OmegaConf's, of decimal numbers, and of what is nested too deeply
         key, equals, _ = text.partition("=")
-        said = shorten(first_line(error).removeprefix(text).lstrip(": "), MESSAGE, placeholder=" …")
-        remedy = "write key=value, several values as key=a,b and lists as key=[a,b]"
-        if equals:
-            remedy += f"; a value with other signs, such as a pattern, needs two kinds of quotes: '{key}=\"…\"'"
-        raise ConfigError(f"{_cut(text)}: {said}; {remedy}") from error
+        if not equals:
+            group = next((group for group in groups() if text in options_of(group)), None)
+            example = f"{group}={text}" if group else "dataset=tiny_brain"
+            raise ConfigError(f"{_cut(text)}: expected KEY=VALUE, such as {example}") from error
+        said = shorten(first_line(error), MESSAGE, placeholder=" …") if EVALUATED in str(error) else "no valid override"
+        raise ConfigError(
+            f"{_cut(text)}: {said} (Hydra's grammar); write key=value, several values as key=a,b and lists as key=[a,b]; a "
+            f"value with other signs, such as a pattern, needs two kinds of quotes: '{key}=\"…\"'"
+        ) from error
 
 
 def _check_range(text: str, swept: RangeSweep) -> None:

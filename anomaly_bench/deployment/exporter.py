@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from glob import has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +98,8 @@ def export(
         OutputError: it cannot be written.
     """
     folder = Path(run_folder).expanduser()
+    if not folder.exists() and has_magic(str(folder)):
+        raise ConfigError(f"{folder}: export takes one run and no pattern; name its folder")
     target = _target(folder, path, format, overwrite)
     result, config = result_of(folder), config_of(folder)
     localizer = Localizer.load(folder, [ROW] if ROW in result.predictors else ())

@@ -101,6 +101,7 @@ def combine_all(
     Raises OutputError if the folder cannot be written to.
     """
     check_writable(root)
+    before = {path.parent for path in root.glob(f"*/{RESULT_FILE}")}
     done, failed = [], dict[str, Exception]()
     for runs in settings:
         title = title_of(runs)
@@ -114,7 +115,8 @@ def combine_all(
             reporter.finished(f"{title}: FAILED")
             continue
         done.append((runs, result))
-        reporter.finished(f"{title}: combined by {how}")
+        made = root / folder_name(runs, how, result.run_id) not in before
+        reporter.finished(f"{title}: {f'combined by {how}' if made else 'done before'}", timed=made)
     return done, failed
 
 

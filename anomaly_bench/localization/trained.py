@@ -25,9 +25,9 @@ REMEDY = "move that run's folder away and repeat the run, or name other runs"
 def result_of(folder: Path) -> RunResult:
     """The record of a finished run. Raises ResultError if the folder holds none."""
     if not (folder / RESULT_FILE).exists():
-        what = (
-            "no finished run: it has a config, but no result.json yet" if (folder / CONFIG_FILE).exists() else "no run"
-        )
+        what = "no run" if folder.is_dir() else "there is no such folder"
+        if (folder / CONFIG_FILE).exists():
+            what = "no finished run: it has a config, but no result.json yet"
         raise ResultError(f"{folder}: {what}; name the folder of a run that `anomaly-bench status` calls done")
     result = read_result(folder / RESULT_FILE)
     if result.ensemble_of:

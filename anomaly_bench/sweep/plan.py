@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -151,6 +152,10 @@ def check_trainer(accelerator: str, precision: str, devices: int) -> None:
                 plugins=[LightningEnvironment()],
             )
         except (MisconfigurationException, ValueError) as error:
+            if re.search("backend found|can not run on your system", str(error)):
+                raise ConfigError(
+                    f"trainer.accelerator={accelerator}: this machine has none; set trainer.accelerator=auto or cpu"
+                ) from error
             keys = f"trainer.accelerator={accelerator}, trainer.precision={precision}, trainer.devices={devices}"
             raise ConfigError(f"{keys}: {str(error).splitlines()[0]}") from error
 

@@ -126,10 +126,11 @@ def summary(result: RunResult) -> str:
     """A line on a result: its time and the range of its predictors' pixel AUROC."""
     auroc = {name: predictor.test["auroc"].value or 0.0 for name, predictor in result.predictors.items()}
     low, high = min(auroc, key=auroc.__getitem__), max(auroc, key=auroc.__getitem__)
+    highest = f" to {auroc[high]:.3f} ({high})" if high != low else ""
     seconds = result.provenance.durations
     return (
         f"epochs {result.training.get('epochs')} in {seconds['fit']:.0f} s, localized in {seconds['localize']:.0f} s; "
-        f"pixel AUROC {auroc[low]:.3f} ({low}) to {auroc[high]:.3f} ({high}){choices_text(result)}{last_text(result)}"
+        f"pixel AUROC {auroc[low]:.3f} ({low}){highest}{choices_text(result)}{last_text(result)}"
     )
 
 

@@ -13,6 +13,8 @@ from data_modules.base.errors import DataError
 HEAD = 1 << 12
 AGAIN = "copy it again"
 NIFTI, GZIP, POINTER = "a NIfTI file", "a file packed by gzip", "a pointer of git-lfs in place of the file"
+SERVED = "such as a server gives in place of a file"
+SUCH_AS = {"picture": "PNG, JPEG, TIFF", "volume": "NIfTI, MetaImage", "map": "NIfTI, NumPy, TIFF, PNG"}
 NIFTI_SIZES = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))  # of the header
 SIGNS = {  # first bytes: what it is
     b"\x1f\x8b": GZIP,
@@ -75,6 +77,8 @@ def what_it_is(path: Path, what: str) -> tuple[str, str] | None:
     packed, kind = path.name.lower().endswith((".gz", ".mgz")), _kind(head)
     if kind == GZIP and packed:
         inside = _kind(_unpacked(head))
+        if inside == NIFTI and NIFTI not in FITTING[what]:
+            return NIFTI, _other(what)
         if inside not in (None, NIFTI):
             return f"{inside} that gzip has packed", AGAIN
         return None if (damage := _damage(path)) is None else (damage, AGAIN)
@@ -85,9 +89,16 @@ def what_it_is(path: Path, what: str) -> tuple[str, str] | None:
         return f"{NIFTI} that is not compressed", f"call it {path.name[: -len('.gz')]}"
     if packed and kind is None:
         return "not compressed by gzip, as its ending says", AGAIN
-    if kind is None or kind in FITTING.get(what, ()):
+    if kind is None or kind in FITTING[what]:
         return None
-    return kind, "run git lfs pull where it comes from" if kind == POINTER else AGAIN
+    if kind == POINTER:
+        return kind, "run git lfs pull where it comes from"
+    return kind, AGAIN if kind.endswith(SERVED) else _other(what)
+
+
+def _other(what: str) -> str:
+    """The remedy for a file of another kind."""
+    return f"give a {what} ({SUCH_AS[what]}), or copy it again if it should be one"
 
 
 def _kind(head: bytes) -> str | None:
@@ -100,9 +111,9 @@ def _kind(head: bytes) -> str | None:
         return SIGNS[sign]
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page, such as a server gives in place of a file"
+        return f"an HTML page, {SERVED}"
     if text.startswith((b"<?xml", b"<")):
-        return "an XML file, such as a server gives in place of a file"
+        return f"an XML file, {SERVED}"
     return None if not head or any(byte < 9 or 13 < byte < 32 for byte in head) else "a text file"
 
 

@@ -97,12 +97,17 @@ def read_sweeps(root: Path) -> tuple[dict[str, Sweep], list[str]]:
     return sweeps, damaged
 
 
-def newest_sweep(root: Path) -> set[str]:
-    """The run ids of the sweep that was started last; ResultError when there is no folder or sweep, or it is damaged."""
+def newest_sweep(root: Path, remedy: str = "") -> set[str]:
+    """The run ids of the sweep that was started last; ResultError when there is no folder or sweep, or it is damaged.
+
+    remedy: for none, what starts one, if not `anomaly-bench bench`.
+    """
     paths = sorted((root / SWEEPS_FOLDER).glob("*.json"), key=_written)
     if not paths:
-        check_folder(root)
-        raise ResultError(f"{root}: no sweep was started here; `anomaly-bench bench out={root}` does.")
+        if not remedy:
+            check_folder(root)
+            remedy = f"`anomaly-bench bench out={root}` does."
+        raise ResultError(f"{root}: no sweep was started here; {remedy}")
     return {run.run_id for run in read_document(paths[-1], Sweep, SWEEP_REMEDY).runs}
 
 

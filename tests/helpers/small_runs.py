@@ -19,6 +19,12 @@ SMALL = [
 ]
 
 
+def replaced(overrides: list[str], *others: str) -> list[str]:
+    """The overrides, others in place of those of the same keys."""
+    keys = {text.partition("=")[0] for text in others}
+    return [*(text for text in overrides if text.partition("=")[0] not in keys), *others]
+
+
 def tiles(folder: Path) -> list[str]:
     """Writes the small pictures below the folder; overrides of small runs on them, with their cache in it."""
     write_mvtec(folder / "mvtec/tile")

@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "data_dir=FOLDER, or dataset=a,b for these alone; any other override of the runs"
     add_overrides(parser, text)
     add = parser.add_argument
-    add("--out", type=Path, metavar="DIR", help="the folder of the runs, default runs_paper (or runs_vae_settings)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the runs, as out=DIR; default runs_paper (or runs_vae_settings)",
+    )
     add("--to", type=Path, metavar="FILE", help="the page, default docs/results/paper.md; its pictures lie beside it")
     add("--write-only", action="store_true", help="write the page from the runs that are there, and run nothing")
     add("--dry-run", action="store_true", help="list the datasets and runs, how they stand and the expected time")
@@ -55,11 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Which datasets there are, their runs, the page. Exit code 1 if a run or a dataset failed."""
+    from anomaly_bench.config.load import load_config
+
     name = "vae_settings" if options.settings else "paper"
-    out = options.out or Path(f"runs_{name}")
+    outs = [text for text in options.overrides if text.startswith("out=")]
+    others = [text for text in options.overrides if text not in outs]
+    if options.out and outs:
+        raise ConfigError(f"--out {options.out} {outs[0]}: the folder is given twice; leave one out")
+    out = options.out or Path(load_config(outs).out if outs else f"runs_{name}")
     code = 0
     if not options.write_only:
-        configs, damaged = _sound(name, options.overrides, out, options.jobs)
+        configs, damaged = _sound(name, others, out, options.jobs)
         if options.dry_run:
             return dry_run(configs)
         code = carry_out(configs, options.fail_fast) or int(damaged)
@@ -77,8 +88,6 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
     from anomaly_bench.sweep.bench import planned
 
     others = [text for text in overrides if not text.startswith("dataset=")]
-    if any(text.startswith("out=") for text in others):
-        raise ConfigError("out=…: `anomaly-bench paper` takes the folder of its runs as --out FOLDER")
     named = [text.partition("=")[2] for text in overrides if text.startswith("dataset=")]
     datasets = named[-1].split(",") if named else list(EMBEDDED) if name == "vae_settings" else at_hand(others)
     sound: list[RunConfig] = []

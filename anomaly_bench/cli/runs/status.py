@@ -110,9 +110,10 @@ def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], j
     from anomaly_bench.sweep.states import standings
 
     found = standings(runs, out)
-    table = Table("run", "state", "", title=escape(f"{len(found)} runs, {_count(found, 'done')} done"))
+    heads = ["run", "state", *[""] * any(one.detail for one in found)]
+    table = Table(*heads, title=escape(f"{len(found)} runs, {_count(found, 'done')} done"))
     for one in found:
-        table.add_row(escape(_title(one.run, differs)), one.state, escape(one.detail))
+        table.add_row(*(escape(_title(one.run, differs)), one.state, escape(one.detail))[: len(heads)])
     return Group(table, *map(escape, _remarks(found, jobs, out)))
 
 
@@ -138,7 +139,8 @@ def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
         at_once = f" with {jobs} at once" if jobs > 1 else ""
         lines.append(f"about {timedelta(seconds=round(left.seconds / jobs))} left{at_once}")
     if left.unknown:
-        lines.append(f"expected time not known of {left.unknown}, as no run of their dataset and model is finished")
+        runs = f"{left.unknown} run{'s' * (left.unknown > 1)}"
+        lines.append(f"expected time of {runs} not known, as no run of that dataset and model is finished")
     others = sum(one.finished is not None and one.finished.source != source_digest() for one in found)
     if others:
         lines.append(

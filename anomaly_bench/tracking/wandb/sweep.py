@@ -31,7 +31,7 @@ def sweep_yaml(
         if override.is_sweep_override():
             texts = override.sweep_string_iterator()
             varied[str(override.key_or_group)] = {"values": [yaml.safe_load(text) for text in texts]}
-        else:
+        elif override.key_or_group != "logger":  # which is W&B's below
             fixed.append(str(override.input_line))
     if space is not None:
         if varied:

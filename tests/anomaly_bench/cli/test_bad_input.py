@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from small_runs import replaced
 
 from anomaly_bench.cli.main import main
 from anomaly_bench.sweep import worker as child
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_what_a_user_can_mend_is_one_message_and_exit_code_two(cli, pictures_run, tmp_path, arguments, message):
-    code, _out, err = cli("bench", *pictures_run, *arguments)
+    code, _out, err = cli("bench", *replaced(pictures_run, *arguments))
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
@@ -42,7 +43,7 @@ def test_bad_data_is_found_before_any_training_and_costs_nothing_finished(cli, p
     broken = mvtec_root.parent / "broken"
     shutil.copytree(mvtec_root, broken)
     (broken / "tile/test/square/000.png").write_bytes(b"no picture")
-    code, _, err = cli("bench", *pictures_run, f"dataset.root={mvtec_root},{broken}", "seed=5")
+    code, _, err = cli("bench", *replaced(pictures_run, f"dataset.root={mvtec_root},{broken}", "seed=5"))
     assert code == 2
     assert "000.png: cannot be read as a picture" in err
     assert sorted((tmp_path / "runs").rglob("*")) == before
@@ -58,15 +59,23 @@ def test_a_damaged_result_is_named_and_not_taken_for_done(cli, pictures_run, tmp
     assert "Move the run's folder away" in err
 
 
-@pytest.mark.parametrize("key", ["trainer.accelerator=gpuu", "trainer.precision=33"])
-def test_a_trainer_that_cannot_be_is_found_before_any_training(cli, pictures_run, key):
-    code, _, err = cli("bench", *pictures_run, key)
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("trainer.accelerator=gpuu", ""),
+        ("trainer.accelerator=mps", "this machine has none; set trainer.accelerator=auto or cpu"),
+        ("trainer.precision=33", ""),
+    ],
+)
+def test_a_trainer_that_cannot_be_is_found_before_any_training(cli, pictures_run, key, remedy):
+    code, _, err = cli("bench", *replaced(pictures_run, key))
     assert code == 2
     assert key in err
+    assert remedy in err
 
 
 def test_one_sweep_has_one_output_folder(cli, pictures_run, tmp_path):
-    code, _, err = cli("bench", *pictures_run, f"out={tmp_path / 'a'},{tmp_path / 'b'}")
+    code, _, err = cli("bench", *replaced(pictures_run, f"out={tmp_path / 'a'},{tmp_path / 'b'}"))
     assert code == 2
     assert "give one output folder" in err
 
@@ -79,7 +88,7 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_key(cli, pictures_run,
 
 
 def test_a_folder_with_markup_in_its_name_is_printed_as_it_is(cli, pictures_run, tmp_path):
-    code, out, _ = cli("bench", *pictures_run, f"out='{tmp_path}/o[/a]'", "predictors.only=[intensity]")
+    code, out, _ = cli("bench", *replaced(pictures_run, f"out='{tmp_path}/o[/a]'"), "predictors.only=[intensity]")
     assert code == 0
     assert "o[/a]/leaderboard.md" in out
 
@@ -87,7 +96,7 @@ def test_a_folder_with_markup_in_its_name_is_printed_as_it_is(cli, pictures_run,
 def test_what_is_only_shown_on_the_way_does_not_make_another_run(pictures_run, tmp_path, cli):
     cli("bench", *pictures_run, "predictors.only=[intensity]")
     shown = ["localization.pictures=1", "localization.monitor_every=0", "predictors.members.rec_l1.smooth=3"]
-    _, _, err = cli("bench", *pictures_run, "predictors.only=[intensity]", *shown)
+    _, _, err = cli("bench", *replaced(pictures_run, *shown), "predictors.only=[intensity]")
     assert "done before" in err
 
 
@@ -103,17 +112,17 @@ def test_the_tables_on_disk_are_of_the_whole_folder(cli, pictures_run, tmp_path)
 def test_an_unset_root_says_how_to_set_it(cli, tmp_path, cache):
     code, _, err = cli("bench", "dataset=brats", f"out={tmp_path / 'runs'}")
     assert code == 2
-    assert "set dataset.root=FOLDER" in err
+    assert "set dataset.root=FOLDER, or DATA_ROOT=FOLDER of make bench" in err
 
 
 def test_debug_shows_the_traceback(pictures_run):
     with pytest.raises(Exception, match="no such folder"):
-        main(["bench", *pictures_run, "dataset.root=/nowhere", "--debug"])
+        main(["bench", *replaced(pictures_run, "dataset.root=/nowhere"), "--debug"])
 
 
 def test_an_output_folder_that_is_a_file_is_named(cli, pictures_run, tmp_path):
     (tmp_path / "taken").write_text("")
-    code, _, err = cli("bench", *pictures_run, f"out={tmp_path / 'taken'}")
+    code, _, err = cli("bench", *replaced(pictures_run, f"out={tmp_path / 'taken'}"))
     assert code == 2
     assert "taken: it is no folder: choose another folder (out=FOLDER" in err
 

@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 from anomaly_bench import cli
 from anomaly_bench.cli.main import build_parser, main
 
@@ -50,6 +52,26 @@ def test_a_verb_that_is_missing_shows_the_help(capsys):
         assert out == ""
         assert "VERB" in err
         assert "-h, --help" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--confg-dir=a"], " run: --confg-dir: no such option; did you mean --config-dir? ("),
+        (["bench", "seed=1", "--bta", "4"], " bench: --bta: no such option; anomaly-bench bench --help lists them"),
+        (["rnu"], ": rnu: no such verb; did you mean run? (anomaly-bench --help lists them)"),
+        (["data", "lst"], " data: lst: no such verb; did you mean list? (anomaly-bench data --help lists them)"),
+        (["ensemble", "runs", "--how", "maxx"], " ensemble: --how maxx: no such value; did you mean max? (there are "),
+        (["export", "a", "b"], " export: b: one argument too many; "),
+        (["status"], " status: the following arguments are required: OUT"),
+    ],
+)
+def test_arguments_that_it_does_not_take_are_one_line(arguments, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    err = capsys.readouterr().err
+    assert (ended.value.code, err.count("\n")) == (2, 1)
+    assert f"anomaly-bench{said}" in err
 
 
 def test_the_version_is_told_without_loading_torch():

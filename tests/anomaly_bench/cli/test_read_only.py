@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from small_runs import tiles
+from small_runs import replaced, tiles
 
 # loads all beforehand, as Python itself may lie in root's home, which a user may not enter
 COMMAND = """
@@ -68,7 +68,7 @@ def test_a_folder_that_is_or_becomes_read_only_is_named(entered):
     started = []
     for number, (folder, when, *_) in enumerate(CASES):
         place = entered / str(number)
-        arguments = ["bench", *tiles(place), "jobs=0", "predictors=fast", "trainer.max_epochs=40"]
+        arguments = ["bench", *replaced(tiles(place), "jobs=0", "predictors=fast", "trainer.max_epochs=40")]
         for made in ("cache", "runs"):
             (place / made).mkdir()
         for path in (place, *place.rglob("*")) if os.getuid() == 0 else ():

@@ -346,6 +346,25 @@ def test_keys_that_do_not_go_together_are_named(nothing, overrides, said):
     assert said in nothing("bench", *overrides)
 
 
+def test_a_key_that_is_given_twice_is_named(nothing):
+    for verb in ("run", "bench"):
+        assert "seed=1 seed=2: a key is given twice" in nothing(verb, "seed=1", "dataset=tiny_brain", "seed=2")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tiny_brain", "tiny_brain: expected KEY=VALUE, such as dataset=tiny_brain\n"),
+        ("vae", "vae: expected KEY=VALUE, such as model=vae\n"),
+        ("model.beta=[1", "model.beta=[1: no valid override (Hydra's grammar); write key=value"),
+        ("seed=1,,2", "seed=1,,2: no valid override (Hydra's grammar); write key=value"),
+        ("seed=some(1)", "Unknown function 'some'"),
+    ],
+)
+def test_what_the_grammar_refuses_is_said_without_its_jargon(nothing, override, said):
+    assert said in nothing("run", override)
+
+
 def test_there_are_many_of_them():
     assert len(GRAMMAR) + len(KEYS) + len(VALUES) + len(PLANNED) + len(SEVERAL) >= 200
 

@@ -195,7 +195,7 @@ def test_a_runs_config_reads_back_from_its_folder(tmp_path):
 
 
 def test_a_malformed_override_says_how_to_write_one():
-    with pytest.raises(ConfigError, match="write key=value"):
+    with pytest.raises(ConfigError, match="expected KEY=VALUE"):
         load_grid(["seed"])
 
 

@@ -303,6 +303,8 @@ def test_what_cannot_be_written_is_told_in_a_line_and_leaves_nothing(finished, c
     (tmp_path / "folder.pt2").mkdir()
     assert "exists already" in said(finished, "--format", "pt2", "--out", tmp_path / "folder.pt2", "--overwrite")
     assert "expected a name that ends in .onnx, as --format onnx says" in said(finished, "--out", tmp_path / "a.pt2")
+    assert "there is no such folder; name the folder" in said(tmp_path / "nowhere")
+    assert "runs-*: export takes one run and no pattern" in said(tmp_path / "runs-*")
     assert "no run; name the folder" in said(tmp_path, "--format", "pt2", "--out", tmp_path / "b.pt2")
     pt2 = ("--format", "pt2")
     with pytest.raises(ConfigError, match="--format tflite: expected onnx or pt2"):

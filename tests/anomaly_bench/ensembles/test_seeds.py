@@ -179,6 +179,10 @@ def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
     (path,) = (tmp_path / "runs").glob("*-2seeds-max-*/result.json")
     together = read_result(path).predictors["b@seeds_max"].test["auroc"].value
     assert f"{(one + two) / 2:.3f} → {together:.3f}" in out
+    assert "combined by max" in err
+    again = cli("ensemble", folder, "--how", "max", "--predictors", "b", "e")
+    assert again[:2] == (0, out)
+    assert again[2].endswith(": done before\n")
     code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8], "nothing")
     assert (code, "--members nothing: no run in" in err) == (2, True)
     code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8])

@@ -14,7 +14,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
-from small_runs import tiles
+from small_runs import replaced, tiles
 
 from anomaly_bench.cli.main import main
 from anomaly_bench.sweep import processes
@@ -26,6 +26,7 @@ from tests.helpers.killing import KINDS
 pytestmark = pytest.mark.slow
 
 RUNS = 6
+LONG = ("trainer.max_epochs=100000", "trainer.patience=100000")
 SEEDS = f"seed=range({RUNS})"
 
 
@@ -41,7 +42,7 @@ def command(tmp_path, monkeypatch):
         "localization.monitor_every=0",
     ]
     often = ["trainer.max_epochs=4", "trainer.checkpoint_share=1", "model.use=killing.Trapped"]
-    return ["bench", *tiles(tmp_path), *short, *often, "model.beta=4"]
+    return ["bench", *replaced(tiles(tmp_path), *short, *often, "model.beta=4")]
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_two_commands_on_the_same_folder_share_the_runs_and_both_show_them_all(c
 
 def test_runs_die_with_their_command_and_are_half_done(command, started, tmp_path):
     out = tmp_path / "runs"
-    first = started([*command, "seed=0", f"out={out}", "trainer.max_epochs=100000", "trainer.patience=100000"])
+    first = started([*replaced(command, *LONG), "seed=0", f"out={out}"])
     wait_for(lambda: list(out.glob("*/checkpoint.json")), first)
     (run,) = at_work(out)
     kill(first)
@@ -215,9 +216,7 @@ def test_runs_die_with_their_command_and_are_half_done(command, started, tmp_pat
 
 def test_control_c_stops_the_runs_of_all_processes(command, started, tmp_path):
     out = tmp_path / "runs"
-    pid = started(
-        [*command, "seed=0,1", f"out={out}", "trainer.max_epochs=100000", "trainer.patience=100000", "jobs=2"]
-    )
+    pid = started([*replaced(command, *LONG), "seed=0,1", f"out={out}", "jobs=2"])
     wait_for(lambda: len(at_work(out)) == 2, pid)
     os.kill(pid, signal.SIGINT)
     assert ended(pid) == 130

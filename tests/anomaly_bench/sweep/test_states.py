@@ -13,7 +13,7 @@ from small_runs import tiles
 
 from anomaly_bench.base.bars import SweepReporter
 from anomaly_bench.base.progress import Reporter
-from anomaly_bench.cli.runs.status import overview
+from anomaly_bench.cli.runs.status import listing, overview
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.runs.code_digest import source_digest
 from anomaly_bench.runs.training.checkpoint_note import CheckpointNote, write_note
@@ -105,6 +105,21 @@ def test_status_tells_of_results_of_other_code_and_of_what_to_do(cli, tmp_path):
     assert "does the failed runs again" in text
     assert not overview(runs, tmp_path, {})[1]
     assert overview(runs[:2], tmp_path, {})[1]
+
+
+def test_a_list_of_runs_has_a_column_for_remarks_if_there_is_one(tmp_path):
+    def told(runs):
+        console = Console(file=StringIO(), width=200)
+        console.print(listing(runs, tmp_path, {}, 1))
+        return console.file.getvalue()
+
+    runs = [planned(seed) for seed in range(2)]
+    plain = told(runs)
+    assert plain.splitlines()[1].count("┳") == 1
+    assert "expected time of 2 runs not known, as no run of" in plain
+    (tmp_path / runs[1].folder).mkdir()
+    (tmp_path / runs[1].folder / "failure.txt").write_text("RuntimeError: odd")
+    assert told(runs).splitlines()[1].count("┳") == 2
 
 
 def test_status_names_runs_whose_best_epoch_was_their_last(cli, tmp_path):

@@ -19,7 +19,9 @@ def test_the_line_says_that_a_best_epoch_was_the_last(make_result):
         for training in ({"epochs": 30, "best_epoch": 30}, {"epochs": 30, "best_epoch": 20}, {"epochs": 30})
     )
     assert last == f"{before}; best epoch 30 = last: train longer (trainer.max_epochs)"
-    assert unknown == before == "epochs 30 in 4 s, localized in 2 s; pixel AUROC 0.900 (grad_kl) to 0.900 (grad_kl)"
+    assert unknown == before == "epochs 30 in 4 s, localized in 2 s; pixel AUROC 0.900 (grad_kl)"
+    two = summary(make_result(0, {"rec_l1": 0.8, "grad_kl": 0.6}, training={"epochs": 30}, **durations))
+    assert two.endswith("pixel AUROC 0.600 (grad_kl) to 0.800 (rec_l1)")
 
 
 def test_a_result_that_is_removed_while_the_sweep_goes_on_is_missed(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import optuna
 import pytest
 import yaml
 from small_results import result
-from small_runs import tiles
+from small_runs import replaced, tiles
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.study import PRUNED, open_study
@@ -243,7 +243,8 @@ def test_trials_are_ordinary_runs_and_hopeless_ones_are_pruned(cli, tmp_path):
     small = ["predictors.only=[rec_l1]", "localization.pictures=0", "localization.resamples=0"]
     quick = ["localization.monitor_every=0", "trainer.max_epochs=10", "selection.images=8", "jobs=0"]
     out = tmp_path / "runs"
-    words = ["tune", *tiles(tmp_path), *small, *quick, f"out={out}", "--space", str(tmp_path / "space.yaml")]
+    overrides = replaced(tiles(tmp_path), *small, *quick, f"out={out}")
+    words = ["tune", *overrides, "--space", str(tmp_path / "space.yaml")]
     code, text, _ = cli(*words, "--trials", "2", "--sampler", "random")
     assert code == 0
     assert "best      synthetic_ap" in text

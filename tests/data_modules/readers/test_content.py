@@ -43,7 +43,9 @@ PAGE = b"\n<!DOCTYPE html><html><body>Sign in</body></html>"
         ("a.png", PAGE, "it is an HTML page"),
         ("a.png", b"", "it is empty"),
         ("a.png", b"%PDF-1.4" + bytes(40), "it is a PDF file"),
-        ("a.jpg", NIFTI, "it is a NIfTI file"),
+        ("a.jpg", NIFTI, "it is a NIfTI file; give a picture (PNG, JPEG, TIFF), or copy it again if it should be one"),
+        ("a.nii.gz.png", b"# Read me", "it is a text file; give a picture (PNG, JPEG, TIFF), or"),
+        ("README.md", b"# Read me", "it is a text file; give a volume (NIfTI, MetaImage), or"),
     ],
     ids=lambda value: value if isinstance(value, str) else "bytes",  # which hold the time, and differ by process
 )
@@ -56,6 +58,12 @@ def test_what_a_file_is_in_place_of_what_its_name_says(tmp_path, name, content, 
         read_picture(tmp_path / name, color=True) if picture else read_volume(tmp_path / name)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_packed_volume_is_no_picture(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(NIFTI))
+    with pytest.raises(DataError, match=r"a\.nii\.gz: cannot be read as a picture: it is a NIfTI file; give a picture"):
+        read_picture(tmp_path / "a.nii.gz", color=True)
 
 
 def test_a_folder_called_like_a_file_is_named(tmp_path):

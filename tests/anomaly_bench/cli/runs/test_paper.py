@@ -73,10 +73,13 @@ def test_what_is_wrong_with_every_dataset_is_not_called_lack_of_data(cli):
     assert "no run is left of tiny_texture: mend what is said of each above" in err
 
 
-def test_the_folder_of_the_runs_is_an_option(cli):
-    code, _, err = cli("paper", "out=elsewhere")
+@pytest.mark.parametrize("given", [["out='else where'"], ["--out", "else where"]])
+def test_the_folder_of_the_runs_is_an_option_or_an_override(cli, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli("paper", "--write-only", *given)
     assert code == 2
-    assert "--out FOLDER" in err
+    assert "else where: no results found" in err
+    assert "given twice" in cli("paper", "out=a", *given, "--out", "b")[2]
 
 
 def test_what_is_found_is_taken_and_what_lacks_is_said_in_a_line(tmp_path, cache, capsys):

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from small_runs import replaced
 
 from anomaly_bench.metrics import LocalizationCurve
 from anomaly_bench.models import VAE
@@ -109,8 +110,8 @@ def test_a_sweep_keeps_nothing_of_a_run_in_memory(cli, pictures_run):
 
 
 def test_control_c_while_training_ends_with_a_word_and_130(pictures_run, tmp_path):
-    command = [sys.executable, "-m", "anomaly_bench", "bench", *pictures_run]
-    command += ["trainer.max_epochs=100000", "trainer.patience=100000", "seed=0,1"]
+    long = replaced(pictures_run, "trainer.max_epochs=100000", "trainer.patience=100000", "seed=0,1")
+    command = [sys.executable, "-m", "anomaly_bench", "bench", *long]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while not list((tmp_path / "runs").glob("*/config.yaml")):
             assert process.poll() is None
@@ -157,7 +158,7 @@ def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_r
 
 def test_changed_settings_are_another_run_and_another_row(cli, pictures_run):
     cli("bench", *pictures_run, ONE_ROW)
-    _, out, _ = cli("bench", *pictures_run, ONE_ROW, "model.latent=8")
+    _, out, _ = cli("bench", *replaced(pictures_run, "model.latent=8"), ONE_ROW)
     assert "1/1" in out
     assert "#" not in out.split("All metrics")[0]
     out_folder = next(text[4:] for text in pictures_run if text.startswith("out="))

@@ -252,6 +252,11 @@ def test_a_sweep_may_be_after_a_metric_of_ones_own():
     assert yaml.safe_load(text)["metric"] == {"name": "val/rec_l1/gap", "goal": "maximize"}
 
 
+def test_the_runs_of_a_sweep_have_one_logger():
+    command = yaml.safe_load(sweep_yaml(["seed=1,2", "logger=csv"], "val/elbo")[0])["command"]
+    assert [word for word in command if word.startswith("logger=")] == ["logger=wandb"]
+
+
 def test_a_space_of_tune_is_searched_by_w_and_b_for_a_criterion(cli, tmp_path):
     (tmp_path / "space.yaml").write_text(
         "model.beta: {low: 0.1, high: 10, log: true}\nmodel.latent: {low: 8, high: 64, step: 8}\n"

@@ -15,7 +15,7 @@ import time
 import pytest
 from checkout import ROOT
 from fakes import write_mvtec
-from small_runs import SMALL
+from small_runs import SMALL, replaced
 
 from anomaly_bench.runs.training.checkpoint_note import read_note
 from anomaly_bench.sweep import slurm_commands as slurm
@@ -54,8 +54,7 @@ def command(tmp_path, monkeypatch):
             f"dataset.root={tmp_path / 'mvtec'}",
             "dataset.split.holdout=0.3",
         ),
-        *SMALL,
-        *("predictors.only=[rec_l1]", "localization.pictures=1", "localization.resamples=0"),
+        *replaced(SMALL, "predictors.only=[rec_l1]", "localization.pictures=1", "localization.resamples=0"),
         *("localization.monitor_every=0", "trainer.checkpoint_share=1", "model.use=killing.Trapped", "model.beta=4"),
         *(f"cache_dir={tmp_path / 'cache'}", f"out={tmp_path / 'runs'}"),
         *("engine=slurm", "engine.cpus=1", "engine.time=20"),
@@ -120,7 +119,7 @@ def test_an_array_with_a_kill_a_preemption_a_time_limit_and_a_restart_ends_as_th
 ):
     out, trap = tmp_path / "runs", tmp_path / "traps/checkpoint"
     trap.touch()
-    grid = [*command, f"seed=range({RUNS})", f"trainer.max_epochs={EPOCHS}", f"trainer.patience={EPOCHS}"]
+    grid = replaced(command, f"seed=range({RUNS})", f"trainer.max_epochs={EPOCHS}", f"trainer.patience={EPOCHS}")
     sweep = started(grid)
     wait_for(lambda: not trap.exists(), sweep)  # one has been killed
     preempted = wait_for(lambda: at_work(out), sweep)
@@ -146,7 +145,7 @@ def test_an_array_with_a_kill_a_preemption_a_time_limit_and_a_restart_ends_as_th
     assert len(stamps) == RUNS
     assert subprocess.run(grid, check=False, capture_output=True, cwd=ROOT).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")} == stamps
-    local = [word for word in grid if not word.startswith("engine")] + [f"out={tmp_path / 'local'}"]
+    local = replaced([word for word in grid if not word.startswith("engine")], f"out={tmp_path / 'local'}")
     local += ["engine.threads=1", "jobs=2"]
     assert subprocess.run(local, check=False, capture_output=True, cwd=ROOT).returncode == 0
     there, here = results(out), results(tmp_path / "local")
@@ -156,7 +155,7 @@ def test_an_array_with_a_kill_a_preemption_a_time_limit_and_a_restart_ends_as_th
 
 def test_a_sweep_that_is_not_waited_for_is_in_the_status_is_taken_over_and_can_be_cancelled(command, started, tmp_path):
     out = tmp_path / "runs"
-    long = [*command, "seed=0,1,2", "trainer.max_epochs=100000", "trainer.patience=100000"]
+    long = replaced(command, "seed=0,1,2", "trainer.max_epochs=100000", "trainer.patience=100000")
     left = subprocess.run([*long, "engine.wait=false"], capture_output=True, text=True, check=False, cwd=ROOT)
     assert left.returncode == 0, left.stderr
     assert "3 jobs submitted" in left.stderr
