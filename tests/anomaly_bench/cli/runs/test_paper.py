@@ -78,7 +78,7 @@ def test_the_folder_of_the_runs_is_an_option_or_an_override(cli, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     code, _, err = cli("paper", "--write-only", *given)
     assert code == 2
-    assert "else where: no results found" in err
+    assert "else where: there is no such folder" in err
     assert "given twice" in cli("paper", "out=a", *given, "--out", "b")[2]
 
 
