@@ -49,8 +49,7 @@ class Tree:
     @cached_property
     def _listed(self) -> tuple[list[str], list[str]]:
         if not self.root.is_dir():
-            of_make = ", or DATA_ROOT=FOLDER of make bench" if self.key == "dataset.root" else ""
-            raise DataError(f"{self.root}: no such folder; set {self.key}=FOLDER{of_make}")
+            raise DataError(f"{self.root}: no such folder; set {self.key}=FOLDER")
         files, useless = list_files(self.root)
         if not files:
             raise DataError(f"{self.root}: the folder is empty; set {self.key} to the folder that holds the dataset")

@@ -15,7 +15,9 @@ from .leaderboard import warn
 ABOUT = "compare results with a baseline; exit code 1 when worse"
 EXAMPLE = ".check --baseline leaderboard/baselines/tiny_brain.json"
 COMMAND = "anomaly-bench check OUT --update --baseline FILE"  # as a new baseline says where it is from
-NO_RUNS = "do the runs that the baseline is of; for those in leaderboard/baselines, `make check` does them."
+NO_RUNS = (
+    "do the runs that the baseline is of; `anomaly-bench bench experiment=check` does those of the embedded datasets."
+)
 EXITS = "0 as good as the baseline; 1 worse, or a result is damaged; 2 something to mend"
 
 

@@ -112,7 +112,7 @@ def test_the_tables_on_disk_are_of_the_whole_folder(cli, pictures_run, tmp_path)
 def test_an_unset_root_says_how_to_set_it(cli, tmp_path, cache):
     code, _, err = cli("bench", "dataset=brats", f"out={tmp_path / 'runs'}")
     assert code == 2
-    assert "set dataset.root=FOLDER, or DATA_ROOT=FOLDER of make bench" in err
+    assert "set dataset.root=FOLDER" in err
 
 
 def test_debug_shows_the_traceback(pictures_run):

@@ -321,7 +321,10 @@ def test_the_gallery_cuts_the_panels_of_a_run_best_case_first(make_run, tmp_path
     assert found.scale.threshold == 50
     page = html_report(board)
     assert "best, AP 0.900" in page
-    assert "by their AP under\n    <bdi>b</bdi>, which has the highest AP on validation. The arrow" in page
+    assert (
+        "by their AP under\n    <bdi>b</bdi>, which has the highest AP on validation of those that use the model. The arrow"
+        in page
+    )
 
 
 @pytest.mark.parametrize(

@@ -168,4 +168,4 @@ def test_check_of_an_empty_folder_says_what_makes_its_results(cli, tmp_path):
     code, _, err = cli("check", str(tmp_path), "--baseline", "a.json")
     assert code == 2
     assert "no sweep was started here; do the runs that the baseline is of; " in err
-    assert "`make check`" in err
+    assert "`anomaly-bench bench experiment=check`" in err
