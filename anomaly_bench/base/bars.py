@@ -90,15 +90,8 @@ class TimeLeftColumn(ProgressColumn):
 
 
 @contextmanager
-def staging() -> Iterator[Reporter]:
-    """A reporter that shows the bar of a stage alone, for what will be said again."""
-    with bars(MofNCompleteColumn(), TimeElapsedColumn(), TimeLeftColumn(), TextColumn("{task.fields[note]}")) as shown:
-        yield Stage(shown)
-
-
-@contextmanager
-def reporting(runs: int) -> Iterator[Reporter]:
-    """A reporter for a sweep of `runs`: bars, or lines."""
+def reporting(runs: int | None) -> Iterator[Reporter]:
+    """A reporter for a sweep of `runs`: bars, or lines; of None the bar of a stage alone, for what will be said again."""
     note = TextColumn("{task.fields[note]}")
     with bars(MofNCompleteColumn(), TimeElapsedColumn(), TimeLeftColumn(), note) as shown:
-        yield SweepReporter(shown, runs)
+        yield Stage(shown) if runs is None else SweepReporter(shown, runs)

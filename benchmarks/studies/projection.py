@@ -78,6 +78,14 @@ def part_of(loader: Iterable[AnomalyBatch], images: int) -> Part:
     return Part(*(values[chosen] for values in whole))
 
 
+def gradients(run: Run) -> float:
+    """The mean size of rec's gradient over foreground pixels of the test images, over that of the KL divergence's."""
+    with frozen(run.model):
+        evidence = Evidence(run.model, run.test.image, run.test.foreground)
+        inside = run.test.foreground.expand_as(evidence.grad_rec)
+        return float(evidence.grad_rec[inside].abs().mean() / evidence.grad_kl[inside].abs().mean())
+
+
 def figures(score: Tensor, part: Part, smooth: float) -> tuple[float, float]:
     """AP and AUROC of maps (N, C, H, W) of differences."""
     scores = gaussian_smooth(score.abs().mean(1, keepdim=True), smooth)[part.foreground]
@@ -211,7 +219,8 @@ def main() -> None:
         own = " (its validation chose)" if run in choosing else ""
         print(
             f"{run.name}{own}: |x − x̂| {base[0]:.3f}/{base[1]:.3f}, projection {reached[0]:.3f}/{reached[1]:.3f}; iterations "
-            f"to a tolerance of {passes}; {1000 * projected:.1f} ms per image, {projected / forward:.0f} × a forward pass",
+            f"to a tolerance of {passes}; {1000 * projected:.1f} ms per image, {projected / forward:.0f} × a forward pass; "
+            f"mean of |∂rec/∂x| {gradients(run):.0f} × that of |∂KL/∂x|",
             flush=True,
         )
     if options.plot:

@@ -83,7 +83,7 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
 
     They come seed by seed, so that whoever stops early has something of each dataset.
     """
-    from anomaly_bench.base.bars import staging
+    from anomaly_bench.base.bars import reporting
     from anomaly_bench.config.grid import load_grid
     from anomaly_bench.sweep.bench import planned
 
@@ -102,7 +102,7 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
         ]
         configs = with_jobs(load_grid(chosen), jobs)
         try:
-            with staging() as reporter:
+            with reporting(None) as reporter:
                 planned(configs, reporter)
             sound += configs
         except (ConfigError, DataError) as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from anomaly_bench.cli.arguments import add_folder
 from anomaly_bench.cli.results.leaderboard import warn
 from anomaly_bench.runs.code_digest import source_digest
+from leaderboard.amounts import amount
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -139,8 +140,9 @@ def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
         at_once = f" with {jobs} at once" if jobs > 1 else ""
         lines.append(f"about {timedelta(seconds=round(left.seconds / jobs))} left{at_once}")
     if left.unknown:
-        runs = f"{left.unknown} run{'s' * (left.unknown > 1)}"
-        lines.append(f"expected time of {runs} not known, as no run of that dataset and model is finished")
+        lines.append(
+            f"expected time of {amount(left.unknown, 'runs')} not known, as no run of that dataset and model is finished"
+        )
     others = sum(one.finished is not None and one.finished.source != source_digest() for one in found)
     if others:
         lines.append(

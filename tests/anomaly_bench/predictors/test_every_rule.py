@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_vae import blobs, images, maps, trained
-from volume_vae import slice_by_slice
+from small_vae import blobs, images, maps, slice_by_slice, trained
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from small_vae import slice_by_slice
 from torch import nn
 from torch.distributions import Normal, kl_divergence
-from volume_vae import slice_by_slice
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.models import NETWORKS, VAE, NetworkSpec

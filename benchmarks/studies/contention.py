@@ -1,6 +1,6 @@
 """Training steps beside a process that keeps one core busy: how long threads spin while they wait for each other.
 
-Run it by hand: `python benchmarks/contention.py`. It prints milliseconds per step, alone and beside the busy process, for
+By hand: `python benchmarks/studies/contention.py`. It prints milliseconds per step, alone and beside the busy process, for
 the runtime's default, for the short spin that the command line sets, and for none; and ratios to the default, in one run.
 """
 
