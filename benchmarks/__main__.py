@@ -25,7 +25,7 @@ ADAM = "model.optimizer=adam trainer.average=0 trainer.lr_drops=2"
 MUON = "model.optimizer=muon trainer.average=0.99 trainer.lr_drops=0"
 SCRIPTS = {
     "predictors": [],
-    "metrics": ["1e7", "1e8", "--only", "ours", "--only", "bare read", "--only", "adeval"],
+    "metrics": ["1e7", "1e8", "--only", "ours", "--only", "adeval"],
     "networks": [],
     "fused": [],
     "training": ["--seeds", "0", "--base", f"trainer=short {ADAM}", "--beside", MUON],

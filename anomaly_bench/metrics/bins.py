@@ -23,6 +23,7 @@ LEAST, MOST, EMPTY, MIXED = -(1 << 63), (1 << 63) - 1, 0, -1
 INFINITE = 0x7F800000  # the bit pattern of infinity
 PIVOT_SAMPLE = 1 << 16
 SPIKE = 0.05  # of the pixels that all have one score: only around the pivot is such a score alone in its bin
+MANY = 2  # what a byte of `loops.count` holds where pixels do not tie: numbers above it are pixels still to add
 FULL = 64  # bits of a whole score
 BIN = np.dtype([("key", "u8"), ("normal", "i8"), ("anomalous", "i8"), ("region", "f8"), ("mixed", "?")])
 RAW = np.dtype(f"V{BIN.itemsize}")  # as which NumPy copies bins several times as quickly

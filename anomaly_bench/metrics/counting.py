@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .bins import EMPTY, MIXED, Histograms, keys_of, score_codes
+from .bins import EMPTY, MANY, MIXED, Histograms, keys_of, score_codes
 from .formulas import Array
 from .loops import loops_for
 from .regions import label_planes, region_weight
@@ -23,6 +23,7 @@ from .regions import label_planes, region_weight
 GROUP = 1 << 20  # pixels that are looked at together
 DEVICE_GROUP = 1 << 23  # on a device, in about 60 bytes each
 THREAD_WORTH = 1 << 22  # pixels that pay for the histograms of one more thread
+HOLD_WORTH = 1 << 23  # pixels from which on `loops.count` holds some back
 MAX_THREADS = 4  # whose histograms, at 20 bits, stay below 100 MB together
 _NOTHING = np.zeros(0, dtype=bool)
 Flat = tuple[Array, Array, Array, Array, bool]
@@ -113,9 +114,7 @@ def _refuse_nan(planes: Planes, shape: Sequence[int]) -> None:
     scores = planes.scores
     if not scores.numel():
         return
-    # The maximum is NaN if any score is: one quick look, no memory.
-    in_numpy = scores.device.type == "cpu" and scores.dtype != torch.bfloat16
-    if not (np.isnan(scores.numpy().max()) if in_numpy else bool(scores.amax().isnan())):
+    if not bool(scores.amax().isnan()):  # NaN if any score is: one quick look, no memory
         return
     bad = scores.isnan()
     if planes.foreground is not None:
@@ -224,8 +223,11 @@ def by_class(scores: Array, mask: Array, foreground: Array, weight: Array, spars
 
 
 def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
+    held = np.zeros(1 << bits if planes.scores.size > HOLD_WORTH else 0, dtype=np.uint8)
     for group in planes.groups():
-        loops.count(*group.flat(loops), np.float32(pivot), bits, *target)
+        loops.count(*group.flat(loops), np.float32(pivot), bits, held, *target)
+    late = np.flatnonzero(held > MANY)
+    target[0][late] += held[late] - np.uint8(MANY)
 
 
 def planes_each(scores: Tensor | Array, size: int | None = None) -> int:

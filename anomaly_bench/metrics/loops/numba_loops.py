@@ -13,12 +13,16 @@ from typing import Any
 import numba
 import numpy as np
 
+from anomaly_bench.metrics.bins import MANY
 from anomaly_bench.metrics.formulas import Array
 
 _SIGNLESS, _SIGN = np.int32(0x7FFFFFFF), np.uint32(0x80000000)
 _LEAST, _EMPTY, _MIXED = np.int64(-(1 << 63)), np.int64(0), np.int64(-1)
 _ZERO, _TOP = np.float32(0.0), np.int32(31)
 _MOST, _SIGN_64 = np.int64((1 << 63) - 1), np.uint64(1 << 63)
+_BLOCK = np.uint64(256)  # pixels whose keys are found together: few enough to leave the cache to the bins
+# What a bin of `count` holds: nothing, pixels that tie, or pixels that do not, of which the number above is still to add.
+_ONE, _MANY, _ROOM = np.uint8(1), np.uint8(MANY), np.int64(256 - MANY)
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,6 +55,7 @@ def count(
     sparse: bool,
     pivot: np.float32,
     bits: int,
+    held: Array,
     normal: Array,
     anomalous: Array,
     region: Array,
@@ -58,27 +63,54 @@ def count(
 ) -> None:
     """Add pixels (N,) to histograms (2**bits,) in place. An empty `foreground` counts all; no score may be NaN.
 
-    `scores` are float32 or float64; a bin ties only if they are equal as they come.
+    `scores` are float32 or float64; a bin ties only if they are equal as they come. `held` (2**bits,) uint8, of zeros
+    before the first call, keeps what is to be added to `normal` after the last: `counting.settle`. Of one byte each, the
+    bins of most pixels stay in the nearest cache, and only full ones, and those whose pixels tie, look at the histograms.
     """
-    shift = np.uint32(32 - bits)
-    everywhere, position = foreground.size == 0, np.uint64(0)
+    shift, position, everywhere, holds = np.uint32(32 - bits), np.uint64(0), foreground.size == 0, held.size > 0
+    keys, place = np.empty(_BLOCK, np.uint32), np.arange(256, dtype=np.uint8)
     # Unsigned indices take no look at wrapping around: twice as quick.
-    for i in range(np.uint64(scores.size)):
-        hit = mask[i]
-        if everywhere or foreground[i]:
-            index = np.uint64(_key(np.float32(scores[i]), pivot) >> shift)
-            held = tie[index]
-            if held != _MIXED:  # of many pixels, most meet a bin that is mixed already
-                code = _code(np.float64(scores[i]))
-                if held != code:
-                    tie[index] = code if held == _EMPTY else _MIXED
-            if hit:
-                anomalous[index] += 1
-                region[index] += weight[position if sparse else i]
-            else:
-                normal[index] += 1
-        if hit:
-            position += np.uint64(1)
+    for start in range(np.uint64(0), np.uint64(scores.size), _BLOCK):
+        size = min(_BLOCK, np.uint64(scores.size) - start)
+        inside, hit = size, False
+        for j in range(size):
+            keys[j] = _key(np.float32(scores[start + j]), pivot) >> shift
+            hit |= mask[start + j]
+        if not everywhere:
+            inside = np.uint64(0)
+            for j in range(size):
+                keys[inside], place[inside] = keys[j], j
+                inside += np.uint64(foreground[start + j])
+        for j in range(inside):
+            index = np.uint64(keys[j])
+            if holds:
+                more = np.uint8(held[index] + np.uint8(1))
+                held[index] = more
+                if more > _MANY:
+                    continue
+                held[index] = _MANY
+                if more == np.uint8(0):  # full
+                    normal[index] += _ROOM
+                    continue
+            normal[index] += 1
+            known = tie[index]
+            if known != _MIXED:  # of many pixels, most meet a bin that is mixed already
+                code = _code(np.float64(scores[start + place[j]]))
+                if known in (code, _EMPTY):
+                    tie[index] = code
+                    if holds:
+                        held[index] = _ONE
+                else:
+                    tie[index] = _MIXED
+        if hit:  # counted as normal so far
+            for i in range(start, start + size):
+                if mask[i]:
+                    if everywhere or foreground[i]:
+                        index = np.uint64(_key(np.float32(scores[i]), pivot) >> shift)
+                        normal[index] -= 1
+                        anomalous[index] += 1
+                        region[index] += weight[position if sparse else i]
+                    position += np.uint64(1)
 
 
 @_jit

@@ -22,12 +22,13 @@ def count(
     sparse: bool,
     pivot: np.float32,
     bits: int,
+    held: Array,
     normal: Array,
     anomalous: Array,
     region: Array,
     tie: Array,
 ) -> None:
-    """As `numba_loops.count`."""
+    """As `numba_loops.count`, but holds nothing back."""
     passed = 0
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)

@@ -19,17 +19,18 @@ from anomaly_bench.metrics.loops import numpy_loops as plain
 from anomaly_bench.metrics.subjects import counted as subjects
 
 compiled = pytest.importorskip("anomaly_bench.metrics.loops.numba_loops")
-ON_CPU, LATER = kernel.on_cpu, LocalizationCurve._later
+ON_CPU, LATER, HOLD_WORTH = kernel.on_cpu, LocalizationCurve._later, kernel.HOLD_WORTH
 floats = st.floats(width=32, allow_nan=False, allow_infinity=True, allow_subnormal=True)
 tricky = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1e-40, 0.5, 0.50000006, math.inf, -math.inf, 3e38])
 
 
-WAYS = ("compiled", "plain", "torch")
+WAYS = ("compiled", "plain", "torch", "holding back")
 
 
 def use(way: str) -> None:
     """Make one of WAYS count from now on; torch, as it does on a device."""
-    accelerate.LOAD_AFTER = -1 if way == "compiled" else 1 << 62
+    accelerate.LOAD_AFTER = -1 if way in ("compiled", "holding back") else 1 << 62
+    kernel.HOLD_WORTH = 0 if way == "holding back" else HOLD_WORTH
     kernel.on_cpu = (lambda *tensors: False) if way == "torch" else ON_CPU
     LocalizationCurve._later = property(lambda curve: True) if way == "torch" else LATER
 
@@ -79,8 +80,11 @@ def test_counts_are_identical(pixels: list, bits: int, pivot: float | None, weig
     assert_equal(*every_way(lambda: LocalizationCurve(bits, pivot), scores, mask, None, weight))
 
 
+@pytest.mark.parametrize("bits", [4, 20])  # few bins hold more pixels than a byte counts
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_identical_over_groups_threads_types_and_layouts(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identical_over_groups_threads_types_and_layouts(
+    dtype: torch.dtype, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kernel, "GROUP", 1000)
     monkeypatch.setattr(kernel, "DEVICE_GROUP", 3000)
     monkeypatch.setattr(kernel, "THREAD_WORTH", 2000)
@@ -90,14 +94,14 @@ def test_identical_over_groups_threads_types_and_layouts(dtype: torch.dtype, mon
     foreground = torch.rand(mask.shape) < 0.7
     torch.set_num_threads(3)
     try:
-        curves = every_way(LocalizationCurve, scores, mask, foreground)
+        curves = every_way(lambda: LocalizationCurve(bits), scores, mask, foreground)
     finally:
         torch.set_num_threads(1)
     assert_equal(*curves)
     a = curves[0]
     assert int((a.normal + a.anomalous).sum()) == int(foreground.sum())
     use("compiled")
-    one = LocalizationCurve(pivot=float(a.pivot))
+    one = LocalizationCurve(bits, float(a.pivot))
     for image in range(17):
         one.update(scores[image], mask[image], foreground[image])
     assert_equal(a, one)
