@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import anomaly_bench
 from anomaly_bench.config.load import load_config
 from anomaly_bench.runs.run import run
+from data_modules.base.options.folders import options_of
+from data_modules.catalog.entries import look
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -59,6 +61,15 @@ def test_the_readmes_script_is_the_beginning_of_the_python_document():
     first = re.search(r"```python\n(.*?)```", DOCUMENTS["docs/python.md"], re.DOTALL).group(1)
     bare = [re.sub(r"\s+#.*", "", line).replace(", NiftiDataModule", "") for line in first.splitlines()]
     assert all(re.sub(r"\s+#.*", "", line) in bare for line in script.splitlines() if line)
+
+
+def test_the_readme_knows_as_many_datasets_as_data_list():
+    access = [look(name, load_config([f"dataset={name}"]).dataset, ROOT, ROOT).access for name in options_of("dataset")]
+    own, embedded = access.count("yours"), access.count("embedded")
+    said = " ".join(DOCUMENTS["README.md"].split())
+    others = len(access) - own - embedded
+    assert f"Of the {len(access)} datasets that are known, {others} are cohorts and picture datasets of others" in said
+    assert f"{embedded} are embedded, {own} take files of your own" in said
 
 
 def test_what_a_shell_would_take_for_its_own_is_quoted_wherever_it_is_shown():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +56,7 @@ class Reporter:
 class PipeReporter(Reporter):
     """Sends the news to another process, as ('news', method, arguments), steps and notes gathered for a moment.
 
-    send: raises OSError when nobody listens any more, which ends this process.
+    send: is given each, and ends this process when nobody listens any more.
     """
 
     def __init__(self, send: Callable[[Any], None]) -> None:
@@ -92,7 +91,4 @@ class PipeReporter(Reporter):
             self.flush()
 
     def _tell(self, method: str, *arguments: Any) -> None:
-        try:
-            self.send(("news", method, arguments))
-        except OSError:
-            os._exit(1)
+        self.send(("news", method, arguments))

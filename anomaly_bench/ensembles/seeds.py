@@ -53,10 +53,10 @@ def combine_seeds(
     how: str = DEFAULT_WAY,
     predictors: Sequence[str] = (),
     reporter: Reporter | None = None,
-) -> RunResult:
+) -> tuple[RunResult, bool]:
     """Combine the models of runs that differ in their seed, and write the result to a folder of its own below `root`.
 
-    The result of an ensemble that was made before, of the same runs by the same code, is returned as it is. Raises
+    The result and whether it was made now: that of an ensemble of the same runs by the same code is found as it is. Raises
     ResultError for runs that do not belong together or whose files are damaged, DataError if the data are no longer those
     that they were trained on, ConfigError for a predictor that is unknown or knows no model.
     """
@@ -67,7 +67,7 @@ def combine_seeds(
     run_id = ensemble_id([run.result.run_id for run in runs], how, names, config)
     folder = root / folder_name(runs, how, run_id)
     if (folder / RESULT_FILE).exists():
-        return read_result(folder / RESULT_FILE)
+        return read_result(folder / RESULT_FILE), False
     with quiet():
         data = build_data(config, reporter)
         check_data(data, first)
@@ -90,7 +90,7 @@ def combine_seeds(
         folder.mkdir(parents=True, exist_ok=True)
         write_scores(images, folder / IMAGES_FILE)
         write_result(result, folder / RESULT_FILE)
-    return result
+    return result, True
 
 
 def combine_all(
@@ -101,13 +101,12 @@ def combine_all(
     Raises OutputError if the folder cannot be written to.
     """
     check_writable(root)
-    before = {path.parent for path in root.glob(f"*/{RESULT_FILE}")}
     done, failed = [], dict[str, Exception]()
     for runs in settings:
         title = title_of(runs)
         reporter.run(title)
         try:
-            result = combine_seeds(runs, root, how, predictors, reporter)
+            result, made = combine_seeds(runs, root, how, predictors, reporter)
         except OutputError:
             raise
         except Exception as error:
@@ -115,7 +114,6 @@ def combine_all(
             reporter.finished(f"{title}: FAILED")
             continue
         done.append((runs, result))
-        made = root / folder_name(runs, how, result.run_id) not in before
         reporter.finished(f"{title}: {f'combined by {how}' if made else 'done before'}", timed=made)
     return done, failed
 

@@ -14,7 +14,6 @@ from anomaly_bench.base.bars import reporting
 from anomaly_bench.base.errors import ConfigError, OutputError
 from anomaly_bench.base.files import check_writable, explained
 from anomaly_bench.base.progress import Reporter
-from anomaly_bench.base.study import PRUNED
 from anomaly_bench.config.schema import FusedConfig, LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.engines.fused import FusedEngine
@@ -68,7 +67,7 @@ def bench(
         elif noted:
             with explained(out):
                 since = max([write_plan(jobs, out).stat().st_mtime, *_failures(jobs)])  # the clock may have gone back
-        failed = []
+        failed, pruned = [], set()
         for ended in _carried_out([replace(job, since=since) for job in jobs], _engine(configs[0], found), reporter):
             if ended.state == "stopped":
                 raise OutputError(ended.line)
@@ -76,10 +75,12 @@ def bench(
                 failed.append(ended.job)
                 if fail_fast:
                     break
+            if ended.state == "pruned":
+                pruned.add(ended.job.identity.run_id)
     logged = any(job.config.logger == "wandb" for job in jobs)
     engine = configs[0].engine
     left = isinstance(engine, SlurmConfig) and not engine.wait and not all(job.done for job in jobs)
-    known = {job.identity.run_id for job in failed}
+    known = pruned | {job.identity.run_id for job in failed}
     lost = [job for job in jobs if not (job.done or job.identity.run_id in known)]
     if lost and not left and not (failed and fail_fast):
         raise OutputError(
@@ -197,8 +198,8 @@ def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
             reporter.finished(f"{title}: {ended.line}")
         elif ended.state == "before":
             reporter.finished(f"{title}: done before", timed=False)
-        elif ended.state == "failed":
-            failed = "" if ended.line.startswith(PRUNED) else "FAILED, "
+        elif ended.state in ("failed", "pruned"):
+            failed = "FAILED, " * (ended.state == "failed")
             reporter.finished(f"{title}: {failed}{ended.line} ({ended.job.folder / 'failure.txt'})")
         yield ended
 

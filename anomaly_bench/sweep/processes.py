@@ -16,17 +16,21 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from anomaly_bench.base.progress import PipeReporter, Reporter
+
+from .run_log import tell_of_interrupt
 
 PRELOAD = "anomaly_bench.sweep.preload"
 PATIENCE = 5.0  # seconds that a process has to end by itself
 MOMENT = 0.3  # seconds that it has when it is stopped
+_leaving = threading.Lock()
 
 
 @dataclass
@@ -144,7 +148,7 @@ def _main(
         print_to(log)
     faulthandler.enable()
     threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
-    reporter = PipeReporter(pipe.send)
+    reporter = PipeReporter(partial(_send, pipe))
     warnings.showwarning = lambda message, *_, **__: _warn(reporter, str(message), log is not None)
     try:
         if threads is not None:
@@ -157,7 +161,7 @@ def _main(
         error.add_note(traceback.format_exc())
         message = ("error", error)
     reporter.flush()
-    pipe.send(message)
+    _send(pipe, message)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # nothing is left to do, and libraries' exit handlers take their time
@@ -173,7 +177,21 @@ def _die_with_parent(pipe: Connection) -> None:
     try:
         pipe.recv()
     except (EOFError, OSError):
-        os._exit(1)
+        _leave()
+
+
+def _send(pipe: Connection, message: Any) -> None:
+    try:
+        pipe.send(message)
+    except OSError:  # the parent has died, or is done with this process
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """Nobody waits for what this process does any more. Threads may see it at the same time: the first one does it all."""
+    _leaving.acquire()
+    tell_of_interrupt()
+    os._exit(1)
 
 
 def print_to(log: Path) -> None:

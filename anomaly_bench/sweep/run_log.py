@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 from anomaly_bench.base.progress import Reporter
 
+_open: list[TextIO] = []  # logs of the runs that this process is at
+
 
 @contextmanager
 def run_log(path: Path, printed: bool) -> Iterator[TextIO]:
@@ -22,12 +24,21 @@ def run_log(path: Path, printed: bool) -> Iterator[TextIO]:
     """
     with path.open("a", buffering=1, encoding="utf-8") as log:
         print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()}, process {os.getpid()}", file=log)
+        _open.append(log)
         try:
             with nullcontext() if printed else _copied(log):
                 yield log
         except KeyboardInterrupt:
             print("interrupted", file=log)
             raise
+        finally:
+            _open.remove(log)
+
+
+def tell_of_interrupt() -> None:
+    """The last line of the logs of all runs that this process is at, which is about to end without a look back."""
+    for log in _open:
+        print("interrupted", file=log)
 
 
 class Said(Reporter):

@@ -15,6 +15,7 @@ from anomaly_bench.config.load import to_yaml
 from anomaly_bench.runs.fused import train_together
 from anomaly_bench.runs.run import run
 from anomaly_bench.runs.training.checkpoint_note import LOG_FILE, read_note
+from anomaly_bench.runs.training.pruning import PrunedError
 from data_modules.modules.base import AnomalyDataModule
 from leaderboard.record import RunResult, best_is_last
 from leaderboard.results.collect import FAILURE_FILE
@@ -117,7 +118,8 @@ def _do_locked(job: Job, reporter: Reporter, data: AnomalyDataModule | None, log
         except Exception as error:  # one run's failure must not cost the others
             details = traceback.format_exc()
             print(details, file=log)
-            return replace(failed(job, _reason(error), details), line=str(error))
+            state: State = "pruned" if isinstance(error, PrunedError) else "failed"
+            return replace(failed(job, _reason(error), details), state=state, line=str(error))
         finally:
             gc.collect()  # trainer, model and callbacks refer to each other
 

@@ -76,9 +76,9 @@ def tune(tuning: Tuning, file: Path, out: Path, bench: Bench, say: Callable[[str
     """
     with explained(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
-    study = open_study(file, _sampler(tuning.sampler))
-    _check_same(study, tuning)
     with Workers(file) as workers:
+        study = open_study(file, _sampler(tuning.sampler), workers.attributes)
+        _check_same(study, tuning)
         while True:
             _revive(study, workers)
             left, waiting = tuning.trials - _begun(study), len(_waiting(study))

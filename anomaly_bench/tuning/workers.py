@@ -37,8 +37,13 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.own.release()
 
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Of the trials that this process begins."""
+        return {WORKER: self.name}
+
     def take(self, trial: Trial) -> Trial:
-        """The trial, which this process carries out."""
+        """The trial, which this process carries out, also if another one has put it into the queue."""
         trial.set_user_attr(WORKER, self.name)
         return trial
 

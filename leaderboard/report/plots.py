@@ -16,7 +16,7 @@ from leaderboard.board import Board
 from leaderboard.record import CURVES as RECORDED
 from leaderboard.results.run_arrays import LOGGED, Array
 from leaderboard.results.setting_labels import beta_text
-from leaderboard.show.figures.curves import LINES, MARKERS, looks_of
+from leaderboard.show.figures.curves import LINES, MARKERS, interval_of, looks_of, pair_of
 from leaderboard.show.figures.forest import claim_figures
 from leaderboard.show.figures.ranks import rank_figures
 from leaderboard.show.figures.write import STYLE, UNDATED
@@ -65,8 +65,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DIGITS)
 
 
-def _bounds(statistic: Statistic) -> list[float | None]:
-    return [_rounded(statistic.mean), _rounded(statistic.low), _rounded(statistic.high)]
+def _drawn(statistic: Statistic) -> list[Any]:
+    """Mean, the ends of its bar, and of two seeds both values instead; as in the figures."""
+    low, high = interval_of(statistic) or (None, None)
+    pair = [round(value, DIGITS) for value in pair_of(statistic) or ()]
+    return [_rounded(statistic.mean), _rounded(low), _rounded(high), *([pair] if pair else [])]
 
 
 def _beta(board: Board) -> list[dict[str, Any]]:
@@ -77,7 +80,7 @@ def _beta(board: Board) -> list[dict[str, Any]]:
     found = []
     for (dataset, label, metric), group in groupby(known, key=lambda one: (one.dataset, one.label, one.metric)):
         curves = [
-            {"name": one.predictor, "points": [[point.beta, *_bounds(point.test)] for point in one.points]}
+            {"name": one.predictor, "points": [[point.beta, *_drawn(point.test)] for point in one.points]}
             for one in group
             if any(point.test.mean is not None for point in one.points)
         ]
@@ -110,7 +113,7 @@ def _time(board: Board) -> list[dict[str, Any]]:
         if one.row is not None and one.row.seconds.mean is not None:
             setting = "any setting" if one.row.any_setting else f"{one.row.label}, beta {beta_text(one.row.beta)}"
             point = {"name": one.predictor, "x": round(1000 * one.row.seconds.mean, DIGITS), "front": one.front}
-            point |= {"y": _bounds(one.row.test[one.metric]), "setting": setting}
+            point |= {"y": _drawn(one.row.test[one.metric])[:3], "setting": setting}
             tables.setdefault((one.dataset, one.metric), []).append(point)
     return [
         {"where": dataset, "metric": COLUMNS.get(metric, metric), "points": points}

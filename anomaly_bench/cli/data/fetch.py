@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ABOUT = "download a dataset that may be, or say how to get it"
 EXAMPLE = "msd_brain --data-dir /data"
+EXITS = "0 the data are there; 2 something to mend or to do by hand, named in one line"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,13 @@ def call(options: argparse.Namespace) -> tuple[int, Records]:
     for report in _fetch(config, options.accept_licence):
         print(("\n" if reports else "") + wrapped(report.message))
         reports.append(report)
-    return int(not all(report.done for report in reports)), [asdict(report) for report in reports]
+    by_hand = [str(report.folder) for report in reports if not report.done]
+    if by_hand:
+        print(
+            f"anomaly-bench: {', '.join(by_hand)}: no program can fetch this; take the steps that are told",
+            file=sys.stderr,
+        )
+    return 2 if by_hand else 0, [asdict(report) for report in reports]
 
 
 def _fetch(config: RunConfig, accept: bool) -> Iterator[FetchReport]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
+from anomaly_bench.base.text import plural
 from anomaly_bench.cli.arguments import OTHER_FILE, add_config_dir, add_overrides
 from data_modules.base.errors import DataError
 
@@ -115,10 +116,11 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
 
 def at_hand(overrides: Sequence[str]) -> list[str]:
     """The datasets whose files are found, and the embedded ones. Says which are taken, and which not and why."""
-    entries = list(_entries(overrides))
+    units = dict(_entries(overrides))
+    entries = list(units)
     taken = [entry for entry in entries if entry.state in AT_HAND]
     for entry in taken:
-        count = f"{entry.subjects:,} subjects or pictures" if entry.subjects is not None else entry.state
+        count = plural(entry.subjects, units[entry]) if entry.subjects is not None else entry.state
         print(f"takes     {entry.option}: {count}, {entry.root}")
     lacking = [entry for entry in entries if entry.state == "missing"]
     if lacking:
@@ -132,15 +134,17 @@ def at_hand(overrides: Sequence[str]) -> list[str]:
     return [entry.option for entry in taken]
 
 
-def _entries(overrides: Sequence[str]) -> Iterator[Entry]:
+def _entries(overrides: Sequence[str]) -> Iterator[tuple[Entry, str]]:
+    """Each dataset, and what is counted of it: subjects or pictures."""
     from anomaly_bench.cli.data.list import PLACES, each
+    from data_modules.base.names import unit_of
     from data_modules.base.options.folders import options_of
     from data_modules.catalog.entries import look
 
     names = [name for name in options_of("dataset") if name not in NEVER]
     places = [text for text in overrides if text.partition("=")[0] in PLACES]
     for name, config in zip(names, each(names, places), strict=True):
-        yield look(name, config.dataset, config.cache, config.data)
+        yield look(name, config.dataset, config.cache, config.data), unit_of(config.dataset)
 
 
 def write(name: str, out: Path, page: Path) -> None:

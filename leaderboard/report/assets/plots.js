@@ -7,6 +7,7 @@ function literal(text, room = LABEL) {
 }
 
 const FIRST_SHOWN = 8;
+const BESIDE = 0.005; // of the betas' range, from a predictor to the next at a beta
 const BASELINE = "intensity"; // what a model is worth shows beside it
 
 /** The page's colours, as the current theme has them. */
@@ -36,32 +37,47 @@ function firstShown(entry) {
   return ranked(entry).slice(0, FIRST_SHOWN);
 }
 
+/** The betas of a plot, rising, and whether their axis is logarithmic. */
+function betasOf(entry) {
+  const betas = [...new Set(entry.curves.flatMap((curve) => curve.points.map((point) => point[0])))].sort((a, b) => a - b);
+  return { betas, log: betas[0] > 0 };
+}
+
+/** Where the curves stand beside each other at a beta, those that are shown at first around it: (beta, place) → x. */
+function besideBetas(entry) {
+  const { betas, log } = betasOf(entry);
+  const along = log ? betas.map(Math.log) : betas;
+  const gap = Math.min(...along.slice(1).map((at, before) => at - along[before]));
+  const step = Math.min(BESIDE * (along.at(-1) - along[0]), (gap / 2) / entry.curves.length);
+  const middle = (firstShown(entry).length - 1) / 2;
+  return (beta, place) => (log ? beta * Math.exp(step * (place - middle)) : beta + step * (place - middle));
+}
+
 function betaTraces(entry, colours) {
-  const curves = ranked(entry);
-  const opacity = Math.max(0.05, 0.16 - 0.015 * curves.length); // many bands on one another hide what is below
-  return curves.flatMap((curve, at) => {
+  const beside = besideBetas(entry);
+  return ranked(entry).flatMap((curve, at) => {
     const look = lookOf(curve.name, colours.ink);
     const points = curve.points.filter((point) => point[1] !== null);
-    const banded = points.filter((point) => point[2] !== null);
     const shared = { legendgroup: String(at), visible: at < FIRST_SHOWN ? true : "legendonly" };
-    const band = {
-      ...shared, x: [...banded, ...banded.toReversed()].map((point) => point[0]),
-      y: [...banded.map((point) => point[3]), ...banded.toReversed().map((point) => point[2])],
-      fill: "toself", fillcolor: look.color, opacity, line: { width: 0 }, mode: "lines", hoverinfo: "skip", showlegend: false,
-    };
+    const reach = (end) => points.map((point) => (point[2] === null ? null : Math.abs(point[end] - point[1])));
     const line = {
-      ...shared, name: literal(curve.name), x: points.map((point) => point[0]), y: points.map((point) => point[1]), mode: "lines+markers",
+      ...shared, name: literal(curve.name), x: points.map((point) => beside(point[0], at)), y: points.map((point) => point[1]), mode: "lines+markers",
       line: { color: look.color, dash: look.dash, width: 2 }, marker: { color: look.color, symbol: look.symbol, size: 8 },
-      hovertemplate: "beta %{x}: %{y:.3f}<extra>%{fullData.name}</extra>",
+      error_y: { type: "data", symmetric: false, array: reach(3), arrayminus: reach(2), color: look.color, thickness: 1, width: 2 },
+      customdata: points.map((point) => point[0]), hovertemplate: "beta %{customdata}: %{y:.3f}<extra>%{fullData.name}</extra>",
     };
-    return banded.length ? [band, line] : [line];
+    const paired = points.filter((point) => point[4]);
+    const pairs = {
+      ...shared, x: paired.flatMap((point) => Array(2).fill(beside(point[0], at))), y: paired.flatMap((point) => point[4]), mode: "markers",
+      marker: { color: look.color, size: 4 }, hoverinfo: "skip", showlegend: false,
+    };
+    return paired.length ? [line, pairs] : [line];
   });
 }
 
 function betaLayout(entry) {
-  const betas = [...new Set(entry.curves.flatMap((curve) => curve.points.map((point) => point[0])))].sort((a, b) => a - b);
-  const type = betas[0] > 0 ? "log" : "linear";
-  return { xaxis: { title: { text: "beta" }, type, tickvals: betas, ticktext: betas.map(String) }, yaxis: { title: { text: entry.metric }, range: around(firstShown(entry).flatMap((curve) => curve.points.map((point) => point[1]))) } };
+  const { betas, log } = betasOf(entry);
+  return { xaxis: { title: { text: "beta" }, type: log ? "log" : "linear", tickvals: betas, ticktext: betas.map(String) }, yaxis: { title: { text: entry.metric }, range: around(firstShown(entry).flatMap((curve) => curve.points.map((point) => point[1]))) } };
 }
 
 function operatingTraces(entry, colours) {
@@ -172,8 +188,8 @@ function trainingLayout(entry) {
 
 const KINDS = {
   operating: { traces: operatingTraces, layout: operatingLayout, says: "Each predictor at the setting chosen on validation, the mean over seeds. Click a name to hide or show it." },
-  beta: { traces: betaTraces, layout: betaLayout, says: "A line per predictor, best first; bands are 95 % intervals over seeds. Click a name to hide or show it, double-click the plot to see it all." },
-  time: { traces: timeTraces, layout: timeLayout, says: "Each predictor at the setting chosen on validation; bars are 95 % intervals over seeds. Up and left is better." },
+  beta: { traces: betaTraces, layout: betaLayout, says: "A line per predictor, best first; bars are 95 % intervals over seeds, of two seeds both values are shown. Click a name to hide or show it, double-click the plot to see it all." },
+  time: { traces: timeTraces, layout: timeLayout, says: "Each predictor at the setting chosen on validation; bars are 95 % intervals over three or more seeds. Up and left is better." },
   domains: { traces: domainTraces, layout: domainLayout, says: "Mean ± sd over datasets, each at the setting chosen on validation; n/N datasets on hovering." },
   training: { traces: trainingTraces, layout: trainingLayout, says: "A curve per seed; the star is the best epoch, by the ELBO of normal validation images. Where it is the last one, a longer training may give more." },
 };

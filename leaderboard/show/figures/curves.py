@@ -19,6 +19,7 @@ from leaderboard.board import Board
 from leaderboard.results.setting_labels import beta_text
 from leaderboard.rows.views import Chosen, Curve
 from leaderboard.show.texts import COLUMNS, shown
+from leaderboard.statistics.samples import Statistic
 
 from .forest import COLOURS
 
@@ -40,10 +41,29 @@ def looks_of(board: Board) -> dict[str, dict[str, Any]]:
     }
 
 
+def interval_of(value: Statistic) -> tuple[float, float] | None:
+    """The 95 % interval over seeds that is drawn as a bar, within [0, 1].
+
+    None of two seeds: theirs, t of one degree of freedom, would fill the figure.
+    """
+    if value.low is None or value.high is None or value.n <= 2:
+        return None
+    low, high = np.clip((value.low, value.high), 0, 1).tolist()
+    return low, high
+
+
+def pair_of(value: Statistic) -> tuple[float, float] | None:
+    """The values of two seeds, which are drawn instead of an interval."""
+    if value.mean is None or value.sd is None or value.n != 2:
+        return None
+    half = value.sd / math.sqrt(2)
+    return value.mean - half, value.mean + half
+
+
 def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figure:
     """A metric over beta (log scale) for every predictor: the 95 % interval over seeds as a bar, of two seeds both values.
 
-    An interval of two seeds, t of one degree of freedom, would fill the figure. Predictors stand beside each other at a beta.
+    Predictors stand beside each other at a beta.
     """
     figure, axes = _figure(len(members))
     members = sorted(members, key=lambda curve: -(curve.points[-1].test.mean or 0.0))
@@ -54,19 +74,12 @@ def beta_figure(members: list[Curve], looks: dict[str, dict[str, Any]]) -> Figur
         beside = ScaledTranslation(BESIDE * (at - (len(members) - 1) / 2), 0, figure.dpi_scale_trans)
         look = look | {"transform": axes.transData + beside}
         axes.plot(*zip(*points, strict=True), label=_label(curve.predictor), markersize=4, linewidth=1.2, **look)
-        barred = [point for point in curve.points if point.test.low is not None and point.test.n > 2]
-        if barred:
-            lows, highs = np.clip([(point.test.low, point.test.high) for point in barred], 0, 1).T
-            where = [point.beta for point in barred]
-            axes.vlines(
-                where, lows, highs, color=look.get("color"), linewidth=1, alpha=0.5, transform=look["transform"]
-            )
+        color, transform = look.get("color"), look["transform"]
         for point in curve.points:
-            if point.test.n == 2 and point.test.mean is not None and point.test.sd is not None:
-                both = point.test.mean + point.test.sd / math.sqrt(2) * np.array([-1, 1])
-                axes.plot(
-                    [point.beta] * 2, both, ".", color=look.get("color"), markersize=4, transform=look["transform"]
-                )
+            if bar := interval_of(point.test):
+                axes.vlines(point.beta, *bar, color=color, linewidth=1, alpha=0.5, transform=transform)
+            if both := pair_of(point.test):
+                axes.plot([point.beta] * 2, both, ".", color=color, markersize=4, transform=transform)
     least, most = min(betas), max(betas)
     if least > 0:
         axes.set_xscale("log", base=2)
@@ -95,9 +108,8 @@ def time_figure(choices: list[Chosen], looks: dict[str, dict[str, Any]]) -> Figu
     for one in choices:
         time, value = points[one.predictor]
         mean, look = value.mean or 0.0, {key: looks[one.predictor][key] for key in ("color", "marker")}
-        error = None
-        if value.low is not None and value.high is not None and value.n > 2:
-            error = [[mean - max(value.low, 0.0)], [min(value.high, 1.0) - mean]]
+        bar = interval_of(value)
+        error = bar and [[mean - bar[0]], [bar[1] - mean]]
         axes.errorbar(
             time, mean, yerr=error, linestyle="none", markersize=6, elinewidth=1, label=_label(one.predictor), **look
         )

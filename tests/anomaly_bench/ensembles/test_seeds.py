@@ -92,7 +92,8 @@ def calibrated(run_, config, data, name, how):
 
 @pytest.mark.parametrize("how", ["probit", "mean"])
 def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(how, runs, swept, tmp_path, monkeypatch):
-    result = combine_seeds(runs, tmp_path / "runs", how)
+    result, made = combine_seeds(runs, tmp_path / "runs", how)
+    assert made
     end = "@seeds" if how == "probit" else "@seeds_mean"
     members = [run_.result for run_ in runs]
     assert result.ensemble_of == [member.run_id for member in members]
@@ -113,7 +114,7 @@ def test_maps_are_calibrated_by_their_own_model_and_averaged_over_seeds(how, run
         assert reached["dice"].value == pytest.approx(expected.item(), abs=0.02)
 
     monkeypatch.setattr(seeds, "localize", None)
-    assert combine_seeds(runs, tmp_path / "runs", how) == result
+    assert combine_seeds(runs, tmp_path / "runs", how) == (result, False)
     (again,), _ = find_settings(tmp_path / "runs")
     assert [run_.folder for run_ in again] == [run_.folder for run_ in runs]
 
@@ -150,6 +151,16 @@ def test_a_run_without_its_model_is_named_with_a_remedy_and_the_other_settings_a
     (runs[0].folder / "config.yaml").write_text("dataset: 1")
     with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read"):
         combine_seeds(runs, out)
+
+
+def test_an_ensemble_that_was_made_in_the_meantime_is_told_as_found(runs, tmp_path):
+    class Heard(Reporter):
+        def finished(self, line, timed=True):
+            told.append((line.rpartition(": ")[2], timed))
+
+    told: list = []
+    combine_all([runs, runs], tmp_path / "out", "max", ["b"], Heard())
+    assert told == [("combined by max", True), ("done before", False)]
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):

@@ -217,10 +217,11 @@ def test_runs_die_with_their_command_and_are_half_done(command, started, tmp_pat
 def test_control_c_stops_the_runs_of_all_processes(command, started, tmp_path):
     out = tmp_path / "runs"
     pid = started([*replaced(command, *LONG), "seed=0,1", f"out={out}", "jobs=2"])
-    wait_for(lambda: len(at_work(out)) == 2, pid)
+    wait_for(lambda: sum("--- " in path.read_text() for path in out.glob("*/run.log")) == 2, pid)
     os.kill(pid, signal.SIGINT)
     assert ended(pid) == 130
     assert at_work(out) == []
+    assert [path.read_text().splitlines()[-1] for path in out.glob("*/run.log")] == ["interrupted"] * 2
     assert "what was finished is kept" in (tmp_path / "output").read_text()
 
 

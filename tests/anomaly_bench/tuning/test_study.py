@@ -111,6 +111,22 @@ def test_a_trial_whose_process_has_died_is_begun_again_with_its_settings(tuning,
     assert len(runs.done) == 2
 
 
+def test_a_trial_that_is_interrupted_while_its_settings_are_drawn_is_not_waited_for(tuning, tmp_path, monkeypatch):
+    class Interrupted(optuna.samplers.RandomSampler):
+        def sample_independent(self, *_):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(study, "_sampler", lambda name: Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            tune(tuning(1), tmp_path / "s.log", tmp_path, print, print)
+    (left,) = open_study(tmp_path / "s.log").trials
+    assert workers.WORKER in left.user_attrs
+    runs = Runs(tmp_path / "runs")
+    found = tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print)
+    assert (found.done, found.failed, len(runs.done)) == (1, 0, 1)
+
+
 def begun_by_a_process_that_dies(tuning, folder):
     """A process that is killed in its first trial."""
     pid = os.fork()

@@ -251,6 +251,26 @@ def test_a_plot_says_how_many_of_its_names_are_hidden_and_always_shows_intensity
     ]
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_over_beta_predictors_stand_beside_each_other_with_bars_or_both_values_of_two_seeds(
+    browser, make_sweep, tmp_path, seeds
+):
+    path = tmp_path / "report.html"
+    board = build(Collection(make_sweep({"rec_a": 0.8, "rec_b": 0.7}, ["d0"], seeds=seeds)))
+    path.write_text(html_report(board), encoding="utf-8")
+    mounted(browser, path)
+    drawn = """return document.querySelector('[data-plot=beta] .drawn').data.map((one) => (
+      { x: one.x, fill: one.fill ?? null, bars: (one.error_y?.array ?? []).filter((reach) => reach > 0).length }))"""
+    traces = browser.execute_script(drawn)
+    assert [one["fill"] for one in traces] == [None] * len(traces)
+    assert [one["bars"] for one in traces] == ([0, 0] * 2 if seeds == 2 else [2, 2])
+    lines = [one["x"] for one in traces if len(one["x"]) == 2]
+    assert [len(one["x"]) for one in traces] == ([2, 4] * 2 if seeds == 2 else [2, 2])
+    for first, second, beta in zip(*lines, (1, 4), strict=True):
+        assert first < beta < second
+        assert (first, second) == pytest.approx((beta, beta), rel=0.02)
+
+
 def test_what_a_table_shows_is_saved_as_csv(browser, report):
     mounted(browser, report)
     script = """

@@ -210,6 +210,23 @@ def test_kinds_of_columns(name, values, kind):
     assert table._kind(name, values) == kind
 
 
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ([0.5], [0.5, None, None]),
+        ([0.8, 0.7], [0.75, None, None, [0.7, 0.8]]),
+        ([0.7, 0.75, 0.8], [0.75, 0.6258, 0.8742]),
+    ],
+)
+def test_an_interval_over_seeds_is_drawn_of_three_and_of_two_both_values(make_run, values, drawn):
+    """0.75 ± 4.3027 · 0.05 / √3, t of two degrees of freedom."""
+    runs = [make_run(seed, {"a": value}) for seed, value in enumerate(values)]
+    other = make_run(0, {"a": 0.6}, setting_id="b", beta=4.0)
+    plots = plot_data(build(Collection([*runs, other])))
+    (entry,) = [one for one in plots["beta"] if one["metric"] == "pixel AUROC"]
+    assert entry["curves"] == [{"name": "a", "points": [[1, *drawn], [4, 0.6, None, None]]}]
+
+
 def test_each_seeds_training_is_drawn_thinned_with_its_best_epoch(make_run):
     epochs = list(range(1, 201))
     curve = {"epoch": epochs, "val/elbo": [None, *(-1.0 / at for at in epochs[1:])], "train/rec": epochs}

@@ -191,9 +191,11 @@ def test_fetch_passes_on_what_was_asked_and_says_what_happened(cli, cache, tmp_p
         return FetchReport(done, "so it is", target)
 
     monkeypatch.setattr(fetch, "fetch", fake)
-    code, out, _ = cli("data", "fetch", "open_ms", "--accept-licence", "--data-dir", str(tmp_path))
-    assert code == (0 if done else 1)
+    code, out, err = cli("data", "fetch", "open_ms", "--accept-licence", "--data-dir", str(tmp_path))
+    assert code == (0 if done else 2)
     assert out == "so it is\n"
+    by_hand = f"anomaly-bench: {tmp_path / 'open_ms'}: no program can fetch this; take the steps that are told\n"
+    assert err.endswith(by_hand) != done
     assert calls == [("open_ms", tmp_path / "open_ms", True)]
 
 
@@ -215,8 +217,8 @@ def test_fetch_gets_the_healthy_cohort_too(cli, cache, tmp_path, monkeypatch):
 
 def test_the_steps_to_a_dataset_fit_the_terminal(cli, cache, monkeypatch):
     monkeypatch.setattr("rich.console.Console.width", property(lambda self: 60))
-    code, out, _ = cli("data", "fetch", "oasis1")
-    assert code == 1
+    code, out, err = cli("data", "fetch", "oasis1")
+    assert (code, err.count("\n")) == (2, 1)
     assert max(len(line) for line in out.splitlines() if " " in line) <= 60
     (found,) = json.loads(cli("data", "fetch", "oasis1", "--json", "-")[1])
     assert (found["done"], found["fetched"]) == (False, [])

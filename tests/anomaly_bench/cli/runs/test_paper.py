@@ -88,7 +88,7 @@ def test_what_is_found_is_taken_and_what_lacks_is_said_in_a_line(tmp_path, cache
     taken = at_hand([f"data_dir={tmp_path}"])
     out = capsys.readouterr().out
     assert taken == ["mvtec_ad", "tiny_brain", "tiny_texture"]
-    assert f"takes     mvtec_ad: 34 subjects or pictures, {tmp_path / 'mvtec_ad'}\n" in out
+    assert f"takes     mvtec_ad: 34 pictures, {tmp_path / 'mvtec_ad'}\n" in out
     (lacks,) = [line for line in out.splitlines() if line.startswith("lacks")]
     assert "brats, " in lacks
     assert "mvtec_ad, " not in lacks

@@ -134,6 +134,16 @@ def test_a_pruned_trial_is_not_called_failed(cli, pictures_run, monkeypatch):
     assert "FAILED" not in err
 
 
+def test_a_failure_whose_reason_begins_like_that_of_a_pruned_trial_is_called_failed(cli, pictures_run, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("pruned weights are missing")
+
+    monkeypatch.setattr(child, "run", failing)
+    code, _, err = cli("bench", *pictures_run, "seed=1", "jobs=0", ONE_ROW)
+    assert code == 1
+    assert "seed=1: FAILED, pruned weights are missing" in err
+
+
 def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_run, tmp_path, monkeypatch):
     real = child.run
 
