@@ -25,8 +25,6 @@ DEVICE_GROUP = 1 << 23  # on a device, in about 60 bytes each
 THREAD_WORTH = 1 << 22  # pixels that pay for the histograms of one more thread
 HOLD_WORTH = 1 << 23  # pixels from which on `loops.count` holds some back
 MAX_THREADS = 4  # whose histograms, at 20 bits, stay below 100 MB together
-_NOTHING = np.zeros(0, dtype=bool)
-Flat = tuple[Array, Array, Array, Array, bool]
 _WHOLE = 2.0**53  # float64 holds every whole number below it
 
 
@@ -207,27 +205,43 @@ class CpuPlanes(NamedTuple):
             yield self.part(start, start + each)
 
     def flat(self, loops: ModuleType) -> Flat:
-        """What the loops take: scores, mask, foreground (empty for all), weight, and whether that is sparse."""
-        sparse = self.weight is None
-        weight = label_planes(self.mask, loops).weights() if self.weight is None else _flat(self.weight, np.float32)
-        foreground = _NOTHING if self.foreground is None else _flat(self.foreground, np.bool_)
+        """The planes as the loops take them."""
+        mask = _flat(self.mask, np.bool_)
+        if self.weight is None:
+            regions = label_planes(self.mask, loops)
+            pixels, weight = regions.pixels, regions.weights()
+        else:
+            pixels = np.flatnonzero(mask)
+            weight = _flat(self.weight, np.float32)[pixels]
         kind = np.float64 if self.scores.dtype == np.float64 else np.float32
-        return _flat(self.scores, kind), _flat(self.mask, np.bool_), foreground, weight, sparse
+        foreground = None if self.foreground is None else _flat(self.foreground, np.bool_)
+        return Flat(_flat(self.scores, kind), mask, foreground, pixels, weight)
 
 
-def by_class(scores: Array, mask: Array, foreground: Array, weight: Array, sparse: bool) -> tuple[Array, Array, Array]:
-    """Of what `CpuPlanes.flat` gives: scores of normal and of anomalous pixels, +0.0 for −0.0, and weights of these."""
-    inside = foreground if foreground.size else np.ones_like(mask)
-    weights, zero = weight if sparse else weight[mask], scores.dtype.type(0)
-    return scores[~mask & inside] + zero, scores[mask & inside] + zero, weights[inside[mask]]
+class Flat(NamedTuple):
+    """Maps (N,), a foreground if not all of it counts, and the indices and region weights (P,) of the anomalous pixels."""
+
+    scores: Array
+    mask: Array
+    foreground: Array | None
+    pixels: Array
+    weight: Array
+
+    def by_class(self) -> tuple[Array, Array, Array]:
+        """Foreground scores of normal and of anomalous pixels, +0.0 for −0.0, and region weights of these."""
+        scores, mask, zero = self.scores, self.mask, self.scores.dtype.type(0)
+        inside = np.ones_like(mask) if self.foreground is None else self.foreground
+        return scores[~mask & inside] + zero, scores[mask & inside] + zero, self.weight[inside[self.pixels]]
 
 
 def _count_on_cpu(loops: ModuleType, planes: CpuPlanes, pivot: float, bits: int, target: Sequence[Array]) -> None:
-    held = np.zeros(1 << bits if planes.scores.size > HOLD_WORTH else 0, dtype=np.uint8)
+    held = np.zeros(1 << bits, dtype=np.uint8) if planes.scores.size > HOLD_WORTH else None
     for group in planes.groups():
-        loops.count(*group.flat(loops), np.float32(pivot), bits, held, *target)
-    late = np.flatnonzero(held > MANY)
-    target[0][late] += held[late] - np.uint8(MANY)
+        scores, _, foreground, pixels, weight = group.flat(loops)
+        loops.count(scores, foreground, pixels, weight, np.float32(pivot), bits, held, *target)
+    if held is not None:
+        late = np.flatnonzero(held > MANY)
+        target[0][late] += held[late] - np.uint8(MANY)
 
 
 def planes_each(scores: Tensor | Array, size: int | None = None) -> int:

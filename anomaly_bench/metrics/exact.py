@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .bins import default_pivot, score_keys
-from .counting import CpuPlanes, Planes, by_class, on_cpu
+from .counting import CpuPlanes, Planes, on_cpu
 from .curve import LocalizationCurve
 from .formulas import Array
 from .loops import loops_for
@@ -110,7 +110,7 @@ def _split(planes: Planes, device: torch.device) -> Iterator[tuple[Tensor, Tenso
         return
     loops = loops_for(planes.scores.numel())
     for group in CpuPlanes.of(planes).groups():
-        normal, anomalous, weights = (torch.from_numpy(part) for part in by_class(*group.flat(loops)))
+        normal, anomalous, weights = (torch.from_numpy(part) for part in group.flat(loops).by_class())
         yield normal, anomalous, weights
 
 

@@ -2,7 +2,8 @@
 
 Every function gives what its namesake in `numpy_loops` gives, and `count_bins` what `sparse_bins.bins_of` gives, bit for bit,
 and lets other threads run.
-`weight` has one entry per pixel, or if `sparse`, one per anomalous pixel in order.
+Maps are flat, (N,); without a `foreground` all of it counts. `pixels` (P,) are the indices of the anomalous pixels, ascending,
+`weight` (P,) float32 their region weights.
 """
 
 from __future__ import annotations
@@ -49,41 +50,39 @@ def _code(score: np.float64) -> np.int64:
 @_jit
 def count(
     scores: Array,
-    mask: Array,
-    foreground: Array,
+    foreground: Array | None,
+    pixels: Array,
     weight: Array,
-    sparse: bool,
     pivot: np.float32,
     bits: int,
-    held: Array,
+    held: Array | None,
     normal: Array,
     anomalous: Array,
     region: Array,
     tie: Array,
 ) -> None:
-    """Add pixels (N,) to histograms (2**bits,) in place. An empty `foreground` counts all; no score may be NaN.
+    """Add pixels (N,) to histograms (2**bits,) in place; no score in the foreground may be NaN.
 
     `scores` are float32 or float64; a bin ties only if they are equal as they come. `held` (2**bits,) uint8, of zeros
-    before the first call, keeps what is to be added to `normal` after the last: `counting.settle`. Of one byte each, the
-    bins of most pixels stay in the nearest cache, and only full ones, and those whose pixels tie, look at the histograms.
+    before the first call, keeps what is to be added to `normal` after the last. Of one byte each, the bins of most pixels
+    stay in the nearest cache, and only full ones, and those whose pixels tie, look at the histograms: worth it for many.
     """
-    shift, position, everywhere, holds = np.uint32(32 - bits), np.uint64(0), foreground.size == 0, held.size > 0
-    keys, place = np.empty(_BLOCK, np.uint32), np.arange(256, dtype=np.uint8)
+    shift = np.uint32(32 - bits)
+    keys, place = np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint64)
     # Unsigned indices take no look at wrapping around: twice as quick.
     for start in range(np.uint64(0), np.uint64(scores.size), _BLOCK):
         size = min(_BLOCK, np.uint64(scores.size) - start)
-        inside, hit = size, False
         for j in range(size):
             keys[j] = _key(np.float32(scores[start + j]), pivot) >> shift
-            hit |= mask[start + j]
-        if not everywhere:
+        if foreground is not None:
             inside = np.uint64(0)
             for j in range(size):
                 keys[inside], place[inside] = keys[j], j
                 inside += np.uint64(foreground[start + j])
-        for j in range(inside):
+            size = inside
+        for j in range(size):
             index = np.uint64(keys[j])
-            if holds:
+            if held is not None:
                 more = np.uint8(held[index] + np.uint8(1))
                 held[index] = more
                 if more > _MANY:
@@ -95,32 +94,29 @@ def count(
             normal[index] += 1
             known = tie[index]
             if known != _MIXED:  # of many pixels, most meet a bin that is mixed already
-                code = _code(np.float64(scores[start + place[j]]))
+                code = _code(np.float64(scores[start + (j if foreground is None else place[j])]))
                 if known in (code, _EMPTY):
                     tie[index] = code
-                    if holds:
+                    if held is not None:
                         held[index] = _ONE
                 else:
                     tie[index] = _MIXED
-        if hit:  # counted as normal so far
-            for i in range(start, start + size):
-                if mask[i]:
-                    if everywhere or foreground[i]:
-                        index = np.uint64(_key(np.float32(scores[i]), pivot) >> shift)
-                        normal[index] -= 1
-                        anomalous[index] += 1
-                        region[index] += weight[position if sparse else i]
-                    position += np.uint64(1)
+    for position in range(np.uint64(pixels.size)):  # counted as normal so far
+        i = np.uint64(pixels[position])
+        if foreground is None or foreground[i]:
+            index = np.uint64(_key(np.float32(scores[i]), pivot) >> shift)
+            normal[index] -= 1
+            anomalous[index] += 1
+            region[index] += weight[position]
 
 
 @_jit
-def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bits: int, threshold: int) -> Array:
+def called(scores: Array, mask: Array, foreground: Array | None, pivot: np.float32, bits: int, threshold: int) -> Array:
     """Of the foreground: pixels, anomalous pixels, anomalous pixels at or above the bin `threshold`, pixels there."""
     shift = np.uint32(32 - bits)
-    everywhere = foreground.size == 0
     pixels, positives, hits, above = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(np.uint64(scores.size)):
-        if everywhere or foreground[i]:
+        if foreground is None or foreground[i]:
             over = np.int64(_key(np.float32(scores[i]), pivot) >> shift) >= threshold
             pixels += np.int64(1)
             above += np.int64(over)
@@ -130,9 +126,7 @@ def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bit
 
 
 @_jit
-def count_bins(
-    scores: Array, mask: Array, foreground: Array, weight: Array, sparse: bool, bits: int, bins: Array
-) -> np.int64:
+def count_bins(scores: Array, mask: Array, foreground: Array | None, weight: Array, bits: int, bins: Array) -> np.int64:
     """Add pixels (N,) to empty `bins.BIN` in place; -1 if these are too few.
 
     Gives how many of them, from the first, may be filled: all of every octave of scores that there is, in any order.
@@ -140,10 +134,10 @@ def count_bins(
     fine = np.uint64(max(bits - 12, 0))  # sign and exponent have 12 bits
     shift, width, used = np.uint64(64 - bits), np.uint64(1) << fine, np.uint64(0)
     begins = np.full(1 << 12, -1, np.int64)
-    everywhere, position = foreground.size == 0, np.uint64(0)
+    position = np.uint64(0)
     for i in range(np.uint64(scores.size)):
         hit = mask[i]
-        if everywhere or foreground[i]:
+        if foreground is None or foreground[i]:
             score = np.float64(scores[i]) + np.float64(0.0)
             pattern = _pattern(score)
             name = _pattern(_stretched(score)) >> shift
@@ -161,7 +155,7 @@ def count_bins(
                 held.key = min(held.key, pattern)
             if hit:
                 held.anomalous += 1
-                held.region += weight[position if sparse else i]
+                held.region += weight[position]
             else:
                 held.normal += 1
         if hit:

@@ -16,52 +16,49 @@ _WITHIN_PLANE = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], 
 
 def count(
     scores: Array,
-    mask: Array,
-    foreground: Array,
+    foreground: Array | None,
+    pixels: Array,
     weight: Array,
-    sparse: bool,
     pivot: np.float32,
     bits: int,
-    held: Array,
+    held: Array | None,
     normal: Array,
     anomalous: Array,
     region: Array,
     tie: Array,
 ) -> None:
     """As `numba_loops.count`, but holds nothing back."""
-    passed = 0
     for start in range(0, len(scores), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        hit, hits = mask[block], int(mask[block].sum())
-        weights = weight[passed : passed + hits] if sparse else weight[block][hit]
-        passed += hits
-        values = scores[block]
-        if foreground.size:
-            inside = foreground[block]
-            weights, hit, values = weights[inside[hit]], hit[inside], values[inside]
-        index = (_keys(values, pivot) >> np.uint32(32 - bits)).astype(np.intp)
+        values = scores[start : start + _BLOCK]
+        if foreground is not None:
+            values = values[foreground[start : start + _BLOCK]]
+        index = _bins(values, pivot, bits)
         codes = (values.astype(np.float64) + 0.0).view(np.int64) ^ _LEAST
-        held = tie[index]
-        odd = np.flatnonzero((held != codes) & (held != _MIXED))
-        fresh = odd[held[odd] == _EMPTY]
+        known = tie[index]
+        odd = np.flatnonzero((known != codes) & (known != _MIXED))
+        fresh = odd[known[odd] == _EMPTY]
         # Whichever pixel of a bin is written last: one that differs from it is found in the next line.
         tie[index[fresh]] = codes[fresh]
         tie[index[odd[tie[index[odd]] != codes[odd]]]] = _MIXED
-        positive = index[hit]
-        np.add.at(normal, index[~hit], normal.dtype.type(1))
-        np.add.at(anomalous, positive, anomalous.dtype.type(1))
-        np.add.at(region, positive, weights.astype(np.float64))
+        np.add.at(normal, index, normal.dtype.type(1))
+    if foreground is not None:
+        inside = foreground[pixels]
+        pixels, weight = pixels[inside], weight[inside]
+    index = _bins(scores[pixels], pivot, bits)
+    np.subtract.at(normal, index, normal.dtype.type(1))
+    np.add.at(anomalous, index, anomalous.dtype.type(1))
+    np.add.at(region, index, weight.astype(np.float64))
 
 
-def called(scores: Array, mask: Array, foreground: Array, pivot: np.float32, bits: int, threshold: int) -> Array:
+def called(scores: Array, mask: Array, foreground: Array | None, pivot: np.float32, bits: int, threshold: int) -> Array:
     """As `numba_loops.called`."""
     totals = np.zeros(4, dtype=np.int64)
     for start in range(0, len(scores), _BLOCK):
         block = slice(start, start + _BLOCK)
         values, hit = scores[block], mask[block]
-        if foreground.size:
+        if foreground is not None:
             values, hit = values[foreground[block]], hit[foreground[block]]
-        over = (_keys(values, pivot) >> np.uint32(32 - bits)).astype(np.int64) >= threshold
+        over = _bins(values, pivot, bits) >= threshold
         counts = (len(values), int(hit.sum()), int((hit & over).sum()), int(over.sum()))
         totals += np.array(counts)
     return totals
@@ -96,9 +93,10 @@ def label(pixels: Array, height: int, width: int, owner: Array) -> int:
     return int(count)
 
 
-def _keys(scores: Array, pivot: np.float32) -> Array:
-    """The 32-bit key of each score, uint32."""
+def _bins(values: Array, pivot: np.float32, bits: int) -> Array:
+    """The bin of each score."""
     with np.errstate(over="ignore"):  # beyond float32 is infinite
-        shifted = scores.astype(np.float32, copy=False) - pivot
+        shifted = values.astype(np.float32, copy=False) - pivot
     pattern = (shifted + np.float32(0.0)).view(np.int32)
-    return (pattern ^ ((pattern >> np.int32(31)) & _SIGNLESS)).view(np.uint32) ^ _SIGN
+    keys = (pattern ^ ((pattern >> np.int32(31)) & _SIGNLESS)).view(np.uint32) ^ _SIGN
+    return (keys >> np.uint32(32 - bits)).astype(np.intp)

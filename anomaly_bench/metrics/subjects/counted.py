@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from anomaly_bench.metrics.bins import BIN, RAW
-from anomaly_bench.metrics.counting import CpuPlanes, Flat, Planes, by_class, checked, planes_each
+from anomaly_bench.metrics.counting import CpuPlanes, Flat, Planes, checked, planes_each
 from anomaly_bench.metrics.formulas import Array
 from anomaly_bench.metrics.loops import loops_for, numpy_loops
 
@@ -96,7 +96,7 @@ class SubjectCurves(SubjectHistograms):
         totals, each = np.zeros(4, dtype=np.int64), planes_each(planes.scores)
         for start in range(0, len(chosen), each):
             flat = planes.chosen(chosen[start : start + each]).flat(loops)
-            counts = loops.called(*flat[:3], np.float32(pivot), self.full_bits, limit)
+            counts = loops.called(flat.scores, flat.mask, flat.foreground, np.float32(pivot), self.full_bits, limit)
             totals += counts
             self._append(name, self._bins_of(loops, flat, SPREAD * int(counts[0])))
         return totals
@@ -105,7 +105,7 @@ class SubjectCurves(SubjectHistograms):
         """The bins of pixels, in any order: without sorting where it is quicker to look through so many bins."""
         if loops is not numpy_loops:
             bins = np.zeros(most, dtype=BIN)
-            if (used := loops.count_bins(*flat, self._bits, bins)) >= 0:
+            if (used := loops.count_bins(flat.scores, flat.mask, flat.foreground, flat.weight, self._bits, bins)) >= 0:
                 filled = bins["normal"][:used] + bins["anomalous"][:used] > 0
                 return bins.view(RAW)[:used][filled].view(BIN)
-        return bins_of(*by_class(*flat), self._bits)
+        return bins_of(*flat.by_class(), self._bits)
