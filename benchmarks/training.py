@@ -5,7 +5,7 @@
 For each dataset and seed the sides train in turn, each as `make bench` does and without localization; the first side is the
 configuration as it is, with the overrides of `--base`. Prints each side's curve, the best ELBO so far at shares of the first
 side's time, and how much of that time the side takes to the ELBO that the first ends with; `never` if it does not reach it.
-Then `fit`'s images per second over those of a bare PyTorch loop over the same images in memory, epochs in turn. All is CPU time
+Then the last side's images per second over those of a bare PyTorch loop over the same images in memory, epochs in turn. All is CPU time
 of this process on `--threads` threads: validation counts, reading data does, other processes hardly.
 """
 
@@ -140,7 +140,8 @@ def main() -> int:
         if options.beside:
             compare(dataset, sides, [int(seed) for seed in options.seeds.split(",")])
         if options.epochs:
-            overrides = [f"dataset={dataset}", *base, f"trainer.max_epochs={options.epochs}", "trainer.lr_drops=0"]
+            last = [*sides.values()][-1]
+            overrides = [f"dataset={dataset}", *last, f"trainer.max_epochs={options.epochs}", "trainer.lr_drops=0"]
             clock, bare = train(overrides, bare=True)
             share = statistics.median(own / fitted for own, fitted in zip(bare[1:], clock.steps[1:], strict=True))
             goal(f"{dataset}: images per second of fit over those of a bare loop", share, 0.9, least=True)

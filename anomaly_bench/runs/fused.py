@@ -187,7 +187,7 @@ class Member:
     def step(self) -> None:
         """The optimizer's, on the gradients that are there."""
         self.optimizer.step()
-        self.averaging.update(self.model)
+        self.averaging.update()
         self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.increment_completed()
 
     def note(self, name: str | Mapping[str, Any], value: Any = None, **_: Any) -> None:

@@ -21,26 +21,28 @@ class Averaging(pl.Callback):
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.mean: list[Tensor] = []
+        self.weights: list[Tensor] = []  # whose mean it is: looking for them in each step would take as long as averaging
         self.steps = 0
         self._shown = False
 
     def restart(self, model: pl.LightningModule) -> None:
         """Begin a new mean with the weights that the model has now."""
         if self.decay:
-            self.mean, self.steps = [one.clone() for one in _weights(model)], 0
+            self.weights = _weights(model)
+            self.mean, self.steps = [one.detach().clone() for one in self.weights], 0
 
     @torch.no_grad()
-    def update(self, model: pl.LightningModule) -> None:
+    def update(self) -> None:
         """Add the weights after a step to the mean, if there is one."""
         if not self.decay:
             return
         self.steps += 1
         decay = min(self.decay, self.steps / (9 + self.steps))
-        torch._foreach_lerp_(self.mean, _weights(model), 1 - decay)
+        torch._foreach_lerp_(self.mean, self.weights, 1 - decay)
 
     @torch.no_grad()
-    def _swap(self, model: pl.LightningModule) -> None:
-        for mean, weight in zip(self.mean, _weights(model), strict=True):
+    def _swap(self) -> None:
+        for mean, weight in zip(self.mean, self.weights, strict=True):
             kept = weight.clone()
             weight.copy_(mean)
             mean.copy_(kept)
@@ -48,20 +50,21 @@ class Averaging(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.mean:  # of a checkpoint
+            self.weights = _weights(pl_module)
             self.mean = [mean.to(pl_module.device) for mean in self.mean]
         else:
             self.restart(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        self.update(pl_module)
+        self.update()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.decay and trainer.state.fn == TrainerFn.FITTING:
-            self._swap(pl_module)
+            self._swap()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._shown:
-            self._swap(pl_module)
+            self._swap()
 
     def state_dict(self) -> dict[str, Any]:
         return {"mean": self.mean, "steps": self.steps}
@@ -71,4 +74,4 @@ class Averaging(pl.Callback):
 
 
 def _weights(model: pl.LightningModule) -> list[Tensor]:
-    return [one.detach() for one in (*model.parameters(), *model.buffers()) if one.is_floating_point()]
+    return [one for one in (*model.parameters(), *model.buffers()) if one.is_floating_point()]
