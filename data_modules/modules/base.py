@@ -209,7 +209,7 @@ class AnomalyDataModule(pl.LightningDataModule):
         anomalous = int(self.store.anomalous[self.indices["test"]].sum())
         subjects = ", ".join(f"{len(self.split[part])} {part}" for part in SPLITS)
         text = (
-            f"{dataset_name(self.config)} in {self.root()}: subjects {subjects}; images {counts['train']} train, "
+            f"{dataset_name(self.config)} in {self.root()}: {unit_of(self.config)}s {subjects}; images {counts['train']} train, "
             f"{counts['val_normal']} normal and {counts['val_anomalous']} anomalous val, "
             f"{counts['test']} test ({anomalous} anomalous)"
         )

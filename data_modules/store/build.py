@@ -121,7 +121,7 @@ def _write(
             each = size / done
             if done == first + 1:
                 logger.warning(
-                    "preparing %s: %d subjects, about %s in %s", header.name, total, _size(each * total), folder.parent
+                    "preparing %s: %d cases, about %s in %s", header.name, total, _size(each * total), folder.parent
                 )
             _check_space(folder, header.name, each * (total - done + 1))
             for file, array in zip(files, arrays, strict=True):

@@ -136,7 +136,7 @@ def test_a_line_tells_what_a_module_holds_or_how_to_have_it_read(data):
     assert repr(data) == "PictureDataModule of (3, 16, 16) images: tiles, not read yet; call data.setup()"
     data.setup()
     assert str(data) == f"PictureDataModule of (3, 16, 16) images: {data.describe()}"
-    assert "subjects 19 train, 8 val, 7 test; images 19 train" in data.describe()
+    assert "pictures 19 train, 8 val, 7 test; images 19 train" in data.describe()
 
 
 def test_what_a_module_was_made_with_is_kept_in_checkpoints_and_never_breaks_a_logger(mvtec_root, cache, tmp_path):

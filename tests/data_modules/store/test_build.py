@@ -154,7 +154,7 @@ def test_the_size_is_said_before_the_store_is_built(folder, caplog):
     cases = [made_up(f"s{index}", 4 * index, size=(256, 512)) for index in range(6)]
     store = store_of(folder, cases)
     size = sum(path.stat().st_size for path in store.folder.glob("*.bin")) / 2**20
-    assert caplog.messages == [f"preparing made: 6 subjects, about {size:.1f} MiB in {folder.parent}"]
+    assert caplog.messages == [f"preparing made: 6 cases, about {size:.1f} MiB in {folder.parent}"]
 
 
 @pytest.mark.parametrize("file", ["image.bin", "region.bin", "index.bin", "journal.jsonl"])
