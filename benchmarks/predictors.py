@@ -127,13 +127,15 @@ def measure_projection(name: str, rounds: int) -> None:
     iterations, step, l1 = 10, 0.02, 0.05
     with frozen(model):
         unit = image.new_full((len(image),), model.likelihood.sigma)
-        ended = end_of(path(Energy(model, l1), image, image, unit, iterations // 2, step))
+        ended = end_of(path(Energy(model, l1), image, image, unit, iterations // 2, step)).image
         level = Energy(model, l1)(ended, image, unit).rec.median().item()
     results: dict[str, Tensor] = {}
 
     def batched() -> None:
         with frozen(model):
-            results["batched"] = end_of(path(Energy(model, l1), image, image, unit, iterations, step, level=level))
+            results["batched"] = end_of(
+                path(Energy(model, l1), image, image, unit, iterations, step, level=level)
+            ).image
 
     def alone() -> None:
         results["alone"] = one_at_a_time(model, image, iterations, step, l1, level)

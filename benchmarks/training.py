@@ -5,8 +5,8 @@
 For each dataset and seed the sides train in turn, each as `make bench` does and without localization; the first side is the
 configuration as it is, with the overrides of `--base`. Prints each side's curve, the best ELBO so far at shares of the first
 side's time, and how much of that time the side takes to the ELBO that the first ends with; `never` if it does not reach it.
-Then the last side's images per second over those of a bare PyTorch loop over the same images in memory, epochs in turn. All is CPU time
-of this process on `--threads` threads: validation counts, reading data does, other processes hardly.
+Then the last side's images per second over those of a bare PyTorch loop over the same images in memory, epochs in turn. All
+is CPU time of this process on `--threads` threads: validation counts, reading data does, other processes hardly.
 """
 
 from __future__ import annotations

@@ -160,7 +160,8 @@ class PredictorResult(Record, frozen=True, kw_only=True):
     `own_metrics`: those of a user's own, all of them on test; higher is better in each. `criteria`: of CRITERIA, None where
     undefined; `elbo` and `iwae` are the model's, the same in all rows. `fingerprint`: ranks in 0..255 of the scores of at most
     FINGERPRINT pixels of normal images, the same pixels for all seeds of a split.
-    `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `choice`: of an
+    `groups`: metrics of the test subjects that share a value of an attribute, by attribute and value. `converged`: of a
+    projection, the share of test images whose steps had come to an end before its iterations had. `choice`: of an
     ensemble whose members were searched on validation. `map`: None of an ensemble, whose members have theirs. `without`: by
     metric (POOLED), for each of `subjects` its value over the pixels of all the others. `curves`: of the test, `recall` and
     mean `overlap` of regions at the false-positive rates FPRS, `precision` at the recalls RECALLS; those that are defined.
@@ -174,6 +175,7 @@ class PredictorResult(Record, frozen=True, kw_only=True):
     groups: dict[str, dict[str, dict[str, Measure]]] = field(default_factory=dict)
     lesions: list[LesionRow] = field(default_factory=list)
     seconds_per_image: Seconds
+    converged: Annotated[float, Meta(ge=0, le=1)] | None = None
     choice: SubsetChoice | None = None
     map: MapChoice | None = None
     own_metrics: list[str] = field(default_factory=list)

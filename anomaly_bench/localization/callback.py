@@ -257,7 +257,7 @@ class LocalizationCallback(pl.Callback):
         with self.localizer.evidence(images) as evidence:
             unfinished, counted = self.localizer.unfinished(evidence), placed(images, self.localizer.counting)
             maps = self.localizer.all_maps(evidence, unfinished)
-            count(self.tallies, maps, counted)
+            count(self.tallies, maps, counted, self.localizer.suite.converged(evidence))
             count_variants(self._tried, unfinished, evidence.foreground, counted)
             error = slices_of(evidence.error).mean(1, keepdim=True).to(self.localizer.counting)
             self.surroundings.update(error, counted["mask"], counted["foreground"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 
@@ -119,11 +120,18 @@ def fresh(
     }
 
 
-def count(tallies: Mapping[str, Tally], maps: Mapping[str, TimedMap], batch: AnomalyBatch) -> None:
+def count(
+    tallies: Mapping[str, Tally],
+    maps: Mapping[str, TimedMap],
+    batch: AnomalyBatch,
+    converged: Mapping[str, list[bool]] = MappingProxyType({}),
+) -> None:
     """Count the maps of a batch, whose lesions are looked for once. Raises NotANumberError.
 
-    Where the tallies are on a device, what they know there is to be `read`, and NaN are told of then.
+    Where the tallies are on a device, what they know there is to be `read`, and NaN are told of then. converged: see Suite.
     """
+    for name in tallies.keys() & converged.keys():
+        tallies[name].converged += converged[name]
     per_lesion = any(tally.per_subject for tally in tallies.values())
     device = next((tally.curve.device for tally in tallies.values()), CPU)
     if device.type != "cpu":

@@ -147,6 +147,10 @@ class Predictor(ABC):
         brighter than expected.
         """
 
+    def converged(self, evidence: Evidence) -> Tensor | None:
+        """Which images have converged, (B,) bool, of an iterative predictor that knows, once it has given their map."""
+        return None
+
     def average(self, views: Iterable[Evidence]) -> Tensor:
         """The map before smoothing over noisy or sampled views of the same images."""
         return mean_of(self.score(view) for view in views)

@@ -74,6 +74,11 @@ class Suite:
             out[name] = finished, seconds + more
         return out
 
+    def converged(self, evidence: Evidence) -> dict[str, list[bool]]:
+        """Whether each image of the evidence, whose maps there are, has converged, of the single predictors that know."""
+        said = {name: one.converged(evidence) for name, one in self.single.items() if one.iterative}
+        return {name: which.tolist() for name, which in said.items() if which is not None}
+
     def maps(self, evidence: Evidence, names: Iterable[str]) -> dict[str, TimedMap]:
         """Maps (B, 1, H, W) of single predictors, each with its seconds."""
         return self.finished(self.unfinished(evidence, names), evidence)

@@ -114,7 +114,7 @@ def traced(run: Run, part: Part, setting: Setting, smooth: float, every: Sequenc
         found, energies, going = {}, [], []
         for number, state in enumerate(states):
             energies.append(state.energy.clone())
-            going.append(state.going / len(part.image))
+            going.append(state.going.float().mean().item())
             if number in every:
                 found[number] = figures(part.image - state.image, part, smooth)
     last = figures(part.image - state.image, part, smooth)

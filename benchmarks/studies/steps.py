@@ -110,11 +110,11 @@ def measure(run: Run, l1: float) -> bool:
         *_, last = path(energy, part.image, part.image, unit, default.iterations, *how, adaptive=default.adaptive)
         reached = correlation(last.image)
         *_, long = path(energy, part.image, part.image, unit, LONG, *how, adaptive=default.adaptive)
-    share = 1 - long.going / len(part.image)
+    share = 1 - long.going.float().mean().item()
     print(
         f"  default, {default.iterations} iterations: {reached:.3f} (at least {LEAST}); of {LONG} iterations, {share:.0%} of "
         f"images end before, {QUIET} steps in a row below a tolerance of {default.tolerance:g}; by {default.iterations}, "
-        f"{1 - last.going / len(part.image):.0%}"
+        f"{1 - last.going.float().mean().item():.0%}"
     )
     return reached >= LEAST
 

@@ -209,8 +209,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         anomalous = int(self.store.anomalous[self.indices["test"]].sum())
         subjects = ", ".join(f"{len(self.split[part])} {part}" for part in SPLITS)
         text = (
-            f"{dataset_name(self.config)} in {self.root()}: {unit_of(self.config)}s {subjects}; images {counts['train']} train, "
-            f"{counts['val_normal']} normal and {counts['val_anomalous']} anomalous val, "
+            f"{dataset_name(self.config)} in {self.root()}: {unit_of(self.config)}s {subjects}; "
+            f"images {counts['train']} train, {counts['val_normal']} normal and {counts['val_anomalous']} anomalous val, "
             f"{counts['test']} test ({anomalous} anomalous)"
         )
         if self.config.depth:

@@ -49,7 +49,7 @@ class Tally:
 
     threshold: the bin at and above which a pixel is called anomalous, if it is known already; without one there are no counts
     per lesion. image_share: an image's score is the mean of the highest share of its foreground pixels. own: a user's
-    metrics by name, of nothing yet.
+    metrics by name, of nothing yet. converged: of each image, of an iterative predictor that says so.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Tally:
     labels: list[bool] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     slices: list[int] = field(default_factory=list)
+    converged: list[bool] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     subjects: SubjectCurves = field(init=False)
     lesions: LesionDetection = field(default_factory=LesionDetection)
@@ -154,6 +155,7 @@ class Tally:
         self.labels += other.labels
         self.owners += other.owners
         self.slices += other.slices
+        self.converged += other.converged
         self.seconds += other.seconds
 
     def gathered(self) -> Tally:
@@ -215,6 +217,7 @@ class Tally:
             groups=groups,
             lesions=[LesionRow(**row) for row in self.lesions.rows()],  # type: ignore[arg-type]
             seconds_per_image=float(self.seconds) / max(len(self.scores), 1),
+            converged=sum(self.converged) / len(self.converged) if self.converged else None,
             choice=choice,
             map=finishing,
             own_metrics=list(self.own),

@@ -35,12 +35,12 @@ class Point(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where all images are after an iteration: image (B, C, H, W), energy and rec (B,) in nats, and how many still go on."""
+    """Where all images are after an iteration: image (B, C, H, W), energy and rec (B,) in nats, and which go on, (B,) bool."""
 
     image: Tensor
     energy: Tensor
     rec: Tensor
-    going: int
+    going: Tensor
 
 
 @register("projection")
@@ -95,14 +95,21 @@ class Projection(Difference):
         one_of("start", self.start, ("image", "reconstruction"))
 
     def score(self, evidence: Evidence) -> Tensor:
+        return self.difference(evidence.image, evidence.model.middle(self._end(evidence).image))
+
+    def converged(self, evidence: Evidence) -> Tensor | None:
+        return None if self.noise_samples else ~self._end(evidence).going
+
+    def _end(self, evidence: Evidence) -> State:
+        """Where the images have come to."""
         level = -math.inf if self.stop is None else stop_level(evidence.model, self.stop)
-        inputs, model = evidence.inputs, evidence.model
+        inputs = evidence.inputs
         start = inputs if self.start == "image" else in_place(evidence.reconstruction, inputs)
         energy = Energy(evidence.model, self.l1, self.masked, self.constant)
         unit, how = spread(evidence), (self.iterations, self.step, self.tolerance, level, self.adaptive)
         name = f"projected {(self.start, *energy[1:], *how)}"  # predictors that differ in the error alone share x_T
-        projected = evidence.once(name, lambda: end_of(path(energy, inputs, start, unit, *how)))
-        return self.difference(evidence.image, model.middle(projected))
+        end: State = evidence.once(name, lambda: end_of(path(energy, inputs, start, unit, *how)))
+        return end
 
 
 def spread(evidence: Evidence) -> Tensor:
@@ -141,10 +148,10 @@ def stop_level(model: VAE, share: float) -> float:
     return float(model.rec_levels[round(share * 100)])
 
 
-def end_of(states: Iterator[State]) -> Tensor:
-    """x_T of images (B, C, H, W): where a `path` ends."""
+def end_of(states: Iterator[State]) -> State:
+    """Where a `path` ends: its image is x_T."""
     *_, last = states
-    return last.image
+    return last
 
 
 def path(
@@ -166,12 +173,13 @@ def path(
     point = energy(start, image, unit)
     first, steps = point.energy, torch.full_like(point.energy, step)
     finite = point.rec.isfinite()
-    whole = start.where(each(finite, start), torch.nan), point.energy.clone(), point.rec.clone()
-    active = ((point.rec > level) & finite).nonzero().flatten()
+    all_going = (point.rec > level) & finite
+    whole = State(start.where(each(finite, start), torch.nan), point.energy.clone(), point.rec.clone(), all_going)
+    active = all_going.nonzero().flatten()
     point = _select(point, active)
     first, steps, image, unit = (part[active] for part in (first, steps, image, unit))
     quiet = torch.zeros_like(active)
-    yield State(*whole, len(active))
+    yield whole
     for _ in range(iterations):
         if len(active) == 0:
             return
@@ -182,15 +190,15 @@ def path(
         quiet = torch.where(better, torch.where(small, quiet + 1, 0), quiet)  # a step that is taken back says nothing
         steps = torch.where(better, _fitting(steps, candidate, point) if adaptive else steps, steps / 2)
         point = candidate if bool(better.all()) else merged(better, candidate, point)
-        for kept, new in zip(whole, (point.image, point.energy, point.rec), strict=True):
-            kept[active] = new
         going = (point.rec > level) & (quiet < QUIET) & (steps > step * SMALLEST_STEP)
+        for kept, new in zip(whole, (point.image, point.energy, point.rec, going), strict=True):
+            kept[active] = new
         if not bool(going.all()):
             point = _select(point, going)
             active, first, steps, quiet, image, unit = (
                 part[going] for part in (active, first, steps, quiet, image, unit)
             )
-        yield State(*whole, len(active))
+        yield whole
 
 
 def _fitting(steps: Tensor, new: Point, old: Point) -> Tensor:

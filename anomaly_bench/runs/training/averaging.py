@@ -21,7 +21,9 @@ class Averaging(pl.Callback):
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.mean: list[Tensor] = []
-        self.weights: list[Tensor] = []  # whose mean it is: looking for them in each step would take as long as averaging
+        self.weights: list[
+            Tensor
+        ] = []  # whose mean it is: looking for them in each step would take as long as averaging
         self.steps = 0
         self._shown = False
 

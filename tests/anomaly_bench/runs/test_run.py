@@ -43,8 +43,9 @@ def test_a_run_leaves_everything_that_is_promised(finished):
     folder = folder_of(config)
     assert read_result(folder / "result.json") == result
     assert set(result.predictors) == set(config.predictors.members)
-    for predictor in result.predictors.values():
+    for name, predictor in result.predictors.items():
         assert set(predictor.test) == set(METRICS)
+        assert (predictor.converged is not None) == name.startswith("projection")
         assert predictor.validation["auroc"].value is not None
         assert len(predictor.subjects) == predictor.subjects[0].images * len(predictor.subjects) > 0
         assert predictor.seconds_per_image > 0

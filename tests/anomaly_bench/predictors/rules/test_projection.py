@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_the_literal_update_stops_some_images_early_and_takes_all_steps_of_other
     with frozen(model):
         unstopped = torch.cat([literal_projection(model, x[None], 6, 0.02, 0.05, -math.inf) for x in mixed])
         level = model.terms(unstopped, sample=False)[0].median().item()
-        batched = end_of(path(Energy(model, 0.05), mixed, mixed, units(mixed), 6, 0.02, level=level))
+        batched = end_of(path(Energy(model, 0.05), mixed, mixed, units(mixed), 6, 0.02, level=level)).image
         literal = torch.cat([literal_projection(model, x[None], 6, 0.02, 0.05, level) for x in mixed])
     assert torch.allclose(batched, literal, atol=1e-5)
     assert {(one - other).abs().max().item() > 1e-3 for one, other in zip(batched, unstopped, strict=True)} == {
@@ -85,7 +86,7 @@ def test_the_literal_update_stops_some_images_early_and_takes_all_steps_of_other
 def test_the_map_is_the_chosen_error_between_the_image_and_its_projection(error):
     model, broken = trained(), blobs(images(2))
     with frozen(model):
-        projected = end_of(path(Energy(model, 0.05), broken, broken, units(broken), 5, 0.02))
+        projected = end_of(path(Energy(model, 0.05), broken, broken, units(broken), 5, 0.02)).image
     expected = Reconstruction(smooth=0.0, error=error).difference(broken, projected)
     assert torch.equal(
         maps(
@@ -104,7 +105,7 @@ def test_projection_never_raises_the_energy_and_never_diverges(step, options):
     with frozen(model):
         energy = Energy(model, 0.05, **options)
         energies = [
-            energy(end_of(path(energy, broken, broken, units(broken), n, step)), broken, units(broken)).energy
+            energy(end_of(path(energy, broken, broken, units(broken), n, step)).image, broken, units(broken)).energy
             for n in (0, 1, 2, 4, 8, 16)
         ]
     assert all(torch.isfinite(value).all() for value in energies)
@@ -167,7 +168,7 @@ def test_an_image_as_good_as_normal_ones_is_not_moved():
         rec, _ = model.terms(normal, sample=False)
         level = rec.median().item()
         moved = (
-            end_of(path(Energy(model, 0.05), normal, normal, units(normal), 10, 0.5, level=level)) - normal
+            end_of(path(Energy(model, 0.05), normal, normal, units(normal), 10, 0.5, level=level)).image - normal
         ).abs().amax((1, 2, 3)) > 0
     assert torch.equal(moved, rec > level)
 
@@ -197,7 +198,7 @@ def test_an_image_with_nan_gets_a_nan_map_and_not_a_normal_one():
     model, broken = trained(), images(3)
     broken[1, 0, 5, 5] = float("nan")
     with frozen(model):
-        projected = end_of(path(Energy(model, 0.05), broken, broken, units(broken), 5, 0.1))
+        projected = end_of(path(Energy(model, 0.05), broken, broken, units(broken), 5, 0.1)).image
         restored = restore(model, broken, torch.ones(3, 1, 32, 32, dtype=torch.bool), units(broken), 5, 0.005, 2.2)
     assert projected.isnan().flatten(1).all(1).tolist() == [False, True, False]
     assert restored.isnan().flatten(1).any(1).tolist() == [False, True, False]
@@ -216,7 +217,8 @@ def test_an_image_leaves_once_three_steps_lower_its_energy_by_less_than_a_share_
         energy, unit = Energy(model, 0.1), units(mixed)
         free = torch.stack([state.energy.clone() for state in path(energy, mixed, mixed, unit, 40, 0.05)])
         states = [
-            (state.energy.clone(), state.going) for state in path(energy, mixed, mixed, unit, 40, 0.05, tolerance=0.02)
+            (state.energy.clone(), int(state.going.sum()))
+            for state in path(energy, mixed, mixed, unit, 40, 0.05, tolerance=0.02)
         ]
     lowered, total = -free.diff(dim=0), free[0] - free[1:]
     small = (lowered < 0.02 * total).int()
@@ -226,6 +228,21 @@ def test_an_image_leaves_once_three_steps_lower_its_energy_by_less_than_a_share_
     assert [going for _, going in states] == [6] + [int((ends > number).sum()) for number in range(1, len(states))]
     for at, end in enumerate(ends):
         assert states[-1][0][at].item() == pytest.approx(free[end, at].item(), abs=0.05)
+
+
+def test_which_images_have_converged_is_said_of_the_same_steps():
+    model, mixed = trained(), torch.cat([images(3), blobs(images(3))])
+    row = Projection(iterations=5, step=0.05, l1=0.1, tolerance=0.1)
+    with frozen(model):
+        evidence = Evidence(model, mixed, torch.ones(6, 1, 32, 32, dtype=torch.bool))
+        row(evidence)
+        shared = set(evidence._memo)
+        said = row.converged(evidence)
+        *_, last = path(Energy(model, 0.1), mixed, mixed, spread(evidence), 5, 0.05, 0.1, adaptive=True)
+        assert set(evidence._memo) == shared
+        assert replace(row, noise_samples=2).converged(evidence) is None
+    assert said.tolist() == (~last.going).tolist()
+    assert set(said.tolist()) == {True, False}
 
 
 @pytest.mark.parametrize(("masked", "least"), [(True, 0.002), (False, 0.02)])
@@ -319,7 +336,7 @@ def test_an_image_without_a_finite_energy_gets_a_nan_map():
     model, image = flat_model(), torch.tensor([1.0, 1e200], dtype=torch.float64).view(2, 1, 1, 1).expand(2, 1, 8, 8)
     everything = torch.ones(2, 1, 8, 8, dtype=torch.bool)
     with frozen(model):
-        projected = end_of(path(Energy(model, 0.05), image, image, units(image), 5, 0.1))
+        projected = end_of(path(Energy(model, 0.05), image, image, units(image), 5, 0.1)).image
         restored = restore(model, image, everything, units(image, 1.0), 5, 0.005, 2.2)
     for found in (projected, restored):
         assert found.isnan().flatten(1).all(1).tolist() == [False, True]
