@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from textwrap import shorten
 from typing import Any
 from unicodedata import category
@@ -62,6 +63,8 @@ def check_values(configs: Iterable[RunConfig]) -> None:
 
 def check_part(part: Any, name: str) -> None:
     """The same of one group, such as a LocalizationConfig made in Python; name: of its key."""
+    if not is_dataclass(part):
+        raise ConfigError(f"{name}: expected a {name.capitalize()}Config, got {type(part).__name__}")
     check_ranges(part, f"{name}.", set())
 
 

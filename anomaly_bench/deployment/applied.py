@@ -57,8 +57,9 @@ class Applied:
     config: RunConfig
 
     @classmethod
-    def load(cls, folders: Sequence[Path], predictors: Sequence[str], device: str) -> Applied:
+    def load(cls, folders: Sequence[Path], predictors: str | Sequence[str], device: str) -> Applied:
         """Raises ResultError for what is no finished run, or of another version; ConfigError for runs of several settings."""
+        predictors = [predictors] if isinstance(predictors, str) else predictors
         runs = [FinishedRun(result_of(folder), folder) for folder in folders]
         _check_one_setting(runs)
         runs.sort(key=lambda run: run.result.seed)

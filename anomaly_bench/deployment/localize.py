@@ -54,7 +54,7 @@ def localize_files(
     inputs: str | Path | Sequence[str | Path],
     out: str | Path = "maps",
     *,
-    predictors: Sequence[str] = (),
+    predictors: str | Sequence[str] = (),
     mask: str | Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,

@@ -30,7 +30,7 @@ from anomaly_bench.predictors.possible import possible
 from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
 from data_modules.modules.base import AnomalyDataModule
-from leaderboard.record import MapChoice, Measure, PredictorResult, SubsetChoice
+from leaderboard.record import MapChoice, PredictorResult, SubsetChoice
 
 from .cases import LateCases
 from .loaders import Given, Images, Numbers, check_normal, names_of, polarity_of, source_of, validation_loaders
@@ -38,7 +38,7 @@ from .localizer import Advance, Localizer, no_advance, rec_levels
 from .passes import Validation, count, fresh, prepare, settle
 from .tallies.batches import chosen, completed, in_slices, placed
 from .tallies.surroundings import Surroundings
-from .tallies.table import scores_of, table_of
+from .tallies.table import log, scores_of, table_of
 from .tallies.tally import Tally
 from .validation.learned import Learned
 from .validation.variants import Variant, count_variants, with_tests
@@ -387,14 +387,3 @@ def vae_of(module: pl.LightningModule) -> VAE:
             f"LocalizationCallback: expected a VAE of anomaly_bench, such as BetaVAE, got {type(module).__name__}"
         )
     return module
-
-
-def log(module: pl.LightningModule, part: str, measures: Mapping[str, Mapping[str, Measure]]) -> None:
-    """Log `part/<predictor>/<metric>` of all that are defined; every process logs the same."""
-    values = {
-        f"{part}/{name}/{key}": measure.value
-        for name, row in measures.items()
-        for key, measure in row.items()
-        if measure.value is not None
-    }
-    module.log_dict(values, sync_dist=module.trainer.world_size > 1)

@@ -24,6 +24,7 @@ from anomaly_bench.predictors.evidence import Evidence, frozen
 from anomaly_bench.predictors.possible import possible
 from anomaly_bench.predictors.suite import Predictors, suite_of
 from data_modules.base.batch import AnomalyBatch
+from data_modules.base.errors import did_you_mean
 from leaderboard.record import SubsetChoice
 
 from .tallies.batches import CPU, brought, completed, placed
@@ -298,6 +299,8 @@ class Localizer:
         self.suite = settled(self.suite, self.choices)
 
     def _known(self, name: str) -> Calibration:
+        if name not in {*self.suite.single, *self.suite.ensembles, *self.suite.searches}:
+            raise ValueError(f"there is no row '{name}'; {did_you_mean(name, self.suite.shown)}")
         if name not in self.learned.calibration:
             raise ValueError(
                 f"{name}: not calibrated; calibrate(normal images) does it for single predictors, and {UNLEARNED}"

@@ -21,6 +21,7 @@ from .curve import LocalizationCurve
 
 KEY = "localization.metrics"
 NAME = re.compile(r"(?!validation_)[A-Za-z]\w*")  # what a column of a table may be called beside validation_<metric>
+BOUNDS = ("_low", "_high")  # ends of the columns that tables have beside a metric's
 UNDEFINED = Measure(value=None, low=None, high=None)
 Given = str | Callable[[LocalizationCurve], Any] | Metric | type[Metric]
 
@@ -106,8 +107,11 @@ def own_metrics(given: Mapping[str, Given]) -> dict[str, OwnMetric]:
     metrics = {}
     scores, mask = torch.tensor([[[[0.1, 0.2], [0.3, 0.4]]]]), torch.tensor([[[[False, True], [False, True]]]])
     for name, what in given.items():
-        if name in METRICS:
-            raise ConfigError(f"{KEY}.{name}: there is a metric of this name already; choose another name")
+        if name in METRICS or name.endswith(BOUNDS):
+            raise ConfigError(
+                f"{KEY}.{name}: there is a metric of this name already, or a bound of one ({', '.join(BOUNDS)}); "
+                "choose another name"
+            )
         if not NAME.fullmatch(name):
             raise ConfigError(
                 f"{KEY}.{name}: expected a name of letters, digits and _ that does not begin with validation_"

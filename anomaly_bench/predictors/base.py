@@ -112,6 +112,9 @@ class Predictor(ABC):
         """
         sampled = self.noise_samples or self.latent_samples
         score = self.average(self._views(evidence)) if sampled else self.score(evidence)
+        if not isinstance(score, Tensor) or not score.is_floating_point():
+            got = score.dtype if isinstance(score, Tensor) else type(score).__name__
+            raise ValueError(f"{type(self).__name__}: expected a map that is a floating tensor, got {got}")
         if score.shape != evidence.foreground.shape:
             expected = list(evidence.foreground.shape)
             axes = "(B, 1, H, W)" if len(expected) == 4 else "(B, 1, D, H, W)"

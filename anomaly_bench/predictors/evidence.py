@@ -24,6 +24,8 @@ class Evidence:
     Gradients are of the terms in nats with respect to the image, signed, (B, C, H, W), neighbours being held fixed. Build it
     inside `frozen(model)`.
 
+    What it gives is shared by all predictors: none may change it in place (a Suite notices and refuses that one).
+
     inputs: what the model sees; image: (B, C, H, W), what of it is reconstructed and scored: of slices with their neighbours
     the one in the middle. foreground: (B, 1, H, W) bool, the pixels that count. Of volumes all is (B, C, D, H, W).
     """
@@ -33,6 +35,9 @@ class Evidence:
         self.inputs = image.detach()
         self.image = model.middle(self.inputs)
         self._memo: dict[str, Any] = {}
+        self._versions: dict[str, list[tuple[Tensor, int]]] = {}
+        self._note("image", self.inputs)
+        self._note("foreground", foreground)
         self._mean_evidence: Evidence | None = None
         self._normal: Tensor | None = None
 
@@ -143,7 +148,19 @@ class Evidence:
         if name not in self._memo:
             with torch.enable_grad():  # whoever asks first, others may want gradients of it
                 self._memo[name] = compute()
+            self._note(name, self._memo[name])
         return self._memo[name]
+
+    def changed(self) -> str:
+        """The name of a quantity that was changed in place since it was computed; empty if none was."""
+        noted = self._versions.items()
+        return next((name for name, parts in noted if any(part._version != before for part, before in parts)), "")
+
+    def _note(self, name: str, value: Any) -> None:
+        """Remember how often the tensors of a quantity have been written to so far."""
+        parts = value if isinstance(value, tuple) else (value,)
+        tensors = [part for part in parts if isinstance(part, Tensor) and not part.is_inference()]
+        self._versions[name] = [(part, part._version) for part in tensors]
 
 
 def standard_normal(number: int, batch: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Suite:
     def unfinished(self, evidence: Evidence, names: Iterable[str]) -> dict[str, TimedMap]:
         """Maps (B, 1, H, W) of single predictors before all filters, with seconds (shared quantities counted for everyone)."""
         stopwatch = TimedEvidence(evidence)
-        return {name: stopwatch.timed(self.single[name].unfinished) for name in names}
+        return {name: stopwatch.timed(partial(_unfinished, name, self.single[name])) for name in names}
 
     def finished(self, unfinished: Mapping[str, TimedMap], evidence: Evidence) -> dict[str, TimedMap]:
         """The maps that these become, each with all its seconds."""
@@ -166,6 +166,17 @@ def _assembled(built: Mapping[str, Any], chosen: Sequence[str]) -> Suite:
                 )
             needed += [member] if member not in needed else []
     return Suite({name: built[name] for name in needed}, ensembles, tuple(chosen), searches)
+
+
+def _unfinished(name: str, predictor: Predictor, evidence: Evidence) -> Tensor:
+    """Raises ConfigError if it spoils what the others go by."""
+    score = predictor.unfinished(evidence)
+    if changed := evidence.changed():
+        raise ConfigError(
+            f"predictor {name} changes evidence.{changed} in place, which all predictors share; have it work on a copy, "
+            "as x.clamp(max=1) does and x.clamp_(max=1) does not"
+        )
+    return score
 
 
 def _finished(predictor: Predictor, unfinished: Tensor, evidence: Evidence) -> Tensor:

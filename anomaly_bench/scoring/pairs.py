@@ -43,7 +43,9 @@ class Folders(NamedTuple):
     normal_maps: Path | None = None
 
 
-def pair(folders: Folders, normal: Iterable[str] = (), missing_normal: bool = False) -> tuple[list[Item], list[Item]]:
+def pair(
+    folders: Folders, normal: str | Iterable[str] = (), missing_normal: bool = False
+) -> tuple[list[Item], list[Item]]:
     """Every map with its mask and foreground by name, and the same of the normal maps.
 
     Names agree as paths below their folders, or as file names alone where these are unique on both sides.
@@ -64,7 +66,7 @@ def pair(folders: Folders, normal: Iterable[str] = (), missing_normal: bool = Fa
     calm = find(folders.normal_maps, "normal-maps", report) if folders.normal_maps else {}
     raise_all(problems)
     masks = partners(scored, known)
-    patterns = list(normal)
+    patterns = [normal] if isinstance(normal, str) else list(normal)
     allowed = {name for name, path in scored.items() if _fits(path.relative_to(folders.maps), patterns)}
     _check_masks(folders, scored, known, masks, set(scored) if missing_normal else allowed, report)
     items = _items(folders.maps, scored, masks, folders.foreground, inside, report)

@@ -59,12 +59,12 @@ class ScoreReport:
 
 
 def score(
-    maps: Path,
-    masks: Path,
-    foreground: Path | None = None,
-    normal_maps: Path | None = None,
+    maps: str | Path,
+    masks: str | Path,
+    foreground: str | Path | None = None,
+    normal_maps: str | Path | None = None,
     *,
-    normal: Iterable[str] = (),
+    normal: str | Iterable[str] = (),
     missing_normal: bool = False,
     mask_threshold: float | None = None,
     per_subject: str | None = None,
@@ -97,8 +97,10 @@ def score(
         ConfigError: the regular expression or a number is none.
     """
     _check_numbers(fpr, image_share, resamples, mask_threshold)
-    items, calm = pair(Folders(maps, masks, foreground, normal_maps), normal, missing_normal)
-    names = _subjects(items, maps, per_subject)
+    more = (None if folder is None else Path(folder) for folder in (foreground, normal_maps))
+    folders = Folders(Path(maps), Path(masks), *more)
+    items, calm = pair(folders, normal, missing_normal)
+    names = _subjects(items, folders.maps, per_subject)
     ids = {name: index for index, name in enumerate(sorted(set(names)))}
     subject = {item.map: ids[name] for item, name in zip(items, names, strict=True)}
     curve, threshold = ExactCurve() if exact else LocalizationCurve(), None

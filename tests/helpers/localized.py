@@ -19,11 +19,11 @@ def finished(config: RunConfig, root: Path) -> tuple[Path, dict[tuple[str, int],
     """The folder of the run, done now, and what its test saw: by subject and slice, each predictor's map (H, W)."""
     seen, patch = {}, pytest.MonkeyPatch()
 
-    def count(tallies: dict[str, Any], maps: dict[str, Any], batch: dict[str, Any]) -> None:
+    def count(tallies: dict[str, Any], maps: dict[str, Any], batch: dict[str, Any], *converged: Any) -> None:
         if any(tally.per_subject for tally in tallies.values()):
             for row, key in enumerate(zip(batch["subject"].tolist(), batch["slice"].tolist(), strict=True)):
                 seen[key] = {name: maps[name][0][row, 0] for name in tallies}, batch["foreground"][row, 0]
-        counted(tallies, maps, batch)
+        counted(tallies, maps, batch, *converged)
 
     counted = callback.count
     patch.setattr(callback, "count", count)

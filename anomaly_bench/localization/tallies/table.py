@@ -1,10 +1,13 @@
-"""Metrics, and scores of images, as tables of pandas."""
+"""Metrics, and scores of images, as tables of pandas and as what Lightning logs."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
 
 from leaderboard.record import IMAGE_COLUMNS, Measure
 
@@ -29,6 +32,22 @@ def table_of(measures: Mapping[str, Mapping[str, Measure]]) -> DataFrame:
     exact = [key for key in next(iter(measures.values()), ()) if table[f"{key}_low"].equals(table[f"{key}_high"])]
     table = table.drop(columns=[f"{key}_{bound}" for key in exact for bound in ("low", "high")])
     return table.dropna(axis="columns", how="all")
+
+
+def log(module: pl.LightningModule, part: str, measures: Mapping[str, Mapping[str, Measure]]) -> None:
+    """Log `part/<predictor>/<metric>` of all that are defined; every process logs the same. Warns of a test without any."""
+    values = {
+        f"{part}/{name}/{key}": measure.value
+        for name, row in measures.items()
+        for key, measure in row.items()
+        if measure.value is not None
+    }
+    if part == "test" and not values:
+        warnings.warn(
+            "test: no metric is defined, as no foreground pixel is anomalous; a batch has masks as `mask`, 1 where anomalous",
+            stacklevel=2,
+        )
+    module.log_dict(values, sync_dist=module.trainer.world_size > 1)
 
 
 def scores_of(tallies: Mapping[str, Tally], subjects: Mapping[int, str]) -> DataFrame:

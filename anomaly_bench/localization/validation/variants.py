@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -207,4 +208,14 @@ def count_variants(
     """Count a batch in every variant of every row; see Survey.update."""
     for name, several in variants.items():
         for variant in several:
-            variant.update(unfinished[name][0], foreground, counted)
+            with of_row(name):
+                variant.update(unfinished[name][0], foreground, counted)
+
+
+@contextmanager
+def of_row(name: str) -> Iterator[None]:
+    """What is wrong with a row's scores is told with its name."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"predictor {name}: {error}") from error

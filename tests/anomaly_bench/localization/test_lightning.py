@@ -297,8 +297,36 @@ def test_objects_and_names_of_ones_own() -> None:
         LocalizationCallback([Reconstruction(), Reconstruction(smooth=1.0)])
     with pytest.raises(ConfigError, match=r"there is no predictor 'rec_11'.*rec_l1"):
         LocalizationCallback(["rec_11"])
+    with pytest.raises(ConfigError, match="localization: expected a LocalizationConfig, got dict"):
+        LocalizationCallback(["rec_l1"], {"fpr": 0.05})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"localization\.fpr=2"):
         LocalizationCallback(["rec_l1"], LocalizationConfig(fpr=2.0))
+
+
+def test_a_test_without_an_anomalous_pixel_says_so(tested, tmp_path: Path) -> None:
+    _, model, callback, data = tested
+    normal = DataLoader([{"image": image, "label": 1} for image in data.test.images], batch_size=4)
+    trainer = trainer_of(LocalizationCallback(like(callback), looking()), tmp_path)
+    trainer.validate(model, data, verbose=False)
+    with pytest.warns(UserWarning, match="test: no metric is defined, as no foreground pixel is anomalous"):
+        trainer.test(model, normal, verbose=False)
+
+
+class NaNs(Reconstruction):
+    def score(self, evidence: Any) -> torch.Tensor:
+        return super().score(evidence) * torch.nan
+
+
+def test_a_map_of_nan_is_told_with_its_row_before_any_test(tmp_path: Path) -> None:
+    trainer = trainer_of(LocalizationCallback({"mine": NaNs(), "rec_l1": "rec_l1"}, looking()), tmp_path)
+    with pytest.raises(ValueError, match=r"predictor mine: .*NaN"):
+        trainer.test(small(), OwnData(), verbose=False)
+
+
+def test_a_row_that_is_none_is_told_from_one_that_is_not_calibrated(tested) -> None:
+    _, _, callback, _ = tested
+    with pytest.raises(ValueError, match="there is no row 'rec_l'; did you mean rec_l1"):
+        callback.localizer.calibrated("rec_l", torch.zeros(1, 1, 16, 16))
 
 
 class Tuples(OwnData):

@@ -160,7 +160,13 @@ def test_of_nothing_a_metric_of_pixels_is_undefined():
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("auroc", "my_metrics.ScoreGap", r"auroc: there is a metric of this name already; choose another name"),
+        ("auroc", "my_metrics.ScoreGap", r"auroc: there is a metric of this name already, or a bound"),
+        (
+            "auroc_low",
+            "my_metrics.ScoreGap",
+            r"auroc_low: there is a metric .* or a bound of one .*choose another name",
+        ),
+        ("ap_ci_high", "my_metrics.ScoreGap", r"ap_ci_high: there is a metric .* or a bound of one"),
         ("my gap", "my_metrics.ScoreGap", r"my gap: expected a name of letters, digits and _"),
         ("validation_gap", "my_metrics.ScoreGap", r"validation_gap: expected a name .* not begin with validation_"),
         ("own", "my_metrics.Missing", r"own=my_metrics\.Missing: .*has no attribute 'Missing'.*PYTHONPATH"),

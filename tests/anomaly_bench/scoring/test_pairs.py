@@ -49,6 +49,15 @@ def test_a_folder_that_localize_has_written_is_taken_as_it_is(folders):
     assert {item.map: item.mask for item in items} == {scored: mask, other: None}
 
 
+def test_a_single_pattern_of_normal_maps_is_no_list_of_letters(folders):
+    calm, lost = touched(folders.maps / "good/1.npy"), touched(folders.maps / "bad/2.npy")
+    touched(folders.masks / "bad/2.png")
+    assert [item.map for item in pair(folders, normal="good/*")[0]] == [lost, calm]
+    touched(folders.maps / "bad/3.npy")
+    with pytest.raises(DataError, match=r"bad/3\.npy"):
+        pair(folders, normal="good/*")
+
+
 @pytest.mark.parametrize(("name", "read"), [("2.JPG", True), ("2.webp", True), ("2.mha", False), ("2.nii.bz2", False)])
 def test_masks_of_every_kind_of_picture_are_found_and_other_images_are_named(folders, name, read):
     for path in (folders.maps / "1.npy", folders.maps / "2.npy", folders.masks / "1.png", folders.masks / "notes"):
