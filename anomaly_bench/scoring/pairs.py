@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from anomaly_bench.base.text import plural
 from data_modules.base.errors import DataError, Report, closest
 from data_modules.base.names import composed
 from data_modules.cases.files import is_image, list_files
@@ -117,7 +118,7 @@ def find(folder: Path, role: str, report: Report) -> dict[str, Path]:
         endings = f"{', '.join((*NIFTI, *NUMPY))}, .png or as other pictures do"
         report(DataError(f"--{role} {folder}: expected files that end in {endings}; found {seen}"))
     elif strange:
-        said = f"{len(strange)} files that are not read: {_listed(strange)}"
+        said = f"{plural(len(strange), 'file')} of a kind that is not read: {_listed(strange)}"
         report(DataError(f"--{role} {folder}: {said}; save them as NIfTI, .npy or .png, or leave them out"))
     return paths
 
@@ -163,11 +164,11 @@ def _check_masks(
     unused = {name: path for name, path in known.items() if path not in used}
     if lacking:
         remedy = "name them alike, or say which maps are normal by --normal GLOB or --missing-mask normal"
-        said = f"{len(lacking)} maps without a mask: {_listed(lacking.values())}"
+        said = f"{plural(len(lacking), 'map')} without a mask: {_listed(lacking.values())}"
         near = _nearest(next(iter(lacking)), unused, "mask")
         report(DataError(f"--maps {folders.maps}: {said}; {near}{remedy}"))
     if unused:
-        said = f"{len(unused)} masks without a map: {_listed(unused.values())}"
+        said = f"{plural(len(unused), 'mask')} without a map: {_listed(unused.values())}"
         near = "" if lacking else _nearest(next(iter(unused)), scored, "map")
         report(DataError(f"--masks {folders.masks}: {said}; {near}name them alike, or leave these masks out"))
 
@@ -182,7 +183,7 @@ def _items(
 ) -> list[Item]:
     inside = {} if paths is None else partners(maps, paths)
     if paths is not None and (outside := [path for name, path in maps.items() if name not in inside]):
-        said = f"{len(outside)} maps without a foreground in {foreground}: {_listed(outside)}"
+        said = f"{plural(len(outside), 'map')} without a foreground in {foreground}: {_listed(outside)}"
         report(DataError(f"{folder}: {said}; name them alike"))
     return [Item(name, path, masks.get(name), inside.get(name)) for name, path in maps.items()]
 

@@ -66,5 +66,7 @@ def test_masks_of_every_kind_of_picture_are_found_and_other_images_are_named(fol
     if read:
         assert [item.mask for item in pair(folders)[0]] == [folders.masks / "1.png", mask]
     else:
-        with pytest.raises(DataError, match=rf"masks: 1 files that are not read: \S*{name}; save them as NIfTI"):
+        with pytest.raises(
+            DataError, match=rf"masks: 1 file of a kind that is not read: \S*{name}; save them as NIfTI"
+        ):
             pair(folders)

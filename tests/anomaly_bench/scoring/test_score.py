@@ -157,7 +157,7 @@ def test_a_map_without_a_mask_is_normal_only_if_said_so(tmp_path: Path) -> None:
         assert report.metrics["auroc"].value == pytest.approx(expected, abs=1e-9)
         assert report.counts["files"] == 5
     save(tmp_path / "masks/lost.png", np.zeros((1, 20, 24)))
-    with pytest.raises(DataError, match=r"1 masks without a map: .*lost\.png"):
+    with pytest.raises(DataError, match=r"1 mask without a map: .*lost\.png"):
         score(tmp_path / "maps", tmp_path / "masks", missing_normal=True)
     with pytest.raises(DataError, match="maps without a foreground"):
         score(tmp_path / "maps", tmp_path / "masks", tmp_path / "masks/crack", missing_normal=True)
@@ -267,7 +267,7 @@ def test_a_map_is_never_scored_with_the_mask_of_another_folder(tmp_path: Path) -
         save(tmp_path / f"maps/{name}.npy", scores)
     for name in ("bad/005", "bad/001"):
         save(tmp_path / f"masks/{name}_mask.npy", mask)
-    with pytest.raises(DataError, match=r"1 masks without a map: \S*bad/005_mask\.npy"):
+    with pytest.raises(DataError, match=r"1 mask without a map: \S*bad/005_mask\.npy"):
         score(tmp_path / "maps", tmp_path / "masks", normal=["good/*"], resamples=0)
 
 

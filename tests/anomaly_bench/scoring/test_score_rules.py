@@ -114,7 +114,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path, capsys: pytest
     (tmp_path / "masks/0.npy").rename(tmp_path / "masks/scan_GT.npy")
     assert main(command) == 2
     assert "the nearest mask to Scan is" in (said := capsys.readouterr().err)
-    assert "1 masks without a map" in said
+    assert "1 mask without a map" in said
     (tmp_path / "masks/scan_GT.npy").rename(tmp_path / "masks/Scan_GT.npy")
     for k in (1, 2):
         path = tmp_path / f"maps/{k}.npy"
