@@ -14,7 +14,7 @@ from torch import Tensor
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import import_path, load
 
-from .batches import image_of, normal_images
+from .batches import check_training, image_of, normal_images
 from .corruption import Corruption
 from .epoch import ActiveUnits, Means
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
@@ -35,7 +35,8 @@ class VAE(pl.LightningModule):
     the only quantity that selects a model, `val/elbo_mean`, which has the posterior mean in the place of a sample and is
     higher, and `val/active_units`. `model(image)` is the
     reconstruction. Batches are dicts with `image` (B, C, H, W) and, to validate, `mask`, nonzero where anomalous: an image
-    without a mask, or with an empty one, is normal.
+    without a mask, or with an empty one, is normal. The first epoch of a training raises ValueError for anomalous images and
+    for values that are not finite.
 
     shape: (C, H, W) of what is reconstructed. context: k for images (B, (2k + 1) · C, H, W), a slice of a volume with k
     neighbours on either side, one after the other; `middle` is the slice in question, which alone is reconstructed: −log p(x|z)
@@ -112,6 +113,7 @@ class VAE(pl.LightningModule):
         if channels_last:
             self.to(memory_format=last)
         self._means, self._train_means, self._units, self._collapsed = Means(), Means(), ActiveUnits(), 0
+        self._unseen = True  # the images to train on: they are looked at in the first epoch alone
 
     @property
     def depth(self) -> int:
@@ -213,6 +215,8 @@ class VAE(pl.LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         image = image_of(batch)
         self.likelihood.check(self.middle(image))
+        if self._unseen:
+            check_training(batch)
         terms = self.training_terms(image)
         loss = terms.pop("loss").mean()
         values = {"train/loss": loss.detach()}
@@ -220,11 +224,15 @@ class VAE(pl.LightningModule):
         self._train_means.update(values, len(image))  # log_dict in each step costs more than a small model's Adam
         return loss
 
+    def on_train_start(self) -> None:
+        self._unseen = True
+
     def on_train_epoch_start(self) -> None:
         self.log("train/lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
         self._train_means = Means()
 
     def on_train_epoch_end(self) -> None:
+        self._unseen = False
         self.log_dict(self._train_means.compute())
         self.log("train/beta", self.training_beta())
 

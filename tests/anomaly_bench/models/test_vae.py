@@ -22,9 +22,9 @@ def images(count: int = 6) -> torch.Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1))
 
 
-def fit(model: VAE, epochs: int = 1, callbacks: tuple[pl.Callback, ...] = ()) -> pl.Trainer:
-    loader = torch.utils.data.DataLoader([{"image": images()}, {"image": images()}], batch_size=None)
-    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+def fit(model: VAE, epochs: int = 1, callbacks: tuple[pl.Callback, ...] = (), batches=None, **settings) -> pl.Trainer:
+    loader = torch.utils.data.DataLoader(batches or [{"image": images()}, {"image": images()}], batch_size=None)
+    settings |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = pl.Trainer(max_epochs=epochs, enable_model_summary=False, callbacks=[*callbacks], **settings)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?!(no )?posterior collapse)")
@@ -276,3 +276,41 @@ def test_an_epoch_logs_its_training_loss_as_the_mean_over_images(monkeypatch):
         model.training_step({"image": torch.full((images, 1, 16, 16), value)}, 0)
     model.on_train_epoch_end()
     assert {name: float(value) for name, value in logged.items()} == {"train/loss": 0.25, "train/kl": 0.25}
+
+
+def marked(*anomalous: int) -> torch.Tensor:
+    mask = torch.zeros(6, 1, 16, 16)
+    mask[[*anomalous], :, 3, 4] = 1
+    return mask
+
+
+def spoilt(value: float) -> torch.Tensor:
+    image = images()
+    image[2, 0, 5, 6] = value
+    return image
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (
+            {"image": images(), "mask": marked(1, 4)},
+            r"batch\['mask'\]: 2 of 6 training images are anomalous.* normal images",
+        ),
+        ({"image": images(), "mask": 0.5 * marked(1)}, r"batch\['mask'\]: expected bool or 0 and 1"),
+        ({"image": spoilt(math.nan)}, r"batch\['image'\] holds NaN or infinite values in 1 of 6 training images"),
+        ({"image": spoilt(-math.inf)}, r"batch\['image'\] holds NaN or infinite values in 1 of 6"),
+    ],
+)
+def test_what_is_not_to_be_trained_on_is_refused_in_the_first_epoch_of_each_fit(batch, message):
+    model = VAE(SHAPE, **SMALL)
+    fit(model, batches=[{"image": images(), "mask": marked()}])
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fit(model, batches=[{"image": images()}, batch])
+
+
+def test_later_epochs_do_not_look_at_the_images_again(monkeypatch):
+    looked = []
+    monkeypatch.setattr("anomaly_bench.models.vae.check_training", looked.append)
+    fit(VAE(SHAPE, **SMALL), epochs=3)
+    assert len(looked) == 2
