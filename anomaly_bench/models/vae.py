@@ -212,8 +212,12 @@ class VAE(pl.LightningModule):
         rec, kl = self.terms(image, sample=True, seen=self.corrupted(image))
         return {"loss": rec + self.training_penalty(kl), "rec": rec, "kl": kl}
 
+    def as_weights(self, image: Tensor) -> Tensor:
+        """Images in the weights' precision, as whoever loads them may have them in another one."""
+        return image.to(next(self.parameters()).dtype)
+
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        image = image_of(batch)
+        image = self.as_weights(image_of(batch))
         self.likelihood.check(self.middle(image))
         if self._unseen:
             check_training(batch)
@@ -240,7 +244,7 @@ class VAE(pl.LightningModule):
         self._means, self._units = Means(), ActiveUnits()
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        image = normal_images(batch)  # anomalous images are localized, never selected on
+        image = self.as_weights(normal_images(batch))  # anomalous images are localized, never selected on
         if not len(image):
             return
         self.validated(self.validation_terms(image, self.validation_noise(len(image), batch_idx)))
@@ -302,7 +306,7 @@ class VAE(pl.LightningModule):
 
         The LocalizationCallback adds the map (B, 1, H, W) of each of its predictors, under its name.
         """
-        image = image_of(batch)
+        image = self.as_weights(image_of(batch))
         posterior = self.encode(image)
         reconstruction, log_sigma = self.decode_with_scale(posterior[0])
         rec = self.likelihood.nll(self.middle(image), reconstruction, log_sigma)

@@ -314,3 +314,17 @@ def test_later_epochs_do_not_look_at_the_images_again(monkeypatch):
     monkeypatch.setattr("anomaly_bench.models.vae.check_training", looked.append)
     fit(VAE(SHAPE, **SMALL), epochs=3)
     assert len(looked) == 2
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+def test_images_of_another_precision_than_the_weights_train_validate_and_predict_as_single_ones(precision):
+    logged, predicted = [], []
+    for dtype in (torch.float32, torch.float64):
+        batches = [{"image": images().to(dtype)}]
+        torch.manual_seed(0)
+        model = VAE(SHAPE, **SMALL)
+        trainer = fit(model, epochs=2, batches=batches, precision=precision)
+        logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+        predicted += trainer.predict(model, torch.utils.data.DataLoader(batches, batch_size=None))
+    assert logged[0] == logged[1]
+    assert all(torch.equal(predicted[0][name], predicted[1][name]) for name in ("reconstruction", "rec", "kl"))
