@@ -12,14 +12,15 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.base.imports import import_path, load
+from anomaly_bench.base.imports import import_path
 
 from .batches import check_training, image_of, normal_images
 from .corruption import Corruption
 from .epoch import ActiveUnits, Means
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
 from .muon import Muon
-from .networks import NETWORKS, VOLUMES, Network, NetworkSpec
+from .networks import Network, NetworkSpec
+from .parts import build_parts, path_of
 from .processes import of_all_processes
 from .slices import middle_of
 
@@ -42,7 +43,7 @@ class VAE(pl.LightningModule):
     neighbours on either side, one after the other; `middle` is the slice in question, which alone is reconstructed: −log p(x|z)
     is of it, and z of all. Or shape: (C, D, H, W) of volumes of D slices, which are images of three dimensions: where it says
     (B, C, H, W) of images, they are (B, C, D, H, W). network, latent, channels, spatial, attention, patch, positions: see
-    NetworkSpec; network is one of NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or
+    NetworkSpec; network is one of NETWORKS, or a function like them or its import path. likelihood: one of LIKELIHOODS, or
     a subclass of Likelihood or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is
     corrupted in training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008;
     Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs;
@@ -65,7 +66,7 @@ class VAE(pl.LightningModule):
         channels: Sequence[int] | None = (16, 32, 64, 64),
         sigma: float = 0.1,
         lr: float | None = None,
-        network: str = "conv",
+        network: str | Network = "conv",
         spatial: bool = False,
         attention: int = 0,
         patch: int | None = None,
@@ -89,8 +90,9 @@ class VAE(pl.LightningModule):
             shown = None if channels is None else list(channels)
             raise ConfigError(f"model.latent={latent}, model.channels={shown}: expected sizes of at least 1")
         self.save_hyperparameters()
+        self.hparams.update(network=path_of(network))  # a checkpoint holds no code
         if not isinstance(likelihood, str):
-            self.hparams.update(likelihood=import_path(likelihood))  # a checkpoint holds no code
+            self.hparams.update(likelihood=import_path(likelihood))
         self.shape, self.optimizer = tuple(shape), optimizer
         usual_lr, usual_decay = OPTIMIZERS[optimizer]
         self.lr = usual_lr if lr is None else lr
@@ -104,9 +106,8 @@ class VAE(pl.LightningModule):
         spec = NetworkSpec(
             self.input_shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions
         )
-        self.encoder, self.decoder = _parts(network, spec, self.shape)
+        self.encoder, self.decoder, self.latent_shape = build_parts(network, spec)
         self.likelihood = density
-        self.latent_shape = latent_shape(self.encoder, self.decoder, spec, network)
         self.latent = self.latent_shape.numel()
         self.level_shapes: tuple[tuple[int, ...], ...] = getattr(self.decoder, "level_shapes", (self.latent_shape,))
         self.register_buffer("rec_levels", torch.full((101,), float("nan")))
@@ -327,48 +328,6 @@ class VAE(pl.LightningModule):
         if self.optimizer == "muon":
             return Muon(self, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=fused)
-
-
-def find_network(name: str, shape: tuple[int, ...]) -> Network:
-    """One of the families, or a user's own by its import path, for images of a shape. Raises ConfigError."""
-    if name in NETWORKS:
-        if len(shape) == 4 and name not in VOLUMES:
-            remedy = f"set model.network={VOLUMES[0]}, or dataset.depth=null"
-            raise ConfigError(f"dataset.depth={shape[1]}: model.network={name} is of single slices; {remedy}")
-        return NETWORKS[name]
-    if "." not in name:
-        raise ConfigError(f"model.network={name}: expected one of {', '.join(NETWORKS)}, or package.module.Name")
-    network: Network = load("model.network", name)
-    return network
-
-
-def _parts(name: str, spec: NetworkSpec, shape: tuple[int, ...]) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Encoder and decoder of a network. Raises ConfigError for what is no network."""
-    network = find_network(name, shape)
-    try:
-        encoder, decoder = network(spec)
-    except TypeError as error:
-        raise ConfigError(
-            f"model.network={name}: {error}; expected a function of a NetworkSpec that gives encoder and decoder"
-        ) from error
-    return encoder, decoder
-
-
-@torch.no_grad()
-def latent_shape(encoder: torch.nn.Module, decoder: torch.nn.Module, spec: NetworkSpec, name: str) -> torch.Size:
-    """The shape of an image's latent, found by trying. Raises ConfigError if encoder and decoder do not fit together."""
-    posterior = encoder.eval()(torch.zeros(1, *spec.shape))
-    if not (isinstance(posterior, tuple) and len(posterior) == 2 and posterior[0].shape == posterior[1].shape):
-        raise ConfigError(f"model.network={name}: the encoder has to give mean and log variance, of the same shape")
-    decoded = decoder.eval()(posterior[0]).shape
-    encoder.train()
-    decoder.train()
-    if decoded != (1, spec.outputs, *spec.shape[1:]):
-        raise ConfigError(
-            f"model.network={name}: the decoder gives {list(decoded[1:])} of an image of {list(spec.shape)}, "
-            f"expected {[spec.outputs, *spec.shape[1:]]}"
-        )
-    return posterior[0].shape[1:]
 
 
 def input_size(shape: tuple[int, ...]) -> int:

@@ -1,7 +1,10 @@
+import functools
+import importlib
 import math
 import re
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -221,6 +224,38 @@ WRONG = """
 
 def wrong(spec):
     return my_network(spec)[0], nn.Linear(spec.latent, 3)
+
+
+def nothing_taken():
+    pass
+
+
+def three(spec):
+    return *my_network(spec), 3
+
+
+def functions(spec):
+    return max, min
+
+
+def attribute(spec):
+    return nn.Linear(spec.size, spec.latent)
+
+
+def wide(spec):
+    return my_network(spec)[0], my_network(spec._replace(latent=spec.latent + 1))[1]
+
+
+def deterministic(spec):
+    return nn.Flatten(), my_network(spec)[1]
+
+
+def dictionary(spec):
+    class Decoder(nn.Module):
+        def forward(self, latent):
+            return {}
+
+    return my_network(spec)[0], Decoder()
 """
 
 
@@ -263,6 +298,51 @@ def test_a_model_and_a_network_of_a_users_own_package(own_package):
 def test_what_cannot_be_a_model_of_ones_own_is_refused_by_name(own_package, overrides, message):
     with pytest.raises(ConfigError, match=message):
         build_model(load_config(["model=vae", *overrides]).model, SHAPE)
+
+
+FUNCTION = r"expected a function of a NetworkSpec \(shape, outputs, .*\) that gives encoder and decoder"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("three", rf"{FUNCTION}, two torch\.nn\.Module, got Encoder, Sequential, int"),
+        ("functions", rf"{FUNCTION}, two torch\.nn\.Module, got builtin_function_or_method, builtin"),
+        ("attribute", rf"{FUNCTION}, got AttributeError: 'NetworkSpec' object has no attribute 'size'"),
+        ("nothing_taken", rf"{FUNCTION}, got TypeError: nothing_taken\(\) takes 0 positional"),
+        ("wide", r"the decoder, given the encoder's latent \[1, 64\], RuntimeError: mat1 and mat2 shapes"),
+        ("deterministic", r"the encoder has to give mean and log variance, .*, got Tensor"),
+        ("dictionary", r"the decoder gives dict of an image of \[1, 16, 16\], expected \[1, 16, 16\]"),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_wrong_with_a_network_is_said_by_the_key_in_one_line(own_package, name, message, named):
+    network = f"their_package.{name}" if named else getattr(importlib.import_module("their_package"), name)
+    with pytest.raises(ConfigError, match=rf"^model\.network=their_package\.{name}: {message}") as raised:
+        BetaVAE(SHAPE, network=network)
+    assert "\n" not in str(raised.value)
+
+
+def saved(model: VAE, path: Path) -> Path:
+    fit(model).save_checkpoint(path, weights_only=True)
+    return path
+
+
+def test_a_checkpoint_of_a_function_as_network_holds_its_path_and_loads(own_package, tmp_path):
+    model = BetaVAE(SHAPE, network=importlib.import_module("their_package").my_network, latent=3)
+    assert model.hparams["network"] == "their_package.my_network"
+    loaded = BetaVAE.load_from_checkpoint(saved(model, tmp_path / "model.ckpt"))
+    assert torch.equal(loaded.eval()(images()), model.eval()(images()))
+
+
+@pytest.mark.parametrize("network", [lambda spec: linear(spec), functools.partial(linear)])
+def test_a_network_without_a_path_has_to_be_given_again_to_load(network, tmp_path):
+    model = BetaVAE(SHAPE, network=network, latent=3)
+    path = saved(model, tmp_path / "model.ckpt")
+    with pytest.raises(ConfigError, match=r"^model\.network=.*<.*>: no name that Python can import.*network=…"):
+        BetaVAE.load_from_checkpoint(path)
+    loaded = BetaVAE.load_from_checkpoint(path, network=network)
+    assert torch.equal(loaded.eval()(images()), model.eval()(images()))
 
 
 def test_an_epoch_logs_its_training_loss_as_the_mean_over_images(monkeypatch):
