@@ -22,6 +22,9 @@ WRONG = """
 class Mean(StudentT):
     def neg_log_density(self, *given):
         return super().neg_log_density(*given).mean()
+class Pixels(StudentT):
+    def neg_log_density(self, image, reconstruction, log_sigma):
+        return (image - reconstruction).square()
 class Infinite(StudentT):
     def neg_log_density(self, *given):
         return super().neg_log_density(*given) / 0
@@ -150,7 +153,11 @@ def test_a_class_that_cannot_be_imported_again_is_not_replaced_by_another_one(tm
         ("student", r"=student: expected one of gaussian, laplace, bernoulli, or package\.module\.Name"),
         (
             "my_likelihoods.Mean",
-            r"=my_likelihoods\.Mean: the nll of two grey images is .* a finite number for each image",
+            r"=my_likelihoods\.Mean: the nll of two grey images is of shape \[\], expected \(B,\): \[2\]",
+        ),
+        (
+            "my_likelihoods.Pixels",
+            r"=my_likelihoods\.Pixels: the nll of two grey images is of shape \[2, 2, 16, 16\], expected \(B,\): \[2\]",
         ),
         ("my_likelihoods.Infinite", r"=my_likelihoods\.Infinite: the nll of two grey images is \[inf, inf\]"),
         ("my_likelihoods.Abstract", r"=my_likelihoods\.Abstract: TypeError: .*abstract.*neg_log_density"),
