@@ -16,6 +16,8 @@ from .networks import NETWORKS, VOLUMES, Network, NetworkSpec
 
 EXPECTED = f"expected a function of a NetworkSpec ({', '.join(NetworkSpec._fields)}) that gives encoder and decoder"
 
+MOST_CHANNELS = 4  # of pictures, which have them last where they are read
+
 
 def build_parts(given: str | Network, spec: NetworkSpec) -> tuple[nn.Module, nn.Module, torch.Size]:
     """Encoder, decoder and the shape of an image's latent, of one of NETWORKS or of a user's own function or its import path.
@@ -24,7 +26,14 @@ def build_parts(given: str | Network, spec: NetworkSpec) -> tuple[nn.Module, nn.
     """
     name = f"model.network={path_of(given)}"
     network = find_network(given, spec.shape) if isinstance(given, str) else given
-    parts = _called(f"{name}: {EXPECTED}, got", network, spec)
+    try:
+        parts = _called(f"{name}: {EXPECTED}, got", network, spec)
+    except ConfigError as error:
+        first, *_, last = spec.shape
+        if last > MOST_CHANNELS or first <= MOST_CHANNELS:
+            raise
+        meant = f"expected (C, H, W), channels first; did you mean {(last, *spec.shape[:-1])}?"
+        raise ConfigError(f"shape={spec.shape}: {meant} ({error})") from error
     if not (isinstance(parts, tuple | list) and len(parts) == 2 and all(isinstance(part, nn.Module) for part in parts)):
         got = (
             ", ".join(type(part).__name__ for part in parts)

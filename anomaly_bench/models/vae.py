@@ -14,6 +14,7 @@ from torch import Tensor
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import import_path
 
+from .arguments import check_types
 from .batches import check_training, image_of, normal_images
 from .corruption import Corruption
 from .epoch import ActiveUnits, Means
@@ -61,7 +62,7 @@ class VAE(pl.LightningModule):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         latent: int = 64,
         channels: Sequence[int] | None = (16, 32, 64, 64),
         sigma: float = 0.1,
@@ -81,7 +82,11 @@ class VAE(pl.LightningModule):
         optimizer: str = "muon",
         context: int = 0,
     ) -> None:
+        check_types(VAE.__init__, locals())
         super().__init__()
+        if len(shape) not in (3, 4) or min(shape) < 1:
+            expected = "(C, H, W) of images, or (C, D, H, W) of volumes, of at least 1 each"
+            raise ConfigError(f"{type(self).__name__}(shape={tuple(shape)}): expected {expected}")
         if optimizer not in OPTIMIZERS:
             raise ConfigError(f"model.optimizer={optimizer}: expected one of {', '.join(OPTIMIZERS)}")
         if weight_decay is not None and not 0 <= weight_decay < math.inf:
@@ -101,7 +106,7 @@ class VAE(pl.LightningModule):
         self.corrupted = Corruption(noise, masks, mask_size)
         last = torch.channels_last if len(shape) == 3 else torch.channels_last_3d
         self.memory_format = last if channels_last else torch.contiguous_format
-        density = build_likelihood(likelihood, sigma, variance, shape)
+        density = build_likelihood(likelihood, sigma, variance, self.shape)
         widths = None if channels is None else tuple(channels)
         spec = NetworkSpec(
             self.input_shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions
@@ -330,6 +335,6 @@ class VAE(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=fused)
 
 
-def input_size(shape: tuple[int, ...]) -> int:
+def input_size(shape: Sequence[int]) -> int:
     """How many values an image has."""
     return math.prod(shape)

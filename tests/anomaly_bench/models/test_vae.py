@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -13,7 +14,7 @@ from checkout import ROOT
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.load import load_config
-from anomaly_bench.models import AE, NETWORKS, VAE, BetaVAE, build_model
+from anomaly_bench.models import AE, CEVAE, NETWORKS, VAE, BetaVAE, build_model
 from anomaly_bench.models.epoch import ActiveUnits
 from anomaly_bench.models.networks import NetworkSpec
 
@@ -58,6 +59,54 @@ def fit(model: VAE, epochs: int = 1, callbacks: tuple[pl.Callback, ...] = (), ba
 def test_impossible_values_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         BetaVAE(SHAPE, **{"channels": (4, 8), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shape": (32, 32)}, r"shape=\(32, 32\)\): expected \(C, H, W\) of images, or \(C, D, H, W\)"),
+        ({"shape": (0, 32, 32)}, r"shape=\(0, 32, 32\)\): expected \(C, H, W\) .* at least 1 each"),
+        ({"shape": (1.0, 32, 32)}, r"shape=\(1\.0, 32, 32\)\): expected Sequence\[int\]"),
+        ({"shape": 32}, r"shape=32\): expected Sequence\[int\]"),
+        ({"latent": 2.5}, r"latent=2\.5\): expected int"),
+        ({"latent": True}, r"latent=True\): expected int"),
+        ({"channels": 16}, r"channels=16\): expected Sequence\[int\] \| None"),
+        ({"channels": "16"}, r"channels='16'\): expected Sequence\[int\] \| None"),
+        ({"spatial": "yes"}, r"spatial='yes'\): expected bool"),
+        ({"network": 3}, r"network=3\): expected str \| Network"),
+        ({"likelihood": math.sqrt}, r"likelihood=<built-in function sqrt>\): expected str \| type\[Likelihood\]"),
+        ({"lr": "fast"}, r"lr='fast'\): expected float \| None"),
+        ({"beta": "4"}, r"beta='4'\): expected float"),
+        ({"warmup_epochs": 1.5}, r"warmup_epochs=1\.5\): expected int"),
+        ({"context_weight": None}, r"context_weight=None\): expected float"),
+        ({"masks": "3"}, r"masks='3'\): expected int"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_the_argument_in_one_line(arguments, message):
+    with pytest.raises(ConfigError, match=rf"^CEVAE\({message}") as raised:
+        CEVAE(**{"shape": SHAPE, "channels": (4, 8), **arguments})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_shape_with_the_channels_last_is_asked_about_where_no_network_takes_it():
+    with pytest.raises(
+        ConfigError, match=r"^shape=\(32, 32, 3\): expected \(C, H, W\), .* did you mean \(3, 32, 32\)\?"
+    ):
+        BetaVAE((32, 32, 3))
+    with pytest.raises(ConfigError, match=r"^dataset\.size=\[30, 32\]"):
+        BetaVAE((1, 30, 32))
+    assert BetaVAE((8, 16, 4), **SMALL).latent == 5
+
+
+def test_sizes_and_numbers_of_torch_and_numpy_are_as_good_as_pythons():
+    torch.manual_seed(0)
+    plain = BetaVAE(SHAPE, beta=2.0, latent=5, channels=(4, 8))
+    torch.manual_seed(0)
+    sizes = {"latent": np.int64(5), "channels": [np.int32(4), 8]}
+    other = BetaVAE(images().shape[1:], beta=np.float32(2), normalised=np.bool_(False), **sizes)
+    assert all(map(torch.equal, plain.parameters(), other.parameters()))
+    assert other.beta == 2
+    assert BetaVAE([*SHAPE], beta=4, **SMALL).shape == SHAPE
 
 
 def loss_of(cls, **arguments):
