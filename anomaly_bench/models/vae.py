@@ -324,9 +324,7 @@ class VAE(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         made, own = checkpoint.get("model_class"), type(self).__name__
         if made not in (None, own):
-            rank_zero_warn(
-                f"a checkpoint of {made} is loaded as {own}; {made}.load_from_checkpoint gives what was trained"
-            )
+            raise ConfigError(f"the checkpoint is of {made}, not of {own}; load it with {made}.load_from_checkpoint")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = self.device.type == "cpu"  # where one tensor after the other costs most

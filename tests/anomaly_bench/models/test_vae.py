@@ -384,6 +384,15 @@ def test_a_checkpoint_of_a_function_as_network_holds_its_path_and_loads(own_pack
     assert torch.equal(loaded.eval()(images()), model.eval()(images()))
 
 
+@pytest.mark.parametrize(("made", "other"), [(BetaVAE, AE), (BetaVAE, VAE), (CEVAE, VAE), (AE, VAE)])
+def test_a_checkpoint_is_refused_by_another_class_than_its_own(made, other, tmp_path):
+    path, own = saved(made(SHAPE, **SMALL), tmp_path / "model.ckpt"), made.__name__
+    message = rf"^the checkpoint is of {own}, not of {other.__name__}; load it with {own}\.load_from_checkpoint$"
+    with pytest.raises(ConfigError, match=message):
+        other.load_from_checkpoint(path)
+    assert type(made.load_from_checkpoint(path)) is made
+
+
 @pytest.mark.parametrize("network", [lambda spec: linear(spec), functools.partial(linear)])
 def test_a_network_without_a_path_has_to_be_given_again_to_load(network, tmp_path):
     model = BetaVAE(SHAPE, network=network, latent=3)
