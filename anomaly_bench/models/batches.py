@@ -29,6 +29,24 @@ def normal_images(batch: Mapping[str, Any]) -> Tensor:
     return image[~anomalous] if anomalous.any() else image
 
 
+def check_training(batch: Mapping[str, Any]) -> None:
+    """Raises ValueError unless a batch to train on is of finite, normal images alone. On a GPU it waits for the batch."""
+    image = image_of(batch)
+    finite = image.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise ValueError(
+            f"batch['image'] holds NaN or infinite values in {int((~finite).sum())} of {len(image)} training images, expected "
+            "finite ones; mend or leave out those images in the train loader"
+        )
+    mask = pixels_of(batch, "mask", image)
+    anomalous = 0 if mask is None else int(mask.flatten(1).any(1).sum())
+    if anomalous:
+        raise ValueError(
+            f"batch['mask']: {anomalous} of {len(image)} training images are anomalous, expected none; leave them out of the "
+            "train loader and train on normal images alone"
+        )
+
+
 def pixels_of(batch: Mapping[str, Any], key: str, image: Tensor) -> Tensor | None:
     """A mask of a batch, `mask` or `foreground`, for its images (B, C, H, W): (B, 1, H, W) bool, None if there is none.
 

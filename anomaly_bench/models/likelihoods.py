@@ -248,7 +248,11 @@ def _try(likelihood: Likelihood, shape: tuple[int, ...]) -> None:
         said = f"of a decoder's {[shape[0] * likelihood.outputs, *shape[1:]]} `split` makes {list(reconstruction.shape[1:])}"
         raise ConfigError(f"{said}, expected images of {list(shape)}; `outputs` says how many values it needs for each")
     nll, variance = likelihood.nll(image, reconstruction, scale), likelihood.variance_at(reconstruction, scale)
-    if nll.shape != (2,) or not nll.isfinite().all():
+    if nll.shape != (2,):
+        raise ConfigError(
+            f"the nll of two grey images is of shape {list(nll.shape)}, expected (B,): [2], a sum for each image"
+        )
+    if not nll.isfinite().all():
         raise ConfigError(f"the nll of two grey images is {nll.tolist()}, expected a finite number for each image")
     if variance.shape not in ((), image.shape) or not (variance.isfinite().all() and (variance > 0).all()):
         said = f"`variance_at` gives {list(variance.shape)}, least {float(variance.min()):.3g}"

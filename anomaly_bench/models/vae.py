@@ -12,14 +12,16 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.base.imports import import_path, load
+from anomaly_bench.base.imports import import_path
 
-from .batches import image_of, normal_images
+from .arguments import check_types
+from .batches import check_training, image_of, normal_images
 from .corruption import Corruption
 from .epoch import ActiveUnits, Means
 from .likelihoods import Likelihood, build_likelihood, kl_standard_normal
 from .muon import Muon
-from .networks import NETWORKS, VOLUMES, Network, NetworkSpec
+from .networks import Network, NetworkSpec
+from .parts import build_parts, path_of
 from .processes import of_all_processes
 from .slices import middle_of
 
@@ -35,13 +37,14 @@ class VAE(pl.LightningModule):
     the only quantity that selects a model, `val/elbo_mean`, which has the posterior mean in the place of a sample and is
     higher, and `val/active_units`. `model(image)` is the
     reconstruction. Batches are dicts with `image` (B, C, H, W) and, to validate, `mask`, nonzero where anomalous: an image
-    without a mask, or with an empty one, is normal.
+    without a mask, or with an empty one, is normal. The first epoch of a training raises ValueError for anomalous images and
+    for values that are not finite.
 
     shape: (C, H, W) of what is reconstructed. context: k for images (B, (2k + 1) · C, H, W), a slice of a volume with k
     neighbours on either side, one after the other; `middle` is the slice in question, which alone is reconstructed: −log p(x|z)
     is of it, and z of all. Or shape: (C, D, H, W) of volumes of D slices, which are images of three dimensions: where it says
     (B, C, H, W) of images, they are (B, C, D, H, W). network, latent, channels, spatial, attention, patch, positions: see
-    NetworkSpec; network is one of NETWORKS or the import path of another function like them. likelihood: one of LIKELIHOODS, or
+    NetworkSpec; network is one of NETWORKS, or a function like them or its import path. likelihood: one of LIKELIHOODS, or
     a subclass of Likelihood or its import path; sigma, variance: see there. noise, masks, mask_size: how the encoder's input is
     corrupted in training (see Corruption), while the loss is that of the clean image: a denoising model (Vincent et al. 2008;
     Im et al. 2017). channels_last: memory layout of weights and features, which is quicker with many channels and on GPUs;
@@ -59,12 +62,12 @@ class VAE(pl.LightningModule):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         latent: int = 64,
         channels: Sequence[int] | None = (16, 32, 64, 64),
         sigma: float = 0.1,
         lr: float | None = None,
-        network: str = "conv",
+        network: str | Network = "conv",
         spatial: bool = False,
         attention: int = 0,
         patch: int | None = None,
@@ -79,7 +82,11 @@ class VAE(pl.LightningModule):
         optimizer: str = "muon",
         context: int = 0,
     ) -> None:
+        check_types(VAE.__init__, locals())
         super().__init__()
+        if len(shape) not in (3, 4) or min(shape) < 1:
+            expected = "(C, H, W) of images, or (C, D, H, W) of volumes, of at least 1 each"
+            raise ConfigError(f"{type(self).__name__}(shape={tuple(shape)}): expected {expected}")
         if optimizer not in OPTIMIZERS:
             raise ConfigError(f"model.optimizer={optimizer}: expected one of {', '.join(OPTIMIZERS)}")
         if weight_decay is not None and not 0 <= weight_decay < math.inf:
@@ -88,8 +95,9 @@ class VAE(pl.LightningModule):
             shown = None if channels is None else list(channels)
             raise ConfigError(f"model.latent={latent}, model.channels={shown}: expected sizes of at least 1")
         self.save_hyperparameters()
+        self.hparams.update(network=path_of(network))  # a checkpoint holds no code
         if not isinstance(likelihood, str):
-            self.hparams.update(likelihood=import_path(likelihood))  # a checkpoint holds no code
+            self.hparams.update(likelihood=import_path(likelihood))
         self.shape, self.optimizer = tuple(shape), optimizer
         usual_lr, usual_decay = OPTIMIZERS[optimizer]
         self.lr = usual_lr if lr is None else lr
@@ -98,20 +106,20 @@ class VAE(pl.LightningModule):
         self.corrupted = Corruption(noise, masks, mask_size)
         last = torch.channels_last if len(shape) == 3 else torch.channels_last_3d
         self.memory_format = last if channels_last else torch.contiguous_format
-        density = build_likelihood(likelihood, sigma, variance, shape)
+        density = build_likelihood(likelihood, sigma, variance, self.shape)
         widths = None if channels is None else tuple(channels)
         spec = NetworkSpec(
             self.input_shape, shape[0] * density.outputs, latent, widths, spatial, attention, patch, positions
         )
-        self.encoder, self.decoder = _parts(network, spec, self.shape)
+        self.encoder, self.decoder, self.latent_shape = build_parts(network, spec)
         self.likelihood = density
-        self.latent_shape = latent_shape(self.encoder, self.decoder, spec, network)
         self.latent = self.latent_shape.numel()
         self.level_shapes: tuple[tuple[int, ...], ...] = getattr(self.decoder, "level_shapes", (self.latent_shape,))
         self.register_buffer("rec_levels", torch.full((101,), float("nan")))
         if channels_last:
             self.to(memory_format=last)
         self._means, self._train_means, self._units, self._collapsed = Means(), Means(), ActiveUnits(), 0
+        self._unseen = True  # the images to train on: they are looked at in the first epoch alone
 
     @property
     def depth(self) -> int:
@@ -210,9 +218,15 @@ class VAE(pl.LightningModule):
         rec, kl = self.terms(image, sample=True, seen=self.corrupted(image))
         return {"loss": rec + self.training_penalty(kl), "rec": rec, "kl": kl}
 
+    def as_weights(self, image: Tensor) -> Tensor:
+        """Images in the weights' precision, as whoever loads them may have them in another one."""
+        return image.to(next(self.parameters()).dtype)
+
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        image = image_of(batch)
+        image = self.as_weights(image_of(batch))
         self.likelihood.check(self.middle(image))
+        if self._unseen:
+            check_training(batch)
         terms = self.training_terms(image)
         loss = terms.pop("loss").mean()
         values = {"train/loss": loss.detach()}
@@ -220,11 +234,15 @@ class VAE(pl.LightningModule):
         self._train_means.update(values, len(image))  # log_dict in each step costs more than a small model's Adam
         return loss
 
+    def on_train_start(self) -> None:
+        self._unseen = True
+
     def on_train_epoch_start(self) -> None:
         self.log("train/lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
         self._train_means = Means()
 
     def on_train_epoch_end(self) -> None:
+        self._unseen = False
         self.log_dict(self._train_means.compute())
         self.log("train/beta", self.training_beta())
 
@@ -232,7 +250,7 @@ class VAE(pl.LightningModule):
         self._means, self._units = Means(), ActiveUnits()
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        image = normal_images(batch)  # anomalous images are localized, never selected on
+        image = self.as_weights(normal_images(batch))  # anomalous images are localized, never selected on
         if not len(image):
             return
         self.validated(self.validation_terms(image, self.validation_noise(len(image), batch_idx)))
@@ -294,7 +312,7 @@ class VAE(pl.LightningModule):
 
         The LocalizationCallback adds the map (B, 1, H, W) of each of its predictors, under its name.
         """
-        image = image_of(batch)
+        image = self.as_weights(image_of(batch))
         posterior = self.encode(image)
         reconstruction, log_sigma = self.decode_with_scale(posterior[0])
         rec = self.likelihood.nll(self.middle(image), reconstruction, log_sigma)
@@ -306,9 +324,7 @@ class VAE(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         made, own = checkpoint.get("model_class"), type(self).__name__
         if made not in (None, own):
-            rank_zero_warn(
-                f"a checkpoint of {made} is loaded as {own}; {made}.load_from_checkpoint gives what was trained"
-            )
+            raise ConfigError(f"the checkpoint is of {made}, not of {own}; load it with {made}.load_from_checkpoint")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = self.device.type == "cpu"  # where one tensor after the other costs most
@@ -317,48 +333,6 @@ class VAE(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=fused)
 
 
-def find_network(name: str, shape: tuple[int, ...]) -> Network:
-    """One of the families, or a user's own by its import path, for images of a shape. Raises ConfigError."""
-    if name in NETWORKS:
-        if len(shape) == 4 and name not in VOLUMES:
-            remedy = f"set model.network={VOLUMES[0]}, or dataset.depth=null"
-            raise ConfigError(f"dataset.depth={shape[1]}: model.network={name} is of single slices; {remedy}")
-        return NETWORKS[name]
-    if "." not in name:
-        raise ConfigError(f"model.network={name}: expected one of {', '.join(NETWORKS)}, or package.module.Name")
-    network: Network = load("model.network", name)
-    return network
-
-
-def _parts(name: str, spec: NetworkSpec, shape: tuple[int, ...]) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Encoder and decoder of a network. Raises ConfigError for what is no network."""
-    network = find_network(name, shape)
-    try:
-        encoder, decoder = network(spec)
-    except TypeError as error:
-        raise ConfigError(
-            f"model.network={name}: {error}; expected a function of a NetworkSpec that gives encoder and decoder"
-        ) from error
-    return encoder, decoder
-
-
-@torch.no_grad()
-def latent_shape(encoder: torch.nn.Module, decoder: torch.nn.Module, spec: NetworkSpec, name: str) -> torch.Size:
-    """The shape of an image's latent, found by trying. Raises ConfigError if encoder and decoder do not fit together."""
-    posterior = encoder.eval()(torch.zeros(1, *spec.shape))
-    if not (isinstance(posterior, tuple) and len(posterior) == 2 and posterior[0].shape == posterior[1].shape):
-        raise ConfigError(f"model.network={name}: the encoder has to give mean and log variance, of the same shape")
-    decoded = decoder.eval()(posterior[0]).shape
-    encoder.train()
-    decoder.train()
-    if decoded != (1, spec.outputs, *spec.shape[1:]):
-        raise ConfigError(
-            f"model.network={name}: the decoder gives {list(decoded[1:])} of an image of {list(spec.shape)}, "
-            f"expected {[spec.outputs, *spec.shape[1:]]}"
-        )
-    return posterior[0].shape[1:]
-
-
-def input_size(shape: tuple[int, ...]) -> int:
+def input_size(shape: Sequence[int]) -> int:
     """How many values an image has."""
     return math.prod(shape)

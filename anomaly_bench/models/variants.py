@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.imports import import_path, load
 
+from .arguments import check_types
 from .vae import VAE, input_size
 
 SCHEDULES = ("warmup", "cyclical", "capacity")
@@ -36,7 +37,7 @@ class BetaVAE(VAE):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         beta: float = 4.0,
         normalised: bool = False,
         schedule: str | Schedule = "warmup",
@@ -47,6 +48,7 @@ class BetaVAE(VAE):
         capacity: float = 25.0,
         **vae: Any,
     ) -> None:
+        check_types(BetaVAE.__init__, locals())
         super().__init__(shape, **vae)
         if not 0 < beta < math.inf:
             raise ConfigError(f"model.beta={beta}: expected a number greater than 0; beta=1 is the VAE")
@@ -105,7 +107,8 @@ class CEVAE(BetaVAE):
     (masks, mask_size and noise say how it is masked; the rest of the loss sees the image itself). Evaluated like a VAE.
     """
 
-    def __init__(self, shape: tuple[int, ...], context_weight: float = 1.0, masks: int = 3, **beta_vae: Any) -> None:
+    def __init__(self, shape: Sequence[int], context_weight: float = 1.0, masks: int = 3, **beta_vae: Any) -> None:
+        check_types(CEVAE.__init__, locals())
         super().__init__(shape, masks=masks, **beta_vae)
         if not 0 < context_weight < math.inf:
             raise ConfigError(f"model.context_weight={context_weight}: expected a number greater than 0")

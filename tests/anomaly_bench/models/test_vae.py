@@ -1,16 +1,14 @@
 import math
-import re
-import sys
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from checkout import ROOT
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.config.load import load_config
-from anomaly_bench.models import AE, NETWORKS, VAE, BetaVAE, build_model
+from anomaly_bench.models import AE, CEVAE, NETWORKS, VAE, BetaVAE
 from anomaly_bench.models.epoch import ActiveUnits
 from anomaly_bench.models.networks import NetworkSpec
 
@@ -22,9 +20,9 @@ def images(count: int = 6) -> torch.Tensor:
     return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1))
 
 
-def fit(model: VAE, epochs: int = 1, callbacks: tuple[pl.Callback, ...] = ()) -> pl.Trainer:
-    loader = torch.utils.data.DataLoader([{"image": images()}, {"image": images()}], batch_size=None)
-    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+def fit(model: VAE, epochs: int = 1, callbacks: tuple[pl.Callback, ...] = (), batches=None, **settings) -> pl.Trainer:
+    loader = torch.utils.data.DataLoader(batches or [{"image": images()}, {"image": images()}], batch_size=None)
+    settings |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = pl.Trainer(max_epochs=epochs, enable_model_summary=False, callbacks=[*callbacks], **settings)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?!(no )?posterior collapse)")
@@ -55,6 +53,54 @@ def fit(model: VAE, epochs: int = 1, callbacks: tuple[pl.Callback, ...] = ()) ->
 def test_impossible_values_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         BetaVAE(SHAPE, **{"channels": (4, 8), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shape": (32, 32)}, r"shape=\(32, 32\)\): expected \(C, H, W\) of images, or \(C, D, H, W\)"),
+        ({"shape": (0, 32, 32)}, r"shape=\(0, 32, 32\)\): expected \(C, H, W\) .* at least 1 each"),
+        ({"shape": (1.0, 32, 32)}, r"shape=\(1\.0, 32, 32\)\): expected Sequence\[int\]"),
+        ({"shape": 32}, r"shape=32\): expected Sequence\[int\]"),
+        ({"latent": 2.5}, r"latent=2\.5\): expected int"),
+        ({"latent": True}, r"latent=True\): expected int"),
+        ({"channels": 16}, r"channels=16\): expected Sequence\[int\] \| None"),
+        ({"channels": "16"}, r"channels='16'\): expected Sequence\[int\] \| None"),
+        ({"spatial": "yes"}, r"spatial='yes'\): expected bool"),
+        ({"network": 3}, r"network=3\): expected str \| Network"),
+        ({"likelihood": math.sqrt}, r"likelihood=<built-in function sqrt>\): expected str \| type\[Likelihood\]"),
+        ({"lr": "fast"}, r"lr='fast'\): expected float \| None"),
+        ({"beta": "4"}, r"beta='4'\): expected float"),
+        ({"warmup_epochs": 1.5}, r"warmup_epochs=1\.5\): expected int"),
+        ({"context_weight": None}, r"context_weight=None\): expected float"),
+        ({"masks": "3"}, r"masks='3'\): expected int"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_the_argument_in_one_line(arguments, message):
+    with pytest.raises(ConfigError, match=rf"^CEVAE\({message}") as raised:
+        CEVAE(**{"shape": SHAPE, "channels": (4, 8), **arguments})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_shape_with_the_channels_last_is_asked_about_where_no_network_takes_it():
+    with pytest.raises(
+        ConfigError, match=r"^shape=\(32, 32, 3\): expected \(C, H, W\), .* did you mean \(3, 32, 32\)\?"
+    ):
+        BetaVAE((32, 32, 3))
+    with pytest.raises(ConfigError, match=r"^dataset\.size=\[30, 32\]"):
+        BetaVAE((1, 30, 32))
+    assert BetaVAE((8, 16, 4), **SMALL).latent == 5
+
+
+def test_sizes_and_numbers_of_torch_and_numpy_are_as_good_as_pythons():
+    torch.manual_seed(0)
+    plain = BetaVAE(SHAPE, beta=2.0, latent=5, channels=(4, 8))
+    torch.manual_seed(0)
+    sizes = {"latent": np.int64(5), "channels": [np.int32(4), 8]}
+    other = BetaVAE(images().shape[1:], beta=np.float32(2), normalised=np.bool_(False), **sizes)
+    assert all(map(torch.equal, plain.parameters(), other.parameters()))
+    assert other.beta == 2
+    assert BetaVAE([*SHAPE], beta=4, **SMALL).shape == SHAPE
 
 
 def loss_of(cls, **arguments):
@@ -217,52 +263,18 @@ def test_a_linear_vae_finds_probabilistic_pca(monkeypatch):
     assert elbo.item() == pytest.approx(exact.log_prob(data).mean().item(), abs=0.05)
 
 
-WRONG = """
-
-def wrong(spec):
-    return my_network(spec)[0], nn.Linear(spec.latent, 3)
-"""
+def saved(model: VAE, path: Path) -> Path:
+    fit(model).save_checkpoint(path, weights_only=True)
+    return path
 
 
-@pytest.fixture
-def own_package(tmp_path, monkeypatch):
-    """A package outside the checkout with the examples of the documentation in it, and a network that does not fit."""
-    root = ROOT
-    (network,) = re.findall(r"```python\n((?!# my_).*?)```", (root / "docs/models.md").read_text(), re.DOTALL)
-    examples = [*re.findall(r"```python\n(.*?)```", (root / "CONTRIBUTING.md").read_text(), re.DOTALL), network]
-    assert max(len(example.splitlines()) for example in examples) < 25
-    (tmp_path / "their_package").mkdir()
-    (tmp_path / "their_package" / "__init__.py").write_text("\n\n".join(examples) + WRONG)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "their_package", raising=False)
-
-
-def test_a_model_and_a_network_of_a_users_own_package(own_package):
-    overrides = ["model=vae", "model.use=their_package.MyVAE", "model.options.free=3.0"]
-    model = build_model(load_config([*overrides, "model.network=their_package.my_network"]).model, SHAPE)
-    assert type(model).__name__ == "MyVAE"
-    assert type(model.encoder).__name__ == "Encoder"
-    fit(model)
-    assert torch.equal(model.penalty(torch.tensor([1.0, 5.0])), torch.tensor([0.0, 2.0]))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["model.use=their_package.Nothing"], r"model\.use=their_package\.Nothing: .*PYTHONPATH"),
-        (["model.use=no_such_package.MyVAE"], r"model\.use=no_such_package\.MyVAE: No module named"),
-        (["model.use=MyVAE"], r"model\.use=MyVAE: .*expected package\.module\.Name"),
-        (["model.use=their_package.Encoder"], r"model\.use=their_package\.Encoder: expected a subclass of"),
-        (["model.use=their_package.MyVAE", "model.options.fre=1"], r"model\.options=.*unexpected keyword.*'fre'"),
-        (["model.options.latent=3"], r"model\.options=.*multiple values for keyword argument 'latent'"),
-        (["model.network=covn"], r"model\.network=covn: expected one of conv, bergmann, .*, conv3d, or"),
-        (["model.network=their_package.wrong"], r"model\.network=their_package\.wrong: the decoder gives \[3\]"),
-        (["model.network=their_package.nothing"], r"model\.network=their_package\.nothing: .*PYTHONPATH"),
-    ],
-)
-def test_what_cannot_be_a_model_of_ones_own_is_refused_by_name(own_package, overrides, message):
+@pytest.mark.parametrize(("made", "other"), [(BetaVAE, AE), (BetaVAE, VAE), (CEVAE, VAE), (AE, VAE)])
+def test_a_checkpoint_is_refused_by_another_class_than_its_own(made, other, tmp_path):
+    path, own = saved(made(SHAPE, **SMALL), tmp_path / "model.ckpt"), made.__name__
+    message = rf"^the checkpoint is of {own}, not of {other.__name__}; load it with {own}\.load_from_checkpoint$"
     with pytest.raises(ConfigError, match=message):
-        build_model(load_config(["model=vae", *overrides]).model, SHAPE)
+        other.load_from_checkpoint(path)
+    assert type(made.load_from_checkpoint(path)) is made
 
 
 def test_an_epoch_logs_its_training_loss_as_the_mean_over_images(monkeypatch):
@@ -276,3 +288,55 @@ def test_an_epoch_logs_its_training_loss_as_the_mean_over_images(monkeypatch):
         model.training_step({"image": torch.full((images, 1, 16, 16), value)}, 0)
     model.on_train_epoch_end()
     assert {name: float(value) for name, value in logged.items()} == {"train/loss": 0.25, "train/kl": 0.25}
+
+
+def marked(*anomalous: int) -> torch.Tensor:
+    mask = torch.zeros(6, 1, 16, 16)
+    mask[[*anomalous], :, 3, 4] = 1
+    return mask
+
+
+def spoilt(value: float) -> torch.Tensor:
+    image = images()
+    image[2, 0, 5, 6] = value
+    return image
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (
+            {"image": images(), "mask": marked(1, 4)},
+            r"batch\['mask'\]: 2 of 6 training images are anomalous.* normal images",
+        ),
+        ({"image": images(), "mask": 0.5 * marked(1)}, r"batch\['mask'\]: expected bool or 0 and 1"),
+        ({"image": spoilt(math.nan)}, r"batch\['image'\] holds NaN or infinite values in 1 of 6 training images"),
+        ({"image": spoilt(-math.inf)}, r"batch\['image'\] holds NaN or infinite values in 1 of 6"),
+    ],
+)
+def test_what_is_not_to_be_trained_on_is_refused_in_the_first_epoch_of_each_fit(batch, message):
+    model = VAE(SHAPE, **SMALL)
+    fit(model, batches=[{"image": images(), "mask": marked()}])
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fit(model, batches=[{"image": images()}, batch])
+
+
+def test_later_epochs_do_not_look_at_the_images_again(monkeypatch):
+    looked = []
+    monkeypatch.setattr("anomaly_bench.models.vae.check_training", looked.append)
+    fit(VAE(SHAPE, **SMALL), epochs=3)
+    assert len(looked) == 2
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+def test_images_of_another_precision_than_the_weights_train_validate_and_predict_as_single_ones(precision):
+    logged, predicted = [], []
+    for dtype in (torch.float32, torch.float64):
+        batches = [{"image": images().to(dtype)}]
+        torch.manual_seed(0)
+        model = VAE(SHAPE, **SMALL)
+        trainer = fit(model, epochs=2, batches=batches, precision=precision)
+        logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+        predicted += trainer.predict(model, torch.utils.data.DataLoader(batches, batch_size=None))
+    assert logged[0] == logged[1]
+    assert all(torch.equal(predicted[0][name], predicted[1][name]) for name in ("reconstruction", "rec", "kl"))
