@@ -13,7 +13,7 @@ from data_modules.base.errors import DataError
 from data_modules.base.names import composed
 
 from .case import SPLITS, Case
-from .split_checks import check_filled, check_folds, check_settings
+from .split_checks import check_filled, check_folds, check_group, check_settings
 from .split_given import follow, given_split
 
 
@@ -39,12 +39,13 @@ def split_cases(
     values together as its value.
     A split that is given (by Case.split, config.file or lists) is followed as it is.
 
-    Raises DataError for shares outside [0, 1), folds that are not there, a group of two pools other than 'any', a given split
-    that misses or repeats a subject, divides a group, puts a subject where its pool forbids it or comes with folds or
-    stratify, and for an empty split.
+    Raises DataError for shares outside [0, 1), folds that are not there, a pattern `group` that matches no name, a group of
+    two pools other than 'any', a given split that misses or repeats a subject, divides a group, puts a subject where its pool
+    forbids it or comes with folds or stratify, and for an empty split.
     """
     check_settings(config)
     cases = [case for case in cases if case.subject not in dropped]
+    check_group(cases, config)
     groups = _joined(group_cases(cases, config), twins)
     given = given_split(cases, config)
     if given is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from data_modules.base.config import SplitConfig
+from data_modules.base.config import DatasetConfig, NiftiConfig, SplitConfig
 from data_modules.base.errors import DataError
+from data_modules.base.names import unit_of
 
-from .case import SPLITS
+from .case import SPLITS, Case
 from .patterns import group_pattern
 
 FEW, TRIES = 200, 100  # groups up to which another salt is looked for, and how many
@@ -36,6 +37,16 @@ def check_settings(config: SplitConfig) -> None:
         )
     if config.folds is not None and not 0 <= config.fold < config.folds:
         raise DataError(f"dataset.split.fold={config.fold}: expected 0 to {config.folds - 1} (dataset.split.folds)")
+
+
+def check_group(cases: Sequence[Case], config: SplitConfig) -> None:
+    """Raise DataError if `group` matches the name of none of the subjects whose group it is to say."""
+    unmatched = _unmatched(cases, config)
+    if unmatched and len(unmatched) == sum(case.group is None for case in cases):
+        raise DataError(
+            f"dataset.split.group={config.group} matches none of {len(unmatched)} names, such as {unmatched[0]}, so that "
+            "nothing is kept together; correct the pattern, or set dataset.split.group=null"
+        )
 
 
 def check_folds(testable: int, config: SplitConfig) -> None:
@@ -76,6 +87,11 @@ def check_filled(split: Split, groups: int, config: SplitConfig, divide: Callabl
     raise DataError(f"none of {subjects} subjects falls into '{part}'{where} ({why}); {', '.join(remedies)}")
 
 
+def doubts(split: Split, cases: Sequence[Case], config: DatasetConfig) -> list[str]:
+    """What lets a split that can be made be doubted, each with its remedy after a semicolon; cases: of all subjects."""
+    return [said for said in (few_subjects(split, unit_of(config)), _ungrouped(cases, config)) if said]
+
+
 def few_subjects(split: Split, unit: str = "subject") -> str:
     """Which splits have fewer subjects than LEAST, and the remedy; empty if none has."""
     few = [
@@ -95,3 +111,26 @@ def _another_salt(groups: int, config: SplitConfig, divide: Callable[[SplitConfi
         if all(all(divide(replace(salted, fold=fold)).values()) for fold in folds):
             return f"set 'dataset.split.salt=\"{salted.salt}\"', with which none is empty"
     return None
+
+
+def _ungrouped(cases: Sequence[Case], config: DatasetConfig) -> str:
+    """How many subjects of the dataset itself dataset.split.group does not match; empty if it matches all.
+
+    It is not written for the names of a healthy cohort, which has a pattern of its own.
+    """
+    healthy = f"{config.healthy.name}/" if isinstance(config, NiftiConfig) and config.healthy else None
+    own = [case for case in cases if healthy is None or not case.subject.startswith(healthy)]
+    unmatched = _unmatched(own, config.split)
+    if not unmatched:
+        return ""
+    said = f"does not match {len(unmatched)} of {len(own)} {unit_of(config)}s, such as {unmatched[0]}"
+    remedy = "correct the pattern, or end it with |$ if they are to be alone"
+    return f"dataset.split.group={config.split.group} {said}, each of which is a group of its own; {remedy}"
+
+
+def _unmatched(cases: Sequence[Case], config: SplitConfig) -> list[str]:
+    """The names in which the pattern `group` is looked for and not found."""
+    if not config.group:
+        return []
+    pattern = group_pattern("dataset.split.group", config.group)
+    return [case.subject for case in cases if case.group is None and not pattern.search(case.subject)]

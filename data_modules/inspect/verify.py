@@ -18,7 +18,7 @@ from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.cohorts import known_modalities, modalities
 from data_modules.cases.duplicates import parted, together, twins
 from data_modules.cases.split import split_cases
-from data_modules.cases.split_checks import few_subjects
+from data_modules.cases.split_checks import doubts
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.cases.unused import Unused, listed
 from data_modules.modules.base import AnomalyDataModule
@@ -91,7 +91,7 @@ def _examine(
     try:
         split = _split(data, cases, repeated)
         part_of = {name: part for part in SPLITS for name in split[part]}
-        problems += [*_empty_splits(examined, part_of), *_few_subjects(split, unit_of(data.config))]
+        problems += [*_empty_splits(examined, part_of), *_doubts(split, cases, data.config)]
     except DataError as error:
         problems.append(Problem.of(error))
     problems += _shared(cases)
@@ -220,9 +220,9 @@ def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list
     return problems
 
 
-def _few_subjects(split: dict[str, list[str]], unit: str) -> list[Problem]:
-    what, _, remedy = few_subjects(split, unit).partition("; ")
-    return [Problem(WARNING, what, remedy)] if what else []
+def _doubts(split: dict[str, list[str]], cases: Sequence[Case], config: DatasetConfig) -> list[Problem]:
+    parts = [said.rpartition("; ") for said in doubts(split, cases, config)]
+    return [Problem(WARNING, what, remedy) for what, _, remedy in parts]
 
 
 def _unused(tree: Unused, config: DatasetConfig) -> list[Problem]:

@@ -25,7 +25,7 @@ from data_modules.base.options.compose import plain
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.duplicates import DUPLICATES, disagreeing, parted, refuse, together, twins
 from data_modules.cases.split import split_cases, split_digest
-from data_modules.cases.split_checks import few_subjects
+from data_modules.cases.split_checks import doubts
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.cases.unused import Unused, listed
 from data_modules.embedded import ensure_embedded
@@ -129,7 +129,7 @@ class AnomalyDataModule(pl.LightningDataModule):
         self._part_twins(store)
         store.attributes = [case.attributes for case in self.cases]
         self.store = store
-        for said in filter(None, (self._left_out(), few_subjects(self.split, unit_of(self.config)))):
+        for said in filter(None, (self._left_out(), *doubts(self.split, self.cases, self.config))):
             logger.warning("%s: %s", dataset_name(self.config), said)
 
     def _part_twins(self, store: SliceStore) -> None:

@@ -7,14 +7,15 @@ from dataclasses import replace
 from math import ceil, floor
 
 import pytest
+from fakes import pictures_config, volumes_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_modules.base.config import SplitConfig
+from data_modules.base.config import HealthyConfig, SplitConfig
 from data_modules.base.errors import DataError
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.split import group_cases, split_cases, split_digest, unit_hash
-from data_modules.cases.split_checks import few_subjects
+from data_modules.cases.split_checks import doubts, few_subjects
 
 
 def cases(names, pool="any", **attributes):
@@ -303,6 +304,10 @@ def test_a_group_with_an_anomaly_is_never_trained_on():
         (SplitConfig(group="x("), "no regular expression"),
         (SplitConfig(group="x"), "expected parentheses"),
         (
+            SplitConfig(group=r"(p\d)_"),
+            r"dataset\.split\.group=\(p\\d\)_ matches none of 3 names, such as g1, .*; correct the pattern, or .*=null",
+        ),
+        (
             SplitConfig(group=r"(g)\d", train_subjects=["g1"], val_subjects=["g2"], test_subjects=["s"]),
             "divides the group g",
         ),
@@ -311,6 +316,27 @@ def test_a_group_with_an_anomaly_is_never_trained_on():
 def test_a_bad_group_says_which_key(config, message):
     with pytest.raises(DataError, match=message):
         split_cases(cases(["g1", "g2", "s"]), config)
+
+
+def test_names_that_the_pattern_of_groups_does_not_match_are_counted():
+    known = cases(["p1_a", "p1_b", *(f"p{i}_a" for i in range(2, 20)), "q7", "q8"])
+    config = pictures_config(None, split=SplitConfig(group=r"(p\d+)_"))
+    split = split_cases(known, config.split)
+    assert doubts(split, known, config) == [
+        r"dataset.split.group=(p\d+)_ does not match 2 of 22 pictures, such as q7, each of which is a group of its own; "
+        "correct the pattern, or end it with |$ if they are to be alone"
+    ]
+    alone = replace(config, split=SplitConfig(group=r"(p\d+)_|$"))
+    assert doubts(split_cases(known, alone.split), known, alone) == []
+    assert group_cases(known, alone.split) == group_cases(known, config.split)
+
+
+def test_the_names_of_a_healthy_cohort_need_not_match_the_pattern_of_groups():
+    known = [*cases([f"well/h{i}" for i in range(20)], "train"), *cases([f"p{i}_a" for i in range(20)], "test")]
+    config = volumes_config(None, split=SplitConfig(group=r"(p\d+)_"), healthy=HealthyConfig("well"))
+    assert doubts(split_cases(known, config.split), known, config) == []
+    with pytest.raises(DataError, match="matches none of 20 names, such as p0_a"):
+        split_cases([replace(case, group=case.subject) for case in known[:20]] + known[20:], SplitConfig(group="(x)"))
 
 
 def refusal(known, config):

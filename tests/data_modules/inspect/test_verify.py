@@ -283,3 +283,15 @@ def test_the_modalities_that_were_not_read_are_named_or_read(brats_root, cache):
 def test_a_split_of_few_subjects_is_a_warning(brats_root, cache, monkeypatch):
     monkeypatch.setattr("data_modules.cases.split_checks.LEAST", 3)
     assert only(verify(volumes(brats_root, cache)), WARNING).what.startswith("2 subjects in ")
+
+
+def test_a_pattern_of_groups_that_matches_some_names_is_a_warning_and_none_an_error(brats_root, cache):
+    def found(group):
+        return verify(volumes(brats_root, cache, split=SplitConfig(val=0.3, test=0.3, salt="b", group=group)))
+
+    some = only(found("_0000([0-4])"), WARNING)
+    assert "does not match 3 of 8 subjects, such as BraTS2021_00005" in some.what
+    assert some.remedy.endswith("end it with |$ if they are to be alone")
+    none = only(found(r"(BRATS)_\d+"))
+    assert none.what.startswith(r"dataset.split.group=(BRATS)_\d+ matches none of 8 names, such as BraTS2021_00000")
+    assert none.remedy == "correct the pattern, or set dataset.split.group=null"

@@ -129,6 +129,14 @@ def test_a_run_says_in_one_line_how_many_files_it_leaves_out(mvtec_root, cache, 
     ]
 
 
+def test_a_run_says_how_many_names_the_pattern_of_groups_does_not_match(mvtec_root, cache, caplog):
+    module(mvtec_root, cache, split=SplitConfig(val=0.2, holdout=0.3, group=r"(train/good/\d+)"))
+    said = (
+        r"tiles: dataset.split.group=(train/good/\d+) does not match 10 of 34 pictures, such as tile/test/good/000.png"
+    )
+    assert [text.startswith(said) for text in caplog.messages if "split.group" in text] == [True]
+
+
 def test_the_same_image_in_two_splits_is_refused(mvtec_root, cache):
     data = module(mvtec_root, cache)
     trained, tested = (data.split[part][0] for part in ("train", "test"))
