@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from data_modules.base.config import DatasetConfig, NiftiConfig, SplitConfig
@@ -87,11 +87,6 @@ def check_filled(split: Split, groups: int, config: SplitConfig, divide: Callabl
     raise DataError(f"none of {subjects} subjects falls into '{part}'{where} ({why}); {', '.join(remedies)}")
 
 
-def doubts(split: Split, cases: Sequence[Case], config: DatasetConfig) -> list[str]:
-    """What lets a split that can be made be doubted, each with its remedy after a semicolon; cases: of all subjects."""
-    return [said for said in (few_subjects(split, unit_of(config)), _ungrouped(cases, config)) if said]
-
-
 def few_subjects(split: Split, unit: str = "subject") -> str:
     """Which splits have fewer subjects than LEAST, and the remedy; empty if none has."""
     few = [
@@ -101,6 +96,40 @@ def few_subjects(split: Split, unit: str = "subject") -> str:
     ]
     said = f"{', '.join(few)}: what fewer than {LEAST} {unit}s say may be chance"
     return f"{said}; add some, raise dataset.split.val and test, or set dataset.split.folds" if few else ""
+
+
+def few_to_train_on(split: Split, groups: Mapping[str, Sequence[Case]], config: DatasetConfig) -> str:
+    """That train has less than half of what the shares are to give it, the cause if it is groups, and the remedy; else empty.
+
+    groups: those of the subjects that are in the split.
+    """
+    shares, unit = _train_shares(config.split), unit_of(config)
+    cases = [case for members in groups.values() for case in members]
+    due, there = sum(shares.get(case.pool, 0.0) for case in cases), len(split["train"])
+    if 2 * there >= round(due, 9):
+        return ""
+    said = (
+        f"{there} of {len(cases)} {unit}s in train, less than half of the {due:.0f} that the shares of dataset.split are to "
+        "give it"
+    )
+    withheld = [members for members in groups.values() if any(case.pool not in shares for case in members)]
+    lost = sum(case.pool in shares for members in withheld for case in members)
+    if lost:
+        remedy = "let the pattern tell more groups apart"
+        if unit == "picture":
+            instead = "put {subject} into the patterns of pictures instead of it"
+            remedy += f", or {instead}: the normal pictures of a subject are trained on though others are anomalous"
+        return f"{said}: {lost} are in a group (dataset.split.group) with one that is never trained on; {remedy}"
+    if len(groups) < len(cases):
+        return f"{said}: they are {len(groups)} groups, none of which is divided; change dataset.split.salt or group"
+    return f"{said}; change dataset.split"
+
+
+def _train_shares(config: SplitConfig) -> dict[str, float]:
+    """By pool the share that is to train; other pools are never trained on."""
+    if config.folds is None:
+        return {"any": 1 - config.val - config.test, "train": 1 - config.val}
+    return {"any": (1 - 1 / config.folds) * (1 - config.val), "train": 1 - config.val}
 
 
 def _another_salt(groups: int, config: SplitConfig, divide: Callable[[SplitConfig], Split]) -> str | None:
@@ -113,7 +142,7 @@ def _another_salt(groups: int, config: SplitConfig, divide: Callable[[SplitConfi
     return None
 
 
-def _ungrouped(cases: Sequence[Case], config: DatasetConfig) -> str:
+def ungrouped(cases: Sequence[Case], config: DatasetConfig) -> str:
     """How many subjects of the dataset itself dataset.split.group does not match; empty if it matches all.
 
     It is not written for the names of a healthy cohort, which has a pattern of its own.

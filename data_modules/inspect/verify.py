@@ -17,8 +17,7 @@ from data_modules.base.names import dataset_name, unit_of
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.cohorts import known_modalities, modalities
 from data_modules.cases.duplicates import parted, together, twins
-from data_modules.cases.split import split_cases
-from data_modules.cases.split_checks import doubts
+from data_modules.cases.split import doubts, split_cases
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.cases.unused import Unused, listed
 from data_modules.modules.base import AnomalyDataModule

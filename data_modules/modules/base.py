@@ -24,8 +24,7 @@ from data_modules.base.names import cache_folder, data_folder, dataset_name, fol
 from data_modules.base.options.compose import plain
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.duplicates import DUPLICATES, disagreeing, parted, refuse, together, twins
-from data_modules.cases.split import split_cases, split_digest
-from data_modules.cases.split_checks import doubts
+from data_modules.cases.split import doubts, split_cases, split_digest
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.cases.unused import Unused, listed
 from data_modules.embedded import ensure_embedded

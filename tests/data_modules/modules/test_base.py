@@ -137,6 +137,13 @@ def test_a_run_says_how_many_names_the_pattern_of_groups_does_not_match(mvtec_ro
     assert [text.startswith(said) for text in caplog.messages if "split.group" in text] == [True]
 
 
+def test_a_run_says_that_groups_leave_little_to_train_on(mvtec_root, cache, caplog):
+    normal, split = ["tile/*/good/{stem}.png"], SplitConfig(val=0.2, test=0.2, holdout=0.3, group=r"(\d)\.png")
+    data = module(mvtec_root, cache, train_normal=[], test_normal=[], normal=normal, split=split)
+    said = f"tiles: {len(data.split['train'])} of 34 pictures in train, less than half of the "
+    assert [text.startswith(said) for text in caplog.messages if " in train" in text] == [True]
+
+
 def test_the_same_image_in_two_splits_is_refused(mvtec_root, cache):
     data = module(mvtec_root, cache)
     trained, tested = (data.split[part][0] for part in ("train", "test"))
