@@ -56,7 +56,7 @@ class Examined:
     normal: int = 0
     anomalous: int = 0
     facts: dict[str, str] = field(default_factory=dict)
-    labels: set[int] = field(default_factory=set)
+    labels: set[float] = field(default_factory=set)
     brain: float | None = None
     deep: float | None = None
 

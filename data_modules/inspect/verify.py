@@ -271,6 +271,6 @@ def _disagreements(examined: Sequence[Examined]) -> list[Problem]:
         problems.append(Problem(WARNING, what, f"multiply their pixels by {2 ** (16 - bits)}"))
     labels = Counter(value for subject in examined for value in subject.labels)
     if len(labels) > 1:
-        counts = ", ".join(f"{value} in {count} subjects" for value, count in sorted(labels.items()))
+        counts = ", ".join(f"{value:g} in {count} subjects" for value, count in sorted(labels.items()))
         problems.append(Problem(NOTE, f"label values other than 0: {counts}", "see dataset.anomalous_labels"))
     return problems

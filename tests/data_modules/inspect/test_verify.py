@@ -198,9 +198,16 @@ def test_what_the_cohort_does_not_agree_on_is_noted(brats_root, cache):
     assert spacing == "subjects differ in spacing (mm): 1×1×1 (7), 1×1×3 (1)"
 
 
+def test_a_label_that_is_no_whole_number_is_reported_as_it_is(brats_root, cache):
+    rewrite(seg(brats_root, 3), lambda array: (array > 0).astype(np.float32) / 2)
+    (labels,) = (problem.what for problem in verify(volumes(brats_root, cache)).problems)
+    assert labels == "label values other than 0: 0.5 in 1 subjects, 2 in 7 subjects"
+
+
 def test_labels_without_any_wanted_value_are_named(brats_root, cache):
     findings = verify(volumes(brats_root, cache, anomalous_labels=[4]))
-    assert findings.count(WARNING) == 8
+    warnings = [problem.what for problem in findings.problems if problem.level == WARNING]
+    assert warnings == ["has the values 2, none of dataset.anomalous_labels=[4]"] * 8
     assert any("the test subjects have no anomalous pixel" in problem.what for problem in findings.problems)
 
 
