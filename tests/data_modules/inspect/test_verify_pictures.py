@@ -99,6 +99,16 @@ def test_groups_that_leave_little_to_train_on_are_a_warning(mvtec_root, cache):
     assert "put {subject} into the patterns of pictures" in warning.remedy
 
 
+def test_a_name_of_masks_that_anomalous_pictures_lack_is_one_error(mvtec_root, cache):
+    changes = {"anomalous": ["tile/test/square/{name}.png"], "mask": "tile/ground_truth/square/{stem}_mask.png"}
+    problem = only(verify(pictures(mvtec_root, cache, **changes)))
+    assert (problem.what, problem.file) == (
+        "{stem} of dataset.mask is not in dataset.anomalous, which names {name}",
+        "",
+    )
+    assert problem.remedy.startswith("use the same names in ")
+
+
 def test_a_mask_of_several_pictures_and_12_bits_in_16_are_told(tmp_path, cache):
     rng = np.random.default_rng(0)
     for folder, count in (("good", 12), ("bad", 3)):
