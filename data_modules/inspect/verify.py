@@ -90,7 +90,7 @@ def _examine(
     try:
         split = _split(data, cases, repeated)
         part_of = {name: part for part in SPLITS for name in split[part]}
-        problems += [*_empty_splits(examined, part_of), *_doubts(split, cases, data.config)]
+        problems += [*_empty_splits(data, examined, part_of), *_doubts(split, cases, data.config)]
     except DataError as error:
         problems.append(Problem.of(error))
     problems += _shared(cases)
@@ -197,7 +197,7 @@ def _shared(cases: Sequence[Case]) -> list[Problem]:
     ]
 
 
-def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
+def _empty_splits(data: AnomalyDataModule, examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
     """Splits that have subjects but nothing that a run needs of them; those with a damaged subject may have had it."""
     normal, anomalous = Counter[str](), Counter[str]()
     for subject in examined:
@@ -211,6 +211,8 @@ def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list
         for part in ("train", "val")
         if not normal[part]
     ]
+    if not any(anomalous.values()):
+        return [*problems, Problem(ERROR, *data.nothing_anomalous(any(subject.dropped for subject in examined)))]
     if not anomalous["test"]:
         problems.append(Problem(ERROR, "the test subjects have no anomalous pixel", remedy))
     if not anomalous["val"]:

@@ -101,6 +101,13 @@ class AnomalyDataModule(pl.LightningDataModule):
     def read_case(self, case: Case) -> Slices:
         """Decode one subject. Raises DataError naming the file for whatever cannot be used."""
 
+    @abstractmethod
+    def nothing_anomalous(self, dropped: bool) -> tuple[str, str]:
+        """What is said of a dataset without an anomalous pixel, which no split can mend, and the remedy.
+
+        dropped: whether there are some, all in slices that are left out.
+        """
+
     def __repr__(self) -> str:
         return f"{type(self).__name__} of {self.image_shape} images: {self.describe()}"
 
@@ -170,6 +177,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         for part, where in (("train", "train"), ("val_normal", "validation")):
             if len(self.indices[part]) == 0:
                 raise DataError(f"{self.config.name}: the {where} subjects have no normal slice; change dataset.split")
+        if not self.store.anomalous.any():
+            raise DataError(f"{self.config.name}: {'; '.join(self.nothing_anomalous(self.store.dropped > 0))}")
         if not self.store.anomalous[self.indices["test"]].any():
             raise DataError(f"{self.config.name}: the test subjects have no anomalous pixel; change dataset.split")
 

@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -208,7 +209,37 @@ def test_labels_without_any_wanted_value_are_named(brats_root, cache):
     findings = verify(volumes(brats_root, cache, anomalous_labels=[4]))
     warnings = [problem.what for problem in findings.problems if problem.level == WARNING]
     assert warnings == ["has the values 2, none of dataset.anomalous_labels=[4]"] * 8
-    assert any("the test subjects have no anomalous pixel" in problem.what for problem in findings.problems)
+    first = findings.problems[0]
+    assert (first.level, first.what) == (
+        ERROR,
+        "no subject of the dataset has an anomalous pixel by dataset.anomalous_labels=[4]",
+    )
+    assert not [problem for problem in findings.problems if "split" in problem.remedy]
+
+
+def test_a_test_split_without_the_wanted_value_is_named(brats_root, cache):
+    data = volumes(brats_root, cache)
+    data.setup()
+    for name in data.split["test"]:
+        rewrite(brats_root / f"{name}/{name}_seg.nii.gz", lambda array: np.where(array > 0, 5, 0).astype(np.uint8))
+    error = only(verify(volumes(brats_root, cache, anomalous_labels=[2])))
+    assert (error.what, error.remedy) == ("the test subjects have no anomalous pixel", "change dataset.split")
+
+
+def test_anomalies_that_all_lie_in_slices_left_out_are_told(brats_root, cache):
+    def at_the_top_alone(array):
+        out = np.zeros_like(array)
+        out[10, 12, -1] = 2
+        return out
+
+    for index in range(8):
+        rewrite(seg(brats_root, index), at_the_top_alone)
+    data = volumes(brats_root, cache, min_foreground=0.5)
+    error = only(verify(data))
+    assert error.what == "no subject of the dataset has an anomalous pixel in a slice with enough brain to be kept"
+    assert error.remedy == "lower dataset.min_foreground=0.5"
+    with pytest.raises(DataError, match=f"^brats: {re.escape(error.what)}; {re.escape(error.remedy)}$"):
+        data.setup()
 
 
 def test_a_split_that_cannot_be_and_a_missing_root_are_findings(brats_root, cache):

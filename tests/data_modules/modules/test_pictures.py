@@ -351,6 +351,8 @@ def test_a_root_without_normal_or_anomalous_pictures_says_so(mvtec_root, cache):
 def test_masks_that_are_all_empty_are_no_matter_of_the_root(mvtec_root, cache):
     with pytest.raises(DataError, match=r"masks of all 6 .* are empty; lower dataset\.mask_threshold=1, or correct"):
         module(mvtec_root, cache, empty_mask_is_normal=True, mask_threshold=1.0)
+    with pytest.raises(DataError, match=r"no picture .* anomalous pixel; lower dataset\.mask_threshold=1, or correct"):
+        module(mvtec_root, cache, empty_mask_is_normal=True, mask_threshold=1.0, squares=True)
 
 
 @pytest.mark.parametrize(
