@@ -59,7 +59,7 @@ class AnomalyDataModule(pl.LightningDataModule):
     lies, in a folder of its name; None: what the environment says of both, see cache_folder and data_folder. progress: called
     with (done, total) while data are prepared; None: a bar on a terminal.
 
-    Raises DataError on construction for a name, key or value that cannot be.
+    Raises DataError on construction for a name, key, batch size or value that cannot be.
     """
 
     schema: type[DatasetConfig]  # of the datasets that a subclass reads
@@ -77,6 +77,10 @@ class AnomalyDataModule(pl.LightningDataModule):
         **keys: Any,
     ) -> None:
         super().__init__()
+        sizes = {"batch_size": batch_size} | ({} if eval_batch_size is None else {"eval_batch_size": eval_batch_size})
+        for key, size in sizes.items():
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise DataError(f"{key}={size!r}: expected a whole number of images, at least 1")
         self.config = configured(dataset, keys, self.schema, seed)
         self.cache_dir, self.data_dir = cache_folder(cache_dir), data_folder(data_dir)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size

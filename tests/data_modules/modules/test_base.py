@@ -329,6 +329,18 @@ def test_attributes_come_from_the_cases_and_their_file_at_each_start(mvtec_root,
         assert [attributes.get("age") for attributes in data.store.attributes] == [None] * 5 + [age] + [None] * 28
 
 
+@pytest.mark.parametrize("size", [0, -1, "a", 2.0, True])
+@pytest.mark.parametrize("key", ["batch_size", "eval_batch_size"])
+def test_a_batch_size_that_cannot_be_is_refused_at_construction(key, size, cache):
+    with pytest.raises(DataError, match=f"^{key}={size!r}: expected a whole number of images, at least 1$"):
+        PictureDataModule("tiny_texture", cache_dir=cache, **{key: size})
+
+
+def test_batches_to_train_on_need_a_size():
+    with pytest.raises(DataError, match=r"^batch_size=None: expected a whole number"):
+        PictureDataModule("tiny_texture", batch_size=None)
+
+
 def test_an_unknown_storage_names_its_key(mvtec_root, cache):
     with pytest.raises(DataError, match=r"dataset\.storage=float64: expected float16 or uint8"):
         module(mvtec_root, cache, storage="float64")
