@@ -90,10 +90,13 @@ class Tree:
             self._index[pattern] = index
             for path, got in self.find(pattern):
                 index.setdefault(tuple(sorted(got.items())), []).append(path)
-        wanted = {
-            key: names.get(key, "") for key in (*compile_pattern(pattern).groupindex, *dict(_SAID.findall(pattern)))
-        }
+        wanted = {key: names.get(key, "") for key in names_in(pattern)}
         return self._index[pattern].get(tuple(sorted(wanted.items())), [])
+
+
+def names_in(pattern: str) -> list[str]:
+    """The names of its {name} and {name=text}. Raises DataError for one that is none."""
+    return [*compile_pattern(pattern).groupindex, *dict(_SAID.findall(pattern))]
 
 
 def group_pattern(key: str, pattern: str) -> re.Pattern[str]:

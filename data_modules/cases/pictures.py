@@ -12,7 +12,7 @@ from data_modules.base.errors import DataError, Report, did_you_mean, stop
 from data_modules.base.names import chosen_categories, picture_patterns
 
 from .case import Case
-from .patterns import Tree
+from .patterns import Tree, names_in
 from .picture_paths import Found, Picture, case_of, read_official_split, spells_out, subject_name
 from .unused import Tell, Unused, unused
 
@@ -30,7 +30,8 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop, te
     report: told of each anomalous picture without a mask (or with several), of other pictures that both find, of a
     mask that is a normal picture, of pictures that cannot be told apart, and of those that `official_split` says
     nothing about. tell: told of the files that belong to no case. Raises DataError if no picture is normal or none is
-    anomalous, for a category that is not there, and for an official split that cannot be read.
+    anomalous, for a category that is not there, for names of `mask` that `anomalous` lacks, and for an official split that
+    cannot be read.
     """
     if config.mask is None:
         raise DataError(
@@ -44,11 +45,21 @@ def find_pictures(config: PictureConfig, folder: Path, report: Report = stop, te
         raise search.no_normal()
     suspects = search.suspects([one.picture for one in normal])
     _report_copies(search.tree, [*(one.picture for one in normal), *suspects], report)
+    search.check_mask_names(suspects)
     masked = search.masked(suspects)
+    if suspects and not masked:
+        raise DataError(
+            f"{folder}: none of {len(suspects)} anomalous pictures has a mask that can be used; is dataset.mask right?"
+        )
     _report_trained_masks(search.tree, {one.picture.path for one in normal}, masked, report)
     if not normal and all(one.pool == "test" for one in masked):
         raise search.no_normal()
-    if not masked or (config.empty_mask_is_normal and all(one.normal for one in masked)):
+    if masked and config.empty_mask_is_normal and all(one.normal for one in masked):
+        lower = f"lower dataset.mask_threshold={config.mask_threshold:g}, or " if config.mask_threshold else ""
+        raise DataError(
+            f"{folder}: the masks of all {len(masked)} pictures of dataset.anomalous are empty; {lower}correct the masks"
+        )
+    if not masked:
         raise DataError(
             f"{folder}: no anomalous picture fits dataset.anomalous={list(config.anomalous)}; {search.tree.there()}; is "
             "dataset.root right?"
@@ -149,6 +160,20 @@ class _Search:
                 both = f"is normal by '{patterns[picture.path][0]}' and anomalous by '{picture.pattern}'"
                 self.report(DataError(f"{self.tree.root / picture.path}: {both}; make one of the patterns stricter"))
         return suspects
+
+    def check_mask_names(self, suspects: list[Picture]) -> None:
+        """Raises DataError if each pattern of masks has names that a pattern of anomalous pictures, which fits some, lacks."""
+        for pattern in dict.fromkeys(picture.pattern for picture in suspects):
+            known = names_in(pattern)
+            lacking = {mask: [name for name in names_in(mask) if name not in known] for mask in self._mask_patterns()}
+            if lacking and all(lacking.values()):
+                mask = min(lacking, key=lambda mask: len(lacking[mask]))
+                lacks, names = (", ".join(f"{{{name}}}" for name in some) for some in (lacking[mask], known))
+                lacks += " of dataset.mask " + ("are" if len(lacking[mask]) > 1 else "is")
+                raise DataError(
+                    f"{lacks} not in dataset.anomalous, which names {names or 'nothing'}; "
+                    f"use the same names in '{mask}' as in '{pattern}'"
+                )
 
     def masked(self, suspects: list[Picture]) -> list[Found]:
         """The pictures that have a mask: of pool 'test', or 'any' if it is empty and may be, or if parts of them are normal."""

@@ -7,14 +7,22 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from math import floor
 
-from data_modules.base.config import SplitConfig
+from data_modules.base.config import DatasetConfig, SplitConfig
 from data_modules.base.digests import hash_of, hash_of_bytes
 from data_modules.base.errors import DataError
-from data_modules.base.names import composed
+from data_modules.base.names import composed, unit_of
 
 from .case import SPLITS, Case
-from .split_checks import check_filled, check_folds, check_settings
-from .split_given import follow, given_split
+from .split_checks import (
+    check_filled,
+    check_folds,
+    check_group,
+    check_settings,
+    few_subjects,
+    few_to_train_on,
+    ungrouped,
+)
+from .split_given import follow, given_split, is_given
 
 
 def split_cases(
@@ -39,12 +47,13 @@ def split_cases(
     values together as its value.
     A split that is given (by Case.split, config.file or lists) is followed as it is.
 
-    Raises DataError for shares outside [0, 1), folds that are not there, a group of two pools other than 'any', a given split
-    that misses or repeats a subject, divides a group, puts a subject where its pool forbids it or comes with folds or
-    stratify, and for an empty split.
+    Raises DataError for shares outside [0, 1), folds that are not there, a pattern `group` that matches no name, a group of
+    two pools other than 'any', a given split that misses or repeats a subject, divides a group, puts a subject where its pool
+    forbids it or comes with folds or stratify, and for an empty split.
     """
     check_settings(config)
     cases = [case for case in cases if case.subject not in dropped]
+    check_group(cases, config)
     groups = _joined(group_cases(cases, config), twins)
     given = given_split(cases, config)
     if given is not None:
@@ -64,6 +73,16 @@ def split_cases(
     elif empty := [part for part in SPLITS if not split[part]]:
         raise DataError(f"dataset.split gives none of {len(cases)} subjects to '{empty[0]}'; give it at least one")
     return split
+
+
+def doubts(split: dict[str, list[str]], cases: Sequence[Case], config: DatasetConfig) -> list[str]:
+    """What lets the split of these subjects, made as config.split says, be doubted; each with its remedy after a semicolon."""
+    said = [few_subjects(split, unit_of(config)), ungrouped(cases, config)]
+    if not is_given(cases, config.split):
+        placed = {name for names in split.values() for name in names}
+        groups = group_cases([case for case in cases if case.subject in placed], config.split)
+        said.append(few_to_train_on(split, groups, config))
+    return list(filter(None, said))
 
 
 def group_cases(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[Case]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from data_modules.base.config import SplitConfig
+from data_modules.base.config import DatasetConfig, NiftiConfig, SplitConfig
 from data_modules.base.errors import DataError
+from data_modules.base.names import unit_of
 
-from .case import SPLITS
+from .case import SPLITS, Case
 from .patterns import group_pattern
 
 FEW, TRIES = 200, 100  # groups up to which another salt is looked for, and how many
@@ -36,6 +37,16 @@ def check_settings(config: SplitConfig) -> None:
         )
     if config.folds is not None and not 0 <= config.fold < config.folds:
         raise DataError(f"dataset.split.fold={config.fold}: expected 0 to {config.folds - 1} (dataset.split.folds)")
+
+
+def check_group(cases: Sequence[Case], config: SplitConfig) -> None:
+    """Raise DataError if `group` matches the name of none of the subjects whose group it is to say."""
+    unmatched = _unmatched(cases, config)
+    if unmatched and len(unmatched) == sum(case.group is None for case in cases):
+        raise DataError(
+            f"dataset.split.group={config.group} matches none of {len(unmatched)} names, such as {unmatched[0]}, so that "
+            "nothing is kept together; correct the pattern, or set dataset.split.group=null"
+        )
 
 
 def check_folds(testable: int, config: SplitConfig) -> None:
@@ -87,6 +98,40 @@ def few_subjects(split: Split, unit: str = "subject") -> str:
     return f"{said}; add some, raise dataset.split.val and test, or set dataset.split.folds" if few else ""
 
 
+def few_to_train_on(split: Split, groups: Mapping[str, Sequence[Case]], config: DatasetConfig) -> str:
+    """That train has less than half of what the shares are to give it, the cause if it is groups, and the remedy; else empty.
+
+    groups: those of the subjects that are in the split.
+    """
+    shares, unit = _train_shares(config.split), unit_of(config)
+    cases = [case for members in groups.values() for case in members]
+    due, there = sum(shares.get(case.pool, 0.0) for case in cases), len(split["train"])
+    if 2 * there >= round(due, 9):
+        return ""
+    said = (
+        f"{there} of {len(cases)} {unit}s in train, less than half of the {due:.0f} that the shares of dataset.split are to "
+        "give it"
+    )
+    withheld = [members for members in groups.values() if any(case.pool not in shares for case in members)]
+    lost = sum(case.pool in shares for members in withheld for case in members)
+    if lost:
+        remedy = "let the pattern tell more groups apart"
+        if unit == "picture":
+            instead = "put {subject} into the patterns of pictures instead of it"
+            remedy += f", or {instead}: the normal pictures of a subject are trained on though others are anomalous"
+        return f"{said}: {lost} are in a group (dataset.split.group) with one that is never trained on; {remedy}"
+    if len(groups) < len(cases):
+        return f"{said}: they are {len(groups)} groups, none of which is divided; change dataset.split.salt or group"
+    return f"{said}; change dataset.split"
+
+
+def _train_shares(config: SplitConfig) -> dict[str, float]:
+    """By pool the share that is to train; other pools are never trained on."""
+    if config.folds is None:
+        return {"any": 1 - config.val - config.test, "train": 1 - config.val}
+    return {"any": (1 - 1 / config.folds) * (1 - config.val), "train": 1 - config.val}
+
+
 def _another_salt(groups: int, config: SplitConfig, divide: Callable[[SplitConfig], Split]) -> str | None:
     """A salt with which no part (of any fold) is empty, to offer; a cohort of a few subjects has few that do."""
     folds = range(config.folds) if config.folds else [config.fold]
@@ -95,3 +140,26 @@ def _another_salt(groups: int, config: SplitConfig, divide: Callable[[SplitConfi
         if all(all(divide(replace(salted, fold=fold)).values()) for fold in folds):
             return f"set 'dataset.split.salt=\"{salted.salt}\"', with which none is empty"
     return None
+
+
+def ungrouped(cases: Sequence[Case], config: DatasetConfig) -> str:
+    """How many subjects of the dataset itself dataset.split.group does not match; empty if it matches all.
+
+    It is not written for the names of a healthy cohort, which has a pattern of its own.
+    """
+    healthy = f"{config.healthy.name}/" if isinstance(config, NiftiConfig) and config.healthy else None
+    own = [case for case in cases if healthy is None or not case.subject.startswith(healthy)]
+    unmatched = _unmatched(own, config.split)
+    if not unmatched:
+        return ""
+    said = f"does not match {len(unmatched)} of {len(own)} {unit_of(config)}s, such as {unmatched[0]}"
+    remedy = "correct the pattern, or end it with |$ if they are to be alone"
+    return f"dataset.split.group={config.split.group} {said}, each of which is a group of its own; {remedy}"
+
+
+def _unmatched(cases: Sequence[Case], config: SplitConfig) -> list[str]:
+    """The names in which the pattern `group` is looked for and not found."""
+    if not config.group:
+        return []
+    pattern = group_pattern("dataset.split.group", config.group)
+    return [case.subject for case in cases if case.group is None and not pattern.search(case.subject)]

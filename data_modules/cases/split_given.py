@@ -23,6 +23,8 @@ FORBIDDEN = (  # to a subject of this pool in this split
 
 def given_split(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[str]] | None:
     """The split that the CSV of subjects, the file or the lists give, in this order; None if there is none."""
+    if not is_given(cases, config):
+        return None
     lists = (config.train_subjects, config.val_subjects, config.test_subjects)
     by_csv = any(case.split for case in cases)
     if by_csv and config.file:
@@ -32,8 +34,6 @@ def given_split(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
         )
     source = "the column 'split' of dataset.subjects_file" if by_csv else "dataset.split.file"
     if not by_csv and not config.file:
-        if not any(lists):
-            return None
         source = "dataset.split.train_subjects, val_subjects and test_subjects"
     for key in ("folds", "stratify"):
         if getattr(config, key) is not None:
@@ -46,6 +46,12 @@ def given_split(cases: Sequence[Case], config: SplitConfig) -> dict[str, list[st
     if config.file:
         return _read(config.file)
     return {part: [composed(name) for name in names] for part, names in zip(SPLITS, lists, strict=True)}
+
+
+def is_given(cases: Sequence[Case], config: SplitConfig) -> bool:
+    """Whether the CSV of subjects, a file or lists give the split: no shares are to be met."""
+    lists = (config.train_subjects, config.val_subjects, config.test_subjects)
+    return any(case.split for case in cases) or bool(config.file) or any(lists)
 
 
 def follow(cases: Sequence[Case], given: dict[str, list[str]]) -> dict[str, list[str]]:

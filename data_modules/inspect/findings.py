@@ -44,9 +44,10 @@ class Examined:
     """One subject: its problems and what can be judged beside the other subjects only.
 
     contents: digests of the voxels or pixels of its images, as far as they can be read; truth: digest of which pixels are
-    anomalous, empty if it cannot be read; normal, anomalous: how many of its slices a run would use as such; facts: values
-    that a cohort should agree on, by name; labels: the values in its label; brain: the share of voxels that are not 0,
-    where no mask says what is brain; deep: the highest value, from 0 to 1, of pictures of 16 bits.
+    anomalous, empty if it cannot be read; normal, anomalous: how many of its slices a run would use as such; dropped: of its
+    anomalous voxels, those in slices that a run leaves out; facts: values that a cohort should agree on, by name; labels: the
+    values in its label; brain: the share of voxels that are not 0, where no mask says what is brain; deep: the highest value,
+    from 0 to 1, of pictures of 16 bits.
     """
 
     case: Case
@@ -55,8 +56,9 @@ class Examined:
     truth: str = ""
     normal: int = 0
     anomalous: int = 0
+    dropped: int = 0
     facts: dict[str, str] = field(default_factory=dict)
-    labels: set[int] = field(default_factory=set)
+    labels: set[float] = field(default_factory=set)
     brain: float | None = None
     deep: float | None = None
 
@@ -87,6 +89,7 @@ class Examined:
         self.truth = hash_of_bytes(slices.mask.numpy().tobytes(), slices.labelled.numpy().tobytes())
         self.normal = int((~slices.labelled).sum())
         self.anomalous = int(slices.mask.flatten(1).any(1).sum())
+        self.dropped = slices.dropped
         return slices
 
 

@@ -17,8 +17,7 @@ from data_modules.base.names import dataset_name, unit_of
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.cohorts import known_modalities, modalities
 from data_modules.cases.duplicates import parted, together, twins
-from data_modules.cases.split import split_cases
-from data_modules.cases.split_checks import few_subjects
+from data_modules.cases.split import doubts, split_cases
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.cases.unused import Unused, listed
 from data_modules.modules.base import AnomalyDataModule
@@ -91,7 +90,7 @@ def _examine(
     try:
         split = _split(data, cases, repeated)
         part_of = {name: part for part in SPLITS for name in split[part]}
-        problems += [*_empty_splits(examined, part_of), *_few_subjects(split, unit_of(data.config))]
+        problems += [*_empty_splits(data, examined, part_of), *_doubts(split, cases, data.config)]
     except DataError as error:
         problems.append(Problem.of(error))
     problems += _shared(cases)
@@ -198,7 +197,7 @@ def _shared(cases: Sequence[Case]) -> list[Problem]:
     ]
 
 
-def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
+def _empty_splits(data: AnomalyDataModule, examined: Sequence[Examined], part_of: dict[str, str]) -> list[Problem]:
     """Splits that have subjects but nothing that a run needs of them; those with a damaged subject may have had it."""
     normal, anomalous = Counter[str](), Counter[str]()
     for subject in examined:
@@ -212,6 +211,8 @@ def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list
         for part in ("train", "val")
         if not normal[part]
     ]
+    if not any(anomalous.values()):
+        return [*problems, Problem(ERROR, *data.nothing_anomalous(any(subject.dropped for subject in examined)))]
     if not anomalous["test"]:
         problems.append(Problem(ERROR, "the test subjects have no anomalous pixel", remedy))
     if not anomalous["val"]:
@@ -220,9 +221,9 @@ def _empty_splits(examined: Sequence[Examined], part_of: dict[str, str]) -> list
     return problems
 
 
-def _few_subjects(split: dict[str, list[str]], unit: str) -> list[Problem]:
-    what, _, remedy = few_subjects(split, unit).partition("; ")
-    return [Problem(WARNING, what, remedy)] if what else []
+def _doubts(split: dict[str, list[str]], cases: Sequence[Case], config: DatasetConfig) -> list[Problem]:
+    parts = [said.rpartition("; ") for said in doubts(split, cases, config)]
+    return [Problem(WARNING, what, remedy) for what, _, remedy in parts]
 
 
 def _unused(tree: Unused, config: DatasetConfig) -> list[Problem]:
@@ -272,6 +273,6 @@ def _disagreements(examined: Sequence[Examined]) -> list[Problem]:
         problems.append(Problem(WARNING, what, f"multiply their pixels by {2 ** (16 - bits)}"))
     labels = Counter(value for subject in examined for value in subject.labels)
     if len(labels) > 1:
-        counts = ", ".join(f"{value} in {count} subjects" for value, count in sorted(labels.items()))
+        counts = ", ".join(f"{value:g} in {count} subjects" for value, count in sorted(labels.items()))
         problems.append(Problem(NOTE, f"label values other than 0: {counts}", "see dataset.anomalous_labels"))
     return problems

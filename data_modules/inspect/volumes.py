@@ -86,9 +86,10 @@ def _check_label(subject: Examined, label: Volume, config: NiftiConfig) -> None:
     if config.anomalous_labels is None and has_greys(values):
         subject.add(NOTE, label.source, SOFT, "resample labels by nearest neighbour")
         return
-    subject.labels = {int(value) for value in values if value > 0}
+    subject.labels = {float(value) for value in values if value > 0}
     if (wanted := config.anomalous_labels) is not None and subject.labels and not subject.labels & set(wanted):
-        what = f"has the values {sorted(subject.labels)}, none of dataset.anomalous_labels={list(wanted)}"
+        there = ", ".join(f"{value:g}" for value in sorted(subject.labels))
+        what = f"has the values {there}, none of dataset.anomalous_labels={list(wanted)}"
         remedy = "set dataset.anomalous_labels to the values that are anomalies, or null"
         subject.add(WARNING, label.source, what, remedy)
 

@@ -24,8 +24,7 @@ from data_modules.base.names import cache_folder, data_folder, dataset_name, fol
 from data_modules.base.options.compose import plain
 from data_modules.cases.case import SPLITS, Case
 from data_modules.cases.duplicates import DUPLICATES, disagreeing, parted, refuse, together, twins
-from data_modules.cases.split import split_cases, split_digest
-from data_modules.cases.split_checks import few_subjects
+from data_modules.cases.split import doubts, split_cases, split_digest
 from data_modules.cases.subjects_csv import attach_attributes
 from data_modules.cases.unused import Unused, listed
 from data_modules.embedded import ensure_embedded
@@ -60,7 +59,7 @@ class AnomalyDataModule(pl.LightningDataModule):
     lies, in a folder of its name; None: what the environment says of both, see cache_folder and data_folder. progress: called
     with (done, total) while data are prepared; None: a bar on a terminal.
 
-    Raises DataError on construction for a name, key or value that cannot be.
+    Raises DataError on construction for a name, key, batch size or value that cannot be.
     """
 
     schema: type[DatasetConfig]  # of the datasets that a subclass reads
@@ -78,6 +77,10 @@ class AnomalyDataModule(pl.LightningDataModule):
         **keys: Any,
     ) -> None:
         super().__init__()
+        sizes = {"batch_size": batch_size} | ({} if eval_batch_size is None else {"eval_batch_size": eval_batch_size})
+        for key, size in sizes.items():
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise DataError(f"{key}={size!r}: expected a whole number of images, at least 1")
         self.config = configured(dataset, keys, self.schema, seed)
         self.cache_dir, self.data_dir = cache_folder(cache_dir), data_folder(data_dir)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -101,6 +104,13 @@ class AnomalyDataModule(pl.LightningDataModule):
     @abstractmethod
     def read_case(self, case: Case) -> Slices:
         """Decode one subject. Raises DataError naming the file for whatever cannot be used."""
+
+    @abstractmethod
+    def nothing_anomalous(self, dropped: bool) -> tuple[str, str]:
+        """What is said of a dataset without an anomalous pixel, which no split can mend, and the remedy.
+
+        dropped: whether there are some, all in slices that are left out.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} of {self.image_shape} images: {self.describe()}"
@@ -129,7 +139,7 @@ class AnomalyDataModule(pl.LightningDataModule):
         self._part_twins(store)
         store.attributes = [case.attributes for case in self.cases]
         self.store = store
-        for said in filter(None, (self._left_out(), few_subjects(self.split, unit_of(self.config)))):
+        for said in filter(None, (self._left_out(), *doubts(self.split, self.cases, self.config))):
             logger.warning("%s: %s", dataset_name(self.config), said)
 
     def _part_twins(self, store: SliceStore) -> None:
@@ -171,6 +181,8 @@ class AnomalyDataModule(pl.LightningDataModule):
         for part, where in (("train", "train"), ("val_normal", "validation")):
             if len(self.indices[part]) == 0:
                 raise DataError(f"{self.config.name}: the {where} subjects have no normal slice; change dataset.split")
+        if not self.store.anomalous.any():
+            raise DataError(f"{self.config.name}: {'; '.join(self.nothing_anomalous(self.store.dropped > 0))}")
         if not self.store.anomalous[self.indices["test"]].any():
             raise DataError(f"{self.config.name}: the test subjects have no anomalous pixel; change dataset.split")
 

@@ -51,6 +51,17 @@ class NiftiDataModule(AnomalyDataModule):
         slicing = Slicing(config.plane, self._size, config.min_foreground, config.slice_step, config.context)
         return cut(scan, source, slicing, case.subject)
 
+    def nothing_anomalous(self, dropped: bool) -> tuple[str, str]:
+        """See AnomalyDataModule: the labels, what counts of them, or the slices that are kept."""
+        what, labels = "no subject of the dataset has an anomalous pixel", self.config.anomalous_labels
+        if dropped:
+            remedy = f"lower dataset.min_foreground={self.config.min_foreground:g}"
+            return f"{what} in a slice with enough brain to be kept", remedy
+        if labels is not None:
+            remedy = "set it to the values that are anomalies, which `anomaly-bench data verify` names, or to null"
+            return f"{what} by dataset.anomalous_labels={list(labels)}", remedy
+        return what, "look at the labels, which are 0 everywhere or not there"
+
     @property
     def channels(self) -> int:
         return len(self._channels)

@@ -9,7 +9,7 @@ import torch
 from data_modules.base.batch import Slices
 from data_modules.base.config import PictureConfig
 from data_modules.base.errors import DataError, Report, stop
-from data_modules.base.names import chosen_categories
+from data_modules.base.names import chosen_categories, unit_of
 from data_modules.cases.case import Case
 from data_modules.cases.pictures import find_pictures
 from data_modules.readers.pictures import read_mask, read_picture
@@ -60,6 +60,13 @@ class PictureDataModule(AnomalyDataModule):
             mask.flatten(1).any(1),
             geometry={"shape": list(read[0][0].shape[1:]), "resized": list(self._size)},
         )
+
+    def nothing_anomalous(self, dropped: bool) -> tuple[str, str]:
+        """See AnomalyDataModule: the masks; no picture is left out."""
+        del dropped
+        threshold = self.config.mask_threshold
+        lower = f"lower dataset.mask_threshold={threshold:g}, or " if threshold else ""
+        return f"no {unit_of(self.config)} of the dataset has an anomalous pixel", f"{lower}correct the masks"
 
     def _read(self, case: Case, key: str) -> tuple[torch.Tensor, torch.Tensor]:
         """A picture (C, h, w) and the union of its masks (1, h, w)."""

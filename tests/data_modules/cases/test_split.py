@@ -7,13 +7,14 @@ from dataclasses import replace
 from math import ceil, floor
 
 import pytest
+from fakes import pictures_config, volumes_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_modules.base.config import SplitConfig
+from data_modules.base.config import HealthyConfig, SplitConfig
 from data_modules.base.errors import DataError
 from data_modules.cases.case import SPLITS, Case
-from data_modules.cases.split import group_cases, split_cases, split_digest, unit_hash
+from data_modules.cases.split import doubts, group_cases, split_cases, split_digest, unit_hash
 from data_modules.cases.split_checks import few_subjects
 
 
@@ -303,6 +304,10 @@ def test_a_group_with_an_anomaly_is_never_trained_on():
         (SplitConfig(group="x("), "no regular expression"),
         (SplitConfig(group="x"), "expected parentheses"),
         (
+            SplitConfig(group=r"(p\d)_"),
+            r"dataset\.split\.group=\(p\\d\)_ matches none of 3 names, such as g1, .*; correct the pattern, or .*=null",
+        ),
+        (
             SplitConfig(group=r"(g)\d", train_subjects=["g1"], val_subjects=["g2"], test_subjects=["s"]),
             "divides the group g",
         ),
@@ -311,6 +316,74 @@ def test_a_group_with_an_anomaly_is_never_trained_on():
 def test_a_bad_group_says_which_key(config, message):
     with pytest.raises(DataError, match=message):
         split_cases(cases(["g1", "g2", "s"]), config)
+
+
+def test_names_that_the_pattern_of_groups_does_not_match_are_counted():
+    known = cases(["p1_a", "p1_b", *(f"p{i}_a" for i in range(2, 20)), "q7", "q8"])
+    config = pictures_config(None, split=SplitConfig(group=r"(p\d+)_"))
+    split = split_cases(known, config.split)
+    assert doubts(split, known, config) == [
+        r"dataset.split.group=(p\d+)_ does not match 2 of 22 pictures, such as q7, each of which is a group of its own; "
+        "correct the pattern, or end it with |$ if they are to be alone"
+    ]
+    alone = replace(config, split=SplitConfig(group=r"(p\d+)_|$"))
+    assert doubts(split_cases(known, alone.split), known, alone) == []
+    assert group_cases(known, alone.split) == group_cases(known, config.split)
+
+
+def test_the_names_of_a_healthy_cohort_need_not_match_the_pattern_of_groups():
+    known = [*cases([f"well/h{i}" for i in range(20)], "train"), *cases([f"p{i}_a" for i in range(20)], "test")]
+    config = volumes_config(None, split=SplitConfig(group=r"(p\d+)_"), healthy=HealthyConfig("well"))
+    assert doubts(split_cases(known, config.split), known, config) == []
+    with pytest.raises(DataError, match="matches none of 20 names, such as p0_a"):
+        split_cases([replace(case, group=case.subject) for case in known[:20]] + known[20:], SplitConfig(group="(x)"))
+
+
+def test_groups_that_leave_little_to_train_on_are_told_with_the_cause():
+    normal = cases([f"p{i % 20}_ok{i}" for i in range(200)])
+    known = [*normal, *cases([f"p{i}_defect" for i in range(19)], "test"), *cases(["out"])]
+    config = pictures_config(None, split=SplitConfig(val=0.2, test=0.2, holdout=0.2, group=r"(p\d+)_|$"))
+    split = split_cases(known, config.split, dropped={"out"})
+    assert len(split["train"]) <= 10
+    (said,) = doubts(split, known, config)
+    assert said.startswith(
+        f"{len(split['train'])} of 219 pictures in train, less than half of the 120 that the shares of dataset.split are to "
+        "give it: 190 are in a group (dataset.split.group) with one that is never trained on; let the pattern tell more"
+    )
+    assert "put {subject} into the patterns of pictures" in said
+    subjects = replace(config, normal=["{subject}/{stem}.png"])
+    assert "{subject}" not in doubts(split, known, subjects)[0]
+    lists = {f"{part}_subjects": names for part, names in split.items()}
+    assert (
+        doubts(split, [case for case in known if case.subject != "out"], replace(config, split=SplitConfig(**lists)))
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("pool", "settings", "due"),
+    [
+        ("any", {"val": 0.2, "test": 0.3}, 50),
+        ("train", {"val": 0.2, "test": 0.3}, 80),
+        ("any", {"val": 0.2, "folds": 4}, 60),
+        ("train", {"val": 0.2, "folds": 4}, 80),
+        ("test", {"val": 0.2}, 0),
+    ],
+)
+def test_train_is_to_have_half_of_its_share(pool, settings, due):
+    known, config = cases([f"s{i}" for i in range(100)], pool), volumes_config(None, split=SplitConfig(**settings))
+    names = [case.subject for case in known]
+
+    def said(count):
+        rest = names[count:]
+        return doubts({"train": names[:count], "val": rest[:9], "test": rest[9:]}, known, config)
+
+    assert [text for text in said(due // 2) if "shares" in text] == []
+    if due:
+        assert said(due // 2 - 1) == [
+            f"{due // 2 - 1} of 100 subjects in train, less than half of the {due} that the shares of dataset.split are to "
+            "give it; change dataset.split"
+        ]
 
 
 def refusal(known, config):

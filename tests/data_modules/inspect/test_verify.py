@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -198,10 +199,47 @@ def test_what_the_cohort_does_not_agree_on_is_noted(brats_root, cache):
     assert spacing == "subjects differ in spacing (mm): 1×1×1 (7), 1×1×3 (1)"
 
 
+def test_a_label_that_is_no_whole_number_is_reported_as_it_is(brats_root, cache):
+    rewrite(seg(brats_root, 3), lambda array: (array > 0).astype(np.float32) / 2)
+    (labels,) = (problem.what for problem in verify(volumes(brats_root, cache)).problems)
+    assert labels == "label values other than 0: 0.5 in 1 subjects, 2 in 7 subjects"
+
+
 def test_labels_without_any_wanted_value_are_named(brats_root, cache):
     findings = verify(volumes(brats_root, cache, anomalous_labels=[4]))
-    assert findings.count(WARNING) == 8
-    assert any("the test subjects have no anomalous pixel" in problem.what for problem in findings.problems)
+    warnings = [problem.what for problem in findings.problems if problem.level == WARNING]
+    assert warnings == ["has the values 2, none of dataset.anomalous_labels=[4]"] * 8
+    first = findings.problems[0]
+    assert (first.level, first.what) == (
+        ERROR,
+        "no subject of the dataset has an anomalous pixel by dataset.anomalous_labels=[4]",
+    )
+    assert not [problem for problem in findings.problems if "split" in problem.remedy]
+
+
+def test_a_test_split_without_the_wanted_value_is_named(brats_root, cache):
+    data = volumes(brats_root, cache)
+    data.setup()
+    for name in data.split["test"]:
+        rewrite(brats_root / f"{name}/{name}_seg.nii.gz", lambda array: np.where(array > 0, 5, 0).astype(np.uint8))
+    error = only(verify(volumes(brats_root, cache, anomalous_labels=[2])))
+    assert (error.what, error.remedy) == ("the test subjects have no anomalous pixel", "change dataset.split")
+
+
+def test_anomalies_that_all_lie_in_slices_left_out_are_told(brats_root, cache):
+    def at_the_top_alone(array):
+        out = np.zeros_like(array)
+        out[10, 12, -1] = 2
+        return out
+
+    for index in range(8):
+        rewrite(seg(brats_root, index), at_the_top_alone)
+    data = volumes(brats_root, cache, min_foreground=0.5)
+    error = only(verify(data))
+    assert error.what == "no subject of the dataset has an anomalous pixel in a slice with enough brain to be kept"
+    assert error.remedy == "lower dataset.min_foreground=0.5"
+    with pytest.raises(DataError, match=f"^brats: {re.escape(error.what)}; {re.escape(error.remedy)}$"):
+        data.setup()
 
 
 def test_a_split_that_cannot_be_and_a_missing_root_are_findings(brats_root, cache):
@@ -283,3 +321,15 @@ def test_the_modalities_that_were_not_read_are_named_or_read(brats_root, cache):
 def test_a_split_of_few_subjects_is_a_warning(brats_root, cache, monkeypatch):
     monkeypatch.setattr("data_modules.cases.split_checks.LEAST", 3)
     assert only(verify(volumes(brats_root, cache)), WARNING).what.startswith("2 subjects in ")
+
+
+def test_a_pattern_of_groups_that_matches_some_names_is_a_warning_and_none_an_error(brats_root, cache):
+    def found(group):
+        return verify(volumes(brats_root, cache, split=SplitConfig(val=0.3, test=0.3, salt="b", group=group)))
+
+    some = only(found("_0000([0-4])"), WARNING)
+    assert "does not match 3 of 8 subjects, such as BraTS2021_00005" in some.what
+    assert some.remedy.endswith("end it with |$ if they are to be alone")
+    none = only(found(r"(BRATS)_\d+"))
+    assert none.what.startswith(r"dataset.split.group=(BRATS)_\d+ matches none of 8 names, such as BraTS2021_00000")
+    assert none.remedy == "correct the pattern, or set dataset.split.group=null"

@@ -7,6 +7,7 @@ import pytest
 from fakes import pictures_config
 from PIL import Image
 
+from data_modules.base.config import SplitConfig
 from data_modules.inspect.findings import ERROR, NOTE, WARNING
 from data_modules.inspect.verify import verify
 from data_modules.modules.pictures import PictureDataModule
@@ -85,6 +86,27 @@ def test_masks_and_pictures_that_may_not_mean_what_is_read_are_told(mvtec_root, 
     assert "dataset.mask_threshold" in error.remedy
     warnings = [p for p in verify(pictures(mvtec_root, cache, mask_threshold=0.5)).problems if p.level == WARNING]
     assert [p.file for p in warnings if "most of the mask is above dataset.mask_threshold=0.5" in p.what]
+
+
+def test_groups_that_leave_little_to_train_on_are_a_warning(mvtec_root, cache):
+    normal, split = (
+        ["{category}/*/good/{stem}.png"],
+        SplitConfig(val=0.2, test=0.2, holdout=0.3, group=r"(\d)\.png"),
+    )
+    grouped = {"train_normal": [], "test_normal": [], "normal": normal, "split": split}
+    warning = only(verify(pictures(mvtec_root, cache, **grouped)), WARNING)
+    assert "are in a group (dataset.split.group) with one that is never trained on" in warning.what
+    assert "put {subject} into the patterns of pictures" in warning.remedy
+
+
+def test_a_name_of_masks_that_anomalous_pictures_lack_is_one_error(mvtec_root, cache):
+    changes = {"anomalous": ["tile/test/square/{name}.png"], "mask": "tile/ground_truth/square/{stem}_mask.png"}
+    problem = only(verify(pictures(mvtec_root, cache, **changes)))
+    assert (problem.what, problem.file) == (
+        "{stem} of dataset.mask is not in dataset.anomalous, which names {name}",
+        "",
+    )
+    assert problem.remedy.startswith("use the same names in ")
 
 
 def test_a_mask_of_several_pictures_and_12_bits_in_16_are_told(tmp_path, cache):

@@ -129,6 +129,21 @@ def test_a_run_says_in_one_line_how_many_files_it_leaves_out(mvtec_root, cache, 
     ]
 
 
+def test_a_run_says_how_many_names_the_pattern_of_groups_does_not_match(mvtec_root, cache, caplog):
+    module(mvtec_root, cache, split=SplitConfig(val=0.2, holdout=0.3, group=r"(train/good/\d+)"))
+    said = (
+        r"tiles: dataset.split.group=(train/good/\d+) does not match 10 of 34 pictures, such as tile/test/good/000.png"
+    )
+    assert [text.startswith(said) for text in caplog.messages if "split.group" in text] == [True]
+
+
+def test_a_run_says_that_groups_leave_little_to_train_on(mvtec_root, cache, caplog):
+    normal, split = ["tile/*/good/{stem}.png"], SplitConfig(val=0.2, test=0.2, holdout=0.3, group=r"(\d)\.png")
+    data = module(mvtec_root, cache, train_normal=[], test_normal=[], normal=normal, split=split)
+    said = f"tiles: {len(data.split['train'])} of 34 pictures in train, less than half of the "
+    assert [text.startswith(said) for text in caplog.messages if " in train" in text] == [True]
+
+
 def test_the_same_image_in_two_splits_is_refused(mvtec_root, cache):
     data = module(mvtec_root, cache)
     trained, tested = (data.split[part][0] for part in ("train", "test"))
@@ -312,6 +327,18 @@ def test_attributes_come_from_the_cases_and_their_file_at_each_start(mvtec_root,
         data = module(mvtec_root, cache, subjects_file=str(table))
         assert data.decoded == 0
         assert [attributes.get("age") for attributes in data.store.attributes] == [None] * 5 + [age] + [None] * 28
+
+
+@pytest.mark.parametrize("size", [0, -1, "a", 2.0, True])
+@pytest.mark.parametrize("key", ["batch_size", "eval_batch_size"])
+def test_a_batch_size_that_cannot_be_is_refused_at_construction(key, size, cache):
+    with pytest.raises(DataError, match=f"^{key}={size!r}: expected a whole number of images, at least 1$"):
+        PictureDataModule("tiny_texture", cache_dir=cache, **{key: size})
+
+
+def test_batches_to_train_on_need_a_size():
+    with pytest.raises(DataError, match=r"^batch_size=None: expected a whole number"):
+        PictureDataModule("tiny_texture", batch_size=None)
 
 
 def test_an_unknown_storage_names_its_key(mvtec_root, cache):

@@ -200,7 +200,10 @@ def test_a_changed_file_is_read_again(brats_root, cache):
 
 
 def test_only_chosen_label_values_are_anomalous(brats_root, cache):
-    with pytest.raises(DataError, match="no anomalous pixel"):
+    nowhere = (
+        r"no subject of the dataset has an anomalous pixel by dataset\.anomalous_labels=\[1\]; set it to the values"
+    )
+    with pytest.raises(DataError, match=nowhere):
         module(brats_root, cache, anomalous_labels=[1])
     write_volume(brats_root / "BraTS2021_00001/BraTS2021_00001_seg.nii.gz", brain(1)[1] // 2)
     data = module(brats_root, cache, anomalous_labels=[2])

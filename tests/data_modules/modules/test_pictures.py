@@ -1,4 +1,5 @@
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -87,7 +88,11 @@ def test_a_category_without_a_pattern_for_it_is_an_error(mvtec_root, cache):
         DataError, match=r"dataset\.category=tile: no pattern of tiles has \{category\}; set it to null"
     ):
         cases(
-            mvtec_root, cache, train_normal=["tile/train/good/*.png"], test_normal=[], anomalous=["tile/test/*/*.png"]
+            mvtec_root,
+            cache,
+            train_normal=["tile/train/good/*.png"],
+            test_normal=[],
+            anomalous=["tile/test/squ*/*.png"],
         )
 
 
@@ -335,6 +340,49 @@ def test_a_root_without_normal_or_anomalous_pictures_says_so(mvtec_root, cache):
         module(mvtec_root / "tile", cache)
     with pytest.raises(DataError, match="no anomalous picture fits"):
         module(mvtec_root, cache, anomalous=["{category}/bad/{stem}.png"])
+    (mvtec_root / "tile/ground_truth").rename(mvtec_root / "tile/elsewhere")
+    reported = []
+    data = PictureDataModule(config_of(mvtec_root), cache_dir=cache)
+    with pytest.raises(DataError, match=r"none of 6 anomalous pictures has a mask .*; is dataset\.mask right\?"):
+        data.find_cases(reported.append)
+    assert len(reported) == 6
+
+
+def test_masks_that_are_all_empty_are_no_matter_of_the_root(mvtec_root, cache):
+    with pytest.raises(DataError, match=r"masks of all 6 .* are empty; lower dataset\.mask_threshold=1, or correct"):
+        module(mvtec_root, cache, empty_mask_is_normal=True, mask_threshold=1.0)
+    with pytest.raises(DataError, match=r"no picture .* anomalous pixel; lower dataset\.mask_threshold=1, or correct"):
+        module(mvtec_root, cache, empty_mask_is_normal=True, mask_threshold=1.0, squares=True)
+
+
+@pytest.mark.parametrize(
+    ("anomalous", "mask", "message"),
+    [
+        (
+            ["tile/test/square/{name}.png"],
+            "tile/ground_truth/square/{stem}_mask.png",
+            "{stem} of dataset.mask is not in dataset.anomalous, which names {name}; "
+            "use the same names in 'tile/ground_truth/square/{stem}_mask.png' as in 'tile/test/square/{name}.png'",
+        ),
+        (
+            ["tile/test/squ*/*.png", "nowhere/{stem}.png"],
+            ["tile/{kind=a}{stem}_{defect}.png", "tile/{defect}/{stem}.png"],
+            "{defect}, {stem} of dataset.mask are not in dataset.anomalous, which names nothing; "
+            "use the same names in 'tile/{defect}/{stem}.png' as in 'tile/test/squ*/*.png'",
+        ),
+    ],
+)
+def test_a_name_of_masks_that_anomalous_pictures_lack_is_said_in_one_line(mvtec_root, cache, anomalous, mask, message):
+    data = PictureDataModule(config_of(mvtec_root, anomalous=anomalous, mask=mask), cache_dir=cache)
+    reported = []
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        data.find_cases(reported.append)
+    assert reported == []
+
+
+def test_a_pattern_that_lacks_the_names_of_masks_may_fit_no_picture(mvtec_root, cache):
+    data = module(mvtec_root, cache, anomalous=["old/{name}.png", "{category}/test/{defect}/{stem}.png"])
+    assert len(data.cases) == 34
 
 
 @pytest.mark.parametrize("size", [[16], [4, 4], [16, 16, 3]])
