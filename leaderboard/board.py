@@ -108,8 +108,9 @@ def build(
     choices = chosen(rows, SHOWN, by)
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
+    main = main_rows(rows, choices, margin)
     return Board(
-        main=main_rows(rows, choices, margin),
+        main=main,
         rows=rows,
         curves=curves(rows, SHOWN),
         chosen=choices,
@@ -123,7 +124,7 @@ def build(
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
         reported=[entry for entry in reported if entry.dataset in here],
         findings=evaluate(found, metric),
-        notes=notes_of(rows),
+        notes=notes_of([*rows, *main]),
         damaged=list(collection.damaged),
         failed=dict(collection.failed),
         runs=collection.results,

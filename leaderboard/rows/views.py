@@ -22,7 +22,7 @@ from leaderboard.statistics.samples import (
 
 from .comparison import best_of, better
 from .row import Row
-from .selection import UNLABELLED, VALIDATION, best_by
+from .selection import UNLABELLED, VALIDATION, best_by, of_most_seeds
 
 OWN_BETA = ("model.beta", "seed")
 
@@ -157,8 +157,7 @@ def chosen(rows: Iterable[Row], metrics: Iterable[str], by: str = VALIDATION) ->
 
 
 def _choose(rows: list[Row], metric: str, by: str) -> Chosen | None:
-    most = max(row.n for row in rows)
-    rows = [row for row in rows if row.n == most]
+    rows = of_most_seeds(rows)
     oracle = best_of(rows, metric)
     if oracle is None:
         return None

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
+from leaderboard.board import build
 from leaderboard.record import METRICS
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.comparison import mark
 from leaderboard.rows.main_table import all_settings, main_rows, model_free
+from leaderboard.rows.notes import notes_of
 from leaderboard.rows.views import attribute_rows, chosen, curves, lesion_summaries, subject_summaries
-from leaderboard.show.exports import csv
+from leaderboard.show.exports import csv, markdown
 
 NOISE = np.random.default_rng(1).normal(0, 0.01, (8, 5))
 
@@ -203,3 +205,24 @@ def test_subjects_attributes_and_lesions_are_summed_up_over_seeds(make_run):
     assert (attribute.attribute, attribute.value, attribute.metrics["ap"].mean) == ("sex", "f", pytest.approx(0.3))
     (lesion,) = lesion_summaries(rows)
     assert (lesion.smallest, lesion.largest, lesion.lesions, lesion.rate.mean) == (1, 10, 4.0, 0.5)
+
+
+def test_a_setting_with_fewer_seeds_is_not_chosen_and_the_notes_say_so(make_run):
+    def run(beta, seed, names="ab"):
+        predictors = {name: {"value": 0.5 + beta / 100, "validation": beta / 10} for name in names}
+        return make_run(seed, predictors, beta=beta, setting_id=f"s{beta}")
+
+    runs = [run(1.0, 0), run(1.0, 1), run(2.0, 0), run(2.0, 1, "a"), run(4.0, 0)]
+    board = build(Collection(runs))
+    assert [(row.predictor, row.beta) for row in board.main] == [("a", 2.0), ("b", 1.0)]
+    expected = [
+        "tiny, vae, beta 2: not considered when settings were chosen, 1 of 2 seeds of b.",
+        "tiny, vae, beta 4: not considered when settings were chosen, 1 of 2 seeds.",
+    ]
+    assert notes_of(board.main) == board.notes == expected
+    assert all(f"- {line}" in markdown(board.main).splitlines() for line in expected)
+    whole = build(Collection([*runs[:2], run(4.0, 0), run(4.0, 1)]))
+    assert [row.beta for row in whole.main] == [4.0, 4.0]
+    assert whole.notes == []
+    plain = build(Collection([make_run(0, beta=beta, setting_id=f"s{beta}") for beta in (1.0, 4.0)]))
+    assert plain.notes == [], "nothing is hidden where nothing is chosen"
