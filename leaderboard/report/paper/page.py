@@ -94,7 +94,7 @@ def _answer(board: Board, pairs: Sequence[tuple[Finding, Finding]], plain: Seque
     domains = domains_of(board.runs)
     yield "## The answer in brief"
     yield ""
-    yield from (f"- **{escape(text)}**" for text in about_baselines(plain))
+    yield from (f"- {text}" for text in about_baselines(plain))
     yield from (f"- {escape(text)}" for text in about_ranks(board))
     for pair in pairs:
         yield f"- {escape(pair[0].statement)} **{verdict_text(*pair)}** {escape(sentence(pair[0], domains))}"
