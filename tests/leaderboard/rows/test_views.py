@@ -5,6 +5,7 @@ import pytest
 
 from leaderboard.board import build
 from leaderboard.record import METRICS
+from leaderboard.report.plots import plot_data
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.comparison import mark
@@ -12,6 +13,7 @@ from leaderboard.rows.main_table import all_settings, main_rows, model_free
 from leaderboard.rows.notes import notes_of
 from leaderboard.rows.views import attribute_rows, chosen, curves, lesion_summaries, subject_summaries
 from leaderboard.show.exports import csv, markdown
+from leaderboard.show.sheets.views import sheets
 
 NOISE = np.random.default_rng(1).normal(0, 0.01, (8, 5))
 
@@ -184,6 +186,33 @@ def test_curves_join_betas_and_nothing_else(make_run):
         ("vae#s161", [(1.0, 0.1), (4.0, 0.4)]),
         ("vae#s321", [(1.0, 0.2)]),
     ]
+
+
+def test_what_depends_on_no_model_has_the_same_value_at_every_beta_of_every_setting(make_run):
+    def run(beta, latent, value):
+        config = {"seed": 0, "model": {"latent": latent, "beta": beta}}
+        return make_run(0, {"a": value, "intensity": 0.5}, beta=beta, config=config, setting_id=f"s{latent}{beta}")
+
+    board = build(Collection([run(1.0, 16, 0.1), run(4.0, 16, 0.4), run(0.5, 32, 0.2), run(2.0, 32, 0.3)]))
+    found = {
+        curve.label: [(point.beta, point.test.mean, point.n, point.planned) for point in curve.points]
+        for curve in board.curves
+        if (curve.predictor, curve.metric) == ("intensity", "ap")
+    }
+    assert found == {
+        "vae#s161": [(1.0, 0.5, 1, 1), (4.0, 0.5, 1, 1)],
+        "vae#s320": [(0.5, 0.5, 1, 1), (2.0, 0.5, 1, 1)],
+    }
+    sheet = next(sheet for sheet in sheets(board, ["beta"]) if sheet.title == "tiny, vae#s161: AP over beta")
+    assert [row for row in sheet.rows if row[0] == "intensity"] == [("intensity", "0.500", "0.500")]
+    (drawn,) = (
+        one["points"]
+        for plot in plot_data(board)["beta"]
+        if (plot["where"], plot["metric"]) == ("tiny, vae#s161", "AP")
+        for one in plot["curves"]
+        if one["name"] == "intensity"
+    )
+    assert [point[:2] for point in drawn] == [[1.0, 0.5], [4.0, 0.5]]
 
 
 def test_subjects_attributes_and_lesions_are_summed_up_over_seeds(make_run):
