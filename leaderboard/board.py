@@ -52,7 +52,8 @@ class Board:
     time and quality; regrets, what each way of choosing loses; subjects (PAIRED metrics) with seed and subject variance;
     attributes and lesions; smoothing (the metrics SMOOTHED); categories by metric; domains (medical, natural); rankings over
     all datasets and per domain. reported: figures of papers for the datasets here. findings: the claims. damaged: results left
-    out, with the reason; failed: why runs failed, by run id; runs: what was read, for provenance and pictures (`Run.folder`).
+    out, with the reason; failed: why runs failed, by title and folder; runs: what was read, for provenance and pictures
+    (`Run.folder`).
     """
 
     main: list[Row]
