@@ -106,6 +106,7 @@ def build(
     found, joined = aggregate(collection), join_folds(collection).collection.results
     rows = all_settings(found, margin)
     free = model_free(rows)
+    labels = {(row.dataset, row.setting_id): row.label for row in found}
     choices = chosen(rows, SHOWN, by)
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
@@ -120,7 +121,7 @@ def build(
         attributes=attribute_rows(rows, SHOWN),
         lesions=lesion_summaries(rows),
         smoothing=smoothings(rows),
-        categories={name: by_category(joined, name, free) for name in BY_CATEGORY},
+        categories={name: by_category(joined, name, labels, free) for name in BY_CATEGORY},
         domains=by_domain(choices, SHOWN),
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
         reported=[entry for entry in reported if entry.dataset in here],
