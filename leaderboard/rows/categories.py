@@ -82,7 +82,10 @@ def _labels(
     firsts: Mapping[tuple[str, bool, str], tuple[str, str]],
     labels: Mapping[tuple[str, str], str],
 ) -> dict[tuple[str, bool, str], str]:
-    """The label of each (family, joint, setting): that of its first dataset, if it tells apart what shares model and beta."""
+    """The label of each (family, joint, setting): that of its first dataset, if it tells apart what shares model and beta.
+
+    Runs of one setting id that other facts tell apart (the code's digest) share their label.
+    """
     alike: dict[tuple[str, bool, str, float | None], list[str]] = defaultdict(list)
     for *shared, setting in settings:
         alike[tuple(shared)].append(setting)  # type: ignore[index]
@@ -91,8 +94,8 @@ def _labels(
         places = [firsts[family, joint, setting] for setting in members]
         names = [ANY if model == ANY else labels[place] for place in places]
         size = SUFFIX_LENGTH
-        while len(set(names)) < len(names):  # they share no dataset that tells them apart
-            names = [f"{model}#{setting_id[:size]}" for _, setting_id in places]
+        while len(set(names)) < len(set(places)):  # they share no dataset that tells them apart
+            names = [f"{model}#{f'{setting_id} {dataset}'[:size]}" for dataset, setting_id in places]
             size += 1
         found |= {(family, joint, setting): name for setting, name in zip(members, names, strict=True)}
     return found

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace as copy
 
 import pytest
 from msgspec.structs import replace
@@ -72,11 +73,16 @@ def test_a_setting_has_the_label_that_the_other_tables_give_it(make_run, make_re
     board = build(Collection(each))
     first = {row.label for row in board.rows if row.dataset == "mvtec_ad_bottle"}
     assert {row.label for row in board.categories["auroc"]} == first == {"vae#bottle-1", "vae#bottle-3"}
-    apart = [
-        separate(make_run, *one) for one in (("bottle", 0.9), ("cable", 0.9), ("nut", 0.8, 0, 32), ("tile", 0.8, 0, 32))
-    ]
-    labels = {row.label for row in build(Collection(apart)).categories["auroc"]}
-    assert labels == {"vae#bott", "vae#nut-"}, "no dataset has both settings, and their labels are all the model's name"
+
+
+def test_settings_that_share_no_dataset_are_told_apart_and_other_code_is_no_other_label(make_run):
+    found = (("bottle", 0.9), ("cable", 0.9), ("nut", 0.8, 0, 32), ("tile", 0.8, 0, 32))
+    runs = [separate(make_run, *one) for one in found]
+    assert {row.label for row in by_category(runs, "auroc")} == {"vae#bott", "vae#nut-"}
+    for one in runs[:2]:
+        facts = one.facts | {"provenance.source_digest": "other"}
+        runs.append(copy(one, run_id=f"{one.run_id}-other", seed=1, facts=facts))
+    assert [row.label for row in by_category(runs, "auroc")].count("vae#bott") == 2
 
 
 def test_what_is_the_same_in_every_setting_is_one_row(make_run):
