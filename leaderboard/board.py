@@ -52,7 +52,8 @@ class Board:
     time and quality; regrets, what each way of choosing loses; subjects (PAIRED metrics) with seed and subject variance;
     attributes and lesions; smoothing (the metrics SMOOTHED); categories by metric; domains (medical, natural); rankings over
     all datasets and per domain. reported: figures of papers for the datasets here. findings: the claims. damaged: results left
-    out, with the reason; failed: why runs failed, by run id; runs: what was read, for provenance and pictures (`Run.folder`).
+    out, with the reason; failed: why runs failed, by title and folder; runs: what was read, for provenance and pictures
+    (`Run.folder`).
     """
 
     main: list[Row]
@@ -105,11 +106,13 @@ def build(
     found, joined = aggregate(collection), join_folds(collection).collection.results
     rows = all_settings(found, margin)
     free = model_free(rows)
+    labels = {(row.dataset, row.setting_id): row.label for row in found}
     choices = chosen(rows, SHOWN, by)
     domains = ["", *sorted({entry.domain for entry in choices if entry.domain})]
     here = {row.dataset for row in rows} | {run.family for run in collection.results}
+    main = main_rows(rows, choices, margin)
     return Board(
-        main=main_rows(rows, choices, margin),
+        main=main,
         rows=rows,
         curves=curves(rows, SHOWN),
         chosen=choices,
@@ -118,12 +121,12 @@ def build(
         attributes=attribute_rows(rows, SHOWN),
         lesions=lesion_summaries(rows),
         smoothing=smoothings(rows),
-        categories={name: by_category(joined, name, free) for name in BY_CATEGORY},
+        categories={name: by_category(joined, name, labels, free) for name in BY_CATEGORY},
         domains=by_domain(choices, SHOWN),
         rankings=[rank(choices, name, domain) for name in SHOWN for domain in domains] if choices else [],
         reported=[entry for entry in reported if entry.dataset in here],
         findings=evaluate(found, metric),
-        notes=notes_of(rows),
+        notes=notes_of([*rows, *main]),
         damaged=list(collection.damaged),
         failed=dict(collection.failed),
         runs=collection.results,

@@ -3,7 +3,7 @@
 import gc
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -48,22 +48,33 @@ class Sweep(Document, frozen=True):
 class Collection:
     """What a runs folder holds: results by run id's order, one message per damaged file, the plan, and why runs failed.
 
-    `failed` maps the run id (or, for a run in no plan, its folder relative to the runs folder) to the reason.
+    `failed` maps a run's title and folder (`title_of`; of a run in no plan the folder alone, relative to the runs folder) to
+    the reason. `differs`: by setting id in what the plan says that settings alike differ.
     """
 
     results: list[RunArrays]
     damaged: list[str] = field(default_factory=list)
     planned: list[PlannedRun] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    differs: dict[str, str] = field(default_factory=dict)
 
     def of(self, run_ids: set[str]) -> "Collection":
         """The part that is about these runs; damaged results do not say whose they are, and stay."""
+        planned = [run for run in self.planned if run.run_id in run_ids]
+        titles = {title_of(run, self.differs) for run in planned}
         return Collection(
             [run for run in self.results if run.run_id in run_ids],
             self.damaged,
-            [run for run in self.planned if run.run_id in run_ids],
-            {run: why for run, why in self.failed.items() if run in run_ids},
+            planned,
+            {title: why for title, why in self.failed.items() if title in titles},
+            self.differs,
         )
+
+
+def title_of(run: PlannedRun, differs: Mapping[str, str]) -> str:
+    """What a planned run is, as `anomaly-bench status` says it, and its folder; differs: as in `Collection`."""
+    named = (run.dataset, run.model, f"beta={run.beta:g}", differs.get(run.setting_id, ""), f"seed={run.seed}")
+    return _shown(f"{' '.join(filter(None, named))} ({run.folder})")
 
 
 def write_sweep(sweep: Sweep, root: Path, name: str) -> Path:
@@ -127,16 +138,19 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
     """
     sweeps, unread = read_sweeps(root)
     plan = _merge_plans(sweeps, root)
-    run_ids = {os.path.normpath(root / run.folder): run.run_id for run in plan.values()}
+    differs = {setting: text for sweep in sweeps.values() for setting, text in sweep.differs.items()}
+    at = {os.path.normpath(root / run.folder): run for run in plan.values()}
     plan = {run_id: run for run_id, run in plan.items() if only is None or run_id in only}
     finished, broken, unlisted = _find(root)
     if only is not None:
-        finished = [folder for folder in finished if run_ids.get(os.path.normpath(folder)) in {None, *only}]
+        ids = {folder: run.run_id for folder, run in at.items()}
+        finished = [folder for folder in finished if ids.get(os.path.normpath(folder)) in {None, *only}]
+        broken = [folder for folder in broken if ids.get(os.path.normpath(folder)) in only]
     results, damaged = _read_results(finished)
     if only is not None:
         results = {run_id: result for run_id, result in results.items() if run_id in only}
     _check_against_plan(results, plan, root)
-    failed = _read_failures(broken, root, run_ids, only)
+    failed = _read_failures(broken, root, {folder: title_of(run, differs) for folder, run in at.items()})
     if not (results or damaged or unlisted or failed):
         if unread:
             raise ResultError(unread[0])
@@ -145,13 +159,13 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
         raise ResultError(
             f"{root}: no results found{planned}. Fill it (`anomaly-bench bench out={root}`) or name the one that has them."
         )
-    lost = sorted((only or set()) - results.keys() - plan.keys() - failed.keys())
+    lost = sorted((only or set()) - results.keys() - plan.keys())
     if lost:
         raise ResultError(
             f"{root}: runs {lost} are neither here nor in a plan. Run them (`anomaly-bench bench`) or leave them out."
         )
     damaged = unread + unlisted + damaged
-    return Collection([results[run_id] for run_id in sorted(results)], damaged, list(plan.values()), failed)
+    return Collection([results[run_id] for run_id in sorted(results)], damaged, list(plan.values()), failed, differs)
 
 
 def _merge_plans(sweeps: dict[str, Sweep], root: Path) -> dict[str, PlannedRun]:
@@ -246,18 +260,16 @@ def _check_against_plan(results: dict[str, RunArrays], plan: dict[str, PlannedRu
                 )
 
 
-def _read_failures(folders: list[Path], root: Path, run_ids: dict[str, str], only: set[str] | None) -> dict[str, str]:
-    """Reason (the failure's first line) of each run in these folders, by run id, else by folder."""
+def _read_failures(folders: list[Path], root: Path, titles: dict[str, str]) -> dict[str, str]:
+    """Reason (the failure's first line) of each run in these folders, by its title; of a folder without one, by folder."""
     failed: dict[str, str] = {}
     for folder in folders:
-        run = run_ids.get(os.path.normpath(folder), _shown(folder.relative_to(root).as_posix()))
-        if only is not None and run not in only:
-            continue
+        title = titles.get(os.path.normpath(folder), _shown(folder.relative_to(root).as_posix()))
         try:
             lines = (folder / FAILURE_FILE).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except FileNotFoundError:  # the run has been started again
             continue
         except OSError as error:
             lines = [f"{FAILURE_FILE} cannot be read ({error.strerror})"]
-        failed[run] = lines[0] if lines else "no reason given"
+        failed[title] = lines[0] if lines else "no reason given"
     return failed

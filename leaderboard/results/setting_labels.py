@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -73,9 +73,12 @@ def _seeds_text(run: RunArrays) -> str:
 
 
 def tell_apart(
-    groups: Iterable[Group], runs: dict[Group, list[RunArrays]]
+    groups: Iterable[Group], runs: dict[Group, list[RunArrays]], differs: Mapping[str, str]
 ) -> tuple[dict[Group, str], dict[Group, str]]:
-    """A label for every group, and a note for those that share dataset, model and beta with another setting."""
+    """A label for every group, and a note for those that share dataset, model and beta with another setting.
+
+    differs: by setting id, what the plan says of those that it tells apart; it speaks where the results do not.
+    """
     alike: dict[tuple[str, str, float], list[Group]] = defaultdict(list)
     for group in groups:
         alike[group[:3]].append(group)
@@ -88,7 +91,12 @@ def tell_apart(
         suffixes = _suffixes(family)
         labels.update({group: f"{model}{suffixes[group]}" for group in family})
         keys = differing_keys([runs[group] for group in family if runs.get(group)])
-        how = f"differ in {', '.join(keys)}" if keys else "differ in nothing that their results record"
+        told = {group: differs[group.setting_id] for group in family if group.setting_id in differs}
+        how = "differ in nothing that their results record"
+        if keys:
+            how = f"differ in {', '.join(keys)}"
+        elif len(set(told.values())) == len(family):
+            how = f"differ by their plan: {', '.join(sorted(f'{suffixes[group]} {text}' for group, text in told.items()))}"
         empty = [suffixes[group] for group in family if not runs.get(group)]
         unknown = f" (no result yet: {', '.join(sorted(empty))})" if empty else ""
         names = ", ".join(sorted(suffixes.values()))

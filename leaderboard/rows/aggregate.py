@@ -40,7 +40,7 @@ def aggregate(collection: Collection) -> list[Row]:
         seeds[Group(planned.dataset, planned.model, planned.beta, planned.setting_id)].add(planned.seed)
     for group in ensembles:
         seeds.setdefault(group, set())
-    labels, notes = tell_apart(seeds, {**ensembles, **runs})
+    labels, notes = tell_apart(seeds, {**ensembles, **runs}, joined.collection.differs)
     rows = []
     for group in seeds:
         said = (notes.get(group, ""), joined.notes.get(group.setting_id, ""))

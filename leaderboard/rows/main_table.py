@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from leaderboard.amounts import amount
 from leaderboard.record import MARGIN
 from leaderboard.results.run_arrays import DIGESTS
 
 from .aggregate import by_auroc
 from .comparison import mark
+from .notes import listed
 from .row import Row
 from .views import Chosen
 
@@ -23,8 +25,9 @@ def main_rows(rows: list[Row], choices: Iterable[Chosen], margin: float = MARGIN
     """Of each dataset's predictors the rows at the setting (model and beta) that was chosen, compared among themselves.
 
     The highest CHOSEN_BY chooses, or a criterion (`selection.BY`); where none is known, all settings stay. An ensemble over
-    seeds is shown at its predictor's setting, and a group without any result as it is. rows: of `all_settings`; choices: of
-    `chosen`, CHOSEN_BY among their metrics.
+    seeds is shown at its predictor's setting, and a group without any result as it is. The notes of a dataset's rows name the
+    hidden settings that had too few seeds to be chosen. rows: of `all_settings`; choices: of `chosen`, CHOSEN_BY among their
+    metrics.
     """
     settings: dict[tuple[str, str], set[str]] = {}
     grounds: dict[tuple[str, str], str] = {}
@@ -37,8 +40,41 @@ def main_rows(rows: list[Row], choices: Iterable[Chosen], margin: float = MARGIN
         name = row.predictor.partition("@")[0] if row.ensemble else row.predictor
         return row.setting_id in settings.get((row.dataset, name), {row.setting_id})
 
-    kept = [replace(row, chosen_by=grounds.get((row.dataset, row.predictor), "")) for row in rows if shown(row)]
+    hidden = _not_considered(rows, {id(row) for row in rows if not shown(row)})
+    kept = [
+        replace(
+            row,
+            chosen_by=grounds.get((row.dataset, row.predictor), ""),
+            note="\n".join(filter(None, [row.note, *hidden.get(row.dataset, [])])),
+        )
+        for row in rows
+        if shown(row)
+    ]
     return mark(sorted(kept, key=lambda row: (row.dataset, row.samples is None, *by_auroc(row))), margin)
+
+
+def _not_considered(rows: list[Row], hidden: set[int]) -> dict[str, list[str]]:
+    """By dataset a line per setting of which rows are hidden, as another has more seeds; with their names unless all are."""
+    single = [row for row in rows if row.samples is not None and not row.ensemble]
+    most: dict[tuple[str, str], int] = defaultdict(int)
+    by_setting: dict[str, set[str]] = defaultdict(set)
+    for row in single:
+        most[row.dataset, row.predictor] = max(most[row.dataset, row.predictor], row.n)
+        by_setting[row.setting_id].add(row.predictor)
+    fewer: dict[tuple[str, str, str], dict[tuple[int, int], list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in single:
+        if row.n < most[row.dataset, row.predictor] and id(row) in hidden:
+            fewer[row.dataset, *row.where][row.n, most[row.dataset, row.predictor]].append(row)
+    lines: dict[str, list[str]] = defaultdict(list)
+    for (dataset, label, beta), seeds in fewer.items():
+        for (n, of_most), some in seeds.items():
+            names = [row.predictor for row in some]
+            of = "" if set(names) == by_setting[some[0].setting_id] else f" of {listed(names)}"
+            lines[dataset].append(
+                f"{dataset}, {label}, beta {beta}: not considered when settings were chosen, "
+                f"{n} of {amount(of_most, 'seeds')}{of}."
+            )
+    return lines
 
 
 def all_settings(rows: list[Row], margin: float = MARGIN) -> list[Row]:

@@ -31,7 +31,7 @@ def knowledge(rows: Iterable[Row]) -> list[str]:
         for ground in grounds_of(row):
             found.setdefault((row.dataset, ground), []).append(row.predictor)
     return [
-        f"sign on {dataset}: {KNOWLEDGE[ground]}, for {_listed(dict.fromkeys(names))}. Other rows do not know it."
+        f"sign on {dataset}: {KNOWLEDGE[ground]}, for {listed(dict.fromkeys(names))}. Other rows do not know it."
         for (dataset, ground), names in found.items()
     ]
 
@@ -58,7 +58,7 @@ def left_out(rows: Iterable[Row]) -> list[str]:
         for run in row.samples.runs if row.samples else ():
             for name, why in run.left_out.items():
                 names.setdefault((row.dataset, row.label, why), {})[name] = None
-    return [f"{dataset}, {label}: no row {_listed(some)}: {why}" for (dataset, label, why), some in names.items()]
+    return [f"{dataset}, {label}: no row {listed(some)}: {why}" for (dataset, label, why), some in names.items()]
 
 
 def _unfinished(rows: Sequence[Row]) -> list[str]:
@@ -73,12 +73,13 @@ def _unfinished(rows: Sequence[Row]) -> list[str]:
         if last:
             lines.append(
                 f"{dataset}: in {len(last)} of {len(runs)} runs the best epoch is the last, so that they may be undertrained "
-                f"(trainer.max_epochs): {_listed(last)}."
+                f"(trainer.max_epochs): {listed(last)}."
             )
     return lines
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """The names, the first NAMED of them."""
     shown = list(names)
     more = len(shown) - NAMED
     return ", ".join(shown[:NAMED]) + (f" and {more} more" if more > 0 else "")

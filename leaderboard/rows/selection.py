@@ -65,6 +65,13 @@ def worth(row: Row, metric: str, by: str) -> float | None:
     return None if mean is None else direction(metric) * mean
 
 
+def of_most_seeds(rows: Iterable[Row]) -> list[Row]:
+    """Of a predictor's rows those that may be chosen: with fewer seeds than another, a lucky one could lead."""
+    rows = list(rows)
+    most = max(row.n for row in rows)
+    return [row for row in rows if row.n == most]
+
+
 def best_by(rows: Iterable[Row], metric: str, by: str) -> Row | None:
     """The row that `by` chooses, of equal ones the first; None where nothing is known of any."""
     known = [(value, row) for row in rows if (value := worth(row, metric, by)) is not None]
@@ -81,9 +88,7 @@ def regrets(rows: Iterable[Row], metrics: Iterable[str]) -> list[Regret]:
     for dataset, predictors in tables.items():
         for metric in metrics:
             known = {
-                name: [
-                    row for row in alike if row.n == max(one.n for one in alike) and row.test[metric].mean is not None
-                ]
+                name: [row for row in of_most_seeds(alike) if row.test[metric].mean is not None]
                 for name, alike in predictors.items()
             }
             everything = [row for alike in known.values() for row in alike]

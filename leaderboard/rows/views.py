@@ -22,7 +22,7 @@ from leaderboard.statistics.samples import (
 
 from .comparison import best_of, better
 from .row import Row
-from .selection import UNLABELLED, VALIDATION, best_by
+from .selection import UNLABELLED, VALIDATION, best_by, of_most_seeds
 
 OWN_BETA = ("model.beta", "seed")
 
@@ -117,19 +117,30 @@ class LesionSummary:
 
 
 def curves(rows: Iterable[Row], metrics: Iterable[str]) -> list[Curve]:
-    """A curve per dataset, setting but beta, predictor and metric; those of a single beta too."""
+    """A curve per dataset, setting but beta, predictor and metric; those of a single beta too.
+
+    A row that stands for all settings of its dataset has the same value at every beta of each.
+    """
     families: dict[tuple[str, str], dict[frozenset[Any], dict[str, list[Row]]]] = defaultdict(dict)
+    constant: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.samples is not None:
             facts = row.samples.runs[0].facts.items()
             key = frozenset(fact for fact in facts if fact[0] not in OWN_BETA)
-            name = row.predictor if not row.ensemble else f"{row.predictor} ({row.ensemble})"
-            families[row.dataset, row.model].setdefault(key, {}).setdefault(name, []).append(row)
+            members = families[row.dataset, row.model].setdefault(key, {})
+            if row.any_setting:
+                constant[row.dataset].append(row)
+            else:
+                name = row.predictor if not row.ensemble else f"{row.predictor} ({row.ensemble})"
+                members.setdefault(name, []).append(row)
     drawn = []
     for (dataset, model), settings in families.items():
-        for members in settings.values():
-            first = min(row.setting_id for alike in members.values() for row in alike)
+        for members in filter(None, settings.values()):
+            own = [row for alike in members.values() for row in alike]
+            betas = sorted({row.beta for row in own})
+            first = min(row.setting_id for row in own)
             label = model if len(settings) == 1 else f"{model}#{first[:4]}"
+            members |= {row.predictor: [replace(row, beta=beta) for beta in betas] for row in constant[dataset]}
             for predictor, alike in members.items():
                 alike.sort(key=lambda row: row.beta)
                 drawn += [Curve(dataset, label, predictor, metric, _points(alike, metric)) for metric in metrics]
@@ -157,8 +168,7 @@ def chosen(rows: Iterable[Row], metrics: Iterable[str], by: str = VALIDATION) ->
 
 
 def _choose(rows: list[Row], metric: str, by: str) -> Chosen | None:
-    most = max(row.n for row in rows)
-    rows = [row for row in rows if row.n == most]
+    rows = of_most_seeds(rows)
     oracle = best_of(rows, metric)
     if oracle is None:
         return None

@@ -99,7 +99,7 @@ def scopes(finding: Finding) -> list[tuple[str, str, Effect, str, str]]:
     if decide and decide == finding.decide:
         decide = "the same"
     return [
-        (HERE, finding.verdict, here, amount(here.n, finding.units) + alone_text(finding), finding.decide),
+        (HERE, finding.verdict, here, finding.over + alone_text(finding), finding.decide),
         (BEYOND, finding.beyond_verdict, beyond, amount(beyond.n, "datasets"), decide),
     ]
 

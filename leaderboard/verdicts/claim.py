@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from leaderboard.amounts import amount
 from leaderboard.record import LOWER_IS_BETTER, direction
 from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.comparison import better
@@ -28,11 +29,12 @@ MOST = 1000  # datasets that a remedy names
 class Finding:
     """What the runs say about a claim, in two scopes: of the datasets at hand, and of other datasets like them.
 
-    effect (its `meaning` in words) over `effect.n` `units`, with an interval for other seeds and test subjects of these
-    datasets, the verdict from it, and `decide`: the data that would decide it, empty for a decided one. beyond, beyond_verdict,
-    beyond_decide: the same of datasets like these, the categories of a benchmark being one. threshold: what the effect is held
-    against. difference: whether effect and parts are differences, which have a sign, and no spreads or places. parts: what each
-    dataset says by itself, which `part` says in words; their intervals are those of the first scope.
+    effect (its `meaning` in words) over `effect.n` `units`, which `over` counts by dataset in words, with an interval for other
+    seeds and test subjects of these datasets, the verdict from it, and `decide`: the data that would decide it, empty for a
+    decided one. beyond, beyond_verdict, beyond_decide: the same of datasets like these, a benchmark's categories being one.
+    threshold: what the effect is held against. difference: whether effect and parts are differences, which have a sign, and no
+    spreads or places. parts: what each dataset says by itself, which `part` says in words; their intervals are those of the
+    first scope.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Finding:
     threshold: float = 0.0
     difference: bool = True
     part: str = ""
+    over: str = ""
     parts: dict[str, Effect] = field(default_factory=dict)
 
 
@@ -77,6 +80,11 @@ class Claim(ABC):
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
         """What each dataset says by itself, in the words of `part`; those that say nothing are left out."""
 
+    def over(self, rows: list[Row], metric: str, effect: Effect) -> str:
+        """What the effect on the datasets at hand is over, in words."""
+        del rows, metric
+        return amount(effect.n, self.units)
+
     def evaluate(self, rows: list[Row], metric: str = "auroc") -> Finding:
         """The finding on these rows; rows without results and ensembles over seeds are left out."""
         rows = [row for row in rows if row.samples is not None and not row.ensemble]
@@ -97,6 +105,7 @@ class Claim(ABC):
             threshold=self.threshold,
             difference=self.difference,
             part=self.part,
+            over=self.over(rows, metric, here),
             parts=self.parts(rows, metric),
         )
 

@@ -6,8 +6,9 @@ A spread is never exactly 0, so that the threshold of a claim about one is the s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
+from leaderboard.amounts import amount
 from leaderboard.results.run_arrays import Array, RunArrays
 from leaderboard.rows.row import Row
 from leaderboard.rows.views import OWN_BETA
@@ -96,6 +97,10 @@ class KLGradientDependsOnSetting(Claim):
         blocks, rivals = self._blocks(rows, metric)
         return {name: dependence([block], self.units, 1 / max(rivals, 1)) for name, block in sorted(blocks.items())}
 
+    def over(self, rows: list[Row], metric: str, effect: Effect) -> str:
+        blocks, _ = self._blocks(rows, metric)
+        return amount_each({name: [block] for name, block in blocks.items()}, self.units)
+
     def _blocks(self, rows: list[Row], metric: str) -> tuple[dict[str, Array], int]:
         """The standing by setting and seed (settings, seeds) on each dataset, and among how many rivals."""
         runs, rivals = _with_rivals(rows, metric)
@@ -141,6 +146,9 @@ class LocalizationDependsOnBeta(Claim):
     def parts(self, rows: list[Row], metric: str) -> dict[str, Effect]:
         return {name: dependence(blocks, self.units) for name, blocks in sorted(self._blocks(rows, metric).items())}
 
+    def over(self, rows: list[Row], metric: str, effect: Effect) -> str:
+        return amount_each(self._blocks(rows, metric), self.units)
+
     def _blocks(self, rows: list[Row], metric: str) -> dict[str, list[Array]]:
         """The metric by beta and seed (betas, seeds) of each model, by dataset."""
         families: dict[tuple[str, str, object], dict[float, list[RunArrays]]] = defaultdict(lambda: defaultdict(list))
@@ -157,3 +165,16 @@ class LocalizationDependsOnBeta(Claim):
                 }
                 blocks[dataset].append(crossed(values))
         return blocks
+
+
+def amount_each(blocks: Mapping[str, Sequence[Array]], units: str) -> str:
+    """How many groups each block (groups, seeds) of each dataset has, in words; of the blocks that tell a spread."""
+    known = {name: found for name, of in blocks.items() if (found := [len(one) for one in of if min(one.shape) > 1])}
+    counts = [count for of in known.values() for count in of]
+    least, most = min(counts, default=0), max(counts, default=0)
+    each = amount(most, units) if least == most else f"{least} to {most} {units}"
+    if len(counts) < 2:
+        return each if len(blocks) < 2 else f"{each} on {len(counts)} of {len(blocks)} datasets"
+    if len(counts) == len(known):
+        return f"{each} on each of {len(known)} datasets"
+    return f"{each} of each of {len(counts)} pairs of dataset and model"

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from leaderboard.board import Board
 from leaderboard.results.run_arrays import RunArrays
+from leaderboard.rows.comparison import mark
 from leaderboard.rows.row import Row
 from leaderboard.show.texts import COLUMNS, UNDEFINED, escape, interval, number
 from leaderboard.show.texts import signed as signed_number
-from leaderboard.statistics.effects import Effect, mean_effect
+from leaderboard.statistics.effects import Effect
 from leaderboard.verdicts.claim import Finding
 
 FIRST, SECOND = "ap", "auroc"  # the metric that leads, as anomalous pixels are rare, and the one beside it
@@ -23,13 +24,23 @@ NAMED = 12  # runs
 class Baseline:
     """Intensity beside the learned map with the best AP on the test images of a dataset, which favours the learned one.
 
-    lead: intensity minus it, over the seeds that both have.
+    lead: intensity minus it, over the seeds that both have, with the interval of the board's comparison and the verdict on
+    intensity that follows from it: better, equivalent (within `margin`), worse, undecided. subjects: as of `Versus`.
     """
 
     dataset: str
     intensity: Row
     learned: Row
     lead: Effect
+    verdict: str
+    margin: float
+    subjects: int
+
+    @property
+    def lead_text(self) -> str:
+        """The lead with its interval, and whether that holds for these test images alone."""
+        alone = ", over seeds alone: these test images" if self.lead.low is not None and not self.subjects else ""
+        return f"{signed(self.lead)}{alone}"
 
 
 def single_runs(board: Board) -> list[RunArrays]:
@@ -78,28 +89,37 @@ def baselines(board: Board) -> list[Baseline]:
         learned = [row for row in rows if row.predictor not in BASELINES]
         if plain and learned:
             best = max(learned, key=lambda row: row.test[FIRST].mean or 0.0)
-            ours, theirs = _by_seed(plain[0]), _by_seed(best)
-            lead = mean_effect([ours[seed] - theirs[seed] for seed in ours if seed in theirs], 2, "seeds")
-            found.append(Baseline(dataset, plain[0], best, lead))
-    return found
+            main = [row for row in board.main if row.dataset == dataset]
+            found.append(_baseline(plain[0], best, main) or _baseline(plain[0], best, mark([plain[0], best])))
+    return [one for one in found if one is not None]
 
 
-def _by_seed(row: Row) -> dict[int, float]:
-    if row.samples is None:
-        return {}
-    column = row.samples.runs[0].metrics.index(FIRST)
-    return dict(zip(row.samples.seeds, row.samples.test[:, column].tolist(), strict=True))
+def _baseline(intensity: Row, learned: Row, compared: list[Row]) -> Baseline | None:
+    """The two by their comparison among `compared` rows; None where neither is the row that others are compared with."""
+    for row, other, sign in ((learned, intensity, -1), (intensity, learned, 1)):
+        for one in (same.versus.get(FIRST) for same in compared if same.name == row.name):
+            if one is not None and one.verdict != "best" and one.best == other.name:
+                value, low, high, seeds, subjects = one.versus
+                value, low, high = (None if of is None else sign * of for of in (value, low, high))
+                lead = Effect(value, *((low, high) if sign > 0 else (high, low)), seeds)
+                verdict = "better" if sign < 0 and one.verdict == "worse" else one.verdict
+                return Baseline(row.dataset, intensity, learned, lead, verdict, one.margin, subjects)
+    return None
 
 
-def about_baselines(found: Iterable[Baseline]) -> list[str]:
-    """A sentence for each dataset where no learned map beats intensity, which a reader has to know first."""
-    return [
-        f"On {one.dataset} plain intensity, which needs no model, beats every learned map: {COLUMNS[FIRST]} "
-        f"{number(one.intensity.test[FIRST].mean)} against {number(one.learned.test[FIRST].mean)} of the best, "
-        f"{one.learned.predictor} (difference {signed(one.lead)})."
-        for one in found
-        if one.lead.value is not None and one.lead.value > 0
-    ]
+def about_baselines(found: Iterable[Baseline]) -> Iterator[str]:
+    """In Markdown a sentence for each dataset where no learned map is above intensity; bold where the comparison is decided."""
+    for one in found:
+        if one.lead.value is not None and one.lead.value > 0:
+            better = one.verdict == "better"
+            verdict = f"equivalent within {one.margin:g}" if one.verdict == "equivalent" else one.verdict
+            said = escape(
+                f"On {one.dataset} plain intensity, which needs no model, {'beats' if better else 'is higher than'} the best "
+                f"learned map, {one.learned.predictor}{'' if better else f', {verdict}'}: {COLUMNS[FIRST]} "
+                f"{number(one.intensity.test[FIRST].mean)} against {number(one.learned.test[FIRST].mean)} "
+                f"(difference {one.lead_text})."
+            )
+            yield f"**{said}**" if better else said
 
 
 def about_ranks(board: Board) -> list[str]:

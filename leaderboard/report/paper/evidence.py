@@ -79,7 +79,9 @@ def beside_intensity(plain: Sequence[Baseline]) -> Iterator[str]:
     yield ""
     yield (
         "What a model is worth shows beside a map that needs none (Meissen et al. 2021). Here the learned map is the one with "
-        "the highest AP *on test*, each at the beta that validation chooses, so that the comparison favours it."
+        "the highest AP *on test*, each at the beta that validation chooses, so that the comparison favours it. Verdict and "
+        "interval are those of the leaderboard (`--view versus`), for all rows of a dataset at once; where neither of the two "
+        "is its best row, those of the two alone."
     )
     yield ""
     lines = [
@@ -88,11 +90,12 @@ def beside_intensity(plain: Sequence[Baseline]) -> Iterator[str]:
             cell(one.intensity.test[FIRST], one.intensity.n),
             one.learned.predictor,
             cell(one.learned.test[FIRST], one.learned.n),
-            signed(one.lead),
+            one.lead_text,
+            one.verdict,
         )
         for one in plain
     ]
-    header = ("dataset", "AP of intensity", "best learned map", "its AP", "intensity − learned")
+    header = ("dataset", "AP of intensity", "best learned map", "its AP", "intensity − learned", "intensity is")
     yield from markdown_table(header, lines)
     yield ""
 

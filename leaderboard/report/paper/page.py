@@ -94,7 +94,7 @@ def _answer(board: Board, pairs: Sequence[tuple[Finding, Finding]], plain: Seque
     domains = domains_of(board.runs)
     yield "## The answer in brief"
     yield ""
-    yield from (f"- **{escape(text)}**" for text in about_baselines(plain))
+    yield from (f"- {text}" for text in about_baselines(plain))
     yield from (f"- {escape(text)}" for text in about_ranks(board))
     for pair in pairs:
         yield f"- {escape(pair[0].statement)} **{verdict_text(*pair)}** {escape(sentence(pair[0], domains))}"
@@ -126,7 +126,7 @@ def _sizes(first: Finding, second: Finding) -> str:
         signed(one.effect, one.difference) + ("" if alone else f" ({COLUMNS[one.metric]})") for one in (first, second)
     ]
     said = texts[0] if alone else " and ".join(texts)
-    return f"Effect {said}, over {amount(first.effect.n, first.units)}; it had to be above {first.threshold:g}."
+    return f"Effect {said}, over {first.over}; it had to be above {first.threshold:g}."
 
 
 def _over_beta(board: Board, pictures: dict[str, str]) -> Iterator[str]:

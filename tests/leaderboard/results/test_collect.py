@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from leaderboard.board import build
 from leaderboard.json_file import ResultError
 from leaderboard.record import write_result
+from leaderboard.report.problems import problems
 from leaderboard.results.collect import PlannedRun, Sweep, collect, newest_sweep, read_sweeps, write_sweep
+from leaderboard.show.exports import board_markdown
 
 
 def plan(result, folder=None) -> PlannedRun:
@@ -97,8 +100,29 @@ def test_failures_carry_their_reason_and_a_later_success_wins(tmp_path, make_res
     for folder, text in (("zero", "old"), ("one", "out of memory\ntraceback"), ("deep/stray", "")):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "failure.txt").write_text(text)
-    assert collect(tmp_path).failed == {planned.run_id: "out of memory", "deep/stray": "no reason given"}
-    assert collect(tmp_path, {planned.run_id}).failed == {planned.run_id: "out of memory"}
+    title = "tiny vae beta=1 seed=1 (one)"
+    found = collect(tmp_path)
+    assert found.failed == {title: "out of memory", "deep/stray": "no reason given"}
+    assert collect(tmp_path, {planned.run_id}).failed == found.of({planned.run_id}).failed == {title: "out of memory"}
+    assert collect(tmp_path, {make_result(0).run_id}).failed == found.of({make_result(0).run_id}).failed == {}
+
+
+def test_a_failed_run_is_told_from_others_by_what_its_plan_says(tmp_path, make_result, save):
+    done = save(make_result(0))
+    failed = plan(make_result(0, setting_id="bbbb0000", run_id="b"), "two")
+    differs = {done.setting_id: "lr=0.001", failed.setting_id: "lr=1e+06"}
+    write_sweep(Sweep(runs=[plan(done), failed], differs=differs), tmp_path, "a")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "failure.txt").write_text("RuntimeError: diverged")
+    found = collect(tmp_path)
+    assert found.failed == {"tiny vae beta=1 lr=1e+06 seed=0 (two)": "RuntimeError: diverged"}
+    board = build(found)
+    assert board.notes == [
+        "tiny, vae, beta 1: settings #aaaa, #bbbb differ by their plan: #aaaa lr=0.001, #bbbb lr=1e+06 (no result yet: #bbbb); "
+        "never averaged."
+    ]
+    assert problems(board)["Failed runs"] == ["tiny vae beta=1 lr=1e+06 seed=0 (two): RuntimeError: diverged"]
+    assert "- failed: tiny vae beta=1 lr=1e+06 seed=0 (two): RuntimeError: diverged" in board_markdown(board)
 
 
 def test_nothing_found_names_the_folder_and_the_command(tmp_path, make_result):

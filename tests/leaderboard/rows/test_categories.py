@@ -1,12 +1,16 @@
 import io
+from dataclasses import replace as copy
 
 import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+from leaderboard.board import build
 from leaderboard.record import Measure
+from leaderboard.results.collect import Collection
 from leaderboard.results.run_arrays import run_of
-from leaderboard.rows.categories import by_category
+from leaderboard.rows import categories
+from leaderboard.rows.aggregate import aggregate
 from leaderboard.show.categories import csv_categories, markdown_categories, print_categories
 
 
@@ -24,8 +28,15 @@ def separate(make_run, category, value, seed=0, latent=16):
     )
 
 
-def joint(make_result, values, seed=0):
-    result = make_result(seed, {"rec_l1": 0.7}, dataset="mvtec_ad", family="mvtec_ad")
+def by_category(results, metric, free=()):
+    labels = {(row.dataset, row.setting_id): row.label for row in aggregate(Collection(results))}
+    return categories.by_category(results, metric, labels, free)
+
+
+def joint(make_result, values, seed=0, **changes):
+    result = make_result(
+        seed, {"rec_l1": sum(values.values()) / len(values)}, dataset="mvtec_ad", family="mvtec_ad", **changes
+    )
     measures = {name: {"auroc": Measure(value, value, value)} for name, value in values.items()}
     predictor = replace(result.predictors["rec_l1"], groups={"category": measures})
     return run_of(replace(result, predictors={"rec_l1": predictor}))
@@ -46,6 +57,32 @@ def test_settings_never_share_a_row_and_one_category_makes_no_table(make_run):
     assert len({row.label for row in rows}) == len(rows) == 2
     assert all(row.label.startswith("vae#") for row in rows)
     assert by_category(results[:1], "auroc") == []
+
+
+def test_a_setting_has_the_label_that_the_other_tables_give_it(make_run, make_result):
+    results = [
+        joint(make_result, {"bottle": value, "cable": value}, setting_id=name, config={"model": {"lr": value}})
+        for name, value in (("abcd1", 0.6), ("abce2", 0.4))
+    ]
+    board = build(Collection(results))
+    assert [(row.label, row.mean.mean) for row in board.categories["auroc"]] == [("vae#abce", 0.4), ("vae#abcd", 0.6)]
+    assert {row.label for row in board.rows} == {"vae#abcd", "vae#abce"}
+    each = [
+        separate(make_run, name, latent / 100, latent=latent) for name in ("bottle", "cable") for latent in (16, 32)
+    ]
+    board = build(Collection(each))
+    first = {row.label for row in board.rows if row.dataset == "mvtec_ad_bottle"}
+    assert {row.label for row in board.categories["auroc"]} == first == {"vae#bottle-1", "vae#bottle-3"}
+
+
+def test_settings_that_share_no_dataset_are_told_apart_and_other_code_is_no_other_label(make_run):
+    found = (("bottle", 0.9), ("cable", 0.9), ("nut", 0.8, 0, 32), ("tile", 0.8, 0, 32))
+    runs = [separate(make_run, *one) for one in found]
+    assert {row.label for row in by_category(runs, "auroc")} == {"vae#bott", "vae#nut-"}
+    for one in runs[:2]:
+        facts = one.facts | {"provenance.source_digest": "other"}
+        runs.append(copy(one, run_id=f"{one.run_id}-other", seed=1, facts=facts))
+    assert [row.label for row in by_category(runs, "auroc")].count("vae#bott") == 2
 
 
 def test_what_is_the_same_in_every_setting_is_one_row(make_run):

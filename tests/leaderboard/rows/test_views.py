@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
+from leaderboard.board import build
 from leaderboard.record import METRICS
+from leaderboard.report.plots import plot_data
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.rows.aggregate import aggregate
 from leaderboard.rows.comparison import mark
 from leaderboard.rows.main_table import all_settings, main_rows, model_free
+from leaderboard.rows.notes import notes_of
 from leaderboard.rows.views import attribute_rows, chosen, curves, lesion_summaries, subject_summaries
-from leaderboard.show.exports import csv
+from leaderboard.show.exports import csv, markdown
+from leaderboard.show.sheets.views import sheets
 
 NOISE = np.random.default_rng(1).normal(0, 0.01, (8, 5))
 
@@ -184,6 +188,33 @@ def test_curves_join_betas_and_nothing_else(make_run):
     ]
 
 
+def test_what_depends_on_no_model_has_the_same_value_at_every_beta_of_every_setting(make_run):
+    def run(beta, latent, value):
+        config = {"seed": 0, "model": {"latent": latent, "beta": beta}}
+        return make_run(0, {"a": value, "intensity": 0.5}, beta=beta, config=config, setting_id=f"s{latent}{beta}")
+
+    board = build(Collection([run(1.0, 16, 0.1), run(4.0, 16, 0.4), run(0.5, 32, 0.2), run(2.0, 32, 0.3)]))
+    found = {
+        curve.label: [(point.beta, point.test.mean, point.n, point.planned) for point in curve.points]
+        for curve in board.curves
+        if (curve.predictor, curve.metric) == ("intensity", "ap")
+    }
+    assert found == {
+        "vae#s161": [(1.0, 0.5, 1, 1), (4.0, 0.5, 1, 1)],
+        "vae#s320": [(0.5, 0.5, 1, 1), (2.0, 0.5, 1, 1)],
+    }
+    sheet = next(sheet for sheet in sheets(board, ["beta"]) if sheet.title == "tiny, vae#s161: AP over beta")
+    assert [row for row in sheet.rows if row[0] == "intensity"] == [("intensity", "0.500", "0.500")]
+    (drawn,) = (
+        one["points"]
+        for plot in plot_data(board)["beta"]
+        if (plot["where"], plot["metric"]) == ("tiny, vae#s161", "AP")
+        for one in plot["curves"]
+        if one["name"] == "intensity"
+    )
+    assert [point[:2] for point in drawn] == [[1.0, 0.5], [4.0, 0.5]]
+
+
 def test_subjects_attributes_and_lesions_are_summed_up_over_seeds(make_run):
     def run(seed, shift):
         groups = {"sex": {"f": {"ap": {"value": 0.25 + shift, "low": None, "high": None}}}, "category": {"x": {}}}
@@ -203,3 +234,24 @@ def test_subjects_attributes_and_lesions_are_summed_up_over_seeds(make_run):
     assert (attribute.attribute, attribute.value, attribute.metrics["ap"].mean) == ("sex", "f", pytest.approx(0.3))
     (lesion,) = lesion_summaries(rows)
     assert (lesion.smallest, lesion.largest, lesion.lesions, lesion.rate.mean) == (1, 10, 4.0, 0.5)
+
+
+def test_a_setting_with_fewer_seeds_is_not_chosen_and_the_notes_say_so(make_run):
+    def run(beta, seed, names="ab"):
+        predictors = {name: {"value": 0.5 + beta / 100, "validation": beta / 10} for name in names}
+        return make_run(seed, predictors, beta=beta, setting_id=f"s{beta}")
+
+    runs = [run(1.0, 0), run(1.0, 1), run(2.0, 0), run(2.0, 1, "a"), run(4.0, 0)]
+    board = build(Collection(runs))
+    assert [(row.predictor, row.beta) for row in board.main] == [("a", 2.0), ("b", 1.0)]
+    expected = [
+        "tiny, vae, beta 2: not considered when settings were chosen, 1 of 2 seeds of b.",
+        "tiny, vae, beta 4: not considered when settings were chosen, 1 of 2 seeds.",
+    ]
+    assert notes_of(board.main) == board.notes == expected
+    assert all(f"- {line}" in markdown(board.main).splitlines() for line in expected)
+    whole = build(Collection([*runs[:2], run(4.0, 0), run(4.0, 1)]))
+    assert [row.beta for row in whole.main] == [4.0, 4.0]
+    assert whole.notes == []
+    plain = build(Collection([make_run(0, beta=beta, setting_id=f"s{beta}") for beta in (1.0, 4.0)]))
+    assert plain.notes == [], "nothing is hidden where nothing is chosen"

@@ -377,3 +377,46 @@ def test_the_categories_of_a_benchmark_are_datasets_here_and_one_beyond(runs):
     assert (found.effect.n, found.beyond.n) == (6, 4)
     assert found.verdict == "supported"
     assert "1 and 3 natural and medical datasets" in found.beyond_decide
+
+
+@pytest.mark.parametrize(
+    ("grids", "betas", "settings"),
+    [
+        ({"d0": [("vae", 2)]}, "2 betas", "2 settings"),
+        ({"d0": [("vae", 2)], "d1": [("vae", 2)]}, "2 betas on each of 2 datasets", "2 settings on each of 2 datasets"),
+        (
+            {"d0": [("vae", 2)], "d1": [("vae", 3)], "d2": [("vae", 1)]},
+            "2 to 3 betas on each of 2 datasets",
+            "2 to 3 settings on each of 2 datasets",
+        ),
+        (
+            {"d0": [("vae", 2), ("other", 2)], "d1": [("vae", 2)]},
+            "2 betas of each of 3 pairs of dataset and model",
+            "2 to 4 settings on each of 2 datasets",
+        ),
+        (
+            {"d0": [("vae", 1)], "d1": [("vae", 2)]},
+            "2 betas on 1 of 2 datasets",
+            "2 settings on 1 of 2 datasets",
+        ),
+        ({"d0": [("vae", 1)]}, "0 betas", "0 settings"),
+    ],
+)
+def test_betas_and_settings_are_counted_by_dataset(make_run, grids, betas, settings):
+    runs = []
+    for dataset, models in grids.items():
+        for model, count in models:
+            for beta in (2.0**at for at in range(count)):
+                for seed in range(3):
+                    names = {"rec_l1": 0.7, "grad_kl": 0.5, "rec_l2": 0.6}
+                    values = {
+                        name: {"value": level + noise(dataset, model, beta, seed, name), "validation": level}
+                        for name, level in names.items()
+                    }
+                    own = {"dataset": dataset, "family": dataset, "setting_id": f"{dataset}-{model}-{beta}"}
+                    config = {"seed": seed, "model": {"beta": beta, "name": model}}
+                    runs.append(make_run(seed, values, beta=beta, model=model, config=config, **own))
+    for name, expected in (("beta", betas), ("kl-gradient-setting", settings)):
+        found = finding(name, runs)
+        assert found.over == expected
+        assert scopes(found)[0][3].partition(", over seeds")[0] == expected

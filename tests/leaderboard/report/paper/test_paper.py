@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from leaderboard.board import build
 from leaderboard.record import write_result
-from leaderboard.report.paper import page, pictures, settings
+from leaderboard.report.paper import answers, page, pictures, settings
 from leaderboard.results.collect import Collection, PlannedRun
 from leaderboard.results.run_arrays import run_of
 
@@ -118,15 +118,49 @@ def test_what_was_not_confirmed_is_said_and_what_is_supported_is_not_among_it(te
     assert "What would decide it: three seeds of runs with rec_l1 in 5 or more settings" in rest
 
 
-def test_intensity_leads_where_it_beats_every_learned_map(text, make_result):
-    first = text.partition("## The answer in brief")[2].strip().splitlines()[0]
-    assert first.startswith("- **On medical0 plain intensity, which needs no model, beats every learned map: AP 0.900")
+def first_answers(text):
+    return text.partition("## The answer in brief")[2].strip().splitlines()
+
+
+def test_intensity_leads_where_the_board_finds_the_best_learned_map_worse(text, board):
+    row = next(row for row in board.main if (row.dataset, row.predictor) == ("medical0", "ensemble_probit"))
+    one = row.versus["ap"]
+    assert (one.best, one.verdict) == ("intensity", "worse")
+    assert first_answers(text)[0] == (
+        "- **On medical0 plain intensity, which needs no model, beats the best learned map, ensemble_probit: AP 0.900 against "
+        f"0.600 (difference +0.300, 95 % interval {-one.versus.high:.3f} to {-one.versus.low:.3f}, over seeds alone: these "
+        "test images).**"
+    )
     assert "On natural0 plain intensity" not in text
-    assert cells(section(text, "Beside plain intensity", "##"), "natural0")[:3] == [
-        "0.200 ± 0.000",
-        "ensemble_probit",
-        "0.600 ± 0.010",
-    ]
+    found = cells(section(text, "Beside plain intensity", "##"), "natural0")
+    assert found[:3] == ["0.200 ± 0.000", "ensemble_probit", "0.600 ± 0.010"]
+    assert found[-1] == "worse"
+
+
+def test_intensity_above_the_best_learned_map_beats_nothing_while_the_board_is_undecided(make_result):
+    board = build(Collection([run_of(result) for result in results(make_result, intensity=0.61)]))
+    row = next(row for row in board.main if (row.dataset, row.predictor) == ("natural0", "ensemble_probit"))
+    one = row.versus["ap"]
+    assert (one.best, one.verdict) == ("intensity", "undecided")
+    assert (
+        "- On natural0 plain intensity, which needs no model, is higher than the best learned map, ensemble_probit, undecided: "
+        f"AP 0.610 against 0.600 (difference +0.010, 95 % interval {-one.versus.high:.3f} to {-one.versus.low:.3f}, over seeds "
+        "alone: these test images)."
+    ) in first_answers(page.page(board, {}))
+
+
+def test_beside_a_better_third_row_intensity_and_the_learned_map_are_compared_alone(make_run):
+    def board(names):
+        levels = {"local_contrast": 0.9, "intensity": 0.6, "rec_l1": 0.5}
+        runs = [
+            make_run(seed, {name: levels[name] + NOISE[seed] * (name == "rec_l1") for name in names}) for seed in NOISE
+        ]
+        return build(Collection(runs))
+
+    (three,), (two,) = (answers.baselines(board(names)) for names in (("local_contrast", "intensity", "rec_l1"),
+                                                                      ("intensity", "rec_l1")))  # fmt: skip
+    assert (three.verdict, three.lead) == (two.verdict, two.lead)
+    assert (two.verdict, two.lead.value, two.margin) == ("better", pytest.approx(0.1), 0.01)
 
 
 def test_the_table_has_the_beta_that_validation_chooses_and_its_best_in_bold(text):
