@@ -21,6 +21,7 @@ from anomaly_bench.sweep.engines.local import InProcess, LocalEngine
 from anomaly_bench.sweep.engines.slurm import SlurmEngine
 from data_modules.base.digests import hash_of
 from data_modules.base.names import dataset_name
+from leaderboard.json_file import ResultError
 from leaderboard.record import RESULT_FILE
 from leaderboard.results.collect import FAILURE_FILE, PlannedRun, Sweep, write_sweep
 from leaderboard.results.run_arrays import read_run
@@ -34,7 +35,8 @@ PAUSE = 1.0  # seconds between looks at runs that other processes are at
 class Outcome:
     """What a sweep came to: the output folder, the ids of its runs, those that failed, and whether W&B logged them.
 
-    left: whether runs were left to a cluster, without waiting for them. jobs: all of the plan.
+    left: whether runs were left to a cluster, without waiting for them. jobs: all of the plan. damaged: a message for each
+    result that was there before and cannot be read; its run was not done.
     """
 
     out: Path
@@ -43,6 +45,7 @@ class Outcome:
     wandb: bool = False
     left: bool = False
     jobs: list[Job] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 def bench(
@@ -67,7 +70,7 @@ def bench(
         elif noted:
             with explained(out):
                 since = max([write_plan(jobs, out).stat().st_mtime, *_failures(jobs)])  # the clock may have gone back
-        failed, pruned = [], set()
+        failed, pruned, damaged = [], set(), []
         for ended in _carried_out([replace(job, since=since) for job in jobs], _engine(configs[0], found), reporter):
             if ended.state == "stopped":
                 raise OutputError(ended.line)
@@ -77,6 +80,8 @@ def bench(
                     break
             if ended.state == "pruned":
                 pruned.add(ended.job.identity.run_id)
+            if ended.state == "damaged":
+                damaged.append(ended.line)
     logged = any(job.config.logger == "wandb" for job in jobs)
     engine = configs[0].engine
     left = isinstance(engine, SlurmConfig) and not engine.wait and not all(job.done for job in jobs)
@@ -87,7 +92,7 @@ def bench(
             f"{lost[0].folder / RESULT_FILE}: removed while the runs went on, {len(lost)} of {len(jobs)} results are gone; "
             "start the same command again to do these runs again"
         )
-    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left, jobs)
+    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left, jobs, damaged)
 
 
 def _failures(jobs: Sequence[Job]) -> Iterator[float]:
@@ -169,13 +174,8 @@ def _engine_of_each(config: RunConfig, found: Plan) -> Engine:
 
 
 def _carried_out(jobs: Sequence[Job], engine: Engine, reporter: Reporter) -> Iterator[Ended]:
-    """Each job once, as it ends, by whomever. ResultError names a damaged result that was there before."""
-    waiting = []
-    for job in jobs:
-        if job.done:
-            read_run(job.folder / RESULT_FILE)
-            waiting.append(Ended(job, "before"))
-    yield from _told(waiting, reporter)
+    """Each job once, as it ends, by whomever."""
+    yield from _told([_before(job) for job in jobs if job.done], reporter)
     todo = [job for job in jobs if not job.done]
     while todo:
         held = []
@@ -191,6 +191,15 @@ def _carried_out(jobs: Sequence[Job], engine: Engine, reporter: Reporter) -> Ite
         todo = [job for job in held if job not in done]
 
 
+def _before(job: Job) -> Ended:
+    """How it stands with a job that has a result already."""
+    try:
+        read_run(job.folder / RESULT_FILE)
+    except ResultError as error:
+        return Ended(job, "damaged", str(error))
+    return Ended(job, "before")
+
+
 def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
     for ended in news:
         title = ended.job.title
@@ -198,6 +207,8 @@ def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
             reporter.finished(f"{title}: {ended.line}")
         elif ended.state == "before":
             reporter.finished(f"{title}: done before", timed=False)
+        elif ended.state == "damaged":
+            reporter.finished(f"{title}: DAMAGED, not done again", timed=False)
         elif ended.state in ("failed", "pruned"):
             failed = "FAILED, " * (ended.state == "failed")
             reporter.finished(f"{title}: {failed}{ended.line} ({ended.job.folder / 'failure.txt'})")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 ABOUT = "how the runs of a sweep stand, and the time that is left"
 EXAMPLE = "runs --watch"
-LISTED = ("running", "queued", "failed")
+LISTED = ("running", "queued", "failed", "damaged")
+OVER = ("done", "failed", "damaged")
 NAMED = 6  # undertrained runs
 WATCH = 2.0  # seconds between two looks
 
@@ -99,7 +100,7 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
     lines = [f"{one.state}: {_title(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
     lines += _undertrained(found, differs)
     lines += _remarks(found, max(1, _count(found, "running")), out)
-    return Group(table, *map(escape, lines)), _count(found, "done") + _count(found, "failed") == len(found)
+    return Group(table, *map(escape, lines)), all(one.state in OVER for one in found)
 
 
 def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], jobs: int) -> RenderableType:
@@ -150,6 +151,8 @@ def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
         )
     if _count(found, "failed"):
         lines.append(f"`anomaly-bench retry {out}` does the failed runs again")
+    if damaged := [str(out / one.run.folder) for one in found if one.state == "damaged"]:
+        lines.append(f"move away {', '.join(damaged)}; then the same `anomaly-bench bench` does what was damaged again")
     return lines
 
 

@@ -85,10 +85,17 @@ def test_damaged_files_of_a_run_hide_no_other_run(content, tmp_path):
     (tmp_path / ".slurm").mkdir()
     (tmp_path / ".slurm" / f"{runs[2].folder}.json").write_bytes(content)
     found = standings(runs, tmp_path)
-    assert [one.state for one in found] == ["done", "failed", "missing"]
-    assert "result.json is damaged" in found[1].detail
+    assert [one.state for one in found] == ["done", "damaged", "missing"]
+    assert found[1].detail.startswith("result.json: ")
+    assert estimate(found).seconds == 90
     assert found[2].detail == "its checkpoint is damaged: it starts afresh"
     assert submitted(tmp_path, runs[2].folder) is None
+    shown, over = overview(runs[:2], tmp_path, {})
+    console = Console(file=StringIO(), width=1000)
+    console.print(shown)
+    assert over
+    assert f"move away {tmp_path / runs[1].folder}; then" in console.file.getvalue()
+    assert "retry" not in console.file.getvalue()
 
 
 def test_status_tells_of_results_of_other_code_and_of_what_to_do(cli, tmp_path):
