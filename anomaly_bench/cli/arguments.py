@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -114,8 +115,8 @@ def add_config_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def write_text(path: Path, text: str, remedy: str = OTHER_FILE) -> None:
-    """Write to what an option names, which may be a device. Raises OutputError naming it and the remedy."""
-    with explained(path.parent, remedy):
+    """Write to what an option names, which may be a device or a pipe. Raises OutputError naming it and the remedy."""
+    with explained(path.parent, remedy), suppress(BrokenPipeError):  # whoever reads may stop when they like
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
