@@ -121,6 +121,13 @@ def write_text(path: Path, text: str, remedy: str = OTHER_FILE) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def output_file(text: str) -> Path:
+    """A file that an option names for what is to be written, refused before any work where it cannot be one."""
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder; give the name of a file in it")
+    return Path(text)
+
+
 def days(text: str) -> float:
     """A number of days."""
     count = float(text)

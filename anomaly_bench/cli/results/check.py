@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.cli.arguments import add_folder, write_text
+from anomaly_bench.cli.arguments import add_folder, output_file, write_text
 
 from .leaderboard import warn
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", metavar="NAME", help="with --update, which dataset a new baseline is of, of several"
     )
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+    parser.add_argument("--junit", type=output_file, metavar="FILE", help="write the verdicts as JUnit XML")
 
 
 def call(options: argparse.Namespace) -> int:

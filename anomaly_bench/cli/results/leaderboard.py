@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
-from anomaly_bench.cli.arguments import add_folder, write_text
+from anomaly_bench.cli.arguments import add_folder, output_file, write_text
 from anomaly_bench.cli.completers import by_tab
 from leaderboard.record import CRITERIA, MARGIN, METRICS
 from leaderboard.results.published import SHIPPED, Reported, read_reported
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--view", action="append", choices=(*VIEWS, "all"), default=[], help="print this view as well")
     for name in ("markdown", "csv", "json", "latex", "html"):
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write everything as {name}")
+        parser.add_argument(f"--{name}", type=output_file, metavar="FILE", help=f"write everything as {name}")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures as PNG, SVG and PDF")
     parser.add_argument(
         "--long",

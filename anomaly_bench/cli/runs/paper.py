@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
 from anomaly_bench.base.text import plural
-from anomaly_bench.cli.arguments import OTHER_FILE, add_config_dir, add_overrides
+from anomaly_bench.cli.arguments import OTHER_FILE, add_config_dir, add_overrides, output_file
 from data_modules.base.errors import DataError
 
 from .bench import add_jobs, carry_out, dry_run, with_jobs
@@ -50,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the folder of the runs, as out=DIR; default runs_paper (or runs_vae_settings)",
     )
-    add("--to", type=Path, metavar="FILE", help="the page, default docs/results/paper.md; its pictures lie beside it")
+    add(
+        "--to",
+        type=output_file,
+        metavar="FILE",
+        help="the page, default docs/results/paper.md; its pictures lie beside it",
+    )
     add("--write-only", action="store_true", help="write the page from the runs that are there, and run nothing")
     add("--dry-run", action="store_true", help="list the datasets and runs, how they stand and the expected time")
     text = "the other question, which setting of a VAE decides the KL gradient's worth: experiment=vae_settings"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import check_writable
-from anomaly_bench.cli.arguments import add_config_dir, add_overrides
+from anomaly_bench.cli.arguments import add_config_dir, add_overrides, output_file
 from anomaly_bench.tuning import LABELLED, OBJECTIVES, SAMPLERS
 from leaderboard.record import CRITERIA
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-prune", action="store_true", help="let every trial train to its end")
     add(
         "--study",
-        type=Path,
+        type=output_file,
         metavar="FILE",
         help="the study, default OUT/study.log; others may work on it at the same time",
     )

@@ -110,6 +110,30 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["leaderboard", "runs", f"--{name}"] for name in ("markdown", "csv", "json", "latex", "html")),
+        ["claims", "runs", "--json"],
+        ["check", "runs", "--baseline", "a.json", "--junit"],
+        *(["score", "--maps", "a", "--masks", "b", f"--{name}"] for name in ("csv", "json")),
+        ["data", "list", "--json"],
+        ["export", "runs/a", "--out"],
+        ["paper", "--to"],
+        ["tune", "--space", "a.yaml", "--study"],
+        ["wandb", "sweep", "--yaml"],
+        ["dashboard", "runs", "--entity", "me", "--spec"],
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+)
+def test_a_file_to_be_written_that_is_a_folder_is_refused_before_any_work(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, str(tmp_path)])
+    err = capsys.readouterr().err
+    assert (ended.value.code, err.count("\n")) == (2, 1)
+    assert f"{arguments[-1]}: {tmp_path}: is a folder; give the name of a file in it" in err
+
+
 # a command that prints, is at work and prints again, in a process that nothing heavy is imported into
 TALKING = """
 import argparse, sys
