@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -51,7 +52,7 @@ class Runs:
             folder = self.folder / f"{len(self.done)}"
             number = int(config.trial.rsplit(":", 3)[1])
             if self.prunes == number:
-                study = open_study(config.trial.rsplit(":", 3)[0])
+                study = open_study(Path(config.trial.rsplit(":", 3)[0]))
                 optuna.trial.Trial(study, study.trials[number]._trial_id).set_user_attr(PRUNED, 10)
             elif len(self.done) not in self.fails:
                 folder.mkdir(parents=True)
@@ -169,6 +170,32 @@ def test_a_trial_of_a_machine_that_gives_signs_of_life_is_left_to_it(tuning, tmp
         assert tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print).done == 0
     assert runs.done == []
     assert tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print).done == 1
+
+
+DAMAGED = {
+    "a torn end": lambda lines: b"\n".join(lines)[:-9],
+    "garbage at the end": lambda lines: b"\n".join([*lines, b"{", b""]),
+    "garbage within": lambda lines: b"\n".join([*lines[:3], b"{\xff", *lines[4:], b""]),
+    "a line that is no entry": lambda lines: b"\n".join([*lines[:3], b"7", *lines[3:], b""]),
+    "an entry without its trial": lambda lines: b"\n".join(
+        [lines[0], b'{"op_code":5,"worker_id":"a"}', *lines[1:], b""]
+    ),
+    "no journal at all": lambda _: b"hello\nworld\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_study_is_named_with_its_remedy_and_nothing_is_added_to_it(damage, cli, tuning, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    tune(tuning(1), out / "study.log", out, Runs(tmp_path / "runs"), print)
+    damaged = damage((out / "study.log").read_bytes().splitlines())
+    (out / "study.log").write_bytes(damaged)
+    code, _, err = cli("tune", *OVERRIDES, f"out={out}", "--space", str(tmp_path / "space.yaml"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{out / 'study.log'}: the study is damaged" in err
+    assert "move it away and start the same command again" in err
+    assert (out / "study.log").read_bytes() == damaged
 
 
 def test_failed_and_pruned_trials_count_and_the_study_goes_on(tuning, tmp_path):
