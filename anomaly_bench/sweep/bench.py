@@ -19,6 +19,7 @@ from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.engines.fused import FusedEngine
 from anomaly_bench.sweep.engines.local import InProcess, LocalEngine
 from anomaly_bench.sweep.engines.slurm import SlurmEngine
+from anomaly_bench.tracking.wandb.start import check_environment
 from data_modules.base.digests import hash_of
 from data_modules.base.names import dataset_name
 from leaderboard.json_file import ResultError
@@ -60,6 +61,8 @@ def bench(
     folder keeps the plan, so that a leaderboard says how many of its runs it has seen.
     """
     out = out_of(configs)
+    if configs[0].logger == "wandb":
+        check_environment()
     check_writable(out)
     with reporting(len(configs)) as reporter:
         found = planned(configs, reporter)

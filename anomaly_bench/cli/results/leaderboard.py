@@ -66,6 +66,10 @@ def call(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--margin {options.margin:g}: expected a difference of a metric, at least 0 and below 1, such as {MARGIN:g}"
         )
+    if options.wandb:
+        from anomaly_bench.tracking.wandb.start import check_environment
+
+        check_environment()
     reported = [row for path in (SHIPPED, options.published) if path is not None for row in read_reported(path)]
     board = show(
         options.folder,
