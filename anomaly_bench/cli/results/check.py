@@ -36,7 +36,7 @@ def call(options: argparse.Namespace) -> int:
     """The newest sweep of a folder against baselines."""
     from rich.console import Console
 
-    from leaderboard.results.collect import collect, newest_sweep
+    from leaderboard.results.collect import check_folder, collect, newest_sweep
     from leaderboard.rows.aggregate import aggregate
     from leaderboard.show.check import diff_table, junit, step_summary
     from leaderboard.verdicts.check import (
@@ -48,6 +48,7 @@ def call(options: argparse.Namespace) -> int:
         write_baseline,
     )
 
+    check_folder(options.folder)
     collection = collect(options.folder, newest_sweep(options.folder, NO_RUNS))
     warn(collection.damaged)
     rows = aggregate(collection)

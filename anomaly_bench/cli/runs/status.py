@@ -11,9 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.cli.arguments import add_folder
 from anomaly_bench.cli.results.leaderboard import warn
 from anomaly_bench.runs.code_digest import source_digest
+from anomaly_bench.tuning import BEST_FILE, STUDY_FILE
 from leaderboard.amounts import amount
 
 if TYPE_CHECKING:
@@ -66,11 +68,22 @@ def planned_runs(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[st
     from leaderboard.results.collect import newest_sweep, read_sweeps
 
     found, damaged = read_sweeps(options.folder)
+    if not (found or damaged):
+        _check_no_study(options.folder)
     chosen = set() if options.all and found else newest_sweep(options.folder)
     warn(damaged)
     sweeps = [sweep for sweep in found.values() if options.all or {run.run_id for run in sweep.runs} == chosen]
     runs = {run.run_id: run for sweep in sweeps for run in sweep.runs}
     return list(runs.values()), {key: text for sweep in sweeps for key, text in sweep.differs.items()}
+
+
+def _check_no_study(folder: Path) -> None:
+    """Raises ConfigError for the folder of a study: `bench`, which else would be named, has no part in it."""
+    if any((folder / name).exists() for name in (STUDY_FILE, BEST_FILE)):
+        raise ConfigError(
+            f"{folder}: a study of `anomaly-bench tune` and no sweep; the same `tune` command goes on with it, "
+            f"`anomaly-bench leaderboard {folder}` shows its runs"
+        )
 
 
 def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) -> tuple[RenderableType, bool]:

@@ -17,10 +17,10 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.study import PRUNED, open_study
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.sweep import job
-from anomaly_bench.tuning import study, workers
+from anomaly_bench.tuning import BEST_FILE, study, workers
 from anomaly_bench.tuning.objective import Objective
 from anomaly_bench.tuning.space import distributions, read_space, settings_of
-from anomaly_bench.tuning.study import BEST_FILE, Tuning, base_configs, tune
+from anomaly_bench.tuning.study import Tuning, base_configs, tune
 from leaderboard.json_file import write_document
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -172,6 +172,15 @@ def test_a_trial_of_a_machine_that_gives_signs_of_life_is_left_to_it(tuning, tmp
     assert tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print).done == 1
 
 
+@pytest.mark.parametrize("verb", ["status", "retry", "cancel"])
+def test_the_folder_of_a_study_is_told_from_one_without_a_sweep(verb, cli, tuning, tmp_path):
+    tune(tuning(1), tmp_path / "study.log", tmp_path, Runs(tmp_path / "runs"), print)
+    code, _, err = cli(verb, str(tmp_path))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{tmp_path}: a study of `anomaly-bench tune` and no sweep; the same `tune` command goes on with it" in err
+    assert "bench out=" not in err
+
+
 DAMAGED = {
     "a torn end": lambda lines: b"\n".join(lines)[:-9],
     "garbage at the end": lambda lines: b"\n".join([*lines, b"{", b""]),
@@ -202,7 +211,7 @@ def test_failed_and_pruned_trials_count_and_the_study_goes_on(tuning, tmp_path):
     runs, said = Runs(tmp_path / "runs", fails=(1,), prunes=1), []
     found = tune(tuning(4), tmp_path / "s.log", tmp_path, runs, said.append)
     assert (found.done, found.pruned, found.failed) == (2, 1, 1)
-    assert "trial 1: a run failed; `anomaly-bench status` tells why" in said
+    assert f"trial 1: a run failed; why: {tmp_path / 'runs/1/failure.txt'}" in said
     assert "trial 2: pruned at epoch 10" in said
 
 
@@ -250,6 +259,23 @@ def test_a_space_that_is_none_is_refused_by_file_and_key(tmp_path, text, message
         read_space(tmp_path / "space.yaml", OVERRIDES)
     assert "space.yaml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: [0, 1]", "seed: is no setting; several seeds are averaged: give them on the command line"),
+        ("jobs: [1, 2]", "jobs: is no setting, but of all trials: give it on the command line"),
+        ("engine.threads: [1, 2]", "engine.threads: is no setting"),
+        ("logger: [csv, wandb]", "logger: is no setting"),
+    ],
+)
+def test_a_key_that_is_no_setting_is_not_searched(cli, tmp_path, text, message):
+    (tmp_path / "space.yaml").write_text(text)
+    code, _, err = cli("tune", *OVERRIDES, f"out={tmp_path / 'out'}", "--space", str(tmp_path / "space.yaml"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"space.yaml: {message}" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_values_are_what_the_space_says(tmp_path):

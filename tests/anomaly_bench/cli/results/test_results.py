@@ -177,6 +177,12 @@ def test_leaderboard_of_an_empty_folder_says_how_to_fill_it(cli, tmp_path):
     assert "anomaly-bench bench" in err
 
 
+def test_check_of_a_folder_that_is_not_there_says_so(cli, tmp_path):
+    code, _, err = cli("check", str(tmp_path / "none"), "--baseline", "a.json")
+    assert code == 2
+    assert f"{tmp_path / 'none'}: there is no such folder" in err
+
+
 def test_check_of_an_empty_folder_says_what_makes_its_results(cli, tmp_path):
     code, _, err = cli("check", str(tmp_path), "--baseline", "a.json")
     assert code == 2
