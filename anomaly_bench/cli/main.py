@@ -51,7 +51,7 @@ def _carry_out(arguments: Sequence[str] | None, stop: Stop) -> int:
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         with searching(getattr(options, "config_dir", [])):
-            check_once(getattr(options, "overrides", []))
+            check_once(getattr(options, "overrides", []), getattr(options, "jobs", None))
             return verb(options)
     except Exception as error:
         if options.debug or not is_users(error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ EXITS = (
 )
 AT_HAND = ("here", "on first use")
 NEVER = ("folder", "generic")  # names for data of one's own, which is no dataset yet
+VARIABLE = "ANOMALY_BENCH_DATA"
 OFFICIAL = (
     "btad",
     "mpdd",
@@ -120,7 +122,11 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
 
 
 def at_hand(overrides: Sequence[str]) -> list[str]:
-    """The datasets whose files are found, and the embedded ones. Says which are taken, and which not and why."""
+    """The datasets whose files are found, and the embedded ones. Says which are taken, and which not and why.
+
+    Raises ConfigError if the folder that data_dir, or the environment, names is not there.
+    """
+    _check_data_dir(overrides)
     units = dict(_entries(overrides))
     entries = list(units)
     taken = [entry for entry in entries if entry.state in AT_HAND]
@@ -137,6 +143,16 @@ def at_hand(overrides: Sequence[str]) -> list[str]:
         if entry.state not in (*AT_HAND, "missing"):
             print(f"leaves    {entry.option}: {' '.join(entry.note.split()) or entry.state}")
     return [entry.option for entry in taken]
+
+
+def _check_data_dir(overrides: Sequence[str]) -> None:
+    from anomaly_bench.config.load import load_config
+
+    given = [text for text in overrides if text.partition("=")[0] == "data_dir"]
+    if (given or VARIABLE in os.environ) and not (folder := load_config(given).data).is_dir():
+        raise ConfigError(
+            f"{(given or [f'{VARIABLE}={folder}'])[0]}: there is no such folder; give the one with a folder for each dataset"
+        )
 
 
 def _entries(overrides: Sequence[str]) -> Iterator[tuple[Entry, str]]:
