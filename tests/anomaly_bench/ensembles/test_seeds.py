@@ -197,7 +197,7 @@ def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
     code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8], "nothing")
     assert (code, "--members nothing: no run in" in err) == (2, True)
     code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8])
-    assert (code, "no setting has two finished seeds" in err) == (2, True)
+    assert (code, "--members names one run; name two or more of a setting" in err) == (2, True)
     (runs[0].folder / "model.ckpt").unlink()
     code, _, err = cli("ensemble", folder, "--predictors", "p")
     assert (code, "failed: mvtec_ad" in err, "model.ckpt" in err) == (1, True, True)
