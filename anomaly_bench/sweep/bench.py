@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,15 +50,16 @@ class Outcome:
 
 
 def bench(
-    configs: Sequence[RunConfig], fail_fast: bool = False, only: set[str] | None = None, noted: bool = True
+    configs: Sequence[RunConfig], fail_fast: bool = False, only: Mapping[str, str] | None = None, noted: bool = True
 ) -> Outcome:
     """Do every run of the grid that has no result yet.
 
     What the user has to mend (config, data, output folder) is found before the first training, for all runs, and raised
     as ConfigError, DataError or OutputError. A run that fails for another reason leaves `failure.txt` in its folder, and
     the sweep goes on, unless fail_fast. Runs that other processes are at are waited for, not repeated.
-    only: the ids of runs of an older plan, to be done again; ConfigError if these configs have become other runs. noted: the
-    folder keeps the plan, so that a leaderboard says how many of its runs it has seen.
+    only: the runs of an older plan that are to be done again, by their ids in what their settings differ there; ConfigError if
+    these configs have become other runs. noted: the folder keeps the plan, so that a leaderboard says how many of its runs it
+    has seen.
     """
     out = out_of(configs)
     if configs[0].logger == "wandb":
@@ -70,6 +71,7 @@ def bench(
         since = 0.0
         if only is not None:
             _check_same(jobs, only)
+            jobs = [replace(job, differs=only[job.identity.run_id]) for job in jobs]
         elif noted:
             with explained(out):
                 since = max([write_plan(jobs, out).stat().st_mtime, *_failures(jobs)])  # the clock may have gone back
@@ -235,7 +237,7 @@ def _is_free(lock: SoftFileLease) -> bool:
     return True
 
 
-def _check_same(jobs: Sequence[Job], only: set[str]) -> None:
+def _check_same(jobs: Sequence[Job], only: Mapping[str, str]) -> None:
     changed = sorted(job.title for job in jobs if job.identity.run_id not in only)
     if changed:
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def with_jobs(configs: list[RunConfig], jobs: int | None) -> list[RunConfig]:
     return configs
 
 
-def carry_out(configs: list[RunConfig], fail_fast: bool = False, only: set[str] | None = None) -> int:
+def carry_out(configs: list[RunConfig], fail_fast: bool = False, only: Mapping[str, str] | None = None) -> int:
     """Do the runs and print their leaderboard; exit code 1 if one failed, 2 if the result of one was damaged before."""
     if sys.stderr.isatty():
         print("loading torch and Lightning …", end="\r", file=sys.stderr, flush=True)

@@ -65,6 +65,7 @@ def call(options: argparse.Namespace) -> int:
 
 def planned_runs(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[str, str]]:
     """The runs of the newest sweep in the folder, or of all, and in what settings differ. Raises ResultError for none."""
+    from anomaly_bench.config.differences import differences_of
     from leaderboard.results.collect import newest_sweep, read_sweeps
 
     found, damaged = read_sweeps(options.folder)
@@ -74,7 +75,11 @@ def planned_runs(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[st
     warn(damaged)
     sweeps = [sweep for sweep in found.values() if options.all or {run.run_id for run in sweep.runs} == chosen]
     runs = {run.run_id: run for sweep in sweeps for run in sweep.runs}
-    return list(runs.values()), {key: text for sweep in sweeps for key, text in sweep.differs.items()}
+    differs = {key: text for sweep in sweeps for key, text in sweep.differs.items()}
+    if len(sweeps) > 1:  # each knows its own settings alone
+        files = ((run, options.folder / run.folder / "config.yaml") for run in runs.values())
+        differs |= differences_of({run.setting_id: file for run, file in files if file.exists()})
+    return list(runs.values()), differs
 
 
 def _check_no_study(folder: Path) -> None:
