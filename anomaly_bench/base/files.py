@@ -20,6 +20,7 @@ REASONS = {
     errno.EPERM: "there is no permission to write:",
     errno.ENOTDIR: "it is no folder:",
     errno.EEXIST: "it is no folder:",
+    errno.EISDIR: "it is a folder: give the name of a file in it, or",
     errno.ENOENT: "it cannot be made, or its folder was removed meanwhile: start again, or",
     errno.ELOOP: "its links go round in a circle:",
     errno.ENAMETOOLONG: "its name is too long:",

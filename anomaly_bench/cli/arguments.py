@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -87,9 +88,13 @@ def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
     by_tab(parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=text), overrides)
 
 
-def check_once(overrides: Sequence[str]) -> None:
-    """Raises ConfigError for a key that is given two values, of which the last would count."""
+def check_once(overrides: Sequence[str], jobs: int | None = None) -> None:
+    """Raises ConfigError for a key that is given two values, of which the last would count; jobs: that of --jobs."""
     given: dict[str, str] = {}
+    if jobs is not None:
+        for text in overrides:
+            if text.partition("=")[0].lstrip("+") == "jobs" and text.partition("=")[2] != str(jobs):
+                raise ConfigError(f"{text} --jobs {jobs}: the number is given twice; leave one out")
     for text in overrides:
         first = given.setdefault(text.partition("=")[0].lstrip("+"), text)
         if first != text:
@@ -114,10 +119,17 @@ def add_config_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def write_text(path: Path, text: str, remedy: str = OTHER_FILE) -> None:
-    """Write to what an option names, which may be a device. Raises OutputError naming it and the remedy."""
-    with explained(path.parent, remedy):
+    """Write to what an option names, which may be a device or a pipe. Raises OutputError naming it and the remedy."""
+    with explained(path.parent, remedy), suppress(BrokenPipeError):  # whoever reads may stop when they like
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def output_file(text: str) -> Path:
+    """A file that an option names for what is to be written, refused before any work where it cannot be one."""
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder; give the name of a file in it")
+    return Path(text)
 
 
 def days(text: str) -> float:

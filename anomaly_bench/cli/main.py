@@ -22,6 +22,7 @@ from .arguments import Parser, add_verb, add_verbs, check_once
 from .results import check, claims, leaderboard, score
 from .runs import bench, cancel, ensemble, export, localize, paper, retry, run, status, tune
 from .stopping import Stop, stoppable
+from .streams import outlasting_streams
 from .wandb import dashboard
 
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Exit codes: 0 done, 1 worse than the baseline or a run failed, 2 the user can mend it, 130
     or 143 stopped by Ctrl-C or SIGTERM.
     """
-    with stoppable() as stop:
+    with outlasting_streams(), stoppable() as stop:
         try:
             code = _carry_out(arguments, stop)
             return stop.code if stop.number not in (0, signal.SIGINT) else code
@@ -50,11 +51,8 @@ def _carry_out(arguments: Sequence[str] | None, stop: Stop) -> int:
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
         with searching(getattr(options, "config_dir", [])):
-            check_once(getattr(options, "overrides", []))
+            check_once(getattr(options, "overrides", []), getattr(options, "jobs", None))
             return verb(options)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         if options.debug or not is_users(error):
             raise

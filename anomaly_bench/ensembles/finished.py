@@ -52,6 +52,9 @@ def find_settings(root: Path, members: Sequence[str] = ()) -> tuple[list[list[Fi
             "beginning of its id"
         )
     several = [sorted(runs, key=lambda run: run.result.seed) for runs in settings.values() if len(runs) > 1]
+    if members and not several:
+        found = {0: "ensembles alone", 1: "one run"}.get(len(settings), f"{len(settings)} runs, no two of one setting")
+        raise ConfigError(f"--members names {found}; name two or more of a setting")
     if not several:
         raise ConfigError(
             f"{root}: no setting has two finished seeds here to combine; `anomaly-bench bench seed=0,1,2 out={root}` with "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -94,16 +94,22 @@ def combine_seeds(
 
 
 def combine_all(
-    settings: Sequence[Sequence[FinishedRun]], root: Path, how: str, predictors: Sequence[str], reporter: Reporter
+    settings: Sequence[Sequence[FinishedRun]],
+    root: Path,
+    how: str,
+    predictors: Sequence[str],
+    reporter: Reporter,
+    differs: Mapping[str, str] | None = None,
 ) -> tuple[list[tuple[Sequence[FinishedRun], RunResult]], dict[str, Exception]]:
     """The ensemble of every setting with its runs, and why the others failed, by title: none costs the others.
 
-    Raises OutputError if the folder cannot be written to.
+    differs: by setting id, in what settings differ that are of the same dataset and model. Raises OutputError if the folder
+    cannot be written to.
     """
     check_writable(root)
     done, failed = [], dict[str, Exception]()
     for runs in settings:
-        title = title_of(runs)
+        title = title_of(runs, (differs or {}).get(runs[0].result.setting_id, ""))
         reporter.run(title)
         try:
             result, made = combine_seeds(runs, root, how, predictors, reporter)
@@ -192,7 +198,7 @@ def folder_name(runs: Sequence[FinishedRun], how: str, run_id: str) -> str:
     return f"{first.dataset}-{first.model}-beta{first.beta:g}-{len(runs)}seeds-{how}-{run_id[:8]}".replace("/", "_")
 
 
-def title_of(runs: Sequence[FinishedRun]) -> str:
-    """What the user reads of a setting."""
-    first = runs[0].result
-    return f"{first.dataset} {first.model} beta={first.beta:g} seeds={','.join(str(run.result.seed) for run in runs)}"
+def title_of(runs: Sequence[FinishedRun], differs: str = "") -> str:
+    """What the user reads of a setting; differs: in what it differs from others, if there are any alike."""
+    first, seeds = runs[0].result, ",".join(str(run.result.seed) for run in runs)
+    return " ".join(filter(None, (first.dataset, first.model, f"beta={first.beta:g}", differs, f"seeds={seeds}")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +19,10 @@ from anomaly_bench.sweep import processes
 from anomaly_bench.sweep.engines.fused import FusedEngine
 from anomaly_bench.sweep.engines.local import InProcess, LocalEngine
 from anomaly_bench.sweep.engines.slurm import SlurmEngine
+from anomaly_bench.tracking.wandb.start import check_environment
 from data_modules.base.digests import hash_of
 from data_modules.base.names import dataset_name
+from leaderboard.json_file import ResultError
 from leaderboard.record import RESULT_FILE
 from leaderboard.results.collect import FAILURE_FILE, PlannedRun, Sweep, write_sweep
 from leaderboard.results.run_arrays import read_run
@@ -34,7 +36,8 @@ PAUSE = 1.0  # seconds between looks at runs that other processes are at
 class Outcome:
     """What a sweep came to: the output folder, the ids of its runs, those that failed, and whether W&B logged them.
 
-    left: whether runs were left to a cluster, without waiting for them. jobs: all of the plan.
+    left: whether runs were left to a cluster, without waiting for them. jobs: all of the plan. damaged: a message for each
+    result that was there before and cannot be read; its run was not done.
     """
 
     out: Path
@@ -43,20 +46,24 @@ class Outcome:
     wandb: bool = False
     left: bool = False
     jobs: list[Job] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 def bench(
-    configs: Sequence[RunConfig], fail_fast: bool = False, only: set[str] | None = None, noted: bool = True
+    configs: Sequence[RunConfig], fail_fast: bool = False, only: Mapping[str, str] | None = None, noted: bool = True
 ) -> Outcome:
     """Do every run of the grid that has no result yet.
 
     What the user has to mend (config, data, output folder) is found before the first training, for all runs, and raised
     as ConfigError, DataError or OutputError. A run that fails for another reason leaves `failure.txt` in its folder, and
     the sweep goes on, unless fail_fast. Runs that other processes are at are waited for, not repeated.
-    only: the ids of runs of an older plan, to be done again; ConfigError if these configs have become other runs. noted: the
-    folder keeps the plan, so that a leaderboard says how many of its runs it has seen.
+    only: the runs of an older plan that are to be done again, by their ids in what their settings differ there; ConfigError if
+    these configs have become other runs. noted: the folder keeps the plan, so that a leaderboard says how many of its runs it
+    has seen.
     """
     out = out_of(configs)
+    if configs[0].logger == "wandb":
+        check_environment()
     check_writable(out)
     with reporting(len(configs)) as reporter:
         found = planned(configs, reporter)
@@ -64,10 +71,11 @@ def bench(
         since = 0.0
         if only is not None:
             _check_same(jobs, only)
+            jobs = [replace(job, differs=only[job.identity.run_id]) for job in jobs]
         elif noted:
             with explained(out):
                 since = max([write_plan(jobs, out).stat().st_mtime, *_failures(jobs)])  # the clock may have gone back
-        failed, pruned = [], set()
+        failed, pruned, damaged = [], set(), []
         for ended in _carried_out([replace(job, since=since) for job in jobs], _engine(configs[0], found), reporter):
             if ended.state == "stopped":
                 raise OutputError(ended.line)
@@ -77,6 +85,8 @@ def bench(
                     break
             if ended.state == "pruned":
                 pruned.add(ended.job.identity.run_id)
+            if ended.state == "damaged":
+                damaged.append(ended.line)
     logged = any(job.config.logger == "wandb" for job in jobs)
     engine = configs[0].engine
     left = isinstance(engine, SlurmConfig) and not engine.wait and not all(job.done for job in jobs)
@@ -87,7 +97,7 @@ def bench(
             f"{lost[0].folder / RESULT_FILE}: removed while the runs went on, {len(lost)} of {len(jobs)} results are gone; "
             "start the same command again to do these runs again"
         )
-    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left, jobs)
+    return Outcome(out, {job.identity.run_id for job in jobs}, failed, logged, left, jobs, damaged)
 
 
 def _failures(jobs: Sequence[Job]) -> Iterator[float]:
@@ -169,13 +179,8 @@ def _engine_of_each(config: RunConfig, found: Plan) -> Engine:
 
 
 def _carried_out(jobs: Sequence[Job], engine: Engine, reporter: Reporter) -> Iterator[Ended]:
-    """Each job once, as it ends, by whomever. ResultError names a damaged result that was there before."""
-    waiting = []
-    for job in jobs:
-        if job.done:
-            read_run(job.folder / RESULT_FILE)
-            waiting.append(Ended(job, "before"))
-    yield from _told(waiting, reporter)
+    """Each job once, as it ends, by whomever."""
+    yield from _told([_before(job) for job in jobs if job.done], reporter)
     todo = [job for job in jobs if not job.done]
     while todo:
         held = []
@@ -191,6 +196,15 @@ def _carried_out(jobs: Sequence[Job], engine: Engine, reporter: Reporter) -> Ite
         todo = [job for job in held if job not in done]
 
 
+def _before(job: Job) -> Ended:
+    """How it stands with a job that has a result already."""
+    try:
+        read_run(job.folder / RESULT_FILE)
+    except ResultError as error:
+        return Ended(job, "damaged", str(error))
+    return Ended(job, "before")
+
+
 def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
     for ended in news:
         title = ended.job.title
@@ -198,6 +212,8 @@ def _told(news: Sequence[Ended], reporter: Reporter) -> Iterator[Ended]:
             reporter.finished(f"{title}: {ended.line}")
         elif ended.state == "before":
             reporter.finished(f"{title}: done before", timed=False)
+        elif ended.state == "damaged":
+            reporter.finished(f"{title}: DAMAGED, not done again", timed=False)
         elif ended.state in ("failed", "pruned"):
             failed = "FAILED, " * (ended.state == "failed")
             reporter.finished(f"{title}: {failed}{ended.line} ({ended.job.folder / 'failure.txt'})")
@@ -221,7 +237,7 @@ def _is_free(lock: SoftFileLease) -> bool:
     return True
 
 
-def _check_same(jobs: Sequence[Job], only: set[str]) -> None:
+def _check_same(jobs: Sequence[Job], only: Mapping[str, str]) -> None:
     changed = sorted(job.title for job in jobs if job.identity.run_id not in only)
     if changed:
         raise ConfigError(

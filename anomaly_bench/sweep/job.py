@@ -22,7 +22,7 @@ from leaderboard.results.collect import FAILURE_FILE
 if TYPE_CHECKING:
     from data_modules.modules.base import AnomalyDataModule
 
-State = Literal["done", "before", "failed", "pruned", "held", "stopped"]
+State = Literal["done", "before", "damaged", "failed", "pruned", "held", "stopped"]
 LOCKS_FOLDER = ".locks"
 LOST = 75  # exit code of a process whose run another one has taken
 LEASE = 60.0  # seconds without a sign of life after which another machine may take a run
@@ -80,8 +80,9 @@ class Plan:
 class Ended:
     """How it went with a job, in a line.
 
-    done: now; before: there was a result; failed: why is in its folder; pruned: ended as its study said, why likewise;
-    held: another process is at it; stopped: nothing can be written any more, so that the whole sweep has to stop.
+    done: now; before: there was a result; damaged: there was one that cannot be read, the line says why; failed: why is in its
+    folder; pruned: ended as its study said, why likewise; held: another process is at it; stopped: nothing can be written any
+    more, so that the whole sweep has to stop.
     """
 
     job: Job

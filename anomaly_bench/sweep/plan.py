@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from textwrap import shorten
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.progress import Reporter
+from anomaly_bench.config.differences import differences
 from anomaly_bench.config.schema import FusedConfig, LocalConfig, RunConfig, SlurmConfig
 from anomaly_bench.metrics import own_metrics
 from anomaly_bench.models import build_model
@@ -30,7 +29,6 @@ from anomaly_bench.runs.suite import suite_of_run
 from anomaly_bench.runs.training.ddp import shared
 from anomaly_bench.runs.training.quiet import quiet
 from data_modules.base.digests import usable_cpus
-from data_modules.base.names import dataset_name
 from data_modules.modules.base import AnomalyDataModule
 from data_modules.modules.build import build_module
 from data_modules.store.build import single_threaded
@@ -39,11 +37,8 @@ from .engines.fused import groups
 from .job import Job, Plan
 from .memory import Need, check_memory, need_of, weigh
 
-PARTS = ("dataset", "model", "trainer", "localization", "predictors")
-SAID = ("dataset.name", "dataset.category", "model.name", "model.beta")
 PRECISIONS = ("32-true", "bf16-mixed")  # maps need at least 32 bits
 OF_GPUS = ("16-mixed", "64-true")
-WIDTH, VALUE = 80, 24  # characters of all that is said, and of a value
 
 
 def plan(configs: Sequence[RunConfig], reporter: Reporter) -> Plan:
@@ -165,46 +160,3 @@ def _devices(configs: Sequence[RunConfig]) -> list[str]:
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
-
-
-def differences(settings: Mapping[str, RunConfig]) -> dict[str, str]:
-    """By setting id, what tells it from the others of the same dataset and model: `latent=32 likelihood=laplace`.
-
-    A key is its last part where that tells the keys apart. Settings that nothing tells apart are left out.
-    """
-    kin: dict[tuple[str, str], dict[str, RunConfig]] = defaultdict(dict)
-    for setting_id, config in settings.items():
-        kin[dataset_name(config.dataset), config.model.name][setting_id] = config
-    return {setting_id: text for family in kin.values() for setting_id, text in _told_apart(family) if text}
-
-
-def _told_apart(family: Mapping[str, RunConfig]) -> Iterator[tuple[str, str]]:
-    flat: dict[str, dict[str, str]] = {setting_id: {} for setting_id in family}
-    for part in PARTS:
-        seen: dict[int, Any] = {id(config): config for config in (getattr(one, part) for one in family.values())}
-        if len(seen) > 1:  # what does not change is shared
-            leaves = {key: dict(_leaves(asdict(config), part)) for key, config in seen.items()}
-            for setting_id, config in family.items():
-                flat[setting_id] |= leaves[id(getattr(config, part))]
-    every = dict.fromkeys(key for values in flat.values() for key in values if key not in SAID)
-    keys = [key for key in every if len({values.get(key) for values in flat.values()}) > 1]
-    last = Counter(key.rpartition(".")[2] for key in keys)
-    names = {key: short if last[short := key.rpartition(".")[2]] == 1 else key for key in keys}
-    for setting_id, values in flat.items():
-        text = " ".join(f"{names[key]}={_cut(values[key])}" for key in keys if key in values)
-        yield setting_id, shorten(text, WIDTH, placeholder=" …")
-
-
-def _cut(value: str) -> str:
-    return value if len(value) <= VALUE else f"{value[: VALUE - 1]}…"
-
-
-def _leaves(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """The values in nested mappings, as overrides have them, by their keys."""
-    if isinstance(node, dict) and node:
-        for name, value in node.items():
-            yield from _leaves(value, f"{key}.{name}")
-    elif node is None or isinstance(node, bool):
-        yield key, "null" if node is None else str(node).lower()
-    else:
-        yield key, f"{node:g}" if isinstance(node, float) else str(node).replace(", ", ",")

@@ -22,8 +22,8 @@ from leaderboard.results.collect import FAILURE_FILE, PlannedRun
 
 from .job import LEASE, LOCKS_FOLDER, lease
 
-State = Literal["done", "running", "queued", "half done", "failed", "missing"]
-STATES: tuple[State, ...] = ("done", "running", "queued", "half done", "failed", "missing")
+State = Literal["done", "running", "queued", "half done", "failed", "damaged", "missing"]
+STATES: tuple[State, ...] = ("done", "running", "queued", "half done", "failed", "damaged", "missing")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def standings(runs: Sequence[PlannedRun], out: Path) -> list[Standing]:
 
 
 def estimate(found: Sequence[Standing]) -> Estimate:
-    """Of the runs that are not done, by the finished ones of the same setting, or else dataset and model."""
+    """Of the runs that are to be done, by the finished ones of the same setting, or else dataset and model."""
     known: dict[object, list[Finished]] = {}
     for one in found:
         if one.finished is not None:
@@ -73,7 +73,7 @@ def estimate(found: Sequence[Standing]) -> Estimate:
                 known.setdefault(key, []).append(one.finished)
     left, unknown = 0.0, 0
     for one in found:
-        if one.state == "done":
+        if one.state in ("done", "damaged"):
             continue
         like = next((known[key] for key in _kin(one.run) if key in known), None)
         if like is None:
@@ -107,7 +107,7 @@ def _standing(run: PlannedRun, out: Path, job: slurm.Queued | None) -> Standing:
         pass
     except (OSError, ValueError) as error:  # msgspec's too
         reason = getattr(error, "strerror", None) or error
-        return Standing(run, "failed", f"{RESULT_FILE} is damaged ({reason}): move {folder} away")
+        return Standing(run, "damaged", f"{RESULT_FILE}: {reason}")
     saved = read_note(folder)
     damaged = "its checkpoint is damaged: it starts afresh" if (folder / NOTE).exists() else ""
     reached = damaged if saved is None else "training done" if saved.fitted else f"epoch {saved.epoch}/{saved.epochs}"

@@ -4,4 +4,5 @@ from leaderboard.record import CRITERIA
 
 LABELLED = ("validation_ap", "validation_auroc")  # objectives that see labels of validation images
 OBJECTIVES = (*CRITERIA, *LABELLED)
+STUDY_FILE, BEST_FILE = "study.log", "best.yaml"  # in the output folder
 SAMPLERS = ("tpe", "cmaes", "random")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ import yaml  # type: ignore[import-untyped]
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.config.grid import load_grid
+from anomaly_bench.config.schema import RunConfig
+from data_modules.base.config import NO_NUMBERS
 from data_modules.base.options.yaml_file import check_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 EXAMPLE = "model.beta: {low: 0.1, high: 32, log: true}, model.latent: [16, 32, 64]"
+OF_ALL = {one.name for one in fields(RunConfig) if one.metadata == NO_NUMBERS}  # keys by which no run becomes another
 RANGE = {"low", "high", "log", "step"}
 Space = dict[str, dict[str, Any]]  # by key {"values": [...]} or {"low": …, "high": …, "log": …, "step": …}
 
@@ -47,6 +51,15 @@ def read_space(file: Path, overrides: Sequence[str] = ()) -> Space:
             except ConfigError as error:
                 raise ConfigError(f"{file}: {error}") from error
     return space
+
+
+def check_settings(file: Path, space: Space) -> None:
+    """Raises ConfigError for a key of the space in that file that is no setting, of which a study could find the best value."""
+    for key in space:
+        if key == "seed":
+            raise ConfigError(f"{file}: seed: is no setting; several seeds are averaged: give them on the command line")
+        if key.partition(".")[0] in OF_ALL:
+            raise ConfigError(f"{file}: {key}: is no setting, but of all trials: give it on the command line")
 
 
 def override(key: str, value: Any) -> str:

@@ -18,7 +18,9 @@ from anomaly_bench.config.grid import load_grid
 from anomaly_bench.config.schema import RunConfig
 from data_modules.base.atomic import write_atomic
 from leaderboard.record import RESULT_FILE, RunResult, read_result
+from leaderboard.results.collect import FAILURE_FILE
 
+from . import BEST_FILE
 from .objective import Objective
 from .space import Space, distributions, override, settings_of
 from .workers import Workers
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
-STUDY_FILE, BEST_FILE = "study.log", "best.yaml"  # in the output folder
 PAUSE = 1.0  # seconds between looks at other processes
 Bench = Callable[..., Any]
 
@@ -143,7 +144,8 @@ def _carry_out(
             say(f"trial {trial.number + 1}: pruned at epoch {pruned}")
         else:
             study.tell(trial, state=TrialState.FAIL)
-            say(f"trial {trial.number + 1}: a run failed; `anomaly-bench status` tells why")
+            lost = next(folders[_key(config)] for config, one in zip(several, results, strict=True) if one is None)
+            say(f"trial {trial.number + 1}: a run failed; why: {lost / FAILURE_FILE}")
 
 
 def _key(config: RunConfig) -> str:

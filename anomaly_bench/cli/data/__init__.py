@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from anomaly_bench.base.files import check_writable
-from anomaly_bench.cli.arguments import Verbs, add_verb, add_verbs_below, write_text
+from anomaly_bench.cli.arguments import Verbs, add_verb, add_verbs_below, output_file, write_text
 
 from . import describe, fetch, list, ls, prepare, rm, verify
 
@@ -31,20 +31,20 @@ def add_group(verbs: Verbs) -> None:
     for verb in (list, fetch, describe, verify, prepare, ls, rm):
         parser = add_verb(below, verb)
         text = f"write what is found as JSON, a list of objects; {STDOUT} for standard output, alone"
-        parser.add_argument("--json", metavar="FILE", help=text)
+        parser.add_argument("--json", type=output_file, metavar="FILE", help=text)
         parser.set_defaults(verb=partial(_call, verb))
 
 
 def _call(verb: ModuleType, options: argparse.Namespace) -> int:
     """Carry out a verb and write what it found, if that is asked for; on standard output nothing else is printed then."""
-    alone = options.json == STDOUT
+    alone = options.json == Path(STDOUT)
     if options.json and not alone:
-        check_writable(Path(options.json).absolute().parent, OTHER_JSON)  # before the work is done
+        check_writable(options.json.absolute().parent, OTHER_JSON)  # before the work is done
     with redirect_stdout(io.StringIO()) if alone else nullcontext():
         code, found = verb.call(options)
     text = json.dumps(found, indent=1, default=str) + "\n"
     if alone:
         sys.stdout.write(text)
     elif options.json:
-        write_text(Path(options.json), text, OTHER_JSON)
+        write_text(options.json, text, OTHER_JSON)
     return int(code)

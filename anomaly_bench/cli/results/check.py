@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.cli.arguments import add_folder, write_text
+from anomaly_bench.cli.arguments import add_folder, output_file, write_text
 
 from .leaderboard import warn
 
@@ -29,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", metavar="NAME", help="with --update, which dataset a new baseline is of, of several"
     )
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML")
+    parser.add_argument("--junit", type=output_file, metavar="FILE", help="write the verdicts as JUnit XML")
 
 
 def call(options: argparse.Namespace) -> int:
     """The newest sweep of a folder against baselines."""
     from rich.console import Console
 
-    from leaderboard.results.collect import collect, newest_sweep
+    from leaderboard.results.collect import check_folder, collect, newest_sweep
     from leaderboard.rows.aggregate import aggregate
     from leaderboard.show.check import diff_table, junit, step_summary
     from leaderboard.verdicts.check import (
@@ -48,6 +48,7 @@ def call(options: argparse.Namespace) -> int:
         write_baseline,
     )
 
+    check_folder(options.folder)
     collection = collect(options.folder, newest_sweep(options.folder, NO_RUNS))
     warn(collection.damaged)
     rows = aggregate(collection)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from anomaly_bench.cli.arguments import add_folder, write_text
+from anomaly_bench.cli.arguments import add_folder, output_file, write_text
 
 from .leaderboard import add_metric, checked, warn
 
@@ -15,7 +14,7 @@ EXAMPLE = "runs --json claims.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the findings as JSON")
     add_metric(parser)
 
 

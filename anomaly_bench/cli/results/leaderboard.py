@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomaly_bench.base.errors import ConfigError
-from anomaly_bench.base.files import explained
-from anomaly_bench.cli.arguments import add_folder, write_text
+from anomaly_bench.base.errors import ConfigError, OutputError
+from anomaly_bench.base.files import OUT, explained
+from anomaly_bench.base.text import harmless
+from anomaly_bench.cli.arguments import add_folder, output_file, write_text
 from anomaly_bench.cli.completers import by_tab
 from leaderboard.record import CRITERIA, MARGIN, METRICS
 from leaderboard.results.published import SHIPPED, Reported, read_reported
@@ -28,6 +29,7 @@ VIEWS = (
     "subjects", "attributes", "lesions", "speed", "claims",
 )  # fmt: skip
 
+OTHERS = "name files elsewhere with --markdown and --csv"
 BY = ("validation", *CRITERIA)
 
 
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--view", action="append", choices=(*VIEWS, "all"), default=[], help="print this view as well")
     for name in ("markdown", "csv", "json", "latex", "html"):
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write everything as {name}")
+        parser.add_argument(f"--{name}", type=output_file, metavar="FILE", help=f"write everything as {name}")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write figures as PNG, SVG and PDF")
     parser.add_argument(
         "--long",
@@ -66,8 +68,12 @@ def call(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--margin {options.margin:g}: expected a difference of a metric, at least 0 and below 1, such as {MARGIN:g}"
         )
+    if options.wandb:
+        from anomaly_bench.tracking.wandb.start import check_environment
+
+        check_environment()
     reported = [row for path in (SHIPPED, options.published) if path is not None for row in read_reported(path)]
-    board = show(
+    board, tables = show(
         options.folder,
         None,
         reported,
@@ -75,6 +81,7 @@ def call(options: argparse.Namespace) -> int:
         VIEWS if "all" in options.view else options.view,
         options.margin,
         options.choose_by,
+        must_write=False,
     )
     written = _documents(board, options)
     if options.figures:
@@ -95,7 +102,6 @@ def call(options: argparse.Namespace) -> int:
     if options.wandb:
         from anomaly_bench.tracking.wandb.leaderboard import log_leaderboard
 
-        tables = [options.folder / name for name in ("leaderboard.md", "leaderboard.csv")]
         figures = sorted(options.figures.glob("*.png")) if options.figures else []
         print(log_leaderboard(options.folder, board, [*tables, *written, *figures]))
     return 0
@@ -128,8 +134,13 @@ def show(
     views: Sequence[str] = (),
     margin: float = MARGIN,
     by: str = BY[0],
-) -> Board:
-    """Print the leaderboard of some runs (or all), and write that of the whole folder as Markdown and CSV; its board."""
+    must_write: bool = True,
+) -> tuple[Board, list[Path]]:
+    """Print the leaderboard of some runs (or all), and write that of the whole folder as Markdown and CSV.
+
+    must_write: OutputError if the folder is not writable, where it is else a warning. Returns the folder's board, and the files
+    that were written.
+    """
     from rich.console import Console
 
     from leaderboard.board import build
@@ -156,14 +167,20 @@ def show(
             print_sheets(setting_sheets(board), console, print_fitting)
         else:
             print_sheets(sheets(board, [view]), console)
-    _write_tables(board, folder)
-    _print_places(folder, console)
-    return board
+    tables = []
+    try:
+        tables = _write_tables(board, folder, OUT if must_write else OTHERS)
+    except OutputError as error:
+        if must_write:
+            raise
+        print(f"not written: {harmless(str(error))}", file=sys.stderr)
+    _print_places(folder, tables, console)
+    return board, tables
 
 
-def _print_places(folder: Path, console: Console) -> None:
+def _print_places(folder: Path, tables: Sequence[Path], console: Console) -> None:
     lines = (
-        f"Tables    {folder}/leaderboard.md, {folder}/leaderboard.csv (all runs in {folder})",
+        *[f"Tables    {', '.join(map(str, tables))} (all runs in {folder})"] * bool(tables),
         f"Runs      {folder}/<run>/result.json, config.yaml, split.json, metrics.csv, run.log, model.ckpt, calibration.npz, "
         "images.csv",
         f"Pictures  {folder}/<run>/pictures/overview.png and one per predictor",
@@ -171,15 +188,20 @@ def _print_places(folder: Path, console: Console) -> None:
     console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def _write_tables(board: Board, folder: Path) -> None:
-    """leaderboard.md, leaderboard.csv and categories.csv in the runs folder; nothing in them depends on the clock."""
+def _write_tables(board: Board, folder: Path, remedy: str) -> list[Path]:
+    """leaderboard.md and leaderboard.csv in the runs folder, whose paths are returned, and categories.csv.
+
+    Nothing in them depends on the clock. Raises OutputError with the remedy.
+    """
     from leaderboard.show.categories import csv_categories
     from leaderboard.show.exports import csv, tables_markdown
 
-    write_text(folder / "leaderboard.md", tables_markdown(board))
-    write_text(folder / "leaderboard.csv", csv(board.rows))
+    tables = [folder / "leaderboard.md", folder / "leaderboard.csv"]
+    for path, text in zip(tables, (tables_markdown(board), csv(board.rows)), strict=True):
+        write_text(path, text, remedy)
     if board.categories["auroc"]:
-        write_text(folder / "categories.csv", csv_categories(board.categories))
+        write_text(folder / "categories.csv", csv_categories(board.categories), remedy)
+    return tables
 
 
 def checked(metric: str, collection: Collection) -> str:

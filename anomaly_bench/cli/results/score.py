@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import check_writable, explained
-from anomaly_bench.cli.arguments import OTHER_FILE
+from anomaly_bench.cli.arguments import OTHER_FILE, output_file
 from data_modules.base.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--exact", action="store_true", help="sort all scores: no bounds, but 4 bytes of memory per pixel")
     add = parser.add_argument_group("output").add_argument
-    add("--json", type=Path, metavar="FILE", help="write everything: metrics, subjects, lesions, thresholds")
-    add("--csv", type=Path, metavar="FILE", help="write the table")
+    add("--json", type=output_file, metavar="FILE", help="write everything: metrics, subjects, lesions, thresholds")
+    add("--csv", type=output_file, metavar="FILE", help="write the table")
     add("--overwrite", action="store_true", help="replace FILE if it is there already")
 
 
@@ -123,9 +123,6 @@ def call(options: argparse.Namespace) -> int:
 
 def _check_free(path: Path, overwrite: bool) -> None:
     """ConfigError if the file is there already, unless it may be replaced; OutputError if its folder is not writable."""
-
-    if path.is_dir():
-        raise ConfigError(f"{path}: is a folder; give the name of a file in it")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: is there already; choose another file, or replace it with --overwrite")
     check_writable(path.parent, OTHER_FILE)

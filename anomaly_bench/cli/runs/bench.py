@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomaly_bench.base.text import harmless
 from anomaly_bench.cli.arguments import add_config_dir, add_overrides
 from anomaly_bench.cli.results.leaderboard import show
 
@@ -68,8 +70,8 @@ def with_jobs(configs: list[RunConfig], jobs: int | None) -> list[RunConfig]:
     return configs
 
 
-def carry_out(configs: list[RunConfig], fail_fast: bool = False, only: set[str] | None = None) -> int:
-    """Do the runs and print their leaderboard; exit code 1 if one failed."""
+def carry_out(configs: list[RunConfig], fail_fast: bool = False, only: Mapping[str, str] | None = None) -> int:
+    """Do the runs and print their leaderboard; exit code 1 if one failed, 2 if the result of one was damaged before."""
     if sys.stderr.isatty():
         print("loading torch and Lightning …", end="\r", file=sys.stderr, flush=True)
     from anomaly_bench.sweep import bench
@@ -87,7 +89,9 @@ def carry_out(configs: list[RunConfig], fail_fast: bool = False, only: set[str] 
         )
     for job in outcome.failed:
         print(f"failed: {job.title}; why: {job.folder / 'failure.txt'}", file=sys.stderr)
-    return 1 if outcome.failed else 0
+    for message in outcome.damaged:
+        print(f"damaged: {harmless(message)}", file=sys.stderr)
+    return 2 if outcome.damaged else 1 if outcome.failed else 0
 
 
 def dry_run(configs: list[RunConfig]) -> int:

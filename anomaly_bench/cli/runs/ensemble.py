@@ -31,16 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Combine, print a table of ensembles beside their single seeds. Exit code 1 if a setting failed."""
     from anomaly_bench.base.bars import reporting
+    from anomaly_bench.config.differences import differences_of
     from anomaly_bench.ensembles.finished import find_settings
     from anomaly_bench.ensembles.seeds import combine_all
+    from anomaly_bench.localization.trained import CONFIG_FILE
 
     settings, damaged = find_settings(options.folder, options.members)
     for message in damaged:
         print(f"left out: {message}", file=sys.stderr)
+    differs = differences_of({runs[0].result.setting_id: runs[0].folder / CONFIG_FILE for runs in settings})
     with reporting(len(settings)) as reporter:
-        done, failed = combine_all(settings, options.folder, options.how, options.predictors, reporter)
+        done, failed = combine_all(settings, options.folder, options.how, options.predictors, reporter, differs)
     for runs, result in done:
-        print_ensemble([run.result for run in runs], result)
+        print_ensemble([run.result for run in runs], result, differs.get(result.setting_id, ""))
     for title, error in failed.items():
         if options.debug:
             traceback.print_exception(error)
@@ -48,13 +51,18 @@ def call(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def print_ensemble(seeds: Sequence[RunResult], ensemble: RunResult) -> None:
-    """Each predictor's mean over single seeds → what the ensemble of all of them reaches, on test."""
+def print_ensemble(seeds: Sequence[RunResult], ensemble: RunResult, differs: str) -> None:
+    """Each predictor's mean over single seeds → what the ensemble of all of them reaches, on test.
+
+    differs: in what the setting differs from others of the same dataset and model.
+    """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     names = ", ".join(str(result.seed) for result in seeds)
-    title = f"{ensemble.dataset}, {ensemble.model}, beta {ensemble.beta:g}: mean of seeds {names} → their ensemble"
+    setting = ", ".join(filter(None, (ensemble.dataset, ensemble.model, f"beta {ensemble.beta:g}", differs)))
+    title = escape(f"{setting}: mean of seeds {names} → their ensemble")
     table = Table("predictor", *(Column(metric, justify="right") for metric in METRICS), title=title)
     for row, reached in ensemble.predictors.items():
         name = row.rpartition("@")[0]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from anomaly_bench.cli.arguments import add_run
+from anomaly_bench.cli.arguments import add_run, output_file
 
 ABOUT = "write a trained model to one file, ONNX or PyTorch's pt2, that runs without this package"
 EXAMPLE = "runs/tiny_brain-beta_vae-b4-s0-0a1b2c3d --format onnx --out model.onnx"
@@ -15,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add = parser.add_argument
     add("--format", choices=("onnx", "pt2"), default="onnx", help="default onnx; pt2 is for torch.export.load")
-    add("--out", type=Path, metavar="FILE", help="default model.onnx or model.pt2 in the run's folder")
+    add("--out", type=output_file, metavar="FILE", help="default model.onnx or model.pt2 in the run's folder")
     add("--overwrite", action="store_true", help="replace the file if it exists")
 
 

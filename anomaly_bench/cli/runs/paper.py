@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import explained
 from anomaly_bench.base.text import plural
-from anomaly_bench.cli.arguments import OTHER_FILE, add_config_dir, add_overrides
+from anomaly_bench.cli.arguments import OTHER_FILE, add_config_dir, add_overrides, output_file
 from data_modules.base.errors import DataError
 
 from .bench import add_jobs, carry_out, dry_run, with_jobs
@@ -28,6 +29,7 @@ EXITS = (
 )
 AT_HAND = ("here", "on first use")
 NEVER = ("folder", "generic")  # names for data of one's own, which is no dataset yet
+VARIABLE = "ANOMALY_BENCH_DATA"
 OFFICIAL = (
     "btad",
     "mpdd",
@@ -50,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the folder of the runs, as out=DIR; default runs_paper (or runs_vae_settings)",
     )
-    add("--to", type=Path, metavar="FILE", help="the page, default docs/results/paper.md; its pictures lie beside it")
+    add(
+        "--to",
+        type=output_file,
+        metavar="FILE",
+        help="the page, default docs/results/paper.md; its pictures lie beside it",
+    )
     add("--write-only", action="store_true", help="write the page from the runs that are there, and run nothing")
     add("--dry-run", action="store_true", help="list the datasets and runs, how they stand and the expected time")
     text = "the other question, which setting of a VAE decides the KL gradient's worth: experiment=vae_settings"
@@ -115,7 +122,11 @@ def _sound(name: str, overrides: Sequence[str], out: Path, jobs: int | None) -> 
 
 
 def at_hand(overrides: Sequence[str]) -> list[str]:
-    """The datasets whose files are found, and the embedded ones. Says which are taken, and which not and why."""
+    """The datasets whose files are found, and the embedded ones. Says which are taken, and which not and why.
+
+    Raises ConfigError if the folder that data_dir, or the environment, names is not there.
+    """
+    _check_data_dir(overrides)
     units = dict(_entries(overrides))
     entries = list(units)
     taken = [entry for entry in entries if entry.state in AT_HAND]
@@ -132,6 +143,16 @@ def at_hand(overrides: Sequence[str]) -> list[str]:
         if entry.state not in (*AT_HAND, "missing"):
             print(f"leaves    {entry.option}: {' '.join(entry.note.split()) or entry.state}")
     return [entry.option for entry in taken]
+
+
+def _check_data_dir(overrides: Sequence[str]) -> None:
+    from anomaly_bench.config.load import load_config
+
+    given = [text for text in overrides if text.partition("=")[0] == "data_dir"]
+    if (given or VARIABLE in os.environ) and not (folder := load_config(given).data).is_dir():
+        raise ConfigError(
+            f"{(given or [f'{VARIABLE}={folder}'])[0]}: there is no such folder; give the one with a folder for each dataset"
+        )
 
 
 def _entries(overrides: Sequence[str]) -> Iterator[tuple[Entry, str]]:

@@ -25,11 +25,13 @@ def call(options: argparse.Namespace) -> int:
     from anomaly_bench.config.load import read_config
     from anomaly_bench.sweep.states import standings
 
-    runs, _ = planned_runs(options)
+    runs, differs = planned_runs(options)
     failed = [standing.run for standing in standings(runs, options.folder) if standing.state == "failed"]
     if not failed:
         print(f"{options.folder}: no run has failed; `anomaly-bench status {options.folder}` shows how they stand")
         return 0
     configs = [read_config(options.folder / run.folder / "config.yaml") for run in failed]
     configs = with_jobs([replace(config, out=str(options.folder)) for config in configs], options.jobs)
-    return carry_out(configs, fail_fast=options.fail_fast, only={run.run_id for run in failed})
+    return carry_out(
+        configs, fail_fast=options.fail_fast, only={run.run_id: differs.get(run.setting_id, "") for run in failed}
+    )

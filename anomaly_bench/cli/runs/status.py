@@ -11,9 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.cli.arguments import add_folder
 from anomaly_bench.cli.results.leaderboard import warn
 from anomaly_bench.runs.code_digest import source_digest
+from anomaly_bench.tuning import BEST_FILE, STUDY_FILE
 from leaderboard.amounts import amount
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 ABOUT = "how the runs of a sweep stand, and the time that is left"
 EXAMPLE = "runs --watch"
-LISTED = ("running", "queued", "failed")
+LISTED = ("running", "queued", "failed", "damaged")
+OVER = ("done", "failed", "damaged")
 NAMED = 6  # undertrained runs
 WATCH = 2.0  # seconds between two looks
 
@@ -62,14 +65,30 @@ def call(options: argparse.Namespace) -> int:
 
 def planned_runs(options: argparse.Namespace) -> tuple[list[PlannedRun], dict[str, str]]:
     """The runs of the newest sweep in the folder, or of all, and in what settings differ. Raises ResultError for none."""
+    from anomaly_bench.config.differences import differences_of
     from leaderboard.results.collect import newest_sweep, read_sweeps
 
     found, damaged = read_sweeps(options.folder)
+    if not (found or damaged):
+        _check_no_study(options.folder)
     chosen = set() if options.all and found else newest_sweep(options.folder)
     warn(damaged)
     sweeps = [sweep for sweep in found.values() if options.all or {run.run_id for run in sweep.runs} == chosen]
     runs = {run.run_id: run for sweep in sweeps for run in sweep.runs}
-    return list(runs.values()), {key: text for sweep in sweeps for key, text in sweep.differs.items()}
+    differs = {key: text for sweep in sweeps for key, text in sweep.differs.items()}
+    if len(sweeps) > 1:  # each knows its own settings alone
+        files = ((run, options.folder / run.folder / "config.yaml") for run in runs.values())
+        differs |= differences_of({run.setting_id: file for run, file in files if file.exists()})
+    return list(runs.values()), differs
+
+
+def _check_no_study(folder: Path) -> None:
+    """Raises ConfigError for the folder of a study: `bench`, which else would be named, has no part in it."""
+    if any((folder / name).exists() for name in (STUDY_FILE, BEST_FILE)):
+        raise ConfigError(
+            f"{folder}: a study of `anomaly-bench tune` and no sweep; the same `tune` command goes on with it, "
+            f"`anomaly-bench leaderboard {folder}` shows its runs"
+        )
 
 
 def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) -> tuple[RenderableType, bool]:
@@ -99,7 +118,7 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
     lines = [f"{one.state}: {_title(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
     lines += _undertrained(found, differs)
     lines += _remarks(found, max(1, _count(found, "running")), out)
-    return Group(table, *map(escape, lines)), _count(found, "done") + _count(found, "failed") == len(found)
+    return Group(table, *map(escape, lines)), all(one.state in OVER for one in found)
 
 
 def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], jobs: int) -> RenderableType:
@@ -150,6 +169,8 @@ def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
         )
     if _count(found, "failed"):
         lines.append(f"`anomaly-bench retry {out}` does the failed runs again")
+    if damaged := [str(out / one.run.folder) for one in found if one.state == "damaged"]:
+        lines.append(f"move away {', '.join(damaged)}; then the same `anomaly-bench bench` does what was damaged again")
     return lines
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.files import check_writable
-from anomaly_bench.cli.arguments import add_config_dir, add_overrides
-from anomaly_bench.tuning import LABELLED, OBJECTIVES, SAMPLERS
+from anomaly_bench.cli.arguments import add_config_dir, add_overrides, output_file
+from anomaly_bench.tuning import BEST_FILE, LABELLED, OBJECTIVES, SAMPLERS, STUDY_FILE
 from leaderboard.record import CRITERIA
+from leaderboard.results.collect import FAILURE_FILE
 
 ABOUT = "search settings by trials, each an ordinary run, without a look at the test; resumable, shared by several processes"
 EXAMPLE = "dataset=tiny_texture --space space.yaml --trials 50 --by synthetic_ap --jobs 2"
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-prune", action="store_true", help="let every trial train to its end")
     add(
         "--study",
-        type=Path,
+        type=output_file,
         metavar="FILE",
         help="the study, default OUT/study.log; others may work on it at the same time",
     )
@@ -46,14 +47,15 @@ def call(options: argparse.Namespace) -> int:
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs}: expected 1 or more")
     from anomaly_bench.tuning.objective import Objective
-    from anomaly_bench.tuning.space import read_space
-    from anomaly_bench.tuning.study import BEST_FILE, STUDY_FILE, Tuning, base_configs, tune
+    from anomaly_bench.tuning.space import check_settings, read_space
+    from anomaly_bench.tuning.study import Tuning, base_configs, tune
 
     configs = base_configs(options.overrides, options.jobs or 1)
     jobs = options.jobs or max(1, configs[0].jobs)
     objective = Objective(options.by, options.predictor)
     objective.check(configs)
     space = read_space(options.space, options.overrides)
+    check_settings(options.space, space)
     out = Path(configs[0].out).expanduser()
     check_writable(out)
     from anomaly_bench.sweep import bench
@@ -63,7 +65,7 @@ def call(options: argparse.Namespace) -> int:
     found = tune(tuning, study, out, bench, lambda line: print(line, flush=True))
     print(f"\ntrials    {found.done} finished, {found.pruned} pruned, {found.failed} failed ({study})")
     if found.settings is None:
-        print("none was finished, so that there is no best one; `anomaly-bench status` tells why runs failed")
+        print(f"none was finished, so that there is no best one; why runs failed: {out}/<run>/{FAILURE_FILE}")
         return 1
     labels = " (with the labels of validation images)" if options.by in LABELLED else ""
     print(f"best      {options.by} {found.value:.4f} of {found.row}, trial {found.number + 1}{labels}")

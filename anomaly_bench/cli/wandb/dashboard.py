@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from anomaly_bench.cli.arguments import add_folder, write_text
+from anomaly_bench.cli.arguments import add_folder, output_file, write_text
 
 ABOUT = "create or update a W&B workspace and report that compare predictors"
 EXAMPLE = "runs --entity my-team --spec board.json"
@@ -15,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--entity", required=True, help="the W&B user or team")
     parser.add_argument("--project", default="anomaly_bench", help="the W&B project, default anomaly_bench")
-    parser.add_argument("--spec", type=Path, metavar="FILE", help="write both as JSON instead; needs no login")
+    parser.add_argument("--spec", type=output_file, metavar="FILE", help="write both as JSON instead; needs no login")
 
 
 def call(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from anomaly_bench.cli.arguments import add_config_dir, add_overrides, write_text
+from anomaly_bench.cli.arguments import add_config_dir, add_overrides, output_file, write_text
 
 ABOUT = "write the W&B sweep of a grid, and how to start its agents"
 EXAMPLE = "dataset=tiny_brain model.beta=1,4 'seed=range(3)' --objective val/elbo"
@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--objective", default="val/elbo", help="a metric such as val/rec_l1/ap; default val/elbo")
     space = "search this space of `tune` (YAML) in place of a grid; without an end, stop the agents when it is good"
     parser.add_argument("--space", type=Path, metavar="FILE", help=space)
-    parser.add_argument("--yaml", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="default: sweep.yaml")
+    parser.add_argument(
+        "--yaml", type=output_file, default=Path("sweep.yaml"), metavar="FILE", help="default: sweep.yaml"
+    )
     add_config_dir(parser)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.tracking.names import PROJECT
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 INIT_TIMEOUT = 5.0  # seconds; $WANDB_INIT_TIMEOUT
 FINISH_TIMEOUT = 8.0  # seconds to send what is left, then `wandb sync` has to; $WANDB_FINISH_TIMEOUT
 SERVICE_TIMEOUT = 8.0  # seconds for W&B's own process to come up
+MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")  # of W&B
 SYNC = "push it later with `anomaly-bench wandb sync FOLDER`"
 
 
@@ -29,8 +31,10 @@ def start(
     """A W&B run whose files are in `folder`/wandb, or None, with a warning, if there cannot be one.
 
     $WANDB_MODE decides between online, offline and disabled; without it, it is online if this machine is logged in. Of the
-    machine nothing is logged: no host name, no path, no environment, no code; $WANDB_HOST adds a host name.
+    machine nothing is logged: no host name, no path, no environment, no code; $WANDB_HOST adds a host name. Raises ConfigError
+    for a $WANDB_MODE that is none.
     """
+    check_environment()
     try:
         import wandb
     except ImportError as error:
@@ -51,6 +55,16 @@ def start(
     except Exception as error:  # an unreachable or refusing server must not cost a run
         _warn(error)
         return None
+
+
+def check_environment() -> None:
+    """Forget W&B's variables that are empty, which W&B takes for values. Raises ConfigError for a WANDB_MODE that is none."""
+    for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
+        del os.environ[name]
+    if (mode := os.environ.get("WANDB_MODE", MODES[0])) not in MODES:
+        raise ConfigError(
+            f"WANDB_MODE={mode}: expected online, offline or disabled; unset it for online where there is a login, else offline"
+        )
 
 
 def _report_nothing() -> None:
@@ -99,10 +113,14 @@ def _init(folder: Path, run_id: str, mode: str, about: Mapping[str, Any]) -> wan
 
 
 def _set_up() -> Any:
-    """What all runs of this process share."""
+    """What all runs of this process share. Raises ConfigError for a variable that W&B does not take."""
     import wandb
 
-    return wandb.setup(wandb.Settings(silent=True, x_service_wait=SERVICE_TIMEOUT))
+    check_environment()
+    try:
+        return wandb.setup(wandb.Settings(silent=True, x_service_wait=SERVICE_TIMEOUT))
+    except ValueError as error:  # pydantic's
+        raise ConfigError(f"W&B does not take its settings, from WANDB_… or its own files: {_line(error)}") from error
 
 
 def settings(mode: str) -> wandb.Settings:

@@ -22,6 +22,11 @@ def test_other_os_errors_are_not_taken_for_a_full_disk(tmp_path):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 
 
+def test_a_folder_in_the_place_of_a_file_is_told_as_such(tmp_path):
+    with pytest.raises(OutputError, match="it is a folder: give the name of a file in it"), explained(tmp_path.parent):
+        tmp_path.write_text("")
+
+
 def test_a_folder_is_tried_without_being_made(tmp_path):
     check_writable(tmp_path / "new/below")
     assert list(tmp_path.iterdir()) == []

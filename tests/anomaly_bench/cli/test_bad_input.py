@@ -49,14 +49,34 @@ def test_bad_data_is_found_before_any_training_and_costs_nothing_finished(cli, p
     assert sorted((tmp_path / "runs").rglob("*")) == before
 
 
-def test_a_damaged_result_is_named_and_not_taken_for_done(cli, pictures_run, tmp_path):
-    assert cli("bench", *pictures_run)[0] == 0
+def test_a_damaged_result_is_named_at_the_end_kept_and_costs_no_other_run(cli, pictures_run, tmp_path):
+    out = tmp_path / "runs"
+    command = ["bench", *pictures_run, "predictors.only=[rec_l1]"]
+    assert cli(*command, "seed=0")[0] == 0
+    (result,) = out.glob("*/result.json")
+    damaged = result.read_text()[:300]
+    result.write_text(damaged)
+    code, board, err = cli(*command, "seed=0,1")
+    assert code == 2
+    assert "1/2*" in board
+    assert "seed=0: DAMAGED" in err
+    assert err.splitlines()[-1].startswith(f"damaged: {result}: damaged JSON")
+    assert "Move the run's folder away" in err.splitlines()[-1]
+    assert len(list(out.glob("*/result.json"))) == 2
+    assert result.read_text() == damaged
+    code, said, _ = cli("retry", str(out))
+    assert (code, "no run has failed" in said) == (0, True)
+    result.parent.rename(tmp_path / "away")
+    assert cli(*command, "seed=0,1")[0] == 0
+
+
+def test_a_command_whose_only_result_is_damaged_says_so(cli, pictures_run, tmp_path):
+    assert cli("bench", *pictures_run, "predictors.only=[intensity]")[0] == 0
     (result,) = (tmp_path / "runs").glob("*/result.json")
     result.write_text(result.read_text()[:300])
-    code, _, err = cli("bench", *pictures_run)
+    code, _, err = cli("bench", *pictures_run, "predictors.only=[intensity]")
     assert code == 2
-    assert "result.json: damaged JSON" in err
-    assert "Move the run's folder away" in err
+    assert "Move the run's folder away" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The parser of all verbs: light, and without a file that is no verb."""
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
@@ -107,3 +108,76 @@ heavy = {"torch", "hydra", "numpy", "rich", "omegaconf"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["leaderboard", "runs", f"--{name}"] for name in ("markdown", "csv", "json", "latex", "html")),
+        ["claims", "runs", "--json"],
+        ["check", "runs", "--baseline", "a.json", "--junit"],
+        *(["score", "--maps", "a", "--masks", "b", f"--{name}"] for name in ("csv", "json")),
+        ["data", "list", "--json"],
+        ["export", "runs/a", "--out"],
+        ["paper", "--to"],
+        ["tune", "--space", "a.yaml", "--study"],
+        ["wandb", "sweep", "--yaml"],
+        ["dashboard", "runs", "--entity", "me", "--spec"],
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+)
+def test_a_file_to_be_written_that_is_a_folder_is_refused_before_any_work(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, str(tmp_path)])
+    err = capsys.readouterr().err
+    assert (ended.value.code, err.count("\n")) == (2, 1)
+    assert f"{arguments[-1]}: {tmp_path}: is a folder; give the name of a file in it" in err
+
+
+# a command that prints, is at work and prints again, in a process that nothing heavy is imported into
+TALKING = """
+import argparse, sys
+from pathlib import Path
+from anomaly_bench.cli import main
+
+def call(options):
+    for stream in (sys.stdout, sys.stderr) * 2:
+        print("word " * 100_000, file=stream, flush=True)
+    Path(sys.argv[1]).write_text("done")
+    print("at the end")
+    return int(sys.argv[2])
+
+main._parse = lambda arguments: argparse.Namespace(verb=call, debug=False)
+raise SystemExit(main.main([]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_command_goes_on_when_nobody_listens_any_more(tmp_path, code):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", TALKING, str(tmp_path / "file"), str(code)]
+    done = subprocess.run(command, stdout=writer, stderr=writer, check=False)
+    os.close(writer)
+    assert done.returncode == code
+    assert (tmp_path / "file").read_text() == "done"
+
+
+def test_a_full_disk_under_the_output_is_one_line_and_ends_no_work(tmp_path):
+    command = [sys.executable, "-c", TALKING, str(tmp_path / "file"), "0"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert (tmp_path / "file").read_text() == "done"
+    said = done.stderr.replace("word ", "").strip()
+    assert said.startswith(
+        "anomaly-bench: standard output cannot be written (No space left on device): free some space"
+    )
+    assert "\n" not in said
+
+
+def test_output_that_is_as_short_as_a_version_is_not_lost_without_a_word():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "anomaly_bench", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

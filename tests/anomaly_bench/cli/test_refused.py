@@ -351,6 +351,19 @@ def test_a_key_that_is_given_twice_is_named(nothing):
         assert "seed=1 seed=2: a key is given twice" in nothing(verb, "seed=1", "dataset=tiny_brain", "seed=2")
 
 
+def test_the_number_of_jobs_is_given_once(nothing):
+    for arguments in (["bench"], ["paper"], ["tune", "--space", "space.yaml"]):
+        said = nothing(*arguments, "jobs=2", "--jobs", "3")
+        assert said == "anomaly-bench: jobs=2 --jobs 3: the number is given twice; leave one out\n"
+
+
+def test_a_folder_of_data_that_is_not_there_is_no_folder_without_datasets(nothing, tmp_path, monkeypatch):
+    said = nothing("paper", f"data_dir={tmp_path / 'dta'}", "--dry-run")
+    assert f"data_dir={tmp_path / 'dta'}: there is no such folder" in said
+    monkeypatch.setenv("ANOMALY_BENCH_DATA", str(tmp_path / "dat"))
+    assert f"ANOMALY_BENCH_DATA={tmp_path / 'dat'}: there is no such folder" in nothing("paper", "--dry-run")
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

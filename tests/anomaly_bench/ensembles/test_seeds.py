@@ -1,5 +1,6 @@
 """Ensembles over seeds: against a literal recomputation from the saved models, and what is refused."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from anomaly_bench.runs.data import build_data
 from anomaly_bench.runs.run import run
 from data_modules.base.errors import DataError
 from leaderboard.json_file import ResultError
-from leaderboard.record import read_result
+from leaderboard.record import read_result, write_result
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +182,22 @@ def test_runs_that_do_not_belong_together_are_refused(runs, swept, tmp_path):
         combine_seeds(runs, tmp_path / "out", predictors=["b", "i"])
 
 
+def test_the_verb_tells_settings_alike_apart(cli, runs, tmp_path):
+    for run_ in runs:
+        other = run_.folder.with_name(f"other-{run_.folder.name}")
+        shutil.copytree(run_.folder, other)
+        changed = structs.replace(run_.result, run_id=f"other{run_.result.seed}", setting_id="other")
+        (other / "result.json").unlink()
+        write_result(changed, other / "result.json")
+        text = (other / "config.yaml").read_text()
+        (other / "config.yaml").write_text(re.sub(r"\n  lr: .*", "\n  lr: 0.5", text))
+    code, out, err = cli("ensemble", str(tmp_path / "runs"), "--how", "max", "--predictors", "b")
+    assert code == 0, err
+    assert "lr=0.5: mean of seeds 0, 1" in " ".join(out.split())
+    assert re.search(r" beta=4 lr=0\.5 seeds=0,1: combined by max", err)
+    assert err.count(" lr=") == 2
+
+
 def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
     folder = str(tmp_path / "runs")
     code, out, err = cli("ensemble", folder, "--how", "max", "--predictors", "b", "e")
@@ -197,7 +214,7 @@ def test_the_verb_prints_the_ensemble_beside_its_seeds(cli, runs, tmp_path):
     code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8], "nothing")
     assert (code, "--members nothing: no run in" in err) == (2, True)
     code, _, err = cli("ensemble", folder, "--members", runs[0].result.run_id[:8])
-    assert (code, "no setting has two finished seeds" in err) == (2, True)
+    assert (code, "--members names one run; name two or more of a setting" in err) == (2, True)
     (runs[0].folder / "model.ckpt").unlink()
     code, _, err = cli("ensemble", folder, "--predictors", "p")
     assert (code, "failed: mvtec_ad" in err, "model.ckpt" in err) == (1, True, True)

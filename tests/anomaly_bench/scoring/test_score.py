@@ -251,8 +251,6 @@ def test_the_verb_prints_a_table_and_writes_files(tmp_path: Path, capsys: pytest
         call(*arguments, "--json", tmp_path / "out/s.json")
     with pytest.raises(ConfigError, match=r"s\.csv: is the file of --json too"):
         call(*arguments, "--json", tmp_path / "s.csv", "--csv", tmp_path / "s.csv")
-    with pytest.raises(ConfigError, match="is a folder"):
-        call(*arguments, "--json", tmp_path / "out")
     assert call(*arguments[:4], "--resamples", 0, "--json", tmp_path / "out/s.json", "--overwrite") == 0
     assert json.loads((tmp_path / "out/s.json").read_text())["settings"]["resamples"] == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["s.csv", "s.json"]

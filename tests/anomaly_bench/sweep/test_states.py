@@ -14,11 +14,13 @@ from small_runs import tiles
 from anomaly_bench.base.bars import SweepReporter
 from anomaly_bench.base.progress import Reporter
 from anomaly_bench.cli.runs.status import listing, overview
+from anomaly_bench.config.differences import differences
 from anomaly_bench.config.grid import load_grid
+from anomaly_bench.config.load import to_yaml
 from anomaly_bench.runs.code_digest import source_digest
 from anomaly_bench.runs.training.checkpoint_note import CheckpointNote, write_note
 from anomaly_bench.sweep import job as lock
-from anomaly_bench.sweep.plan import differences, plan_alone
+from anomaly_bench.sweep.plan import plan_alone
 from anomaly_bench.sweep.slurm_commands import submitted
 from anomaly_bench.sweep.states import estimate, standings
 from leaderboard.results.collect import PlannedRun, Sweep, write_sweep
@@ -85,10 +87,17 @@ def test_damaged_files_of_a_run_hide_no_other_run(content, tmp_path):
     (tmp_path / ".slurm").mkdir()
     (tmp_path / ".slurm" / f"{runs[2].folder}.json").write_bytes(content)
     found = standings(runs, tmp_path)
-    assert [one.state for one in found] == ["done", "failed", "missing"]
-    assert "result.json is damaged" in found[1].detail
+    assert [one.state for one in found] == ["done", "damaged", "missing"]
+    assert found[1].detail.startswith("result.json: ")
+    assert estimate(found).seconds == 90
     assert found[2].detail == "its checkpoint is damaged: it starts afresh"
     assert submitted(tmp_path, runs[2].folder) is None
+    shown, over = overview(runs[:2], tmp_path, {})
+    console = Console(file=StringIO(), width=1000)
+    console.print(shown)
+    assert over
+    assert f"move away {tmp_path / runs[1].folder}; then" in console.file.getvalue()
+    assert "retry" not in console.file.getvalue()
 
 
 def test_status_tells_of_results_of_other_code_and_of_what_to_do(cli, tmp_path):
@@ -160,6 +169,19 @@ def test_the_plan_tells_status_in_what_settings_differ(cli, tmp_path):
     assert "latent=8" in out
     assert "failed: a vae beta=1 latent=32 seed=0 (killed)" in out
     assert "running" not in out
+
+
+def test_status_of_all_sweeps_tells_settings_of_different_sweeps_apart(cli, tmp_path):
+    for setting, rate in (("s", "0.001"), ("t", "0.5")):
+        runs = [planned(seed, setting=setting) for seed in range(2)]
+        write_sweep(Sweep(runs=runs), tmp_path, setting)
+        (folder := tmp_path / runs[1].folder).mkdir()
+        (folder / "failure.txt").write_text("killed")
+        (folder / "config.yaml").write_text(to_yaml(load_grid(["dataset=brats", "model=vae", f"model.lr={rate}"])[0]))
+    _, out, _ = cli("status", str(tmp_path), "--all")
+    assert "failed: a vae beta=1 lr=0.001 seed=1 (killed)" in out
+    assert "failed: a vae beta=1 lr=0.5 seed=1 (killed)" in out
+    assert "lr=" not in cli("status", str(tmp_path))[1]
 
 
 def test_a_plan_comes_to_the_commands_process_without_torch(tmp_path):

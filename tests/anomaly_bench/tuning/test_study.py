@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -16,10 +17,10 @@ from anomaly_bench.base.errors import ConfigError
 from anomaly_bench.base.study import PRUNED, open_study
 from anomaly_bench.config.grid import load_grid
 from anomaly_bench.sweep import job
-from anomaly_bench.tuning import study, workers
+from anomaly_bench.tuning import BEST_FILE, study, workers
 from anomaly_bench.tuning.objective import Objective
 from anomaly_bench.tuning.space import distributions, read_space, settings_of
-from anomaly_bench.tuning.study import BEST_FILE, Tuning, base_configs, tune
+from anomaly_bench.tuning.study import Tuning, base_configs, tune
 from leaderboard.json_file import write_document
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -51,7 +52,7 @@ class Runs:
             folder = self.folder / f"{len(self.done)}"
             number = int(config.trial.rsplit(":", 3)[1])
             if self.prunes == number:
-                study = open_study(config.trial.rsplit(":", 3)[0])
+                study = open_study(Path(config.trial.rsplit(":", 3)[0]))
                 optuna.trial.Trial(study, study.trials[number]._trial_id).set_user_attr(PRUNED, 10)
             elif len(self.done) not in self.fails:
                 folder.mkdir(parents=True)
@@ -171,11 +172,46 @@ def test_a_trial_of_a_machine_that_gives_signs_of_life_is_left_to_it(tuning, tmp
     assert tune(tuning(1), tmp_path / "s.log", tmp_path, runs, print).done == 1
 
 
+@pytest.mark.parametrize("verb", ["status", "retry", "cancel"])
+def test_the_folder_of_a_study_is_told_from_one_without_a_sweep(verb, cli, tuning, tmp_path):
+    tune(tuning(1), tmp_path / "study.log", tmp_path, Runs(tmp_path / "runs"), print)
+    code, _, err = cli(verb, str(tmp_path))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{tmp_path}: a study of `anomaly-bench tune` and no sweep; the same `tune` command goes on with it" in err
+    assert "bench out=" not in err
+
+
+DAMAGED = {
+    "a torn end": lambda lines: b"\n".join(lines)[:-9],
+    "garbage at the end": lambda lines: b"\n".join([*lines, b"{", b""]),
+    "garbage within": lambda lines: b"\n".join([*lines[:3], b"{\xff", *lines[4:], b""]),
+    "a line that is no entry": lambda lines: b"\n".join([*lines[:3], b"7", *lines[3:], b""]),
+    "an entry without its trial": lambda lines: b"\n".join(
+        [lines[0], b'{"op_code":5,"worker_id":"a"}', *lines[1:], b""]
+    ),
+    "no journal at all": lambda _: b"hello\nworld\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_study_is_named_with_its_remedy_and_nothing_is_added_to_it(damage, cli, tuning, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    tune(tuning(1), out / "study.log", out, Runs(tmp_path / "runs"), print)
+    damaged = damage((out / "study.log").read_bytes().splitlines())
+    (out / "study.log").write_bytes(damaged)
+    code, _, err = cli("tune", *OVERRIDES, f"out={out}", "--space", str(tmp_path / "space.yaml"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{out / 'study.log'}: the study is damaged" in err
+    assert "move it away and start the same command again" in err
+    assert (out / "study.log").read_bytes() == damaged
+
+
 def test_failed_and_pruned_trials_count_and_the_study_goes_on(tuning, tmp_path):
     runs, said = Runs(tmp_path / "runs", fails=(1,), prunes=1), []
     found = tune(tuning(4), tmp_path / "s.log", tmp_path, runs, said.append)
     assert (found.done, found.pruned, found.failed) == (2, 1, 1)
-    assert "trial 1: a run failed; `anomaly-bench status` tells why" in said
+    assert f"trial 1: a run failed; why: {tmp_path / 'runs/1/failure.txt'}" in said
     assert "trial 2: pruned at epoch 10" in said
 
 
@@ -223,6 +259,23 @@ def test_a_space_that_is_none_is_refused_by_file_and_key(tmp_path, text, message
         read_space(tmp_path / "space.yaml", OVERRIDES)
     assert "space.yaml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: [0, 1]", "seed: is no setting; several seeds are averaged: give them on the command line"),
+        ("jobs: [1, 2]", "jobs: is no setting, but of all trials: give it on the command line"),
+        ("engine.threads: [1, 2]", "engine.threads: is no setting"),
+        ("logger: [csv, wandb]", "logger: is no setting"),
+    ],
+)
+def test_a_key_that_is_no_setting_is_not_searched(cli, tmp_path, text, message):
+    (tmp_path / "space.yaml").write_text(text)
+    code, _, err = cli("tune", *OVERRIDES, f"out={tmp_path / 'out'}", "--space", str(tmp_path / "space.yaml"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"space.yaml: {message}" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_values_are_what_the_space_says(tmp_path):

@@ -61,6 +61,19 @@ def test_long_tables_say_which_runs_have_no_scores_of_images(folder, tmp_path, c
     assert len((tmp_path / "long/images.csv").read_text().splitlines()) == 1 + len(rows)
 
 
+def test_tables_that_cannot_be_written_beside_the_runs_keep_nothing_else_from_being_written(folder, tmp_path, capsys):
+    assert main(["leaderboard", str(folder)]) == 0
+    assert f"Tables    {folder}/leaderboard.md, {folder}/leaderboard.csv (all runs" in capsys.readouterr().out
+    (folder / "leaderboard.md").unlink()
+    (folder / "leaderboard.md").mkdir()  # as nothing keeps root from writing to a folder
+    assert main(["leaderboard", str(folder), "--html", str(tmp_path / "a.html")]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"not written: {folder}/leaderboard.md: ")
+    assert "name files elsewhere with --markdown and --csv" in err
+    assert "Tables  " not in out
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+
+
 def test_every_view_is_on_offer():
     from anomaly_bench.cli.results.leaderboard import VIEWS as OFFERED
 
@@ -162,6 +175,12 @@ def test_leaderboard_of_an_empty_folder_says_how_to_fill_it(cli, tmp_path):
     code, _, err = cli("leaderboard", str(tmp_path))
     assert code == 2
     assert "anomaly-bench bench" in err
+
+
+def test_check_of_a_folder_that_is_not_there_says_so(cli, tmp_path):
+    code, _, err = cli("check", str(tmp_path / "none"), "--baseline", "a.json")
+    assert code == 2
+    assert f"{tmp_path / 'none'}: there is no such folder" in err
 
 
 def test_check_of_an_empty_folder_says_what_makes_its_results(cli, tmp_path):

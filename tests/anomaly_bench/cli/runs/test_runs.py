@@ -166,6 +166,25 @@ def test_a_run_that_fails_leaves_its_reason_and_the_others_go_on(cli, pictures_r
     assert not list((tmp_path / "runs").glob("*/failure.txt"))
 
 
+def test_retry_says_in_what_the_setting_of_a_run_differs_as_the_sweep_did(cli, pictures_run, tmp_path, monkeypatch):
+    real = child.run
+
+    def failing(config, *rest):
+        if config.model.latent == 8:
+            raise RuntimeError("cosmic ray")
+        return real(config, *rest)
+
+    monkeypatch.setattr(child, "run", failing)
+    code, _, err = cli("bench", *replaced(pictures_run, "model.latent=4,8", "jobs=0"), ONE_ROW)
+    assert (code, "latent=8 seed=0: FAILED" in err) == (1, True)
+    code, _, err = cli("retry", str(tmp_path / "runs"))
+    assert (code, "latent=8 seed=0: FAILED" in err, "failed: mvtec_ad_tile beta_vae beta=4 latent=8" in err) == (
+        1,
+        True,
+        True,
+    )
+
+
 def test_changed_settings_are_another_run_and_another_row(cli, pictures_run):
     cli("bench", *pictures_run, ONE_ROW)
     _, out, _ = cli("bench", *replaced(pictures_run, "model.latent=8"), ONE_ROW)

@@ -5,6 +5,7 @@ import shutil
 import types
 
 import pytest
+import wandb
 import yaml
 from fakes import write_mvtec
 from small_runs import SMALL
@@ -16,6 +17,7 @@ from anomaly_bench.runs.run import run
 from anomaly_bench.tracking import charts
 from anomaly_bench.tracking.wandb import sync
 from anomaly_bench.tracking.wandb.sweep import sweep_yaml
+from leaderboard.record import write_result
 
 pytestmark = pytest.mark.slow
 
@@ -206,6 +208,30 @@ def test_sync_sends_what_it_can_and_says_what_not(runs, cli, monkeypatch, tmp_pa
         assert len(server.history) == len(history(file))
         assert cli("wandb", "sync", "out", "--dry-run")[1] == "to send   torn (2.0 MB)\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_variables_that_are_empty_are_none_and_a_wrong_mode_is_refused_by_name(cli, monkeypatch, tmp_path, make_result):
+    offline(tmp_path, "a")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("WANDB_MODE", "WANDB_BASE_URL", "WANDB_INIT_TIMEOUT"):
+        monkeypatch.setenv(name, "")
+    wandb.teardown()
+    code, _, err = cli("wandb", "sync", str(tmp_path))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "not logged in to W&B at https://" in err
+    monkeypatch.setenv("WANDB_MODE", "onlin")
+    write_result(make_result(0, {"rec_l1": 0.8}), tmp_path / "r" / "result.json")
+    for arguments in (
+        ["wandb", "sync", str(tmp_path)],
+        ["leaderboard", str(tmp_path), "--wandb"],
+        ["bench", "dataset=tiny_texture", "logger=wandb", f"out={tmp_path / 'runs'}"],
+    ):
+        wandb.teardown()
+        code, out, err = cli(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "WANDB_MODE=onlin: expected online, offline or disabled" in err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_server_that_dies_while_a_run_is_sent_stops_it(cli, monkeypatch, tmp_path):
