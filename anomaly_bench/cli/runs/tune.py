@@ -10,7 +10,6 @@ from anomaly_bench.base.files import check_writable
 from anomaly_bench.cli.arguments import add_config_dir, add_overrides, output_file
 from anomaly_bench.tuning import BEST_FILE, LABELLED, OBJECTIVES, SAMPLERS, STUDY_FILE
 from leaderboard.record import CRITERIA
-from leaderboard.results.collect import FAILURE_FILE
 
 ABOUT = "search settings by trials, each an ordinary run, without a look at the test; resumable, shared by several processes"
 EXAMPLE = "dataset=tiny_texture --space space.yaml --trials 50 --by synthetic_ap --jobs 2"
@@ -59,6 +58,7 @@ def call(options: argparse.Namespace) -> int:
     out = Path(configs[0].out).expanduser()
     check_writable(out)
     from anomaly_bench.sweep import bench
+    from leaderboard.results.collect import FAILURE_FILE
 
     tuning = Tuning(options.overrides, space, objective, options.trials, jobs, options.sampler, not options.no_prune)
     study = (options.study or out / STUDY_FILE).absolute()

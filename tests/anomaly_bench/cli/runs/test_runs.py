@@ -36,7 +36,7 @@ def test_bench_trains_a_grid_prints_tables_and_does_nothing_twice(cli, pictures_
     assert "grad_kl" not in out
     assert err.count("pixel AUROC") == 4
     assert "mvtec_ad_tile in " in err
-    assert re.search(r"subjects \d+ train, \d+ val, \d+ test; images \d+ train, \d+ normal and \d+ anomalous val", err)
+    assert re.search(r"pictures \d+ train, \d+ val, \d+ test; images \d+ train, \d+ normal and \d+ anomalous val", err)
     assert (tmp_path / "runs/leaderboard.md").read_text().count("rec_l1") == 3, "once, then at both betas"
     assert len((tmp_path / "runs/leaderboard.csv").read_text().splitlines()) == 4, "intensity is one row"
     results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}
