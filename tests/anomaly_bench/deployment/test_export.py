@@ -301,7 +301,8 @@ def test_what_cannot_be_written_is_told_in_a_line_and_leaves_nothing(finished, c
     assert f"{there}: exists already; --overwrite" in said(finished, "--format", "pt2", "--out", there)
     assert there.read_bytes() == b"mine"
     (tmp_path / "folder.pt2").mkdir()
-    assert "exists already" in said(finished, "--format", "pt2", "--out", tmp_path / "folder.pt2", "--overwrite")
+    with pytest.raises(SystemExit, match="2"):
+        said(finished, "--format", "pt2", "--out", tmp_path / "folder.pt2", "--overwrite")
     assert "expected a name that ends in .onnx, as --format onnx says" in said(finished, "--out", tmp_path / "a.pt2")
     assert "there is no such folder; name the folder" in said(tmp_path / "nowhere")
     assert "runs-*: export takes one run and no pattern" in said(tmp_path / "runs-*")
