@@ -10,6 +10,7 @@ is the measure of all ratios: the medians of --repeats rounds count.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -23,7 +24,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from timing import goal
+from timing import goal, keep_memory
 
 SIDE, WARM = 256, 270  # images of the warm-up: enough work to load what is loaded only for much
 METRICS = ("auroc", "ap", "dice", "aupro")
@@ -131,6 +132,7 @@ def measure(name: str, folder: Path, repeats: int) -> None:
     """Print the contender's seconds, those of a bare read, extra megabytes, warm-up seconds and values as JSON."""
     import torch
 
+    keep_memory()
     run, kind = CONTENDERS[name]
     maps: list[Any] = [np.load(folder / f"{part}.npy") for part in ("scores", "masks")]
     tensors = [torch.from_numpy(part).to("cuda" if kind == "cuda" else "cpu") for part in maps]
@@ -144,6 +146,7 @@ def measure(name: str, folder: Path, repeats: int) -> None:
     bare_read(*tensors)
     reads = list[float]()
     for _ in range(repeats):
+        gc.collect()  # metrics refer to themselves: the histograms of the round before would stay in memory
         reads.append(bare_read(*tensors))
         before = reset_peak()
         start = time.perf_counter()
