@@ -90,11 +90,7 @@ def add_overrides(parser: argparse.ArgumentParser, text: str) -> None:
 
 def check_once(overrides: Sequence[str], jobs: int | None = None) -> None:
     """Raises ConfigError for a key that is given two values, of which the last would count; jobs: that of --jobs."""
-    given: dict[str, str] = {}
-    if jobs is not None:
-        for text in overrides:
-            if text.partition("=")[0].lstrip("+") == "jobs" and text.partition("=")[2] != str(jobs):
-                raise ConfigError(f"{text} --jobs {jobs}: the number is given twice; leave one out")
+    given = {} if jobs is None else {"jobs": f"jobs={jobs}"}
     for text in overrides:
         first = given.setdefault(text.partition("=")[0].lstrip("+"), text)
         if first != text:

@@ -354,7 +354,7 @@ def test_a_key_that_is_given_twice_is_named(nothing):
 def test_the_number_of_jobs_is_given_once(nothing):
     for arguments in (["bench"], ["paper"], ["tune", "--space", "space.yaml"]):
         said = nothing(*arguments, "jobs=2", "--jobs", "3")
-        assert said == "anomaly-bench: jobs=2 --jobs 3: the number is given twice; leave one out\n"
+        assert said == "anomaly-bench: jobs=3 jobs=2: a key is given twice; leave one out\n"
 
 
 def test_a_folder_of_data_that_is_not_there_is_no_folder_without_datasets(nothing, tmp_path, monkeypatch):
