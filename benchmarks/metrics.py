@@ -132,7 +132,6 @@ def measure(name: str, folder: Path, repeats: int) -> None:
     """Print the contender's seconds, those of a bare read, extra megabytes, warm-up seconds and values as JSON."""
     import torch
 
-    keep_memory()
     run, kind = CONTENDERS[name]
     maps: list[Any] = [np.load(folder / f"{part}.npy") for part in ("scores", "masks")]
     tensors = [torch.from_numpy(part).to("cuda" if kind == "cuda" else "cpu") for part in maps]
@@ -142,19 +141,20 @@ def measure(name: str, folder: Path, repeats: int) -> None:
     run(*(part[:1] for part in maps))
     if name.startswith("ours"):
         run(*(torch.cat([part[:1]] * WARM) for part in maps))
-    warm, seconds, extra, values = time.perf_counter() - start, list[float](), 0.0, Values()
+    warm, before = time.perf_counter() - start, reset_peak()
+    values = run(*maps)
+    extra = peak() - before
+    keep_memory()
     bare_read(*tensors)
-    reads = list[float]()
+    seconds, reads = list[float](), list[float]()
     for _ in range(repeats):
         gc.collect()  # metrics refer to themselves: the histograms of the round before would stay in memory
         reads.append(bare_read(*tensors))
-        before = reset_peak()
         start = time.perf_counter()
-        values = run(*maps)
+        run(*maps)
         if kind == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-        extra = max(extra, peak() - before)
     found = {"seconds": median(seconds), "read": median(reads), "extra": extra, "warm": warm, "values": values}
     print(json.dumps(found))
 
