@@ -17,7 +17,7 @@ from anomaly_bench.base.progress import Reporter
 from anomaly_bench.config.schema import RunConfig
 from data_modules.base.names import dataset_name
 from leaderboard.record import RESULT_FILE
-from leaderboard.results.collect import FAILURE_FILE
+from leaderboard.results.collect import FAILURE_FILE, title
 
 if TYPE_CHECKING:
     from data_modules.modules.base import AnomalyDataModule
@@ -60,11 +60,6 @@ class Job:
         return title(
             dataset_name(self.config.dataset), self.config.model.name, self.beta, self.differs, self.config.seed
         )
-
-
-def title(dataset: str, model: str, beta: float, differs: str, seed: int) -> str:
-    """What a run is called in all that is shown of a sweep."""
-    return " ".join(filter(None, (dataset, model, f"beta={beta:g}", differs, f"seed={seed}")))
 
 
 @dataclass

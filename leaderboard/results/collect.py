@@ -48,7 +48,7 @@ class Sweep(Document, frozen=True):
 class Collection:
     """What a runs folder holds: results by run id's order, one message per damaged file, the plan, and why runs failed.
 
-    `failed` maps a run's title and folder (`title_of`; of a run in no plan the folder alone, relative to the runs folder) to
+    `failed` maps a run's title and folder (of a run in no plan the folder alone, relative to the runs folder) to
     the reason. `differs`: by setting id in what the plan says that settings alike differ.
     """
 
@@ -61,7 +61,7 @@ class Collection:
     def of(self, run_ids: set[str]) -> "Collection":
         """The part that is about these runs; damaged results do not say whose they are, and stay."""
         planned = [run for run in self.planned if run.run_id in run_ids]
-        titles = {title_of(run, self.differs) for run in planned}
+        titles = {_named(run, self.differs) for run in planned}
         return Collection(
             [run for run in self.results if run.run_id in run_ids],
             self.damaged,
@@ -71,10 +71,19 @@ class Collection:
         )
 
 
+def title(dataset: str, model: str, beta: float, differs: str, seed: int) -> str:
+    """What a run is called in all that is shown of a sweep; differs: in which keys its setting differs from the others."""
+    return " ".join(filter(None, (dataset, model, f"beta={beta:g}", differs, f"seed={seed}")))
+
+
 def title_of(run: PlannedRun, differs: Mapping[str, str]) -> str:
-    """What a planned run is, as `anomaly-bench status` says it, and its folder; differs: as in `Collection`."""
-    named = (run.dataset, run.model, f"beta={run.beta:g}", differs.get(run.setting_id, ""), f"seed={run.seed}")
-    return _shown(f"{' '.join(filter(None, named))} ({run.folder})")
+    """The `title` of a planned run; differs: as in `Collection`."""
+    return title(run.dataset, run.model, run.beta, differs.get(run.setting_id, ""), run.seed)
+
+
+def _named(run: PlannedRun, differs: Mapping[str, str]) -> str:
+    """Title and folder."""
+    return _shown(f"{title_of(run, differs)} ({run.folder})")
 
 
 def write_sweep(sweep: Sweep, root: Path, name: str) -> Path:
@@ -150,7 +159,7 @@ def collect(root: Path, only: set[str] | None = None) -> Collection:
     if only is not None:
         results = {run_id: result for run_id, result in results.items() if run_id in only}
     _check_against_plan(results, plan, root)
-    failed = _read_failures(broken, root, {folder: title_of(run, differs) for folder, run in at.items()})
+    failed = _read_failures(broken, root, {folder: _named(run, differs) for folder, run in at.items()})
     if not (results or damaged or unlisted or failed):
         if unread:
             raise ResultError(unread[0])

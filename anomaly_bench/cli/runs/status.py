@@ -101,6 +101,7 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
     from rich.table import Table
 
     from anomaly_bench.sweep.states import STATES, standings
+    from leaderboard.results.collect import title_of
 
     found = standings(runs, out)
     shown = [state for state in STATES if state == "done" or _count(found, state)]
@@ -115,7 +116,7 @@ def overview(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str]) 
         counts.setdefault(key[: len(kinds)], Counter())[standing.state] += 1
     for key, count in counts.items():
         table.add_row(*map(escape, key), *(str(count[state] or "") for state in shown))
-    lines = [f"{one.state}: {_title(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
+    lines = [f"{one.state}: {title_of(one.run, differs)} ({one.detail})" for one in found if one.state in LISTED]
     lines += _undertrained(found, differs)
     lines += _remarks(found, max(1, _count(found, "running")), out)
     return Group(table, *map(escape, lines)), all(one.state in OVER for one in found)
@@ -128,18 +129,21 @@ def listing(runs: Sequence[PlannedRun], out: Path, differs: Mapping[str, str], j
     from rich.table import Table
 
     from anomaly_bench.sweep.states import standings
+    from leaderboard.results.collect import title_of
 
     found = standings(runs, out)
     heads = ["run", "state", *[""] * any(one.detail for one in found)]
     table = Table(*heads, title=escape(f"{len(found)} runs, {_count(found, 'done')} done"))
     for one in found:
-        table.add_row(*(escape(_title(one.run, differs)), one.state, escape(one.detail))[: len(heads)])
+        table.add_row(*(escape(title_of(one.run, differs)), one.state, escape(one.detail))[: len(heads)])
     return Group(table, *map(escape, _remarks(found, jobs, out)))
 
 
 def _undertrained(found: Sequence[Standing], differs: Mapping[str, str]) -> list[str]:
     """Which finished runs might have gone on, at most NAMED of them by name."""
-    titles = [_title(one.run, differs) for one in found if one.finished is not None and one.finished.undertrained]
+    from leaderboard.results.collect import title_of
+
+    titles = [title_of(one.run, differs) for one in found if one.finished is not None and one.finished.undertrained]
     if not titles:
         return []
     more = f" and {len(titles) - NAMED} more" if len(titles) > NAMED else ""
@@ -176,9 +180,3 @@ def _remarks(found: Sequence[Standing], jobs: int, out: Path) -> list[str]:
 
 def _count(found: Sequence[Standing], state: str) -> int:
     return sum(one.state == state for one in found)
-
-
-def _title(run: PlannedRun, differs: Mapping[str, str]) -> str:
-    from anomaly_bench.sweep.job import title
-
-    return title(run.dataset, run.model, run.beta, differs.get(run.setting_id, ""), run.seed)
