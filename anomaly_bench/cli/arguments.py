@@ -21,6 +21,7 @@ from .completers import by_tab, finished_runs, folders_of_runs, overrides
 Verbs = Any  # argparse._SubParsersAction, which is no public name
 Records = list[dict[str, Any]]  # what a data verb has found
 OTHER_FILE = "choose another file"
+USUAL_EXITS = "0 done; 2 something to mend, named in one line"
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -76,8 +77,8 @@ def add_verb(verbs: Verbs, verb: ModuleType) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(
         verb.__name__.rpartition(".")[2], help=verb.ABOUT, description=verb.ABOUT, formatter_class=HelpFormatter
     )
-    exits = f"\n\nexit codes: {verb.EXITS}" if hasattr(verb, "EXITS") else ""
-    parser.epilog = f"example:\n  {parser.prog} {verb.EXAMPLE}".rstrip() + exits
+    exits = getattr(verb, "EXITS", USUAL_EXITS)
+    parser.epilog = f"example:\n  {parser.prog} {verb.EXAMPLE}".rstrip() + f"\n\nexit codes: {exits}"
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(verb=verb.call, command=parser.prog, parser=parser)
     verb.add_arguments(parser)

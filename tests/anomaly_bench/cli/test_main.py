@@ -31,7 +31,7 @@ def test_every_file_of_a_verb_is_on_offer():
     assert {name for name, _ in _verbs(build_parser())} == files | {"data", "wandb"} | OF_THEIR_OWN
 
 
-def test_every_verb_says_what_it_does_and_takes_and_shows_an_example_that_parses():
+def test_every_verb_says_what_it_does_takes_and_exits_with_and_shows_an_example_that_parses():
     for name, verb in _verbs(build_parser()):
         assert verb.description, name
         for action in verb._actions:
@@ -44,6 +44,7 @@ def test_every_verb_says_what_it_does_and_takes_and_shows_an_example_that_parses
         if name not in ("data", "wandb"):
             first = re.search(r"^ +anomaly-bench (.*)$", verb.epilog, re.MULTILINE).group(1)
             assert build_parser().parse_args(shlex.split(first)).verb, name
+            assert re.search(r"^exit codes: 0 .*; 2 ", verb.epilog, re.MULTILINE) or name == "doctor"
 
 
 def test_a_verb_that_is_missing_shows_the_help(capsys):
